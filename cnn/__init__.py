@@ -1,0 +1,1 @@
+"""Convolutional networks from scratch: layers over an array backend, NumPy or CUDA."""

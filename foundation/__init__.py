@@ -1,0 +1,1 @@
+"""What every room stands on: errors for people, atomic files, the Hydra entry point. Imports no other room."""

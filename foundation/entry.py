@@ -1,0 +1,94 @@
+"""How a command starts: Hydra composes its config, and bad input ends in one clear line."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import hydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from foundation.errors import UserError
+
+Schema = TypeVar("Schema")
+
+# Environment errors that a person can mend; every other OSError is a bug and keeps its stack trace.
+_MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EFBIG}
+
+
+def config_dir() -> Path:
+    """The folder of configs: `foundation/conf` in an installed wheel, the top-level `conf` in a checkout."""
+    here = Path(__file__).resolve().parent
+    installed = here / "conf"
+    return installed if installed.is_dir() else here.parent / "conf"
+
+
+def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make `task(config)` a command: `hydra.main` on `conf/<config_name>.yaml` with one-line errors.
+
+    `CNN_TRACE=1` in the environment shows the stack trace behind such a line.
+    """
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @functools.wraps(task)
+        def command() -> None:
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors reach us instead of Hydra's own printer
+            main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(task)
+            try:
+                main()
+            except KeyboardInterrupt:
+                sys.exit(130)
+            except Exception as error:
+                line = explain(error)
+                if line is None or os.environ.get("CNN_TRACE"):
+                    raise
+                print(f"error: {line}", file=sys.stderr)
+                sys.exit(2)
+
+        return command
+
+    return decorate
+
+
+def explain(error: BaseException) -> str | None:
+    """One line for an error that the person can mend, or None for one that is a bug."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        text = " ".join(str(error).split())
+        # Hydra appends its own search path and OmegaConf the Python type: neither helps the reader.
+        text = re.split(r" Config search path:| object_type=| Set the environment variable", text)[0]
+        if unknown := re.search(r"Could not find '([\w/]+)/([^/']+)' Available options in '[^']+': (.*)$", text):
+            group, name, choices = unknown.groups()
+            return f"unknown {group} '{name}'; choose one of: {', '.join(choices.split())}"
+        if wrong_key := re.search(r"Key '([^']+)' is not in struct full_key: (\S+)", text):
+            return f"there is no option '{wrong_key.group(2)}'; `--cfg job` prints all that there are"
+        return text
+    if isinstance(error, OSError) and error.errno in _MENDABLE:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{os.strerror(error.errno)}; nothing was left half-written"
+    return None
+
+
+def typed(config: DictConfig, group: str, schema: type[Schema]) -> Schema:
+    """The config group `group` as the dataclass `schema`, its values checked and converted.
+
+    Raises `UserError` naming the full key for an unknown key, a missing one or a value of the wrong type.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), config[group])
+        instance = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        key = f"{group}.{error.full_key}" if getattr(error, "full_key", None) else group
+        raise UserError(f"{key}: {reason}") from error
+    assert isinstance(instance, schema)
+    return instance

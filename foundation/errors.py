@@ -1,0 +1,11 @@
+"""The one exception that means: the person, not the program, can mend this."""
+
+
+class UserError(Exception):
+    """Bad input, with a message of one line: what was wrong, where, and what to do.
+
+    Entry points print the message without a stack trace and exit with status 2.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
