@@ -31,10 +31,12 @@ def config_dir() -> Path:
     return installed if installed.is_dir() else here.parent / "conf"
 
 
-def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+def entry(
+    config_name: str, rewrite: Callable[[list[str]], list[str]] | None = None
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make `task(config)` a command: `hydra.main` on `conf/<config_name>.yaml` with one-line errors.
 
-    `CNN_TRACE=1` in the environment shows the stack trace behind such a line.
+    `rewrite` may change the command line's arguments before Hydra reads them. `CNN_TRACE=1` in the environment shows the stack trace behind such a line.
     """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -43,6 +45,8 @@ def entry(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors reach us instead of Hydra's own printer
             main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(task)
             try:
+                if rewrite is not None:
+                    sys.argv[1:] = rewrite(sys.argv[1:])
                 main()
             except KeyboardInterrupt:
                 sys.exit(130)

@@ -1,0 +1,77 @@
+"""From a composed config to the objects it describes; the entry files share it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from cnn.backends import Ops, get_ops
+from cnn.models import Model, build_model
+from cnn.training.augmentation import AugmentSettings, BatchMaker
+from cnn.training.best import Best
+from cnn.training.loop import Trainer, TrainerSettings
+from cnn.training.losses import CrossEntropy, class_weights
+from cnn.training.normalization import PixelScaling
+from cnn.training.optimizers import build_optimizer
+from cnn.training.pack import Pack
+from cnn.training.schedules import ScheduleSettings, build_schedule
+from foundation.entry import typed
+from foundation.errors import UserError
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A config node as plain mappings and lists, interpolations resolved."""
+    container = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(container, dict)
+    return {str(key): value for key, value in container.items()}
+
+
+def ops_of(config: DictConfig) -> Ops:
+    """The backend that the group `backend` names."""
+    return get_ops(config.backend.name, config.backend.threads)
+
+
+def model_of(config: DictConfig, ops: Ops) -> Model:
+    """The model that the groups `model` and `data` describe, with fresh weights from `seed`."""
+    size, data = config.data.image_size, config.data
+    return build_model(plain(config.model), ops, (size, size, data.channels), len(data.classes), config.seed)
+
+
+def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Trainer:
+    """Everything that a run trains with. Raises `UserError` for options that do not fit the data."""
+    settings = typed(config, "trainer", TrainerSettings)
+    train, classes = pack.splits["train"], len(pack.classes)
+    if settings.batch_size > len(train):
+        raise UserError(
+            f"trainer.batch_size is {settings.batch_size}, but the training split of '{pack.name}' has only "
+            f"{len(train)} images"
+        )
+    model = model_of(config, ops)
+    optimizer = build_optimizer(config, model)
+    scaling = PixelScaling.fit(settings.pixels, ops.to_numpy(train.images))
+    total_steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
+    weights = class_weights(settings.class_weights, train.host_labels, classes)
+    about = {
+        "model": plain(config.model),
+        "classes": list(pack.classes),
+        "image_shape": list(pack.image_shape),
+        "pixel_scale": scaling.scale.tolist(),
+        "pixel_offset": scaling.offset.tolist(),
+        "pack_hash": pack.content_hash,
+        "seed": config.seed,
+    }
+    return Trainer(
+        model=model,
+        criterion=CrossEntropy(ops, weights, settings.label_smoothing),
+        optimizer=optimizer,
+        schedule=build_schedule(typed(config, "schedule", ScheduleSettings), optimizer.learning_rate, total_steps),
+        batches=BatchMaker(ops, scaling, typed(config, "augment", AugmentSettings), config.seed),
+        settings=settings,
+        seed=config.seed,
+        folder=folder,
+        about=about,
+        best=Best(settings.early_stopping),
+    )

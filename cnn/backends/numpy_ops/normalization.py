@@ -1,0 +1,102 @@
+"""Batch normalisation over the last axis."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnn.backends.numpy_ops.base import FloatArray, NumpyBase, by_channel, column_sum
+
+
+class NumpyNormalization(NumpyBase):
+    """Batch norm in two walks over memory: statistics, then the affine map."""
+
+    def batch_norm(
+        self, x: FloatArray, gamma: FloatArray, beta: FloatArray, eps: float
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        mean, variance = self._statistics(by_channel(x))
+        return self.batch_norm_inference(x, gamma, beta, mean, variance, eps), mean, variance
+
+    def batch_norm_inference(
+        self,
+        x: FloatArray,
+        gamma: FloatArray,
+        beta: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        eps: float,
+    ) -> FloatArray:
+        y = np.empty(x.shape, x.dtype)
+        rows, out = by_channel(x), by_channel(y)
+        scale = gamma / np.sqrt(variance + x.dtype.type(eps))
+
+        def run(piece: slice) -> None:
+            # Subtract first: folding the mean into the offset would cancel badly where mean >> deviation.
+            np.subtract(rows[piece], mean, out=out[piece])
+            out[piece] *= scale
+            out[piece] += beta
+
+        self.workers.map(run, self.channel_pieces(*rows.shape))
+        return y
+
+    def batch_norm_backward(
+        self,
+        dy: FloatArray,
+        x: FloatArray,
+        gamma: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        eps: float,
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        dx = np.empty(x.shape, x.dtype)
+        rows, gradients, out = by_channel(x), by_channel(dy), by_channel(dx)
+        count = len(rows)
+        inverse = 1 / np.sqrt(variance + x.dtype.type(eps))
+        work = self.channel_pieces(*rows.shape)
+
+        def reduce(piece: slice) -> tuple[FloatArray, FloatArray]:
+            centred = rows[piece] - mean
+            centred *= gradients[piece]
+            return column_sum(gradients[piece]), column_sum(centred)
+
+        sums = self.workers.map(reduce, work)
+        dbeta = np.add.reduce([first for first, _ in sums])
+        dgamma = np.add.reduce([second for _, second in sums]) * inverse
+        # dx = gamma / std * (dy - mean(dy) - normalised * mean(dy * normalised)), as three per-channel factors.
+        scale = gamma * inverse
+        slope, level = -scale * inverse * dgamma / count, -scale * dbeta / count
+
+        def run(piece: slice) -> None:
+            centred = np.subtract(rows[piece], mean, out=out[piece])
+            centred *= slope
+            centred += level
+            centred += gradients[piece] * scale
+
+        self.workers.map(run, work)
+        return dx, dgamma, dbeta
+
+    def running_average(self, running: FloatArray, current: FloatArray, momentum: float) -> None:
+        running *= running.dtype.type(momentum)
+        running += current * running.dtype.type(1 - momentum)
+
+    def _statistics(self, rows: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mean and biased variance of rows (m, c), in one walk over memory.
+
+        Each piece has its own mean and squared deviations; they merge pairwise in float64 (Chan, Golub & LeVeque
+        1979), so that a large mean cannot swallow a small variance.
+        """
+
+        def run(piece: slice) -> tuple[int, FloatArray, FloatArray]:
+            block = rows[piece]
+            mean = column_sum(block) / len(block)
+            centred = block - mean
+            centred *= centred
+            return len(block), mean.astype(np.float64), column_sum(centred).astype(np.float64)
+
+        count, mean, squares = 0, np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
+        for size, piece_mean, piece_squares in self.workers.map(run, self.channel_pieces(*rows.shape)):
+            delta = piece_mean - mean
+            total = count + size
+            mean += delta * (size / total)
+            squares += piece_squares + delta * delta * (count * size / total)
+            count = total
+        return mean.astype(rows.dtype), (squares / count).astype(rows.dtype)

@@ -1,0 +1,6 @@
+"""Models: built from a declarative list of layers."""
+
+from cnn.models.builder import build_model
+from cnn.models.model import Model
+
+__all__ = ["Model", "build_model"]

@@ -1,0 +1,20 @@
+"""`python -m cnn.summary model=...`: a model as a table of layers, output shapes, parameters and MFLOPs."""
+
+from __future__ import annotations
+
+import rich
+from omegaconf import DictConfig
+
+from cnn.assembly import model_of, ops_of
+from cnn.models.summary import summary_table
+from foundation.entry import entry
+
+
+@entry("summary")
+def main(config: DictConfig) -> None:
+    """Print the table."""
+    rich.print(summary_table(model_of(config, ops_of(config))))
+
+
+if __name__ == "__main__":
+    main()

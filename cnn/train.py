@@ -1,0 +1,129 @@
+"""`python -m cnn.train`: prepare the data if need be, train, and score the best epoch once on the test split."""
+
+from __future__ import annotations
+
+import os
+import time
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+
+import rich
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from cnn.assembly import ops_of, trainer_of
+from cnn.models.summary import summary_rows
+from cnn.reporting.baselines import logistic_regression, majority_guess
+from cnn.reporting.metrics_csv import write_history
+from cnn.reporting.provenance import collect_provenance
+from cnn.reporting.run_files import write_run_files
+from cnn.resume import resume_arguments
+from cnn.training.inference import predict_probabilities
+from cnn.training.loop import Trainer
+from cnn.training.pack import Pack, load_pack
+from cnn.training.progress import Progress
+from data_tools.prepare import prepare
+from foundation.entry import entry
+from foundation.errors import UserError
+from foundation.files import write_text
+
+
+@entry("config", rewrite=resume_arguments)
+def main(config: DictConfig) -> float:
+    """Train. Returns the validation accuracy, for a sweeper to optimise."""
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    if hydra.mode != RunMode.MULTIRUN:
+        return run(config, folder)
+    try:
+        return run(config, folder)
+    except Exception:
+        # A sweep goes on after a failed job and Hydra names only the first: the trace stays with its job.
+        write_text(folder / "error.txt", traceback.format_exc())
+        raise
+
+
+def run(config: DictConfig, folder: Path) -> float:
+    """One training run with all its files in `folder`; returns the best validation accuracy."""
+    started, clock = datetime.now(UTC), time.perf_counter()
+    if (folder / "metrics.json").exists():
+        raise UserError(f"{folder} is finished and its test split is scored: nothing is left to resume, start a new run")
+    ops = ops_of(config)
+    pack = load_pack(prepare(config), ops)
+    trainer = trainer_of(config, pack, ops, folder)
+    if config.resume is not None:
+        trainer.resume()
+        rich.print(f"resumed after epoch {trainer.epoch}")
+    try:
+        with Progress() as progress:
+            trainer.fit(
+                pack.splits["train"],
+                pack.splits["validation"],
+                progress,
+                lambda: write_history(folder / "metrics.csv", trainer.history),
+            )
+    except KeyboardInterrupt:
+        rich.print(f"interrupted; python -m cnn.train resume={_shown(folder)} goes on from the last whole epoch")
+        raise
+    _finish(config, folder, pack, trainer, started, time.perf_counter() - clock)
+    return trainer.best.value
+
+
+def _finish(
+    config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, started: datetime, seconds: float
+) -> None:
+    """Score the best epoch on the test split, this once, and write the run's files."""
+    test, train, ops = pack.splits["test"], pack.splits["train"], trainer.model.ops
+    size = trainer.settings.batch_size
+    probabilities = predict_probabilities(trainer.model, test.images, trainer.batches, size)
+    baselines = {"majority guess": majority_guess(train.host_labels, test.host_labels)}
+    test_images = ops.to_numpy(test.images)
+    if len(train) <= config.baselines.logistic_regression_up_to:
+        baselines["logistic regression"] = logistic_regression(
+            ops.to_numpy(train.images), train.host_labels, test_images, test.host_labels
+        )
+    epochs_seconds = sum(row["seconds"] for row in trainer.history)
+    scores = write_run_files(
+        folder,
+        images=test_images,
+        labels=test.host_labels,
+        probabilities=probabilities,
+        classes=pack.classes,
+        history=trainer.history,
+        best_epoch=trainer.best.epoch,
+        metrics={
+            "model": trainer.model.name,
+            "data": pack.name,
+            "val_accuracy": trainer.best.value,
+            "best_epoch": trainer.best.epoch,
+            "epochs": trainer.epoch,
+            "parameters": trainer.model.parameter_count,
+            "seconds": seconds,
+            "images_per_second": len(train) * len(trainer.history) / epochs_seconds,
+            "seed": config.seed,
+            "pack_hash": pack.content_hash,
+        },
+        baselines=baselines,
+        summary_rows=summary_rows(trainer.model),
+        configuration=OmegaConf.to_yaml(config, resolve=True),
+        provenance=collect_provenance(started),
+    )
+    low, high = scores.accuracy_interval
+    for name, accuracy in baselines.items():
+        rich.print(f"{name:<20} {accuracy:.4f}")
+    rich.print(
+        f"{'validation accuracy':<20} {trainer.best.value:.4f} (epoch {trainer.best.epoch})\n"
+        f"{'test accuracy':<20} {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}, {scores.images} images)\n"
+        f"{'macro F1':<20} {scores.macro_f1:.4f}\n{'report':<20} {_shown(folder / 'report.html')}"
+    )
+
+
+def _shown(path: Path) -> str:
+    """The path as the person would type it from here."""
+    return os.path.relpath(path)
+
+
+if __name__ == "__main__":
+    main()

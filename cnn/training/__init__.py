@@ -1,0 +1,1 @@
+"""Training: losses, optimizers, schedules, augmentation, the loop, checkpoints. Knows arrays, not image files."""

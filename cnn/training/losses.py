@@ -1,0 +1,40 @@
+"""The training loss: softmax cross-entropy with class weights and label smoothing."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
+
+from cnn.backends import Array, Ops
+from foundation.errors import UserError
+
+
+class CrossEntropy:
+    """Mean over the batch of class weight times cross-entropy.
+
+    As in Keras the mean divides by the batch's size and not by its weights. The L2 penalty is the model's own.
+    """
+
+    def __init__(self, ops: Ops, class_weights: NDArray[np.float32], smoothing: float = 0.0) -> None:
+        if not 0 <= smoothing < 1:
+            raise UserError(f"trainer.label_smoothing must be from 0 to below 1, not {smoothing}")
+        self.ops, self.smoothing = ops, smoothing
+        self._class_weights = ops.array(class_weights)
+
+    def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
+        """Logits (n, k) and labels (n,) to the loss () and its gradient (n, k)."""
+        targets = self.ops.soft_targets(labels, logits.shape[1], self.smoothing, logits)
+        return self.ops.softmax_cross_entropy(logits, targets, self._class_weights[labels])
+
+
+def class_weights(rule: str, labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
+    """One weight a class: all ones for `none`; images / (classes * images of the class) for `balanced`."""
+    if rule == "none":
+        return np.ones(classes, np.float32)
+    if rule == "balanced":
+        present = np.unique(labels)
+        weights = np.ones(classes, np.float32)
+        weights[present] = compute_class_weight("balanced", classes=present, y=labels)
+        return weights
+    raise UserError(f"trainer.class_weights is '{rule}'; choose none or balanced")

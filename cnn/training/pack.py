@@ -1,0 +1,72 @@
+"""Reading a pack: the arrays that `data_tools` made, put where the backend computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.backends import Array, Ops
+from foundation.errors import UserError
+from foundation.files import read_json
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one split, on the backend."""
+
+    name: str
+    images: Array  # (n, h, w, c) uint8
+    labels: Array  # (n,) int64
+    host_labels: NDArray[np.int64]  # the same labels, for counting
+
+    def __len__(self) -> int:
+        return len(self.host_labels)
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A data set ready for training."""
+
+    name: str
+    classes: tuple[str, ...]
+    content_hash: str
+    splits: dict[str, Split]
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(h, w, c) of every image."""
+        height, width, channels = self.splits["train"].images.shape[1:]
+        return height, width, channels
+
+
+def load_pack(folder: Path, ops: Ops) -> Pack:
+    """Load the pack in `folder`. Raises `UserError` naming the file that is missing or does not fit the others."""
+    about: dict[str, Any] = read_json(folder / "pack.json")
+    images, labels, splits = (_array(folder / f"{name}.npy") for name in ("images", "labels", "splits"))
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise UserError(f"{folder / 'images.npy'} holds {images.dtype} {images.shape}, not uint8 (n, h, w, c)")
+    if not len(images) == len(labels) == len(splits):
+        raise UserError(f"{folder}: {len(images)} images, {len(labels)} labels and {len(splits)} splits do not agree")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(about["classes"]):
+        raise UserError(f"{folder / 'labels.npy'} names a class that pack.json does not")
+    found = {}
+    for number, name in enumerate(SPLITS):
+        chosen = splits == number
+        own = labels[chosen].astype(np.int64)
+        found[name] = Split(name, ops.array(images[chosen]), ops.array(own), own)
+    return Pack(about["name"], tuple(about["classes"]), about["content_hash"], found)
+
+
+def _array(path: Path) -> NDArray[Any]:
+    try:
+        return np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: make the pack anew with python -m data_tools.prepare") from error
+    except (ValueError, EOFError, OSError) as error:
+        raise UserError(f"{path} is not a whole NumPy array ({error})") from error

@@ -1,0 +1,72 @@
+"""What a person sees while a network trains: a bar and a line an epoch; without a terminal, the lines alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import rich
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+_REFRESH = 0.2  # seconds between looks at the running loss: on a GPU each one waits for the device
+
+
+class Progress:
+    """Hears from the loop; use it as a context manager."""
+
+    def __init__(self) -> None:
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=rich.get_console(),
+            transient=True,
+            disable=not rich.get_console().is_terminal,
+        )
+        self._task = self._bar.add_task("", figures="")
+        self._started = self._looked = 0.0
+        self._done = 0
+
+    def __enter__(self) -> Progress:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def begin(self, what: str, images: int) -> None:
+        """A new bar over `images`."""
+        self._bar.reset(self._task, total=images, description=what, figures="")
+        self._started, self._done = time.perf_counter(), 0
+
+    def advance(self, images: int, figures: Callable[[], tuple[float, float]] | None = None) -> None:
+        """So many more images are done; `figures` gives the running loss and accuracy, if asked."""
+        self._done += images
+        if self._bar.disable:
+            return
+        now = time.perf_counter()
+        if now - self._looked >= _REFRESH:
+            self._looked = now
+            text = f"{self._done / (now - self._started):,.0f} images/s"
+            if figures is not None:
+                loss, accuracy = figures()
+                text = f"loss {loss:.4f}  accuracy {accuracy:.4f}  {text}"
+            self._bar.update(self._task, figures=text)
+        self._bar.update(self._task, completed=self._done)
+
+    def epoch_done(self, row: dict[str, Any], improved: bool) -> None:
+        """Print an epoch's line; a star marks the best so far."""
+        self._bar.console.print(
+            f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.4f} acc {row['train_accuracy']:.4f}  "
+            f"val loss {row['val_loss']:.4f} acc {row['val_accuracy']:.4f}{'*' if improved else ' '}  "
+            f"lr {row['learning_rate']:.2e}  {row['images_per_second']:,.0f} images/s  {row['seconds']:.1f} s",
+            highlight=False,
+            soft_wrap=True,
+        )

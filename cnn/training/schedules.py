@@ -1,0 +1,107 @@
+"""Learning-rate schedules: the factor on the optimizer's rate at each step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from foundation.errors import UserError
+
+
+@dataclass
+class ScheduleSettings:
+    """The config group `schedule`; each kind reads the fields it needs."""
+
+    name: str = "constant"  # constant, cosine, one_cycle or plateau
+    warmup: float = 0.0  # cosine, one_cycle: share of all steps that rises linearly from `start` to 1
+    start: float = 0.0  # factor at the first step of the rise
+    end: float = 0.0  # factor at the last step
+    factor: float = 0.5  # plateau: what the rate is multiplied by
+    patience: int = 3  # plateau: epochs without a better monitored value before it is
+    minimum: float = 1e-6  # plateau: the least learning rate, absolute
+
+
+class Schedule:
+    """A rate that stays as it is; the base of all others. `step` counts from 1 to `total_steps`."""
+
+    def __init__(self, settings: ScheduleSettings, learning_rate: float, total_steps: int) -> None:
+        self.settings, self.base, self.total_steps = settings, learning_rate, total_steps
+
+    def learning_rate(self, step: int) -> float:
+        """The rate for training step `step`."""
+        return self.base
+
+    def epoch_end(self, value: float) -> None:
+        """Hear the monitored value (higher is better) at the end of an epoch."""
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must keep, JSON-ready."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over a state."""
+
+
+class Cosine(Schedule):
+    """Linear rise, then half a cosine down to `end` (Loshchilov & Hutter 2017, without restarts).
+
+    One-cycle (Smith & Topin 2018) is the same shape with a long rise from a small start.
+    """
+
+    def learning_rate(self, step: int) -> float:
+        """The rate for training step `step`."""
+        s = self.settings
+        rise = s.warmup * self.total_steps
+        if step <= rise:
+            return self.base * (s.start + (1 - s.start) * step / rise)
+        done = (step - rise) / max(1.0, self.total_steps - rise)
+        return self.base * (s.end + (1 - s.end) * (1 + math.cos(math.pi * min(1.0, done))) / 2)
+
+
+class Plateau(Schedule):
+    """Multiply the rate by `factor` when the monitored value has not risen for `patience` epochs."""
+
+    def __init__(self, settings: ScheduleSettings, learning_rate: float, total_steps: int) -> None:
+        super().__init__(settings, learning_rate, total_steps)
+        self.rate, self.best, self.waited = learning_rate, -math.inf, 0
+
+    def learning_rate(self, step: int) -> float:
+        """The rate for training step `step`."""
+        return self.rate
+
+    def epoch_end(self, value: float) -> None:
+        """Count the epochs without a rise."""
+        if value > self.best:
+            self.best, self.waited = value, 0
+            return
+        self.waited += 1
+        if self.waited >= self.settings.patience:
+            self.rate, self.waited = max(self.rate * self.settings.factor, self.settings.minimum), 0
+
+    def state(self) -> dict[str, Any]:
+        """Rate, best value and epochs waited."""
+        best = None if math.isinf(self.best) else self.best  # JSON has no infinity
+        return {"rate": self.rate, "best": best, "waited": self.waited}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Take over rate, best value and epochs waited."""
+        self.rate, self.waited = state["rate"], state["waited"]
+        self.best = -math.inf if state["best"] is None else state["best"]
+
+
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": Schedule,
+    "cosine": Cosine,
+    "one_cycle": Cosine,
+    "plateau": Plateau,
+}
+
+
+def build_schedule(settings: ScheduleSettings, learning_rate: float, total_steps: int) -> Schedule:
+    """The schedule that `settings` name. Raises `UserError` for an unknown one or a share out of range."""
+    if settings.name not in SCHEDULES:
+        raise UserError(f"schedule.name is '{settings.name}'; choose one of: {', '.join(SCHEDULES)}")
+    if not 0 <= settings.warmup < 1:
+        raise UserError(f"schedule.warmup is a share of all steps, from 0 to below 1, not {settings.warmup}")
+    return SCHEDULES[settings.name](settings, learning_rate, total_steps)
