@@ -49,7 +49,9 @@ def run(config: DictConfig, folder: Path) -> float:
     """One training run with all its files in `folder`; returns the best validation accuracy."""
     started, clock = datetime.now(UTC), time.perf_counter()
     if (folder / "metrics.json").exists():
-        raise UserError(f"{folder} is finished and its test split is scored: nothing is left to resume, start a new run")
+        raise UserError(
+            f"{folder} is finished and its test split is scored: nothing is left to resume, start a new run"
+        )
     ops = ops_of(config)
     pack = load_pack(prepare(config), ops)
     trainer = trainer_of(config, pack, ops, folder)
@@ -71,9 +73,7 @@ def run(config: DictConfig, folder: Path) -> float:
     return trainer.best.value
 
 
-def _finish(
-    config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, started: datetime, seconds: float
-) -> None:
+def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, started: datetime, seconds: float) -> None:
     """Score the best epoch on the test split, this once, and write the run's files."""
     test, train, ops = pack.splits["test"], pack.splits["train"], trainer.model.ops
     size = trainer.settings.batch_size

@@ -36,7 +36,8 @@ def entry(
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """Make `task(config)` a command: `hydra.main` on `conf/<config_name>.yaml` with one-line errors.
 
-    `rewrite` may change the command line's arguments before Hydra reads them. `CNN_TRACE=1` in the environment shows the stack trace behind such a line.
+    `rewrite` may change the command line's arguments before Hydra reads them. `CNN_TRACE=1` in the environment
+    shows the stack trace behind such a line.
     """
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:

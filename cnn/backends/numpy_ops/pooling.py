@@ -27,7 +27,9 @@ class NumpyPooling(NumpyBase):
                 if tap == 0:
                     best[...] = seen
                 else:
-                    np.copyto(number, tap, where=seen > best)
+                    # Taps come in rising order, so the last one to beat its predecessors is the largest number.
+                    beaten = (seen > best).view(np.uint8)
+                    np.maximum(number, beaten * number.dtype.type(tap), out=number)
                     np.maximum(best, seen, out=best)
 
         self.workers.map(run, pieces(len(x), 1))

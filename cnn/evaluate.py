@@ -1,0 +1,75 @@
+"""`python -m cnn.evaluate run=FOLDER`: score a run's best epoch on the validation split, or on split=test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+
+from cnn.assembly import ops_of
+from cnn.finished_run import FinishedRun
+from cnn.reporting.metrics import Scores, compute_scores
+from cnn.training.inference import predict_probabilities
+from cnn.training.pack import SPLITS, load_pack
+from data_tools.prepare import prepare
+from foundation.entry import entry
+from foundation.errors import UserError
+from foundation.files import write_json
+
+
+@entry("evaluate")
+def main(config: DictConfig) -> None:
+    """Print the scores and write them to `evaluation_<split>.json` in the run's folder."""
+    if config.split not in SPLITS:
+        raise UserError(f"split is '{config.split}'; choose one of: {', '.join(SPLITS)}")
+    ops = ops_of(config)
+    run = FinishedRun.open(Path(config.run), ops)
+    pack = load_pack(_pack_folder(config, run), ops)
+    if pack.content_hash != run.pack_hash:
+        raise UserError(
+            f"the data pack is no longer the one that {config.run} was trained on (its hash is "
+            f"{pack.content_hash[:12]}, not {run.pack_hash[:12]}): the scores would not be comparable"
+        )
+    split = pack.splits[config.split]
+    probabilities = predict_probabilities(run.model, split.images, run.batches, config.batch_size)
+    scores = compute_scores(split.host_labels, probabilities, run.classes)
+    write_json(run.folder / f"evaluation_{config.split}.json", {"split": config.split, **scores.as_dict()})
+    rich.print(scores_table(scores, f"{run.model.name}, epoch {run.epoch}, {config.split} split"))
+    if config.split == "test":
+        rich.print("A test score is for reporting, once. Choose between models by their validation scores.")
+
+
+def scores_table(scores: Scores, title: str) -> Table:
+    """The scores, class by class, with the overall figures in the caption."""
+    low, high = scores.accuracy_interval
+    table = Table(
+        "class",
+        title=title,
+        title_justify="left",
+        caption=f"accuracy {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+        f"macro F1 {scores.macro_f1:.4f}, log loss {scores.log_loss:.4f}",
+        caption_justify="left",
+    )
+    for heading in ("precision", "recall", "F1", "images"):
+        table.add_column(heading, justify="right")
+    for name, row in scores.per_class.items():
+        figures = [f"{row[key]:.3f}" for key in ("precision", "recall", "f1")]
+        table.add_row(name, *figures, f"{row['support']:,}")
+    return table
+
+
+def _pack_folder(config: DictConfig, run: FinishedRun) -> Path:
+    """The folder given as pack=FOLDER, or the pack that the run's own options make."""
+    if config.pack is not None:
+        return Path(config.pack)
+    composed = run.config()
+    for key in ("root", "pack_dir"):
+        if config[key] is not None:
+            OmegaConf.update(composed, f"data.{key}", config[key])
+    return prepare(composed)
+
+
+if __name__ == "__main__":
+    main()

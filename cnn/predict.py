@@ -1,0 +1,67 @@
+"""`python -m cnn.predict run=FOLDER images=PATH`: class probabilities for one's own pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import rich
+from omegaconf import DictConfig
+from rich.table import Table
+
+from cnn.assembly import ops_of
+from cnn.finished_run import FinishedRun
+from cnn.training.inference import predict_probabilities
+from data_tools.images import ImageError, decode, fit
+from foundation.entry import entry
+from foundation.errors import UserError
+from foundation.files import write_text
+
+
+@entry("predict")
+def main(config: DictConfig) -> None:
+    """Print a table: a row a picture, a column a class, the prediction first."""
+    ops = ops_of(config)
+    run = FinishedRun.open(Path(config.run), ops)
+    size, _, channels = run.image_shape
+    pictures, names, refused = [], [], []
+    for path in _paths(Path(config.images)):
+        try:
+            pictures.append(fit(decode(path.read_bytes()), size, channels))
+            names.append(str(path))
+        except ImageError as error:
+            refused.append(f"{path}: {error}")
+    for line in refused:
+        rich.print(f"set aside: {line}")
+    if not pictures:
+        raise UserError(f"images={config.images}: none of {len(refused)} files could be read as a picture")
+    probabilities = predict_probabilities(run.model, ops.array(np.stack(pictures)), run.batches, config.batch_size)
+    table = Table("picture", "prediction", *run.classes)
+    for name, row in zip(names, probabilities, strict=True):
+        table.add_row(name, f"[bold]{run.classes[int(row.argmax())]}[/]", *(f"{p:.3f}" for p in row))
+    rich.print(table)
+    if config.csv is not None:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["picture", "prediction", *run.classes])
+        for name, row in zip(names, probabilities, strict=True):
+            writer.writerow([name, run.classes[int(row.argmax())], *map(float, row)])
+        write_text(Path(config.csv), text.getvalue())
+
+
+def _paths(given: Path) -> list[Path]:
+    """The file itself, or the files directly in a folder, hidden ones left out."""
+    if given.is_file():
+        return [given]
+    if not given.is_dir():
+        raise UserError(f"images={given}: there is no such file or folder")
+    found = sorted(path for path in given.iterdir() if path.is_file() and not path.name.startswith("."))
+    if not found:
+        raise UserError(f"images={given}: the folder holds no files")
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,29 @@
+"""scikit-learn's text report: precision, recall, F1 and support of each class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+from sklearn.metrics import classification_report
+
+from cnn.reporting.metrics import predict_classes
+from foundation.files import write_text
+
+
+def write_classification_report(
+    path: Path, labels: NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]
+) -> str:
+    """Write the report of `labels` (N,) int and `probabilities` (N, K) float to `path`, and return its text."""
+    text: str = classification_report(
+        labels,
+        predict_classes(labels, probabilities, classes),
+        labels=range(len(classes)),  # a class without images in this split still gets its row
+        target_names=list(classes),
+        digits=4,
+        zero_division=0,
+    )
+    write_text(path, text)
+    return text

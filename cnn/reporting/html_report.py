@@ -1,0 +1,150 @@
+"""One HTML file that shows a run: no network, no second file, readable on a phone and in the dark."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from cnn.reporting.plots import best_row
+from foundation.files import write_text
+
+_LEADING = 2  # so many pictures stand above the tables
+
+
+def write_report(
+    path: Path,
+    title: str,
+    scores: Mapping[str, Any],
+    summary_table: Sequence[Mapping[str, Any]] = (),
+    history: Sequence[Mapping[str, Any]] = (),
+    pictures: Mapping[str, Path] | None = None,
+    classification_report: str = "",
+    configuration_yaml: str = "",
+    provenance: Mapping[str, Any] | None = None,
+    notes: Sequence[str] = (),
+    *,
+    split: str = "test",
+    baselines: Mapping[str, float] | None = None,
+    best_epoch: int | None = None,
+) -> None:
+    """Write the report to `path`.
+
+    Args:
+        path: the file to write.
+        title: the heading.
+        scores: `Scores.as_dict()` of the split named by `split`.
+        summary_table: rows with `layer`, `output_shape`, `parameters`, `mflops`.
+        history: the rows of `metrics.csv`.
+        pictures: caption -> PNG; the first two stand at the top (curves, confusion matrix), the others after
+            the table of classes. A file that does not exist is left out.
+        classification_report: scikit-learn's text.
+        configuration_yaml: the composed configuration.
+        provenance: what `collect_provenance` found, and whatever else belongs there; may be nested.
+        notes: sentences for the reader, shown under the headline.
+        split: the split that was scored.
+        baselines: name -> accuracy of something simpler on the same split.
+        best_epoch: the epoch whose weights were scored; left out, that of the highest validation accuracy.
+    """
+    shown = list((pictures or {}).items())
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,  # class names and configurations come from people's folders
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
+    environment.filters["width"] = lambda share: f"{100 * min(max(float(share), 0.0), 1.0):.1f}%"  # in CSS
+    text = environment.get_template("report.html.j2").render(
+        title=title,
+        split=split,
+        scores=scores,
+        bars=_bars(scores, baselines or {}),
+        classes=_class_rows(scores),
+        best=best_row(history, best_epoch),
+        epochs=len(history),
+        duration=_duration(history),
+        leading=_embed(shown[:_LEADING]),
+        following=_embed(shown[_LEADING:]),
+        summary_table=summary_table,
+        shape=_shape,
+        parameters=sum(row["parameters"] for row in summary_table),
+        mflops=sum(row["mflops"] for row in summary_table),
+        classification_report=classification_report,
+        configuration_yaml=configuration_yaml,
+        provenance=list(_flatten(provenance or {})),
+        notes=notes,
+    )
+    write_text(path, text)
+
+
+def _bars(scores: Mapping[str, Any], baselines: Mapping[str, float]) -> list[dict[str, Any]]:
+    """This network and what it is measured against, the best first."""
+    bars = [{"name": name, "accuracy": accuracy, "own": False} for name, accuracy in baselines.items()]
+    bars.append({"name": "this network", "accuracy": scores["accuracy"], "own": True})
+    return sorted(bars, key=lambda bar: -bar["accuracy"])
+
+
+def _class_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The scores of each class, and the class that its images were most often mistaken for."""
+    rows = []
+    names = list(scores["per_class"])
+    for number, (name, row) in enumerate(scores["per_class"].items()):
+        mistaken = {
+            other: count
+            for column, (other, count) in enumerate(zip(names, scores["confusion"][number], strict=True))
+            if column != number and count
+        }
+        taken_for = max(mistaken, key=lambda other: mistaken[other], default=None)
+        rows.append({"name": name, **row, "taken_for": taken_for, "times": mistaken.get(taken_for or "", 0)})
+    return rows
+
+
+def _embed(pictures: Sequence[tuple[str, Path]]) -> list[dict[str, Any]]:
+    """Caption, size and content (base64) of those PNG files that exist."""
+    embedded = []
+    for caption, path in pictures:
+        if path.is_file():
+            content = path.read_bytes()
+            width, height = struct.unpack(">II", content[16:24])  # the first chunk of every PNG
+            coded = base64.b64encode(content).decode("ascii")
+            embedded.append({"caption": caption, "width": width, "height": height, "base64": coded})
+    return embedded
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested provenance as lines `machine · cores`, value."""
+    for key, item in value.items():
+        name = f"{prefix}{key}"
+        if isinstance(item, Mapping):
+            yield from _flatten(item, f"{name} · ")
+        elif isinstance(item, list | tuple):
+            yield name, ", ".join(map(str, item))
+        else:
+            yield name, _plain(item)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)
+
+
+def _shape(shape: Any) -> str:
+    return " \N{MULTIPLICATION SIGN} ".join(map(str, shape)) if isinstance(shape, list | tuple) else str(shape)
+
+
+def _duration(history: Sequence[Mapping[str, Any]]) -> str:
+    """The time of all epochs, for people; empty if it was not measured."""
+    seconds = sum(row.get("seconds") or 0.0 for row in history)
+    if seconds <= 0:
+        return ""
+    hours, minutes = int(seconds // 3600), int(seconds % 3600 // 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds % 60:.0f} s" if minutes else f"{seconds:.0f} s"

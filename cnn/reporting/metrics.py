@@ -1,0 +1,104 @@
+"""Scores of a classifier on one split, from its labels and the predicted probabilities."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
+
+from foundation.errors import UserError
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How well a classifier did on the images of one split."""
+
+    classes: tuple[str, ...]  # K names, in the order of the label numbers
+    images: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]  # Wilson, 95 %
+    macro_f1: float  # mean over all K classes; one without images and never predicted counts as 0
+    log_loss: float  # mean negative log-likelihood in nats
+    per_class: dict[str, dict[str, float | int]]  # name -> precision, recall, f1, support
+    confusion: NDArray[np.int64]  # (K, K), row = true class, column = predicted class
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same, in types that JSON knows."""
+        return {
+            "classes": list(self.classes),
+            "images": self.images,
+            "accuracy": self.accuracy,
+            "accuracy_interval": list(self.accuracy_interval),
+            "macro_f1": self.macro_f1,
+            "log_loss": self.log_loss,
+            "per_class": {name: dict(row) for name, row in self.per_class.items()},
+            "confusion": self.confusion.tolist(),
+        }
+
+
+def compute_scores(labels: NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]) -> Scores:
+    """Score `probabilities` (N, K) float against `labels` (N,) int; `classes` are the K names.
+
+    The prediction is the most probable class, the first of them where several are equal.
+    """
+    labels = np.asarray(labels)
+    predicted = predict_classes(labels, probabilities, classes)
+    numbers = range(len(classes))
+    precision, recall, f1, support = precision_recall_fscore_support(labels, predicted, labels=numbers, zero_division=0)
+    correct = int(np.count_nonzero(predicted == labels))
+    return Scores(
+        classes=tuple(classes),
+        images=len(labels),
+        accuracy=correct / len(labels),
+        accuracy_interval=wilson_interval(correct, len(labels)),
+        macro_f1=float(f1_score(labels, predicted, labels=numbers, average="macro", zero_division=0)),
+        log_loss=_log_loss(labels, probabilities),
+        per_class={
+            name: {
+                "precision": float(precision[number]),
+                "recall": float(recall[number]),
+                "f1": float(f1[number]),
+                "support": int(support[number]),
+            }
+            for number, name in enumerate(classes)
+        },
+        confusion=confusion_matrix(labels, predicted, labels=numbers).astype(np.int64),
+    )
+
+
+def wilson_interval(correct: int, images: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The Wilson interval of a share `correct / images`: it stays within 0 and 1 and is sound near both."""
+    interval = binomtest(correct, images).proportion_ci(confidence_level=confidence, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def predict_classes(labels: NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]) -> NDArray[np.int64]:
+    """The most probable class of each image, (N,) int64, after a check that the three arguments fit together."""
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    if len(labels) == 0:
+        raise UserError("there are no images to score in this split")
+    if probabilities.shape != (len(labels), len(classes)):
+        raise ValueError(
+            f"probabilities are {probabilities.shape}, expected ({len(labels)}, {len(classes)}): "
+            "one row an image, one column a class"
+        )
+    if len(set(classes)) != len(classes):
+        raise ValueError(f"class names are not distinct: {list(classes)}")
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}, there are {len(classes)} classes")
+    if not np.isfinite(probabilities).all():
+        # argmax would call a NaN the winner, and a diverged network would get a score.
+        raise UserError("the network's probabilities are not finite: training diverged, try a lower learning rate")
+    return np.argmax(probabilities, axis=1).astype(np.int64)
+
+
+def _log_loss(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
+    """Mean negative log-likelihood; a float32 softmax sums to one only roughly, which scikit-learn warns of."""
+    exact = np.asarray(probabilities, dtype=np.float64)
+    exact = exact / exact.sum(axis=1, keepdims=True)
+    return float(log_loss(labels, exact, labels=range(exact.shape[1])))

@@ -1,0 +1,68 @@
+"""`metrics.csv`: one row per epoch. The file is small, so each epoch rewrites it whole and no row is ever torn."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from foundation.errors import UserError
+from foundation.files import write_text
+
+# The columns in the order that people read them; further ones follow as they come.
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "learning_rate",
+    "seconds",
+    "images_per_second",
+)
+
+
+def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write all epochs so far. Floats keep every digit; None becomes an empty cell."""
+    present = {key for row in rows for key in row}
+    extra = dict.fromkeys(key for row in rows for key in row if key not in COLUMNS)
+    columns = [key for key in COLUMNS if key in present or not rows] + list(extra)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _cell(value) for key, value in row.items()})
+    write_text(path, text.getvalue())
+
+
+def read_history(path: Path) -> list[dict[str, Any]]:
+    """The rows that `write_history` wrote: whole numbers as int, others as float, empty cells as None."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing") from error
+    rows = []
+    for number, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
+        try:
+            rows.append({key: _number(value) for key, value in row.items()})
+        except (TypeError, ValueError) as error:  # TypeError: a row longer than the header
+            raise UserError(f"{path}, line {number}: a cell is not a number") from error
+    return rows
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    # NumPy scalars print like Python's only after conversion.
+    return repr(value.item() if hasattr(value, "item") else value)
+
+
+def _number(text: str | None) -> int | float | None:
+    if text is None or text == "":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)

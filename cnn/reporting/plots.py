@@ -1,0 +1,210 @@
+"""The pictures of one run: curves, confusion matrix, contact sheet of predictions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
+
+from cnn.reporting.style import BLUE, GREY, INK, ORANGE, heading, picture, shorten
+
+History = Sequence[Mapping[str, Any]]
+
+
+def plot_curves(history: History, path: Path, best_epoch: int | None = None) -> None:
+    """Draw loss, accuracy and learning rate over the epochs of `history` (rows of `metrics.csv`).
+
+    `best_epoch` is marked; left out, it is the epoch of the highest validation accuracy.
+    """
+    if not history:
+        raise ValueError("there is no epoch to draw")
+    best = best_row(history, best_epoch)
+    with picture(path, 10.5, 3.5) as figure:
+        loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(3, 3, 2))
+        _draw_pair(loss, history, "loss")
+        _draw_pair(accuracy, history, "accuracy")
+        _draw_series(rate, history, "learning_rate", INK, "learning rate")
+        loss.legend(loc="best")
+        heading(loss, "Loss")
+        heading(accuracy, "Accuracy")
+        heading(rate, "Learning rate")
+        _start_at_zero(loss, history, "train_loss", "val_loss")
+        _start_at_zero(rate, history, "learning_rate")
+        accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        rate.yaxis.set_major_formatter("{x:g}")
+        for axes in (loss, accuracy, rate):
+            axes.grid(axis="y")
+            axes.set_xlabel("epoch")
+            axes.set_xlim(*_epoch_limits(history))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+            if best is not None:
+                axes.axvline(best["epoch"], color=GREY, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
+        if best is not None:
+            accuracy.plot(best["epoch"], best["val_accuracy"], "o", color=ORANGE, markersize=8, zorder=4)
+            heading(accuracy, f"Accuracy · best {best['val_accuracy']:.1%} at epoch {best['epoch']}")
+
+
+def best_row(history: History, best_epoch: int | None = None) -> Mapping[str, Any] | None:
+    """The row of `best_epoch`, or the first with the highest validation accuracy; None if none was measured."""
+    measured = [row for row in history if _is_number(row.get("val_accuracy"))]
+    if best_epoch is not None:
+        measured = [row for row in measured if row["epoch"] == best_epoch]
+    return max(measured, key=lambda row: row["val_accuracy"], default=None)
+
+
+def plot_confusion_matrix(confusion: NDArray[np.integer[Any]], classes: Sequence[str], path: Path) -> None:
+    """Draw `confusion` (K, K) int, row = true class: colour and percentage by row, and the count in each cell."""
+    count = len(classes)
+    if confusion.shape != (count, count):
+        raise ValueError(f"the confusion matrix is {confusion.shape}, there are {count} classes")
+    support = confusion.sum(axis=1)
+    share = confusion / np.maximum(support, 1)[:, None]
+    names = [shorten(name, 12) for name in classes]
+    side = float(np.clip(0.82 * count, 3.2, 16))
+    with picture(path, side + 2.0, side + 1.3) as figure:
+        axes = figure.subplots()
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+        axes.set_xticks(range(count), names, rotation=35, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(count), [f"{name} ({total:,})" for name, total in zip(names, support, strict=True)])
+        axes.set_xlabel("predicted class")
+        axes.set_ylabel("true class (images)")
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        # Thin white lines between the cells keep neighbours of one colour apart.
+        edges = np.arange(1, count) - 0.5
+        axes.hlines(edges, -0.5, count - 0.5, color="white", linewidth=2)
+        axes.vlines(edges, -0.5, count - 0.5, color="white", linewidth=2)
+        if count <= 30:  # beyond, the colours have to do
+            _write_cells(axes, confusion, share)
+        heading(axes, f"{np.trace(confusion):,} of {confusion.sum():,} images right")
+
+
+def plot_predictions(
+    images: NDArray[np.uint8],
+    labels: NDArray[Any],
+    probabilities: NDArray[Any],
+    classes: Sequence[str],
+    path: Path,
+    columns: int = 8,
+    mistake_rows: int = 2,
+    right_rows: int = 1,
+) -> None:
+    """Draw a contact sheet of the most confident mistakes, and below it of the most confident right answers.
+
+    `images` (N, H, W, C) uint8, `labels` (N,) int, `probabilities` (N, K) float.
+    """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    predicted = probabilities.argmax(axis=1)
+    surest_first = np.argsort(-probabilities.max(axis=1), kind="stable")
+    wrong = surest_first[predicted[surest_first] != labels[surest_first]]
+    right = surest_first[predicted[surest_first] == labels[surest_first]]
+    count = f"in {len(labels):,} images"
+    sections = (
+        (f"Most confident mistakes · {len(wrong):,} {count}", wrong[: mistake_rows * columns], ORANGE),
+        (f"Most confident right answers · {len(right):,} {count}", right[: right_rows * columns], BLUE),
+    )
+    # Everything is placed in inches from the top: tiles of one size, whichever rows there are.
+    tile, gap, title_height, caption_height = 1.2, 0.1, 0.36, 0.44
+    rows = [math.ceil(len(chosen) / columns) for _, chosen, _ in sections]
+    height = sum(title_height + (used or 0.4) * (tile + caption_height) for used in rows)
+    width = gap + columns * (tile + gap)
+    with picture(path, width, height) as figure:
+        figure.set_layout_engine("none")
+        top = height
+        for (title, chosen, colour), used in zip(sections, rows, strict=True):
+            figure.text(gap / width, (top - 0.08) / height, title, va="top", fontsize=11, fontweight="bold")
+            top -= title_height
+            if not used:
+                figure.text(gap / width, (top - 0.05) / height, "none", va="top", color=GREY)
+            for place, index in enumerate(chosen):
+                row, column = divmod(place, columns)
+                left = gap + column * (tile + gap)
+                bottom = top - row * (tile + caption_height) - tile
+                axes = figure.add_axes((left / width, bottom / height, tile / width, tile / height))
+                said, true = predicted[index], labels[index]
+                caption = f"{shorten(classes[said])} {probabilities[index, said]:.0%}"
+                if said != true:
+                    caption += f"\ntrue: {shorten(classes[true])}"
+                _show(axes, images[index], caption, colour)
+            top -= (used or 0.4) * (tile + caption_height)
+
+
+def _draw_pair(axes: Axes, history: History, name: str) -> None:
+    _draw_series(axes, history, f"train_{name}", BLUE, "train")
+    _draw_series(axes, history, f"val_{name}", ORANGE, "validation")
+
+
+def _draw_series(axes: Axes, history: History, key: str, colour: str, label: str) -> None:
+    # A gap where nothing was measured.
+    points = [float(row[key]) if _is_number(row.get(key)) else math.nan for row in history]
+    # Dots show single epochs while they are few; a lone epoch has nothing but its dot.
+    marker = "o" if len(points) <= 20 else ""
+    axes.plot([row["epoch"] for row in history], points, color=colour, label=label, marker=marker, markersize=3.5)
+
+
+def _start_at_zero(axes: Axes, history: History, *keys: str) -> None:
+    """Let the vertical axis begin at zero, or make it logarithmic where one value would flatten all others."""
+    values = [float(row[key]) for row in history for key in keys if _is_number(row.get(key))]
+    if values and 0 < 50 * min(values) < max(values) and keys != ("learning_rate",):
+        axes.set_yscale("log")
+    elif values and max(values) > 0:
+        axes.set_ylim(0, 1.06 * max(values))
+
+
+def _epoch_limits(history: History) -> tuple[float, float]:
+    """The range of the epochs with a margin: half an epoch for a few of them, more for many."""
+    first, last = history[0]["epoch"], history[-1]["epoch"]
+    margin = max(0.5, 0.03 * (last - first))
+    return first - margin, last + margin
+
+
+def _write_cells(axes: Axes, confusion: NDArray[Any], share: NDArray[Any]) -> None:
+    """The count of each cell, and the percentage of its row under it while there is room."""
+    roomy = len(confusion) <= 15
+    for (row, column), count in np.ndenumerate(confusion):
+        if count == 0:
+            axes.text(column, row, "·", ha="center", va="center", color=GREY)
+            continue
+        colour = "white" if share[row, column] > 0.55 else INK
+        _write(axes, row, column, f"{count:,}", colour, points_up=5 if roomy else 0, size=10)
+        if roomy:
+            percent = f"{share[row, column]:.0%}" if share[row, column] >= 0.005 else "<1%"
+            _write(axes, row, column, percent, colour, points_up=-9, size=7.5)
+
+
+def _write(axes: Axes, row: int, column: int, text: str, colour: str, points_up: int, size: float) -> None:
+    """`text` in a cell, shifted in points so that two lines keep their distance in cells of any size."""
+    axes.annotate(
+        text,
+        (column, row),
+        xytext=(0, points_up),
+        textcoords="offset points",
+        ha="center",
+        va="center",
+        color=colour,
+        fontsize=size,
+    )
+
+
+def _show(axes: Axes, image: NDArray[np.uint8], caption: str, colour: str) -> None:
+    """One image (H, W, C) uint8 in a frame, its caption below."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    if image.shape[-1] == 3:
+        axes.imshow(image, interpolation="nearest")
+    else:
+        axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.spines[:].set_visible(True)
+    axes.spines[:].set_color(colour)
+    axes.spines[:].set_linewidth(1.5)
+    axes.set_xlabel(caption, fontsize=8.5, labelpad=3)
+
+
+def _is_number(value: Any) -> bool:
+    return value is not None and not math.isnan(value)

@@ -1,0 +1,78 @@
+"""What a finished run leaves for people: report, pictures, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.reporting.classification_report import write_classification_report
+from cnn.reporting.html_report import write_report
+from cnn.reporting.metrics import Scores, compute_scores
+from cnn.reporting.plots import plot_confusion_matrix, plot_curves, plot_predictions
+from foundation.files import write_json
+
+
+def write_run_files(
+    folder: Path,
+    *,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    probabilities: NDArray[Any],
+    classes: Sequence[str],
+    history: Sequence[Mapping[str, Any]],
+    best_epoch: int,
+    metrics: Mapping[str, Any],
+    baselines: Mapping[str, float],
+    summary_rows: Sequence[Mapping[str, Any]],
+    configuration: str,
+    provenance: Mapping[str, Any],
+) -> Scores:
+    """Write the files of a run that was scored on its test split.
+
+    `images` (n, h, w, c), `labels` (n,) and `probabilities` (n, classes) are the test split's; `metrics` holds what
+    `metrics.json` says besides the scores. Returns the scores. `metrics.json` comes last: where it stands, the run
+    is finished.
+    """
+    scores = compute_scores(labels, probabilities, classes)
+    text = write_classification_report(folder / "classification_report.txt", labels, probabilities, classes)
+    plot_curves(history, folder / "curves.png", best_epoch)
+    plot_confusion_matrix(scores.confusion, classes, folder / "confusion_matrix.png")
+    plot_predictions(images, labels, probabilities, classes, folder / "predictions.png")
+    write_report(
+        folder / "report.html",
+        f"{metrics['model']} on {metrics['data']}",
+        scores.as_dict(),
+        summary_rows,
+        history,
+        {
+            "Learning curves": folder / "curves.png",
+            "Confusion matrix, test split": folder / "confusion_matrix.png",
+            "The surest mistakes, and the surest right answers": folder / "predictions.png",
+        },
+        text,
+        configuration,
+        {**provenance, "seed": metrics["seed"], "data pack": metrics["pack_hash"]},
+        split="test",
+        baselines=baselines,
+        best_epoch=best_epoch,
+    )
+    write_json(
+        folder / "metrics.json",
+        {
+            **metrics,
+            "test_accuracy": scores.accuracy,
+            "test_accuracy_interval": list(scores.accuracy_interval),
+            "test_images": scores.images,
+            "test_log_loss": scores.log_loss,
+            "macro_f1": scores.macro_f1,
+            "per_class": scores.per_class,
+            "baselines": dict(baselines),
+            "versions": provenance["versions"],
+            "provenance": dict(provenance),
+        },
+    )
+    return scores

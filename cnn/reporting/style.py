@@ -1,0 +1,75 @@
+"""The common look of the pictures, and how they reach the disk."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from foundation.files import atomic_path
+
+# Okabe and Ito's palette: told apart with every kind of colour blindness, and in grey print by lightness.
+BLUE = "#0072B2"
+ORANGE = "#D55E00"
+PALE_BLUE = "#8fc1df"
+PALE_ORANGE = "#edb98f"
+INK = "#24292f"
+GREY = "#6e7781"
+FAINT = "#d8dee4"
+
+_STYLE: dict[Any, Any] = {
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture on every machine
+    "font.size": 10,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be named "$x$"
+    "axes.labelcolor": INK,
+    "axes.edgecolor": GREY,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.8,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+}
+
+
+@contextmanager
+def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """Yield a figure of `width` x `height` inches to draw on; written to `path` as PNG if the block succeeds.
+
+    A `Figure` of its own, without pyplot: nothing global to close, and no window system is touched.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        yield figure
+        with atomic_path(path) as temporary, warnings.catch_warnings():
+            # A class name in a script that the font lacks is drawn as boxes; that is no reason to fail a run.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            figure.savefig(temporary, format="png", dpi=160)
+
+
+def heading(axes: Axes, text: str) -> None:
+    """A left-aligned bold title."""
+    axes.set_title(text, loc="left", pad=10)
+
+
+def shorten(name: str, length: int = 16) -> str:
+    """`name` on one line of at most `length` characters."""
+    line = " ".join(name.split())
+    return line if len(line) <= length else line[: length - 1] + "…"
