@@ -1,0 +1,117 @@
+"""The config groups `data` and `merge` as dataclasses: their keys, types and what else must hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from omegaconf import MISSING, DictConfig
+
+from data_tools.duplicates import LEVELS
+from data_tools.sources.base import SPLITS
+from foundation.entry import typed
+from foundation.errors import UserError
+
+FORMAT_VERSION = 1  # of the pack; raise it when older packs must be made again
+
+
+@dataclass
+class DataConfig:
+    """`conf/data/*.yaml`: which sources, and what an image of the pack looks like."""
+
+    name: str = MISSING
+    root: str = "data"
+    pack_dir: str = "packs"
+    image_size: int = 48
+    channels: int = 1
+    classes: list[str] = MISSING
+    label_map: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = MISSING
+
+
+@dataclass
+class DrawConfig:
+    """A stratified share of the training images that becomes another split."""
+
+    fraction: float = 0.0
+    when: str = "missing"  # or 'always'
+    seed: int = 0
+
+
+@dataclass
+class BalanceConfig:
+    """Bringing every training class to one size."""
+
+    target: int | None = None
+    trim: bool = False
+    seed: int = 0
+    rotation: float = 20.0
+    shift: float = 0.1
+    zoom: float = 0.15
+    flip: bool = True
+
+
+@dataclass
+class MergeConfig:
+    """`conf/merge/*.yaml`: the policy by which sources become one data set."""
+
+    source_priority: list[str] | None = None
+    duplicates: str = "pixels"
+    split_map: dict[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})
+    split_precedence: list[str] = field(default_factory=lambda: ["test", "validation", "train"])
+    thin: list[str] = field(default_factory=lambda: list(SPLITS))
+    test: DrawConfig = field(default_factory=DrawConfig)
+    validation: DrawConfig = field(default_factory=DrawConfig)
+    balance: BalanceConfig = field(default_factory=BalanceConfig)
+
+
+def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
+    """Both groups, checked; `source_priority` is filled in. Raises `UserError` naming the key that is wrong."""
+    data, merge = typed(config, "data", DataConfig), typed(config, "merge", MergeConfig)
+    _demand(data.image_size > 0, "data.image_size", "must be positive", data.image_size)
+    _demand(data.channels in (1, 3), "data.channels", "must be 1 or 3", data.channels)
+    _demand(bool(data.sources), "data.sources", "names no source", data.sources)
+    if merge.source_priority is None:
+        merge.source_priority = list(data.sources)
+    _same("merge.source_priority", "each source", merge.source_priority, data.sources)
+    _same("merge.split_precedence", "each split", merge.split_precedence, SPLITS)
+    _same("merge.split_map", "each split", merge.split_map, SPLITS)
+    _among("merge.split_map", merge.split_map.values(), SPLITS)
+    _among("merge.thin", merge.thin, SPLITS)
+    _among("merge.duplicates", [merge.duplicates], LEVELS)
+    for key, draw in (("merge.test", merge.test), ("merge.validation", merge.validation)):
+        _demand(0 <= draw.fraction < 1, f"{key}.fraction", "must be at least 0 and below 1", draw.fraction)
+        _among(f"{key}.when", [draw.when], ("missing", "always"))
+    balance = merge.balance
+    _demand(balance.target is None or balance.target > 0, "merge.balance.target", "must be positive", balance.target)
+    _demand(0 <= balance.zoom < 1, "merge.balance.zoom", "must be at least 0 and below 1", balance.zoom)
+    return data, merge
+
+
+def options(data: DataConfig, merge: MergeConfig) -> dict[str, Any]:
+    """All that decides what is in the pack besides the sources' contents; where things lie is not among it."""
+    shape = {key: value for key, value in asdict(data).items() if key not in ("root", "pack_dir")}
+    return {"format_version": FORMAT_VERSION, "data": shape, "merge": asdict(merge)}
+
+
+def options_hash(chosen: dict[str, Any]) -> str:
+    """Eight hexadecimal digits; the order of mappings, and so of the sources, does not count."""
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def _same(key: str, what: str, given: Iterable[str], wanted: Iterable[str]) -> None:
+    wanted, given = list(wanted), list(given)
+    _demand(sorted(given) == sorted(wanted), key, f"must name {what} once ({', '.join(wanted)})", given)
+
+
+def _among(key: str, given: Iterable[str], allowed: Iterable[str]) -> None:
+    for value in given:
+        _demand(value in allowed, key, f"must be one of {', '.join(allowed)}", value)
+
+
+def _demand(holds: bool, key: str, rule: str, value: object) -> None:
+    if not holds:
+        raise UserError(f"{key}: {rule}, got {value}")

@@ -1,0 +1,71 @@
+"""The manifest: one row for every input image, kept or not, and one for every made copy."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from foundation.errors import UserError
+
+KEPT = "kept"  # is in the pack
+DUPLICATE = "duplicate"  # yields to `duplicate_of`
+TRIMMED = "trimmed"  # its class had more training images than merge.balance.target
+SET_ASIDE = "set_aside"  # unusable: unreadable, unknown label, refused by its source
+MADE = "made"  # an augmented copy of `parent`, in the pack
+
+
+@dataclass(slots=True)
+class Row:
+    """What is known about one image. Empty strings stand for what does not apply."""
+
+    id: str  # 'source:path'; a made copy has its parent's with '#copyN'
+    source: str
+    path: str  # as in the archive
+    original_split: str
+    raw_label: str  # as the source writes it
+    label: str = ""  # class, where the label map knows one
+    bytes_sha256: str = ""
+    pixels_sha256: str = ""
+    group: str = ""  # shared by all duplicates of one image: the smallest id among them
+    status: str = KEPT
+    reason: str = ""  # why it is not kept
+    duplicate_of: str = ""  # id of the image that is kept instead
+    split: str = ""  # split in the pack
+    parent: str = ""  # id of the image that a made copy was made from
+    pack_row: int | None = None  # position in images.npy
+
+    @property
+    def packed(self) -> bool:
+        """Whether the image is in the pack."""
+        return self.status in (KEPT, MADE)
+
+
+COLUMNS = tuple(field.name for field in fields(Row))
+
+
+def write_manifest(path: Path, rows: Iterable[Row]) -> None:
+    """Write the rows as CSV in UTF-8, in the order given."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(asdict(row))
+
+
+def read_manifest(path: Path) -> list[Row]:
+    """Read what `write_manifest` wrote. Raises `UserError` if the file is missing or its columns differ."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise UserError(f"{path} has other columns than this version writes; make the pack again")
+            return [_row(values) for values in reader]
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing") from error
+
+
+def _row(values: dict[str, str]) -> Row:
+    at = values.pop("pack_row")
+    return Row(**values, pack_row=int(at) if at else None)  # type: ignore[arg-type]

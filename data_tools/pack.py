@@ -1,0 +1,100 @@
+"""The pack: a folder with everything that training needs to know of the data, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_tools.config import FORMAT_VERSION, DataConfig
+from data_tools.manifest import KEPT, MADE, Row, write_manifest
+from data_tools.reading import Collection
+from data_tools.sources.base import SPLITS, Fingerprint
+from foundation.errors import UserError
+from foundation.files import atomic_folder, read_json, write_json
+
+Counts = dict[str, dict[str, dict[str, int]]]
+
+
+def write_pack(
+    folder: Path,
+    collection: Collection,
+    data: DataConfig,
+    options: dict[str, Any],
+    sources: dict[str, Fingerprint],
+) -> dict[str, Any]:
+    """Write a merged collection to `folder`, replacing an older pack there, and return what stands in `pack.json`.
+
+    images.npy uint8 (n, size, size, channels), labels.npy int64 (n,), splits.npy uint8 (n,) as indices of
+    `split_names`; sorted by split and id. Raises `OSError` (disk full, say) and then leaves nothing behind.
+    """
+    packed = sorted((row for row in collection.rows if row.packed), key=lambda row: (SPLITS.index(row.split), row.id))
+    for position, row in enumerate(packed):
+        row.pack_row = position
+    images = np.stack([collection.images[row.id] for row in packed])
+    labels = np.array([data.classes.index(row.label) for row in packed], np.int64)
+    splits = np.array([SPLITS.index(row.split) for row in packed], np.uint8)
+    description = {
+        "format_version": FORMAT_VERSION,
+        "name": data.name,
+        "classes": list(data.classes),
+        "split_names": list(SPLITS),
+        "image_size": data.image_size,
+        "channels": data.channels,
+        "images": len(packed),
+        "content_hash": content_hash(images, labels, splits, data.classes),
+        "counts": {
+            "input": count((row for row in collection.rows if row.status != MADE), "original_split"),
+            "kept": count((row for row in packed if row.status == KEPT), "split"),
+            "made": count((row for row in packed if row.status == MADE), "split"),
+        },
+        "statuses": dict(sorted(Counter(row.status for row in collection.rows).items())),
+        "options": options,
+        "sources": sources,
+    }
+    with atomic_folder(folder) as temporary:
+        for name, array in (("images", images), ("labels", labels), ("splits", splits)):
+            write_array(temporary / f"{name}.npy", array)
+        write_manifest(temporary / "manifest.csv", collection.rows)
+        write_json(temporary / "pack.json", description)
+    return description
+
+
+def find_pack(folder: Path, options: dict[str, Any], sources: dict[str, Fingerprint]) -> dict[str, Any] | None:
+    """What stands in the pack's `pack.json`, or None if there is no pack made with these options from these sources."""
+    try:
+        description = read_json(folder / "pack.json")
+    except UserError:
+        return None  # missing or damaged: it is made again
+    current = description.get("options") == options and description.get("sources") == sources
+    return description if current else None
+
+
+def content_hash(images: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: Sequence[str]) -> str:
+    """SHA-256, in hexadecimal, over what a network sees: not over names, times or the order of the sources."""
+    digest = hashlib.sha256("\n".join(classes).encode())
+    for array in (images, labels, splits):
+        digest.update(f"\n{array.dtype.str}{array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Write a .npy file. Unlike `numpy.save`, a full disk raises an `OSError` that says so by its errno."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(array.data)
+
+
+def count(rows: Iterable[Row], split: str) -> Counts:
+    """Images per source, split (the column `split` names) and class; '' stands for an unknown class."""
+    counts: Counts = {}
+    for row in rows:
+        classes = counts.setdefault(row.source, {}).setdefault(getattr(row, split), {})
+        classes[row.label] = classes.get(row.label, 0) + 1
+    return counts

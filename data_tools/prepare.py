@@ -1,0 +1,65 @@
+"""`python -m data_tools.prepare data=fer2013`: from the sources to the pack, with the counts on the way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from data_tools.config import DataConfig, load, options, options_hash
+from data_tools.labels import LabelMap
+from data_tools.merge import merge
+from data_tools.pack import find_pack, write_pack
+from data_tools.reading import Collection, read
+from data_tools.sources.base import Source
+from data_tools.sources.find import make_source
+from data_tools.tables import console, show
+from foundation.entry import entry
+
+
+def prepare(config: DictConfig) -> Path:
+    """Folder of the pack that `config.data` and `config.merge` describe; it is made unless it is there and current.
+
+    A pack is current if its options and the fingerprints of its sources are those of now. Raises `UserError` for
+    bad options and unusable data, `OSError` if the pack cannot be written; nothing half-written is left.
+    """
+    data, policy = load(config)
+    labels = LabelMap(data.classes, data.label_map)
+    sources = [make_source(name, data.root, chosen) for name, chosen in data.sources.items()]
+    chosen = options(data, policy)
+    folder = Path(data.pack_dir).expanduser() / f"{data.name}-{options_hash(chosen)}"
+    fingerprints = {source.name: source.fingerprint() for source in sources}
+    out = console()
+    if (found := find_pack(folder, chosen, fingerprints)) is not None:
+        out.print(f"using the pack {folder} ({found['images']:,} images)", highlight=False, soft_wrap=True)
+        return folder
+    collection = _read_with_progress(sources, labels, data)
+    merge(collection, policy, data.classes)
+    description = write_pack(folder, collection, data, chosen, fingerprints)
+    show(out, collection.rows, description, {source.name: source.ignored for source in sources}, folder)
+    return folder
+
+
+def _read_with_progress(sources: Iterable[Source], labels: LabelMap, data: DataConfig) -> Collection:
+    """Read all sources behind a progress bar, which stays away where nobody watches."""
+    expected = [source.expected() for source in sources]
+    total = None if None in expected else sum(number or 0 for number in expected)
+    screen = Console(file=sys.stderr)
+    columns = (TextColumn("reading images"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
+        task = progress.add_task("", total=total)
+        return read(sources, labels, data.image_size, data.channels, lambda: progress.advance(task))
+
+
+@entry("prepare")
+def main(config: DictConfig) -> None:
+    """Make the pack, or find it."""
+    prepare(config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""Images in folders named after their classes: `split/class/file` or `class/file`, on disk or in an archive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from data_tools.sources.base import Entry, Fingerprint
+from data_tools.sources.containers import Container, Folder, Member, MemberError, TarArchive, damaged
+from foundation.errors import UserError
+
+SPLIT_FOLDERS = {
+    "train": "train",
+    "train_dir": "train",
+    "training": "train",
+    "test": "test",
+    "test_dir": "test",
+    "validation": "validation",
+    "val": "validation",
+    "valid": "validation",
+}
+# FER-2013 keeps its Usage column in the file names, whatever folders a download has put them in.
+SPLIT_PREFIXES = {"Training_": "train", "PublicTest_": "validation", "PrivateTest_": "test"}
+
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
+    *(".ppm", ".pgm", ".pnm", ".tga", ".jp2", ".avif"),
+)
+LARGEST_FILE = 64 * 2**20  # bytes; a picture of a face is no larger, and a zip member may unpack to anything
+
+
+class ClassFolders:
+    """A tree of class folders, below at most a few wrapping folders.
+
+    A file with an image suffix is an image and becomes an entry, wherever it lies; links and paths that lead out of
+    the archive become refused entries; everything else is counted in `ignored`.
+    """
+
+    def __init__(self, name: str, container: Container, split_from_name: bool = False) -> None:
+        self.name = name
+        self.ignored = 0
+        self._container = container
+        self._split_from_name = split_from_name
+
+    def fingerprint(self) -> Fingerprint:
+        """Fingerprint of the folder or archive."""
+        return self._container.fingerprint()
+
+    def expected(self) -> int | None:
+        """Number of images; None for a tar, which would have to be read whole to be counted."""
+        if isinstance(self._container, TarArchive):
+            return None
+        return sum(1 for member in self._container.members() if is_image_name(member.path))
+
+    def entries(self) -> Iterator[Entry]:
+        """Stream the images. Raises `UserError` for an empty class folder and for a source without any image."""
+        with damaged(self._container.path):  # a compressed tar shows its damage only while it is read
+            yield from self._entries()
+
+    def _entries(self) -> Iterator[Entry]:
+        self.ignored = 0
+        folders: set[PurePosixPath] = set()
+        filled: set[PurePosixPath] = set()  # folders with an image, or with files that are no rubbish
+        images = 0
+        for member in self._container.members():
+            path = PurePosixPath(member.path.replace("\\", "/"))
+            if is_rubbish(path):
+                self.ignored += 1
+            elif member.refused:
+                yield self._entry(member, path, error=member.refused)
+            elif member.open is None:
+                folders.add(path)
+            elif is_image_name(member.path):
+                images += 1
+                filled.update(path.parents)
+                yield self._read(member, path)
+            else:
+                self.ignored += 1
+                folders.add(path.parent)
+                if split_of(path.parent.parts) is None:
+                    filled.update(path.parents)  # documentation beside the classes, say
+        self._refuse_empty(folders, filled)
+        if not images:
+            raise UserError(f"data source '{self.name}': {self._container.path} holds no image")
+
+    def _read(self, member: Member, path: PurePosixPath) -> Entry:
+        if member.size > LARGEST_FILE:
+            return self._entry(member, path, error=f"file larger than {LARGEST_FILE >> 20} MiB")
+        assert member.open is not None
+        try:
+            with member.open() as stream:
+                return self._entry(member, path, data=stream.read())
+        except MemberError as error:
+            return self._entry(member, path, error=str(error))
+
+    def _entry(self, member: Member, path: PurePosixPath, data: bytes | None = None, error: str = "") -> Entry:
+        if error in ("path leaves the archive", "absolute path"):
+            return Entry(self.name, member.path, "", "", error=error)
+        split, label = place(path)
+        if self._split_from_name:
+            named = (use for prefix, use in SPLIT_PREFIXES.items() if path.name.startswith(prefix))
+            split = next(named, split)
+        if not label and not error:
+            return Entry(self.name, member.path, split, "", error="not inside a class folder")
+        return Entry(self.name, member.path, split, label, data=data, error=error)
+
+    def _refuse_empty(self, folders: set[PurePosixPath], filled: set[PurePosixPath]) -> None:
+        has_splits = any(split_of(folder.parts) is not None for folder in folders | filled)
+        for folder in sorted(folders - filled - {PurePosixPath(".")}):
+            if has_splits and split_of(folder.parts) is None:
+                continue  # beside the splits, so no class folder
+            kind = "split" if folder.name.lower() in SPLIT_FOLDERS else "class"
+            whole = self._container.path / folder if isinstance(self._container, Folder) else folder
+            where = "" if isinstance(self._container, Folder) else f" in {self._container.path}"
+            raise UserError(
+                f"data source '{self.name}': {kind} folder {whole}{where} holds no image; fill it or remove it"
+            )
+
+
+def place(path: PurePosixPath) -> tuple[str, str]:
+    """Split and class name of an image at `path`; either is '' where the folders do not say."""
+    folders = path.parent.parts
+    at = split_of(folders)
+    if at is None:
+        return "", folders[-1] if folders else ""
+    return SPLIT_FOLDERS[folders[at].lower()], folders[at + 1] if at + 1 < len(folders) else ""
+
+
+def split_of(folders: tuple[str, ...]) -> int | None:
+    """Position of the outermost folder that names a split, or None."""
+    return next((index for index, name in enumerate(folders) if name.lower() in SPLIT_FOLDERS), None)
+
+
+def is_image_name(path: str) -> bool:
+    """Whether the name ends like a picture's, and is not what an operating system leaves behind."""
+    pure = PurePosixPath(path.replace("\\", "/"))
+    return pure.suffix.lower() in IMAGE_SUFFIXES and not is_rubbish(pure)
+
+
+def is_rubbish(path: PurePosixPath) -> bool:
+    """Hidden files, `__MACOSX` with its `._x.jpg`, thumbnail caches: never data."""
+    hidden = any(part.startswith(".") and part not in (".", "..") for part in path.parts)
+    return hidden or "__MACOSX" in path.parts or path.name.lower() in ("thumbs.db", "desktop.ini")

@@ -1,0 +1,240 @@
+"""What holds files: a folder, a zip, a tar, or a lone file. One stream of members for all, nothing unpacked."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import re
+import stat
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from data_tools.sources.base import Fingerprint
+from foundation.errors import UserError
+
+# How each compression of a tar begins; a file's name may lie, its first bytes do not.
+_DECOMPRESSORS: dict[bytes, Callable[[Path], IO[bytes]]] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ": lzma.open,
+    b"BZh": bz2.open,
+}
+
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+
+
+class MemberError(Exception):
+    """One member cannot be read; the message says why, shortly. The others are not affected."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One thing inside a container. `open` is None for a folder and for a refused member.
+
+    `open()` has to be called, and read, before the next member is asked for: a tar is read strictly forwards.
+    """
+
+    path: str
+    open: Callable[[], IO[bytes]] | None = None
+    size: int = 0
+    refused: str = ""  # why the member must not be followed or read
+
+
+class Container(Protocol):
+    """A stream of members in no particular order, and the fingerprint of the whole."""
+
+    path: Path
+
+    def members(self) -> Iterator[Member]:
+        """Stream all members. Raises `UserError` if the container as a whole is damaged."""
+        ...
+
+    def fingerprint(self) -> Fingerprint:
+        """Size and time of what is there now."""
+        ...
+
+
+class LoneFile:
+    """A file that is its own only member."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def members(self) -> Iterator[Member]:
+        """The file itself."""
+        yield Member(printable(self.path.name), lambda: self.path.open("rb"), self.path.stat().st_size)
+
+    def fingerprint(self) -> Fingerprint:
+        """Name, size and time of the file."""
+        return file_fingerprint(self.path)
+
+
+class Folder:
+    """A folder tree on disk. Symbolic links inside it are refused: they may loop or lead out of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def members(self) -> Iterator[Member]:
+        """Folders and files below the folder, by path."""
+        for file in self._walk(self.path):
+            name = printable(file.relative_to(self.path).as_posix())
+            info = file.lstat()
+            if stat.S_ISLNK(info.st_mode):
+                yield Member(name, refused="symbolic link")
+            elif stat.S_ISDIR(info.st_mode):
+                yield Member(name)
+            elif stat.S_ISREG(info.st_mode):
+                yield Member(name, lambda file=file: _open(file), info.st_size)  # type: ignore[misc]
+            else:
+                yield Member(name, refused="neither a file nor a folder")
+
+    def fingerprint(self) -> Fingerprint:
+        """Number of files, their total size, the latest time among files and folders."""
+        count = size = latest = 0
+        for file in (self.path, *self._walk(self.path)):
+            info = file.lstat()
+            latest = max(latest, info.st_mtime_ns)
+            if stat.S_ISREG(info.st_mode):
+                count, size = count + 1, size + info.st_size
+        return {"name": self.path.name, "files": count, "size": size, "mtime_ns": latest}
+
+    def _walk(self, folder: Path) -> Iterator[Path]:
+        for path in sorted(folder.iterdir()):
+            yield path
+            if path.is_dir() and not path.is_symlink():
+                yield from self._walk(path)
+
+
+class ZipArchive:
+    """A zip file, read member by member."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def members(self) -> Iterator[Member]:
+        """Folders and files of the archive, in its own order."""
+        with damaged(self.path), zipfile.ZipFile(self.path) as archive:
+            for info in archive.infolist():
+                name = printable(info.filename)
+                mode = info.external_attr >> 16
+                if reason := leaves(name):
+                    yield Member(name, refused=reason)
+                elif stat.S_ISLNK(mode):
+                    yield Member(name, refused="symbolic link")
+                elif info.is_dir():
+                    yield Member(name.rstrip("/"))
+                elif info.flag_bits & 1:
+                    yield Member(name, refused="encrypted")
+                else:
+                    yield Member(name, lambda info=info: _unzip(archive, info), info.file_size)  # type: ignore[misc]
+
+    def fingerprint(self) -> Fingerprint:
+        """Name, size and time of the archive."""
+        return file_fingerprint(self.path)
+
+
+class TarArchive:
+    """A tar, plain or compressed, read once from front to back."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def members(self) -> Iterator[Member]:
+        """Folders and files of the archive, in its own order."""
+        # Decompressing outside of tarfile: its own streams take a truncated file for a complete one.
+        with damaged(self.path), self._decompressed() as raw, tarfile.open(fileobj=raw, mode="r|") as archive:
+            for info in archive:
+                name = printable(info.name)
+                if reason := leaves(name):
+                    yield Member(name, refused=reason)
+                elif info.isdir():
+                    yield Member(name)
+                elif info.isreg():
+                    yield Member(name, lambda info=info: _untar(archive, info), info.size)  # type: ignore[misc]
+                else:
+                    kind = "symbolic link" if info.issym() else "hard link" if info.islnk() else "device"
+                    yield Member(name, refused=kind)
+
+    def fingerprint(self) -> Fingerprint:
+        """Name, size and time of the archive."""
+        return file_fingerprint(self.path)
+
+    def _decompressed(self) -> IO[bytes]:
+        with self.path.open("rb") as file:
+            start = file.read(8)
+        for magic, opener in _DECOMPRESSORS.items():
+            if start.startswith(magic):
+                return opener(self.path)
+        return self.path.open("rb")
+
+
+class damaged:
+    """Turn what the archive libraries raise on a broken archive into one `UserError` that names it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        broken = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError)
+        if isinstance(error, broken):
+            raise UserError(f"{self.path} is damaged or incomplete ({error}); download it again") from error
+
+
+def open_container(path: Path) -> Container:
+    """The container at `path`, by its kind: folder, zip, tar, or lone file."""
+    if path.is_dir():
+        return Folder(path)
+    name = path.name.lower()
+    if name.endswith(".zip"):
+        return ZipArchive(path)
+    return TarArchive(path) if name.endswith(ARCHIVE_SUFFIXES) else LoneFile(path)
+
+
+def leaves(name: str) -> str:
+    """Why an archive member's name must not be trusted as a path below the archive; '' if it may be."""
+    parts = name.replace("\\", "/").split("/")
+    if ".." in parts:
+        return "path leaves the archive"
+    return "absolute path" if parts[0] == "" or re.match(r"^[A-Za-z]:", name) else ""
+
+
+def printable(name: str) -> str:
+    """A file name that can be written as UTF-8: bytes that are not UTF-8 become `\\xNN`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def file_fingerprint(path: Path) -> Fingerprint:
+    """Name, size and modification time of one file."""
+    info = path.stat()
+    return {"name": path.name, "size": info.st_size, "mtime_ns": info.st_mtime_ns}
+
+
+def _open(path: Path) -> IO[bytes]:
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise MemberError(f"cannot be read ({os.strerror(error.errno or 0)})") from error
+
+
+def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    try:
+        return io.BytesIO(archive.read(info))
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
+        raise MemberError("damaged in the archive") from error
+
+
+def _untar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    stream = archive.extractfile(info)
+    assert stream is not None  # a regular file, as the caller has checked
+    return stream  # type: ignore[return-value]

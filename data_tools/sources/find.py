@@ -1,0 +1,77 @@
+"""From a source's config to a source: the registry of kinds, and the search below `data.root`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from data_tools.sources.base import Source
+from data_tools.sources.class_folders import ClassFolders, is_image_name
+from data_tools.sources.containers import ARCHIVE_SUFFIXES, open_container
+from data_tools.sources.fer_csv import FerCsv, is_csv_name
+from data_tools.sources.toy_faces import ToyFaces
+from foundation.errors import UserError
+
+
+def files(name: str, root: str, stem: str | None = None, split_from_name: bool = False) -> Source:
+    """The folder, archive or CSV below `root` whose stem is `stem` (the source's name if None).
+
+    Class folders are taken where there is an image, else the FER table. `split_from_name`: see `ClassFolders`.
+    """
+    container = open_container(locate(name, root, stem or name))
+    has_table = False
+    for member in container.members():
+        if is_image_name(member.path):
+            return ClassFolders(name, container, split_from_name)
+        has_table = has_table or is_csv_name(member.path)
+    return FerCsv(name, container) if has_table else ClassFolders(name, container, split_from_name)
+
+
+def toy_faces(name: str, root: str, **options: Any) -> Source:
+    """Drawn faces, which need no root; the options are those of `ToyFaces`."""
+    return _call(ToyFaces, name, **options)
+
+
+# A new kind of source: write its class, add a line here, name it as `kind` in a YAML of conf/data.
+KINDS: dict[str, Callable[..., Source]] = {"files": files, "toy_faces": toy_faces}
+
+
+def make_source(name: str, root: str, options: dict[str, Any]) -> Source:
+    """The source `name` from its config, whose `kind` chooses and whose other keys are the kind's options.
+
+    Raises `UserError` for an unknown kind or option, and where the data is missing.
+    """
+    options = dict(options)
+    kind = options.pop("kind", "files")
+    if kind not in KINDS:
+        raise UserError(f"data.sources.{name}.kind: there is no kind '{kind}'; choose one of {', '.join(KINDS)}")
+    return _call(KINDS[kind], name, root, **options)
+
+
+def locate(name: str, root: str, stem: str) -> Path:
+    """Path of the folder, archive or CSV with exactly this stem; a folder wins over its own archive.
+
+    Raises `UserError` saying what was looked for and where.
+    """
+    folder = Path(root).expanduser()
+    if (folder / stem).is_dir():
+        return folder / stem
+    for suffix in (*ARCHIVE_SUFFIXES, ".csv"):
+        path = folder / f"{stem}{suffix}"
+        if path.is_file():
+            return path
+    raise UserError(
+        f"data source '{name}': there is no folder {stem}/, archive {stem}.zip, {stem}.tar.gz or {stem}.tar.xz, "
+        f"nor {stem}.csv in data.root={root}; put the download there or set data.root=FOLDER "
+        f"(docs/datasets.md says where to get it)"
+    )
+
+
+def _call(factory: Callable[..., Source], name: str, *arguments: str, **options: Any) -> Source:
+    try:
+        inspect.signature(factory).bind(name, *arguments, **options)
+    except TypeError as error:  # only the binding: a TypeError from inside the factory is a bug
+        raise UserError(f"data.sources.{name}: {error}") from error
+    return factory(name, *arguments, **options)

@@ -1,0 +1,32 @@
+"""Draw a stratified share of the training images, whole duplicate groups at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from data_tools.augmentation import digest
+from data_tools.config import DrawConfig
+from data_tools.manifest import Row
+
+
+def draw(rows: Iterable[Row], split: str, config: DrawConfig) -> None:
+    """Move about `fraction` of each class from the training split of `rows` to `split`.
+
+    A group moves as a whole and counts for the class of its first member. Which ones go is decided by a hash of
+    seed and group: neither the order of the sources nor images of other classes matter.
+    """
+    groups: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row.id):
+        if row.split == "train":
+            groups.setdefault(row.group, []).append(row)
+    classes: dict[str, list[list[Row]]] = {}
+    for name in sorted(groups, key=lambda name: digest(config.seed, split, name)):
+        classes.setdefault(groups[name][0].label, []).append(groups[name])
+    for members in classes.values():
+        wanted = round(config.fraction * sum(map(len, members)))
+        for group in members:
+            if wanted <= 0:
+                break
+            wanted -= len(group)
+            for row in group:
+                row.split = split

@@ -1,0 +1,86 @@
+"""What a person sees of a pack: counts per source, split and class, and what became of the rest."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from data_tools.manifest import DUPLICATE, KEPT, MADE, SET_ASIDE, TRIMMED, Row
+from data_tools.pack import Counts
+from data_tools.sources.base import SPLITS
+
+STATUSES = (KEPT, DUPLICATE, TRIMMED, SET_ASIDE, MADE)
+_WIDTH_OF_A_FILE = 132  # columns where the output is no terminal, so that a table is not broken up
+
+
+def console() -> Console:
+    """Where tables go: the standard output, at a fixed width if that is a file or a pipe."""
+    screen = Console()
+    return screen if screen.is_terminal else Console(width=_WIDTH_OF_A_FILE)
+
+
+def count_table(title: str, counts: Counts, classes: Sequence[str]) -> Table:
+    """Sources and splits down, classes across, with sums. Images of unknown class have a column if there are any."""
+    columns = [*classes]
+    if any("" in by_class for by_split in counts.values() for by_class in by_split.values()):
+        columns.append("")
+    table = Table(title=title, title_justify="left")
+    table.add_column("source")
+    table.add_column("split")
+    for name in (*columns, "all"):
+        table.add_column(escape(name) or "unknown", justify="right")
+    lines = [(source, split) for source in counts for split in (*SPLITS, "") if split in counts[source]]
+    for source, split in lines:
+        numbers = [counts[source][split].get(name, 0) for name in columns]
+        table.add_row(escape(source), split or "none", *(f"{n:,}" for n in (*numbers, sum(numbers))))
+    sums = [sum(counts[source][split].get(name, 0) for source, split in lines) for name in columns]
+    table.add_section()
+    table.add_row("all", "", *(f"{n:,}" for n in (*sums, sum(sums))))
+    return table
+
+
+def reason_table(rows: Iterable[Row]) -> Table | None:
+    """Why images are not in the pack: how many for each kind of reason, and the first; None if all are."""
+    kinds: dict[tuple[str, str], list[Row]] = {}
+    for row in rows:
+        if not row.packed:
+            kinds.setdefault((row.status, kind_of(row)), []).append(row)
+    if not kinds:
+        return None
+    table = Table("status", "reason", title="Not in the pack", title_justify="left")
+    table.add_column("images", justify="right")
+    table.add_column("first example")
+    for (status, kind), members in sorted(kinds.items(), key=lambda item: (item[0][0], -len(item[1]))):
+        example = members[0].id if status != SET_ASIDE else f"{members[0].id}: {members[0].reason}"
+        table.add_row(status, escape(kind), f"{len(members):,}", escape(example))
+    return table
+
+
+def kind_of(row: Row) -> str:
+    """A row's reason without its particulars, so that like reasons can be counted."""
+    if row.status == DUPLICATE:
+        return "duplicate under another label" if "labels differ" in row.reason else "duplicate"
+    return re.sub(r"'[^']*'", "'…'", re.sub(r"\d[\d,]*", "N", row.reason))
+
+
+def show(out: Console, rows: list[Row], description: dict[str, Any], ignored: dict[str, int], folder: Path) -> None:
+    """Print the tables of a new pack, how many files each source ignored, and where the pack is."""
+    classes, counts = description["classes"], description["counts"]
+    out.print(count_table("Input images", counts["input"], classes))
+    out.print(count_table("Kept", counts["kept"], classes))
+    if counts["made"]:
+        out.print(count_table("Made copies", counts["made"], classes))
+    if (reasons := reason_table(rows)) is not None:
+        out.print(reasons)
+    statuses = ", ".join(f"{name} {description['statuses'].get(name, 0):,}" for name in STATUSES)
+    out.print(f"{sum(row.status != MADE for row in rows):,} input images; {statuses}", highlight=False)
+    for name, number in ignored.items():
+        if number:
+            out.print(f"{name}: {number:,} files that are no images ignored", highlight=False, markup=False)
+    out.print(f"pack {folder} ({description['images']:,} images)", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,230 @@
+"""The leaderboard of a sweep, over folders made by hand and over a real Hydra multirun with a failing job."""
+
+import csv
+import json
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from cnn.reporting.leaderboard import main, write_leaderboard
+from foundation.errors import UserError
+
+
+def make_job(folder, overrides, metrics=None, chosen_model=None, error=False):
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text("".join(f"- {text}\n" for text in overrides) or "[]\n")
+    if chosen_model:
+        text = json.dumps({"hydra": {"runtime": {"choices": {"model": chosen_model}}, "x": "${now:%Y}"}})
+        (folder / ".hydra" / "hydra.yaml").write_text(text)  # JSON is YAML
+    if metrics is not None:
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    if error:
+        (folder / "error.txt").write_text("it broke")
+
+
+def scored(seed, validation, test, **more):
+    return {
+        "val_accuracy": validation,
+        "test_accuracy": test,
+        "test_accuracy_interval": [test - 0.01, test + 0.01],
+        "macro_f1": test - 0.1,
+        "per_class": {},
+        "parameters": 1000,
+        "epochs": 3,
+        "seconds": 10.0 + seed,
+        "images_per_second": 500.0,
+        "seed": seed,
+        "model": "any",
+        **more,
+    }
+
+
+def read_rows(folder):
+    with (folder / "leaderboard.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """3 models x 2 seeds; lenet is best on the test split, baseline on validation; one job of vgg failed."""
+    values = {"baseline": [(0.80, 0.70), (0.84, 0.72)], "lenet": [(0.70, 0.90), (0.72, 0.94)], "vgg": [(0.75, 0.7)]}
+    number = 0
+    for model, results in values.items():
+        for seed in range(2):
+            overrides = ["trainer.epochs=3", f"model={model}", f"seed={seed}"]
+            if seed < len(results):
+                make_job(tmp_path / str(number), overrides, scored(seed, *results[seed]))
+            else:
+                make_job(tmp_path / str(number), overrides, error=True)
+            number += 1
+    (tmp_path / "multirun.yaml").write_text("")
+    return tmp_path
+
+
+def test_rows_are_ranked_on_validation(sweep):
+    write_leaderboard(sweep)
+    rows = read_rows(sweep)
+    assert list(rows[0]) == [
+        "model",
+        "trainer.epochs",
+        "parameters",
+        "seeds",
+        "val_accuracy_mean",
+        "val_accuracy_std",
+        "test_accuracy_mean",
+        "test_accuracy_std",
+        "macro_f1_mean",
+        "seconds_mean",
+        "images_per_second_mean",
+        "failed",
+    ]
+    assert [row["model"] for row in rows] == ["baseline", "vgg", "lenet"]
+    best = rows[0]
+    assert (best["seeds"], best["failed"], best["parameters"], best["trainer.epochs"]) == ("2", "0", "1000", "3")
+    assert float(best["val_accuracy_mean"]) == pytest.approx(0.82)
+    assert float(best["val_accuracy_std"]) == pytest.approx(0.04 / 2**0.5, abs=1e-6)  # n - 1
+    assert float(best["test_accuracy_mean"]) == pytest.approx(0.71)
+    assert float(best["test_accuracy_std"]) == pytest.approx(statistics.stdev([0.70, 0.72]), abs=1e-6)
+    assert float(best["macro_f1_mean"]) == pytest.approx(0.61)
+    assert float(best["seconds_mean"]) == pytest.approx(10.5)
+
+
+def test_a_failed_job_is_counted_and_one_seed_has_no_deviation(sweep):
+    write_leaderboard(sweep)
+    vgg = read_rows(sweep)[1]
+    assert (vgg["seeds"], vgg["failed"]) == ("1", "1")
+    assert (vgg["val_accuracy_mean"], vgg["val_accuracy_std"], vgg["test_accuracy_std"]) == ("0.75", "", "")
+
+
+def test_the_picture(sweep):
+    write_leaderboard(sweep)
+    with Image.open(sweep / "leaderboard.png") as picture:
+        picture.load()
+        assert picture.width > 1000
+        assert picture.height > 300
+
+
+def test_other_overridden_keys_tell_configurations_apart(tmp_path):
+    for number, rate in enumerate(["0.1", "0.01", "0.1"]):
+        overrides = [f"++optimizer.learning_rate={rate}", f"seed={number}"]
+        make_job(tmp_path / str(number), overrides, scored(number, 0.5 + float(rate), 0.5), chosen_model="lenet")
+    make_job(tmp_path / "3", ["+note=a=${b},c", "seed=0"], scored(0, 0.1, 0.1), chosen_model="lenet")
+    write_leaderboard(tmp_path)
+    rows = read_rows(tmp_path)
+    assert [row["model"] for row in rows] == ["lenet"] * 3
+    assert [row["optimizer.learning_rate"] for row in rows] == ["0.1", "0.01", ""]
+    assert [row["seeds"] for row in rows] == ["2", "1", "1"]
+    assert [row["note"] for row in rows] == ["", "", "a=${b},c"]
+
+
+def test_a_seed_that_ran_twice_is_one_sample(tmp_path):
+    for number in range(2):
+        make_job(tmp_path / str(number), ["model=lenet", "seed=5"], scored(5, 0.5, 0.5))
+    write_leaderboard(tmp_path)
+    assert [(row["seeds"], row["val_accuracy_std"]) for row in read_rows(tmp_path)] == [("1", "")]
+
+
+def test_jobs_two_levels_down(tmp_path):
+    make_job(tmp_path / "model=lenet" / "seed=0", ["model=lenet", "seed=0"], scored(0, 0.5, 0.5))
+    make_job(tmp_path / "model=lenet" / "seed=1", ["model=lenet", "seed=1"])
+    write_leaderboard(tmp_path)
+    assert [(row["model"], row["seeds"], row["failed"]) for row in read_rows(tmp_path)] == [("lenet", "1", "1")]
+
+
+def test_damaged_files_cost_one_job_only(tmp_path):
+    make_job(tmp_path / "0", ["model=lenet", "seed=0"], scored(0, 0.5, 0.5))
+    make_job(tmp_path / "1", ["model=lenet", "seed=1"])
+    (tmp_path / "1" / "metrics.json").write_text('{"val_accuracy": 0.')
+    make_job(tmp_path / "2", [], scored(2, 0.4, 0.4, model="from metrics"))
+    (tmp_path / "2" / ".hydra" / "overrides.yaml").write_text("- [unclosed")
+    write_leaderboard(tmp_path)
+    rows = [(row["model"], row["seeds"], row["failed"]) for row in read_rows(tmp_path)]
+    assert rows == [("lenet", "1", "1"), ("from metrics", "1", "0")]
+
+
+def test_missing_scores_are_empty_cells(tmp_path):
+    make_job(tmp_path / "0", ["model=lenet"], {"val_accuracy": 0.5, "test_accuracy": None})
+    write_leaderboard(tmp_path)
+    (row,) = read_rows(tmp_path)
+    assert (row["val_accuracy_mean"], row["test_accuracy_mean"], row["parameters"]) == ("0.5", "", "")
+
+
+def test_a_sweep_of_failures_has_rows_and_no_picture(tmp_path):
+    make_job(tmp_path / "0", ["model=lenet"], error=True)
+    write_leaderboard(tmp_path)
+    assert [(row["model"], row["seeds"], row["failed"]) for row in read_rows(tmp_path)] == [("lenet", "0", "1")]
+    assert not (tmp_path / "leaderboard.png").exists()
+
+
+def test_by_hand(sweep, capsys):
+    assert main([str(sweep)]) == 0
+    assert capsys.readouterr().out == (sweep / "leaderboard.csv").read_text()
+
+
+def test_a_folder_that_is_no_sweep(tmp_path, capsys):
+    with pytest.raises(UserError, match="no job folders"):
+        write_leaderboard(tmp_path)
+    assert main([str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+APPLICATION = """
+import json
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from pathlib import Path
+
+@hydra.main(version_base="1.3", config_path=None, config_name="config")
+def run(config):
+    if (config.model, config.seed) == ("b", 1):
+        raise RuntimeError("this job fails")
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    scores = {"val_accuracy": {"a": 0.5, "b": 0.75}[config.model] + config.seed / 10, "seed": config.seed}
+    (folder / "metrics.json").write_text(json.dumps(scores))
+
+from hydra.core.config_store import ConfigStore
+ConfigStore.instance().store("config", {
+    "model": "a",
+    "seed": 0,
+    "hydra": {
+        "callbacks": {"leaderboard": {"_target_": "cnn.reporting.leaderboard.Leaderboard"}},
+        "sweep": {"dir": "sweep", "subdir": "${hydra.job.num}"},
+        "run": {"dir": "single"},
+        "job": {"chdir": True},
+    },
+})
+run()
+"""
+
+
+def run_application(folder, *arguments):
+    (folder / "application.py").write_text(APPLICATION)
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.run(
+        [sys.executable, "application.py", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_callback_survives_a_failing_job(tmp_path):
+    done = run_application(tmp_path, "-m", "model=a,b", "seed=0,1,2")
+    assert "this job fails" in done.stderr
+    assert "Callback" not in done.stderr  # Hydra turns what a callback raises into a warning
+    rows = [(row["model"], row["seeds"], row["failed"]) for row in read_rows(tmp_path / "sweep")]
+    assert rows == [("b", "2", "1"), ("a", "3", "0")]
+
+
+def test_the_callback_leaves_a_single_run_alone(tmp_path):
+    done = run_application(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("leaderboard.*"))
