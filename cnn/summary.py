@@ -6,14 +6,16 @@ import rich
 from omegaconf import DictConfig
 
 from cnn.assembly import model_of, ops_of
-from cnn.models.summary import summary_table
+from cnn.models.summary import summary_line, summary_table
 from foundation.entry import entry
 
 
 @entry("summary")
 def main(config: DictConfig) -> None:
     """Print the table."""
-    rich.print(summary_table(model_of(config, ops_of(config))))
+    model = model_of(config, ops_of(config))
+    rich.print(summary_table(model))
+    print(summary_line(model))
 
 
 if __name__ == "__main__":

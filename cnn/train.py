@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import rich
 from hydra.core.hydra_config import HydraConfig
@@ -47,7 +47,7 @@ def main(config: DictConfig) -> float:
 
 def run(config: DictConfig, folder: Path) -> float:
     """One training run with all its files in `folder`; returns the best validation accuracy."""
-    started, clock = datetime.now(UTC), time.perf_counter()
+    provenance, clock = collect_provenance(), time.perf_counter()
     if (folder / "metrics.json").exists():
         raise UserError(
             f"{folder} is finished and its test split is scored: nothing is left to resume, start a new run"
@@ -69,11 +69,13 @@ def run(config: DictConfig, folder: Path) -> float:
     except KeyboardInterrupt:
         rich.print(f"interrupted; python -m cnn.train resume={_shown(folder)} goes on from the last whole epoch")
         raise
-    _finish(config, folder, pack, trainer, started, time.perf_counter() - clock)
+    _finish(config, folder, pack, trainer, provenance, time.perf_counter() - clock)
     return trainer.best.value
 
 
-def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, started: datetime, seconds: float) -> None:
+def _finish(
+    config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, provenance: dict[str, Any], seconds: float
+) -> None:
     """Score the best epoch on the test split, this once, and write the run's files."""
     test, train, ops = pack.splits["test"], pack.splits["train"], trainer.model.ops
     size = trainer.settings.batch_size
@@ -108,7 +110,7 @@ def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, star
         baselines=baselines,
         summary_rows=summary_rows(trainer.model),
         configuration=OmegaConf.to_yaml(config, resolve=True),
-        provenance=collect_provenance(started),
+        provenance=provenance,
     )
     low, high = scores.accuracy_interval
     for name, accuracy in baselines.items():

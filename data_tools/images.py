@@ -75,7 +75,7 @@ def bytes_sha256(data: bytes) -> str:
 def pixels_sha256(pixels: np.ndarray) -> str:
     """SHA-256 of canonical pixels and their shape, in hexadecimal."""
     digest = hashlib.sha256("x".join(map(str, pixels.shape)).encode() + b":")
-    digest.update(pixels)
+    digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
 
 

@@ -68,4 +68,4 @@ def read_manifest(path: Path) -> list[Row]:
 
 def _row(values: dict[str, str]) -> Row:
     at = values.pop("pack_row")
-    return Row(**values, pack_row=int(at) if at else None)  # type: ignore[arg-type]
+    return Row(**values, pack_row=int(at) if at else None)

@@ -79,7 +79,7 @@ def content_hash(images: np.ndarray, labels: np.ndarray, splits: np.ndarray, cla
     digest = hashlib.sha256("\n".join(classes).encode())
     for array in (images, labels, splits):
         digest.update(f"\n{array.dtype.str}{array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -44,11 +46,26 @@ def entry(
         @functools.wraps(task)
         def command() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors reach us instead of Hydra's own printer
-            main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(task)
+            failures: list[Exception] = []
+
+            def guarded(config: DictConfig) -> Any:
+                try:
+                    return task(config)
+                except Exception as error:
+                    # Hydra would repeat the command line above our message. In a sweep that line is wanted, as it
+                    # tells which job failed, and the launcher must hear of the failure.
+                    if HydraConfig.get().mode == RunMode.MULTIRUN:
+                        raise
+                    failures.append(error)
+                    return None
+
+            main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(guarded)
             try:
                 if rewrite is not None:
                     sys.argv[1:] = rewrite(sys.argv[1:])
                 main()
+                if failures:
+                    raise failures[0]
             except KeyboardInterrupt:
                 sys.exit(130)
             except Exception as error:

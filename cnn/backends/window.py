@@ -10,10 +10,14 @@ Padding = str | int | tuple[int, ...]
 
 def pair(value: int | tuple[int, int] | list[int], name: str, least: int = 1) -> tuple[int, int]:
     """`value` as (vertical, horizontal); one number stands for both. Raises ValueError below `least`."""
-    first, second = (value, value) if isinstance(value, int) else tuple(value)
-    if not (isinstance(first, int) and isinstance(second, int) and min(first, second) >= least):
-        raise ValueError(f"{name} must be whole numbers of at least {least}, not {value}")
-    return first, second
+    numbers = (value, value) if isinstance(value, int) else value
+    if (
+        not isinstance(numbers, tuple | list)
+        or len(numbers) != 2
+        or not all(isinstance(number, int) and number >= least for number in numbers)
+    ):
+        raise ValueError(f"{name} must be whole numbers of at least {least}, not {value!r}")
+    return numbers[0], numbers[1]
 
 
 @dataclass(frozen=True)

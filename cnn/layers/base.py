@@ -43,7 +43,8 @@ class BuildContext:
 
     def generator(self) -> np.random.Generator:
         """A generator of its own for one tensor's initial values."""
-        return np.random.Generator(np.random.Philox(key=[self.seed & (2**64 - 1), self.new_stream()]))
+        key = np.array([self.seed & (2**64 - 1), self.new_stream()], np.uint64)  # a list may become float64
+        return np.random.Generator(np.random.Philox(key=key))
 
     def parameter(self, value: NDArray[Any], *, l2: float = 0.0, decay: bool = True) -> Parameter:
         """`value` on the backend, in the model's dtype, with a gradient of zeros."""
@@ -123,3 +124,10 @@ def within(value: Any, name: str, low: float, high: float) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value < high:
         raise ValueError(f"{name} must be a number from {low} to below {high}, not {value!r}")
     return float(value)
+
+
+def flag(value: Any, name: str) -> bool:
+    """`value` as true or false. Raises ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{name} must be true or false, not {value!r}")
+    return value

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from cnn.backends import Array, Window
 from cnn.backends.window import Padding
-from cnn.layers.base import BuildContext, Layer, Shape, image_shape, positive
-from cnn.layers.initializers import initializer
+from cnn.layers.base import BuildContext, Layer, Shape, flag, image_shape, positive, within
+from cnn.layers.initializers import initializer, known_init
 
 
 class Conv2D(Layer):
@@ -32,7 +34,7 @@ class Conv2D(Layer):
         super().__init__()
         self.filters, self.groups = positive(filters, "filters"), positive(groups, "groups")
         self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
-        self.bias, self.l2, self.init = bias, l2, init
+        self.bias, self.l2, self.init = flag(bias, "bias"), within(l2, "l2", 0, math.inf), known_init(init)
         self._x: Array | None = None
 
     def window(self, input_shape: Shape) -> Window:

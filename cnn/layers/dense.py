@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from cnn.backends import Array
-from cnn.layers.base import BuildContext, Layer, Shape, positive, vector_length
-from cnn.layers.initializers import initializer
+from cnn.layers.base import BuildContext, Layer, Shape, flag, positive, vector_length, within
+from cnn.layers.initializers import initializer, known_init
 
 
 class Dense(Layer):
@@ -16,7 +18,8 @@ class Dense(Layer):
         super().__init__()
         if units != "classes":
             positive(units, "units")
-        self.units, self.bias, self.l2, self.init = units, bias, l2, init
+        self.units, self.bias = units, flag(bias, "bias")
+        self.l2, self.init = within(l2, "l2", 0, math.inf), known_init(init)
         self._x: Array | None = None
 
     def output_shape(self, input_shape: Shape) -> Shape:

@@ -15,6 +15,8 @@ class Dropout(Layer):
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = within(rate, "rate", 0, 1)
+        if self.rate >= 1 - 2**-16:
+            raise ValueError(f"rate {rate} drops everything, since masks are drawn from 16 bits an element")
         self._mask: Array | None = None
 
     def output_shape(self, input_shape: Shape) -> Shape:

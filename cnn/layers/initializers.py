@@ -27,6 +27,13 @@ def he_normal(generator: np.random.Generator, shape: tuple[int, ...], fan_in: in
 INITIALIZERS: dict[str, Initializer] = {"glorot_uniform": glorot_uniform, "he_normal": he_normal}
 
 
+def known_init(name: str | None) -> str | None:
+    """`name` itself, None meaning the model's. Raises ValueError naming the choices."""
+    if name is not None:
+        initializer(name)
+    return name
+
+
 def initializer(name: str) -> Initializer:
     """The initializer called `name`. Raises ValueError naming the choices."""
     if name not in INITIALIZERS:

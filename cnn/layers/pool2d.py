@@ -28,7 +28,11 @@ class Pool2D(Layer):
         """The sliding window over an input of `input_shape`."""
         hw = image_shape(input_shape)[:2]
         kernel = hw if isinstance(self.kernel, str) else self.kernel
-        return Window.over(hw, kernel, kernel if self.stride is None else self.stride, self.padding)
+        window = Window.over(hw, kernel, kernel if self.stride is None else self.stride, self.padding)
+        (top, bottom, left, right), (height, width) = window.padding, window.kernel
+        if max(top, bottom) >= height or max(left, right) >= width:
+            raise ValueError(f"padding {self.padding} lets a {kernel} window see nothing but padding")
+        return window
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """(p, q, c)."""

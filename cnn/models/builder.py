@@ -41,7 +41,8 @@ def build_model(
             f"model '{config.get('name')}' ends in shape {output}, but the dataset has {classes} classes: "
             "end it with `dense: {units: classes}`"
         )
-    root.leaves()[0].input_needs_gradient = False
+    if root.layers[0].kind != "residual":  # a residual block adds both gradients before anyone can leave them out
+        root.layers[0].input_needs_gradient = False
     context = BuildContext(ops, seed, np.dtype(dtype), str(config.get("init", "he_normal")), classes)
     try:
         root.build(context, input_shape)

@@ -45,7 +45,6 @@ def summary_table(model: Model) -> Table:
     rows = summary_rows(model)
     image = " × ".join(map(str, model.input_shape))
     table = Table(title=f"{model.name}, input {image}", title_justify="left", show_footer=True)
-    fixed = model.parameter_count - model.trainable_count
     table.add_column("layer", footer="total")
     table.add_column("output shape")
     table.add_column("parameters", footer=f"{model.parameter_count:,}", justify="right")
@@ -57,8 +56,10 @@ def summary_table(model: Model) -> Table:
             f"{row['parameters']:,}" if row["parameters"] else "",
             f"{row['mflops']:,.1f}" if row["mflops"] else "",
         )
-    table.caption = (
-        f"{model.parameter_count:,} parameters, {model.trainable_count:,} trainable, {fixed:,} running statistics"
-    )
-    table.caption_justify = "left"
     return table
+
+
+def summary_line(model: Model) -> str:
+    """The counts in one line."""
+    fixed = model.parameter_count - model.trainable_count
+    return f"{model.parameter_count:,} parameters, {model.trainable_count:,} trainable, {fixed:,} running statistics"

@@ -60,5 +60,5 @@ class BatchMaker:
 
 def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
     """The order in which epoch `epoch` visits `count` images: a permutation that depends on nothing else."""
-    key = [seed & (2**64 - 1), SHUFFLE_STREAM << 32 | epoch]
+    key = np.array([seed & (2**64 - 1), SHUFFLE_STREAM << 32 | epoch], np.uint64)  # a list would become float64
     return np.random.Generator(np.random.Philox(key=key)).permutation(count)

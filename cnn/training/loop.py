@@ -39,6 +39,9 @@ class TrainerSettings:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"trainer.{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("early_stopping", "max_minutes"):
+            if (value := getattr(self, name)) is not None and value <= 0:
+                raise UserError(f"trainer.{name} must be above 0, or null for none, not {value}")
         if self.monitor != "val_accuracy":
             raise UserError(
                 f"trainer.monitor is '{self.monitor}', but epochs are selected on val_accuracy: a choice made on "
@@ -71,6 +74,8 @@ class Trainer:
 
         `on_epoch` is called after each epoch, once it is in `history` and in the checkpoint.
         """
+        if not len(validation):
+            raise UserError("the validation split holds no images, so no epoch could be chosen by it")
         started = time.perf_counter()
         while self.epoch < self.settings.epochs and not self.best.exhausted(self.epoch):
             minutes = (time.perf_counter() - started) / 60
@@ -107,8 +112,7 @@ class Trainer:
             correct = correct + ops.count_correct(logits, labels)
             progress.advance(len(indices), lambda: (float(loss_sum) / seen, int(correct) / seen))  # noqa: B023
         mean_loss, seconds = float(loss_sum) / seen, time.perf_counter() - started
-        if not math.isfinite(mean_loss):
-            raise UserError(f"the loss is {mean_loss} in epoch {epoch}: try a lower optimizer.learning_rate")
+        _demand_finite(mean_loss, "loss", epoch)
         return {
             "epoch": epoch,
             "train_loss": mean_loss,
@@ -124,6 +128,7 @@ class Trainer:
             self.model, validation.images, self.batches, self.settings.batch_size, progress.advance
         )
         loss, accuracy = loss_and_accuracy(probabilities, validation.host_labels)
+        _demand_finite(loss, "validation loss", self.epoch + 1)
         return {"val_loss": loss, "val_accuracy": accuracy}
 
     def _save(self, improved: bool) -> None:
@@ -145,6 +150,8 @@ class Trainer:
         """Go on exactly where `checkpoint.last.safetensors` stands. Raises `UserError` if it is another model's."""
         path = self.folder / "checkpoint.last.safetensors"
         tensors, about = load_checkpoint(path)
+        if "training" not in about:
+            raise UserError(f"{path} holds weights alone, without the state of a training run")
         for key, value in self.about.items():
             if about.get(key) != value:
                 raise UserError(f"{path} was made with another {key}: resume with the run's own config and data")
@@ -158,3 +165,8 @@ class Trainer:
         self.schedule.load_state(progress["schedule"])
         self.best.load_state(progress["best"])
         self.epoch, self.step, self.history = progress["epoch"], progress["step"], progress["history"]
+
+
+def _demand_finite(loss: float, name: str, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise UserError(f"the {name} is {loss} in epoch {epoch}: try a lower optimizer.learning_rate")

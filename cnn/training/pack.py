@@ -48,6 +48,11 @@ class Pack:
 def load_pack(folder: Path, ops: Ops) -> Pack:
     """Load the pack in `folder`. Raises `UserError` naming the file that is missing or does not fit the others."""
     about: dict[str, Any] = read_json(folder / "pack.json")
+    for key in ("name", "classes", "content_hash"):
+        if key not in about:
+            raise UserError(
+                f"{folder / 'pack.json'} has no '{key}': make the pack anew with python -m data_tools.prepare"
+            )
     images, labels, splits = (_array(folder / f"{name}.npy") for name in ("images", "labels", "splits"))
     if images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(f"{folder / 'images.npy'} holds {images.dtype} {images.shape}, not uint8 (n, h, w, c)")
@@ -59,6 +64,8 @@ def load_pack(folder: Path, ops: Ops) -> Pack:
     for number, name in enumerate(SPLITS):
         chosen = splits == number
         own = labels[chosen].astype(np.int64)
+        if not len(own):
+            raise UserError(f"{folder}: the {name} split holds no images")
         found[name] = Split(name, ops.array(images[chosen]), ops.array(own), own)
     return Pack(about["name"], tuple(about["classes"]), about["content_hash"], found)
 

@@ -15,7 +15,7 @@ class ScheduleSettings:
 
     name: str = "constant"  # constant, cosine, one_cycle or plateau
     warmup: float = 0.0  # cosine, one_cycle: share of all steps that rises linearly from `start` to 1
-    start: float = 0.0  # factor at the first step of the rise
+    start: float = 0.0  # factor that the rise sets out from, just before the first step
     end: float = 0.0  # factor at the last step
     factor: float = 0.5  # plateau: what the rate is multiplied by
     patience: int = 3  # plateau: epochs without a better monitored value before it is
@@ -55,7 +55,7 @@ class Cosine(Schedule):
         rise = s.warmup * self.total_steps
         if step <= rise:
             return self.base * (s.start + (1 - s.start) * step / rise)
-        done = (step - rise) / max(1.0, self.total_steps - rise)
+        done = (step - rise) / (self.total_steps - rise)
         return self.base * (s.end + (1 - s.end) * (1 + math.cos(math.pi * min(1.0, done))) / 2)
 
 
@@ -77,7 +77,8 @@ class Plateau(Schedule):
             return
         self.waited += 1
         if self.waited >= self.settings.patience:
-            self.rate, self.waited = max(self.rate * self.settings.factor, self.settings.minimum), 0
+            lower = max(self.rate * self.settings.factor, self.settings.minimum)
+            self.rate, self.waited = min(self.rate, lower), 0
 
     def state(self) -> dict[str, Any]:
         """Rate, best value and epochs waited."""

@@ -15,17 +15,13 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, TYPE_CHECKING, Protocol, cast
 
 from data_tools.sources.base import Fingerprint
 from foundation.errors import UserError
 
-# How each compression of a tar begins; a file's name may lie, its first bytes do not.
-_DECOMPRESSORS: dict[bytes, Callable[[Path], IO[bytes]]] = {
-    b"\x1f\x8b": gzip.open,
-    b"\xfd7zXZ": lzma.open,
-    b"BZh": bz2.open,
-}
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
 
@@ -169,10 +165,17 @@ class TarArchive:
 
     def _decompressed(self) -> IO[bytes]:
         with self.path.open("rb") as file:
-            start = file.read(8)
-        for magic, opener in _DECOMPRESSORS.items():
-            if start.startswith(magic):
-                return opener(self.path)
+            start = file.read(8)  # a file's name may lie about its compression, its first bytes do not
+        if start.startswith(b"\x1f\x8b"):
+            return cast(IO[bytes], gzip.open(self.path))
+        if start.startswith(b"\xfd7zXZ"):
+            return lzma.open(self.path)
+        if start.startswith(b"BZh"):
+            return bz2.open(self.path)
+        # A plain tar has no checksum over its whole; cut between two members, only its missing end gives it away.
+        with self.path.open("rb") as file:
+            if file.seek(0, os.SEEK_END) < 512 or not file.seek(-512, os.SEEK_END) or any(file.read()):
+                raise EOFError("it does not end like a tar")
         return self.path.open("rb")
 
 
@@ -237,4 +240,20 @@ def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
 def _untar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     stream = archive.extractfile(info)
     assert stream is not None  # a regular file, as the caller has checked
-    return stream  # type: ignore[return-value]
+    return io.BufferedReader(_Forwards(stream))
+
+
+class _Forwards(io.RawIOBase):
+    """A tar member as a full binary stream; tarfile's own cannot even be asked whether it can seek."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        data = self._stream.read(len(view))
+        view[: len(data)] = data
+        return len(data)

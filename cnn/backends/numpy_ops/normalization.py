@@ -89,8 +89,10 @@ class NumpyNormalization(NumpyBase):
             block = rows[piece]
             mean = column_sum(block) / len(block)
             centred = block - mean
+            # What the rounding of the mean left over belongs to the mean, not to the variance.
+            rest = column_sum(centred).astype(np.float64) / len(block)
             centred *= centred
-            return len(block), mean.astype(np.float64), column_sum(centred).astype(np.float64)
+            return len(block), mean + rest, column_sum(centred).astype(np.float64) - len(block) * rest * rest
 
         count, mean, squares = 0, np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
         for size, piece_mean, piece_squares in self.workers.map(run, self.channel_pieces(*rows.shape)):

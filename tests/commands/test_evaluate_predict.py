@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+
+import pytest
+
+from commands.small import QUICK
+
+
+@pytest.fixture
+def finished(command, workplace):
+    """The working directory of a finished run in `out`."""
+    assert command("cnn.train", *QUICK, "trainer.epochs=6", "hydra.run.dir=out").status == 0
+    return workplace
+
+
+def test_evaluate_scores_validation_unless_asked_for_test(command, finished):
+    metrics = json.loads((finished / "out/metrics.json").read_text())
+    assert "validation" in command("cnn.evaluate", "run=out").out
+    validation = json.loads((finished / "out/evaluation_validation.json").read_text())
+    assert validation["accuracy"] == pytest.approx(metrics["val_accuracy"])
+    assert not (finished / "out/evaluation_test.json").exists()
+    command("cnn.evaluate", "run=out", "split=test")
+    test = json.loads((finished / "out/evaluation_test.json").read_text())
+    assert test["accuracy"] == pytest.approx(metrics["test_accuracy"])
+    assert test["macro_f1"] == pytest.approx(metrics["macro_f1"])
+
+
+def test_evaluate_refuses_a_pack_that_has_changed(command, finished):
+    (finished / "data/fer2013/test/sad/00.png").unlink()
+    assert "no longer the one" in command("cnn.evaluate", "run=out").error
+
+
+def test_evaluate_takes_a_pack_that_has_moved(command, finished):
+    (pack,) = (finished / "packs").iterdir()
+    shutil.move(pack, finished / "elsewhere")
+    shutil.rmtree(finished / "data")
+    assert command("cnn.evaluate", "run=out", "pack=elsewhere").status == 0
+
+
+def test_predict_agrees_with_evaluate(command, finished):
+    command("cnn.evaluate", "run=out", "split=test")
+    scores = json.loads((finished / "out/evaluation_test.json").read_text())
+    right = total = 0
+    for folder in sorted((finished / "data/fer2013/test").iterdir()):
+        assert command("cnn.predict", "run=out", f"images={folder}", "csv=table.csv").status == 0
+        with (finished / "table.csv").open() as file:
+            for row in csv.DictReader(file):
+                total += 1
+                right += row["prediction"] == folder.name
+                probabilities = [float(row[name]) for name in scores["classes"]]
+                assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+    assert right / total == pytest.approx(scores["accuracy"])
+
+
+def test_predict_sets_unreadable_files_aside(command, finished):
+    folder = finished / "mine"
+    folder.mkdir()
+    shutil.copy(finished / "data/fer2013/test/sad/00.png", folder / "face.png")
+    (folder / "notes.txt").write_text("not a picture")
+    outcome = command("cnn.predict", "run=out", "images=mine")
+    assert outcome.status == 0
+    assert "set aside: mine/notes.txt" in outcome.out
+    (folder / "face.png").unlink()
+    assert "none of 1 files" in command("cnn.predict", "run=out", "images=mine").error
+    assert "no such file" in command("cnn.predict", "run=out", "images=absent.png").error

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import csv
+import json
+import re
+
+import pytest
+
+from cnn.reporting.metrics_csv import read_history
+from cnn.training.checkpoint import load_checkpoint
+from cnn.training.loop import Trainer
+from commands.small import CLASSES, COUNTS, QUICK
+
+FILES = {
+    ".hydra",
+    "checkpoint.last.safetensors",
+    "classification_report.txt",
+    "confusion_matrix.png",
+    "curves.png",
+    "metrics.csv",
+    "metrics.json",
+    "model.best.safetensors",
+    "predictions.png",
+    "report.html",
+}
+TIMES = ("seconds", "images_per_second")
+
+
+def rows_without_times(path):
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in read_history(path)]
+
+
+def test_a_run_leaves_a_whole_folder_and_a_pack(command, workplace):
+    outcome = command("cnn.train", *QUICK, "hydra.run.dir=out")
+    assert outcome.status == 0, outcome.err
+    assert {path.name for path in (workplace / "out").iterdir()} == FILES
+    metrics = json.loads((workplace / "out" / "metrics.json").read_text())
+    assert {
+        "val_accuracy", "test_accuracy", "test_accuracy_interval", "macro_f1", "per_class", "parameters", "epochs",
+        "seconds", "images_per_second", "seed", "pack_hash", "versions",
+    } <= set(metrics)  # fmt: skip
+    assert metrics["epochs"] == 3
+    assert metrics["test_images"] == COUNTS["test"] * len(CLASSES)
+    low, high = metrics["test_accuracy_interval"]
+    assert low <= metrics["test_accuracy"] <= high
+    history = read_history(workplace / "out" / "metrics.csv")
+    assert [row["epoch"] for row in history] == [1, 2, 3]
+    assert metrics["val_accuracy"] == max(row["val_accuracy"] for row in history)
+    report = (workplace / "out" / "report.html").read_text()
+    assert "http" not in re.sub(r"http://www\.w3\.org/\S+", "", report)  # opens from disk, loads nothing
+    assert f"{metrics['test_accuracy']:.4f}" in outcome.out
+    (pack,) = (workplace / "packs").iterdir()
+    assert json.loads((pack / "pack.json").read_text())["content_hash"] == metrics["pack_hash"]
+
+
+def test_bright_rows_are_learned(command, workplace):
+    assert command("cnn.train", *QUICK, "trainer.epochs=12", "hydra.run.dir=out").status == 0
+    metrics = json.loads((workplace / "out" / "metrics.json").read_text())
+    assert metrics["test_accuracy"] > 0.8
+    assert metrics["baselines"]["majority guess"] == pytest.approx(1 / 7)
+
+
+def test_the_same_seed_repeats_and_another_does_not(command, workplace):
+    for folder, extra in (("a", "seed=5"), ("b", "seed=5"), ("c", "seed=6")):
+        options = (*QUICK, extra, "augment=flip_shift", f"hydra.run.dir={folder}", "backend.threads=2")
+        assert command("cnn.train", *options).status == 0
+    assert rows_without_times(workplace / "a/metrics.csv") == rows_without_times(workplace / "b/metrics.csv")
+    assert rows_without_times(workplace / "a/metrics.csv") != rows_without_times(workplace / "c/metrics.csv")
+
+
+def test_the_number_of_threads_changes_nothing(command, workplace):
+    for threads in (1, 3):
+        assert command("cnn.train", *QUICK, f"hydra.run.dir=t{threads}", f"backend.threads={threads}").status == 0
+    assert rows_without_times(workplace / "t1/metrics.csv") == rows_without_times(workplace / "t3/metrics.csv")
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(command, workplace, monkeypatch):
+    options = (*QUICK, "trainer.epochs=4", "augment=flip_shift", "seed=3")
+    assert command("cnn.train", *options, "hydra.run.dir=whole").status == 0
+
+    validate = Trainer._validate
+
+    def interrupt_in_third_epoch(trainer, *arguments):
+        if trainer.epoch == 2:
+            raise KeyboardInterrupt
+        return validate(trainer, *arguments)
+
+    monkeypatch.setattr(Trainer, "_validate", interrupt_in_third_epoch)
+    outcome = command("cnn.train", *options, "hydra.run.dir=broken")
+    assert outcome.status == 130
+    assert "resume=broken" in outcome.out
+    assert len(read_history(workplace / "broken/metrics.csv")) == 2
+    assert not (workplace / "broken/metrics.json").exists()
+    monkeypatch.setattr(Trainer, "_validate", validate)
+
+    assert command("cnn.train", "resume=broken").status == 0
+    assert rows_without_times(workplace / "whole/metrics.csv") == rows_without_times(workplace / "broken/metrics.csv")
+    for name in ("model.best.safetensors", "checkpoint.last.safetensors"):
+        whole, _ = load_checkpoint(workplace / "whole" / name)
+        broken, _ = load_checkpoint(workplace / "broken" / name)
+        assert all((whole[key] == broken[key]).all() for key in whole)
+    assert "is finished" in command("cnn.train", "resume=broken").error
+
+
+def test_resume_refuses_what_is_no_run_and_other_options(command, workplace, monkeypatch):
+    assert "there is no run" in command("cnn.train", "resume=nowhere").error
+
+    def stop(trainer, *_):
+        raise KeyboardInterrupt
+
+    fit = Trainer.fit
+    monkeypatch.setattr(Trainer, "fit", lambda trainer, *rest: fit(trainer, *rest[:3], lambda: stop(trainer)))
+    assert command("cnn.train", *QUICK, "hydra.run.dir=begun").status == 130
+    monkeypatch.setattr(Trainer, "fit", fit)
+    assert "another model" in command("cnn.train", "resume=begun", "model.widths=[4,4]").error
+    assert "another seed" in command("cnn.train", "resume=begun", "seed=9").error
+
+
+def test_a_changed_option_or_source_makes_a_new_pack(command, workplace):
+    assert "using the pack" not in command("cnn.train", *QUICK, "hydra.run.dir=a").out
+    assert "using the pack" in command("cnn.train", *QUICK, "hydra.run.dir=b").out
+    changed = command("cnn.train", *QUICK, "hydra.run.dir=c", "merge.duplicates=bytes")
+    assert "using the pack" not in changed.out
+    (workplace / "data/fer2013/train/sad/00.png").unlink()
+    assert "using the pack" not in command("cnn.train", *QUICK, "hydra.run.dir=d").out
+
+
+def test_two_runs_begun_at_once_have_folders_of_their_own(command, workplace):
+    for _ in range(2):
+        assert command("cnn.train", *QUICK, "trainer.epochs=1").status == 0
+    assert len(list((workplace / "runs").glob("*/*/metrics.json"))) == 2
+
+
+def test_a_sweep_gives_a_leaderboard_with_means_over_seeds(command, workplace):
+    models = "model=lenet,baseline"
+    sweep = [option for option in QUICK if not option.startswith("model")]
+    options = ("-m", *sweep, models, "seed=0,1", "data.image_size=16", "trainer.epochs=1", "hydra.sweep.dir=swept")
+    outcome = command("cnn.train", *options)
+    assert outcome.status == 0, outcome.err
+    with (workplace / "swept/leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["model"] for row in rows} == {"lenet", "baseline"}
+    for row in rows:
+        assert row["seeds"] == "2"
+        scores = [
+            json.loads(path.read_text())["test_accuracy"]
+            for path in (workplace / "swept").glob("*/metrics.json")
+            if json.loads(path.read_text())["model"] == row["model"]
+        ]
+        assert float(row["test_accuracy_mean"]) == pytest.approx(sum(scores) / 2, abs=1e-4)
+
+
+def test_a_failed_job_costs_the_sweep_only_itself(command, workplace):
+    outcome = command("cnn.train", "-m", *QUICK, "trainer.batch_size=16,5000", "hydra.sweep.dir=swept")
+    assert outcome.status == 2
+    assert "5000" in outcome.err.splitlines()[-1]
+    assert (workplace / "swept/0/metrics.json").exists()
+    assert "UserError" in (workplace / "swept/1/error.txt").read_text()
+    assert "lenet" in (workplace / "swept/leaderboard.csv").read_text()

@@ -1,0 +1,11 @@
+"""What every room's tests share."""
+
+import pytest
+
+from cnn.backends import Ops, get_ops
+
+
+@pytest.fixture(scope="session")
+def ops() -> Ops:
+    """The NumPy backend on one thread; the arrays choose float32 or float64."""
+    return get_ops("numpy", 1)

@@ -1,0 +1,285 @@
+"""Schedules, the best epoch, class weights, pixel scaling, optimizers: each against its formula."""
+
+import math
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from sklearn.utils.class_weight import compute_class_weight
+
+from cnn.models import build_model
+from cnn.training.best import Best
+from cnn.training.losses import CrossEntropy, class_weights
+from cnn.training.normalization import PixelScaling
+from cnn.training.optimizers import Adam, Sgd, build_optimizer
+from cnn.training.schedules import ScheduleSettings, build_schedule
+from foundation.errors import UserError
+
+# --- schedules ----------------------------------------------------------------------------------------------------
+
+
+def rates(total, learning_rate=0.2, **settings):
+    schedule = build_schedule(ScheduleSettings(**settings), learning_rate, total)
+    return np.array([schedule.learning_rate(step) for step in range(1, total + 1)])
+
+
+def test_constant_schedule_leaves_the_rate():
+    assert set(rates(50)) == {0.2}
+
+
+def test_cosine_without_warmup_falls_from_the_full_rate_to_the_end():
+    found = rates(100, name="cosine", end=0.1)
+    expected = [0.2 * (0.1 + 0.9 * (1 + math.cos(math.pi * step / 100)) / 2) for step in range(1, 101)]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert found[-1] == pytest.approx(0.02)
+    assert (np.diff(found) < 0).all()
+
+
+def test_cosine_with_warmup_rises_in_a_line_and_then_falls():
+    found = rates(100, name="cosine", warmup=0.2, start=0.1)
+    np.testing.assert_allclose(np.diff(found[:20]), 0.2 * 0.9 / 20, rtol=1e-9)
+    assert found[0] == pytest.approx(0.2 * (0.1 + 0.9 / 20))
+    assert found.argmax() == 19
+    assert found[19] == pytest.approx(0.2)
+    assert found[59] == pytest.approx(0.1)  # half way down
+    assert found[-1] == pytest.approx(0, abs=1e-12)
+
+
+def test_one_cycle_begins_low_peaks_at_its_share_and_ends_near_nothing():
+    found = rates(200, name="one_cycle", warmup=0.3, start=0.04, end=1e-4)
+    assert found[0] == pytest.approx(0.2 * (0.04 + 0.96 / 60))
+    assert found.argmax() == 59
+    assert found.max() == pytest.approx(0.2)
+    assert found[-1] == pytest.approx(0.2 * 1e-4)
+    assert (np.diff(found[:60]) > 0).all()
+    assert (np.diff(found[59:]) < 0).all()
+
+
+@pytest.mark.parametrize("total", [1, 2, 3, 7])
+@pytest.mark.parametrize("warmup", [0.0, 0.3, 0.9])
+def test_short_runs_have_rates_too(total, warmup):
+    found = rates(total, name="one_cycle", warmup=warmup, start=0.04, end=1e-4)
+    assert (found >= 0).all()
+    assert (found <= 0.2).all()
+    assert found[-1] == pytest.approx(0.2 * 1e-4)
+
+
+def test_plateau_against_a_sequence_by_hand():
+    schedule = build_schedule(ScheduleSettings(name="plateau", factor=0.5, patience=2, minimum=0.02), 0.1, 100)
+    told = [
+        # value told, rate after it
+        (0.50, 0.1),  # the first is the best
+        (0.50, 0.1),  # equal is not better: waited 1
+        (0.60, 0.1),  # better: waiting starts anew
+        (0.55, 0.1),  # waited 1
+        (0.60, 0.05),  # waited 2: halved, waiting starts anew
+        (0.10, 0.05),  # 1
+        (0.10, 0.025),  # 2
+        (0.61, 0.025),  # better
+        (0.00, 0.025),  # 1
+        (0.00, 0.02),  # 2: 0.0125 is below the minimum
+        (0.00, 0.02),
+        (0.00, 0.02),
+    ]
+    for step, (value, rate) in enumerate(told, start=1):
+        schedule.epoch_end(value)
+        assert schedule.learning_rate(step) == pytest.approx(rate)
+
+
+def test_plateau_never_raises_the_rate():
+    schedule = build_schedule(ScheduleSettings(name="plateau", patience=1, minimum=1e-3), 1e-4, 100)
+    for _ in range(3):
+        schedule.epoch_end(0.5)
+    assert schedule.learning_rate(1) == 1e-4
+
+
+def test_plateau_goes_on_from_its_state():
+    settings = ScheduleSettings(name="plateau", patience=2)
+    values = [0.5, 0.4, 0.3, 0.6, 0.5, 0.2, 0.1]
+    whole = build_schedule(settings, 0.1, 10)
+    for value in values:
+        whole.epoch_end(value)
+    for split in range(len(values)):
+        first, second = build_schedule(settings, 0.1, 10), build_schedule(settings, 0.1, 10)
+        for value in values[:split]:
+            first.epoch_end(value)
+        second.load_state(first.state())
+        for value in values[split:]:
+            second.epoch_end(value)
+        assert second.state() == whole.state()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"name": "steps"}, r"schedule\.name is 'steps'; choose one of: constant, cosine, one_cycle, plateau"),
+        ({"name": "cosine", "warmup": 1.0}, r"schedule\.warmup is a share of all steps"),
+        ({"name": "cosine", "warmup": -0.1}, r"schedule\.warmup is a share of all steps"),
+    ],
+)
+def test_schedules_without_sense_are_refused(settings, says):
+    with pytest.raises(UserError, match=says):
+        build_schedule(ScheduleSettings(**settings), 0.1, 100)
+
+
+# --- the best epoch -----------------------------------------------------------------------------------------------
+
+
+def test_best_keeps_the_first_of_equals_and_counts_the_epochs_since():
+    best = Best(patience=2)
+    assert [best.update(value, epoch) for epoch, value in enumerate([0.3, 0.5, 0.5, 0.4], start=1)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert (best.value, best.epoch) == (0.5, 2)
+    assert [best.exhausted(epoch) for epoch in (2, 3, 4)] == [False, False, True]
+    assert not Best().exhausted(10_000)
+
+
+def test_best_goes_on_from_its_state():
+    for values in ([], [0.3, 0.2]):
+        first, second = Best(patience=3), Best(patience=3)
+        for epoch, value in enumerate(values, start=1):
+            first.update(value, epoch)
+        second.load_state(first.state())
+        assert second == first
+
+
+# --- loss and class weights ---------------------------------------------------------------------------------------
+
+
+def test_balanced_class_weights_are_those_of_scikit_learn():
+    labels = np.repeat([0, 1, 2, 3], [5, 10, 40, 1])
+    weights = class_weights("balanced", labels, 4)
+    assert weights.dtype == np.float32
+    np.testing.assert_allclose(weights, compute_class_weight("balanced", classes=np.arange(4), y=labels), rtol=1e-6)
+    np.testing.assert_allclose(weights, 56 / (4 * np.array([5, 10, 40, 1])), rtol=1e-6)
+    assert weights[labels].mean() == pytest.approx(1)  # the loss keeps its size
+
+
+def test_a_class_without_images_weighs_one():
+    weights = class_weights("balanced", np.array([0, 0, 2]), 4)
+    assert weights[[1, 3]].tolist() == [1, 1]
+    assert np.isfinite(weights).all()
+
+
+def test_no_class_weights_are_ones_and_an_unknown_rule_is_refused():
+    assert class_weights("none", np.array([0, 0, 1]), 3).tolist() == [1, 1, 1]
+    with pytest.raises(UserError, match=r"trainer\.class_weights is 'inverse'; choose none or balanced"):
+        class_weights("inverse", np.array([0]), 3)
+
+
+def test_cross_entropy_with_weights_and_smoothing_by_hand(ops):
+    logits, labels = np.array([[1.0, 0.0, -1.0], [0.5, 2.0, 0.0]]), np.array([0, 2])
+    criterion = CrossEntropy(ops, np.array([1, 2, 5], np.float32), smoothing=0.3)
+    loss, gradient = criterion(logits, labels)
+    logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    targets = np.array([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]])
+    assert float(loss) == pytest.approx(-(1 * (targets[0] @ logs[0]) + 5 * (targets[1] @ logs[1])) / 2)
+    np.testing.assert_allclose(gradient, np.array([[1], [5]]) / 2 * (np.exp(logs) - targets))
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0])
+def test_smoothing_out_of_range_is_refused(ops, smoothing):
+    with pytest.raises(UserError, match=r"trainer\.label_smoothing must be from 0 to below 1"):
+        CrossEntropy(ops, np.ones(3, np.float32), smoothing)
+
+
+# --- pixels -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_standardized_pixels_have_zero_mean_and_unit_deviation(channels):
+    images = np.random.default_rng(0).integers(20, 200, (40, 9, 7, channels), dtype=np.uint8)
+    scaling = PixelScaling.fit("standardize", images)
+    mean, deviation = (getattr(images.astype(float), f)(axis=(0, 1, 2)) for f in ("mean", "std"))
+    np.testing.assert_allclose(scaling.scale, 1 / deviation, rtol=1e-6)
+    np.testing.assert_allclose(scaling.offset, -mean / deviation, rtol=1e-6)
+    assert scaling.scale.dtype == scaling.offset.dtype == np.float32
+    scaled = images * scaling.scale.astype(float) + scaling.offset
+    np.testing.assert_allclose(scaled.mean(axis=(0, 1, 2)), 0, atol=1e-6)
+    np.testing.assert_allclose(scaled.std(axis=(0, 1, 2)), 1, rtol=1e-6)
+
+
+def test_unit_pixels_run_from_zero_to_one():
+    scaling = PixelScaling.fit("unit", np.zeros((1, 2, 2, 3), np.uint8))
+    np.testing.assert_allclose(scaling.scale, [1 / 255] * 3)
+    assert scaling.offset.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("value", [0, 77, 255])
+def test_a_constant_channel_becomes_zero_and_not_infinite(value):
+    scaling = PixelScaling.fit("standardize", np.full((3, 4, 5, 1), value, np.uint8))
+    np.testing.assert_allclose(value * scaling.scale + scaling.offset, 0, atol=1e-6)
+
+
+def test_unknown_scaling_is_refused():
+    with pytest.raises(UserError, match=r"trainer\.pixels is 'zscore'; choose unit or standardize"):
+        PixelScaling.fit("zscore", np.zeros((1, 2, 2, 1), np.uint8))
+
+
+# --- optimizers ---------------------------------------------------------------------------------------------------
+
+
+def small_model(ops):
+    layers = ["flatten", {"dense": 4}, "batch_norm", {"dense": "classes"}]
+    return build_model({"name": "m", "layers": layers}, ops, (3, 3, 1), 2, seed=0)
+
+
+def optimizer_of(ops, **settings):
+    return build_optimizer(OmegaConf.create({"optimizer": settings}), small_model(ops))
+
+
+def test_the_config_chooses_the_optimizer(ops):
+    assert isinstance(optimizer_of(ops, name="sgd", learning_rate=0.1), Sgd)
+    assert isinstance(optimizer_of(ops, name="adam"), Adam)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"name": "lion"}, r"optimizer\.name is 'lion'; choose sgd or adam"),
+        ({"name": "sgd", "beta1": 0.9}, r"optimizer.*beta1"),
+        ({"name": "adam", "learning_rate": "fast"}, r"optimizer\.learning_rate"),
+        ({"name": "adam", "learning_rate": 0}, r"optimizer\.learning_rate must be above 0"),
+        ({"name": "sgd", "learning_rate": -1}, r"optimizer\.learning_rate must be above 0"),
+    ],
+)
+def test_bad_optimizers_are_refused_by_key(ops, settings, says):
+    with pytest.raises(UserError, match=says) as caught:
+        optimizer_of(ops, **settings)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_weight_decay_shrinks_weights_and_nothing_else(ops, name):
+    optimizer = optimizer_of(ops, name=name, learning_rate=0.1, weight_decay=0.5, decoupled=True)
+    before = optimizer.model.state()
+    optimizer.step(0.1)  # all gradients are zero
+    for key, tensor in optimizer.model.state().items():
+        factor = 1 - 0.1 * 0.5 if key.endswith(".weight") else 1
+        np.testing.assert_allclose(tensor, before[key] * factor, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam"])
+def test_an_optimizer_goes_on_from_its_state(ops, name):
+    rng = np.random.default_rng(1)
+    first = optimizer_of(ops, name=name, learning_rate=0.1)
+    gradients = [{k: rng.normal(size=p.value.shape) for k, p in first.model.parameters.items()} for _ in range(4)]
+
+    def steps(optimizer, batch):
+        for gradient in batch:
+            for key, parameter in optimizer.model.parameters.items():
+                parameter.grad = gradient[key].astype(np.float32)
+            optimizer.step(0.1)
+
+    steps(first, gradients[:2])
+    second = optimizer_of(ops, name=name, learning_rate=0.1)
+    second.model.load_state(first.model.state(), "a file")
+    second.load_state(first.state(), first.steps)
+    steps(first, gradients[2:])
+    steps(second, gradients[2:])
+    for key, tensor in first.model.state().items():
+        np.testing.assert_array_equal(tensor, second.model.state()[key])
