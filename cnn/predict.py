@@ -23,11 +23,11 @@ from foundation.files import write_text
 @entry("predict")
 def main(config: DictConfig) -> None:
     """Print a table: a row a picture, a column a class, the prediction first."""
-    ops = ops_of(config)
+    ops, paths = ops_of(config), _paths(Path(config.images))
     run = FinishedRun.open(Path(config.run), ops)
     size, _, channels = run.image_shape
     pictures, names, refused = [], [], []
-    for path in _paths(Path(config.images)):
+    for path in paths:
         try:
             pictures.append(fit(decode(path.read_bytes()), size, channels))
             names.append(str(path))

@@ -91,8 +91,11 @@ def explain(error: BaseException) -> str | None:
         if unknown := re.search(r"Could not find '([\w/]+)/([^/']+)' Available options in '[^']+': (.*)$", text):
             group, name, choices = unknown.groups()
             return f"unknown {group} '{name}'; choose one of: {', '.join(choices.split())}"
-        if wrong_key := re.search(r"Key '([^']+)' is not in struct full_key: (\S+)", text):
-            return f"there is no option '{wrong_key.group(2)}'; `--cfg job` prints all that there are"
+        if wrong_key := re.search(r"Could not override '([^']+)'|Key '\S+' is not in struct full_key: (\S+)", text):
+            name = wrong_key.group(1) or wrong_key.group(2)
+            return f"there is no option '{name}'; --help lists the groups and --cfg job every option with its value"
+        if missing := re.search(r"Missing mandatory value: (\S+)", text):
+            return f"{missing.group(1)}=... is missing: give it on the command line"
         return text
     if isinstance(error, OSError) and error.errno in _MENDABLE:
         where = f"{error.filename}: " if error.filename else ""
