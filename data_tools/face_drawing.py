@@ -129,7 +129,7 @@ def draw_expression(rng: Generator, emotion: str) -> Expression:
     return Expression(**values)
 
 
-# --- How a source takes its pictures ------------------------------------------------------------------------------------
+# --- How a source takes its pictures ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,22 +85,26 @@ def explain(error: BaseException) -> str | None:
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
-        text = " ".join(str(error).split())
-        # Hydra appends its own search path and OmegaConf the Python type: neither helps the reader.
-        text = re.split(r" Config search path:| object_type=| Set the environment variable", text)[0]
-        if unknown := re.search(r"Could not find '([\w/]+)/([^/']+)' Available options in '[^']+': (.*)$", text):
-            group, name, choices = unknown.groups()
-            return f"unknown {group} '{name}'; choose one of: {', '.join(choices.split())}"
-        if wrong_key := re.search(r"Could not override '([^']+)'|Key '\S+' is not in struct full_key: (\S+)", text):
-            name = wrong_key.group(1) or wrong_key.group(2)
-            return f"there is no option '{name}'; --help lists the groups and --cfg job every option with its value"
-        if missing := re.search(r"Missing mandatory value: (\S+)", text):
-            return f"{missing.group(1)}=... is missing: give it on the command line"
-        return text
+        return _explain_composition(" ".join(str(error).split()))
     if isinstance(error, OSError) and error.errno in _MENDABLE:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{os.strerror(error.errno)}; nothing was left half-written"
     return None
+
+
+def _explain_composition(text: str) -> str:
+    """What Hydra or OmegaConf says, in the words of the command line."""
+    # Hydra appends its own search path and OmegaConf the Python type: neither helps the reader.
+    text = re.split(r" Config search path:| object_type=| Set the environment variable", text)[0]
+    if unknown := re.search(r"Could not find '([\w/]+)/([^/']+)' Available options in '[^']+': (.*)$", text):
+        group, name, choices = unknown.groups()
+        return f"unknown {group} '{name}'; choose one of: {', '.join(choices.split())}"
+    if wrong_key := re.search(r"Could not override '([^']+)'|Key '\S+' is not in struct full_key: (\S+)", text):
+        name = wrong_key.group(1) or wrong_key.group(2)
+        return f"there is no option '{name}'; --help lists the groups and --cfg job every option with its value"
+    if missing := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{missing.group(1)}=... is missing: give it on the command line"
+    return text
 
 
 def typed(config: DictConfig, group: str, schema: type[Schema]) -> Schema:
