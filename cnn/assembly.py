@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,34 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return {str(key): value for key, value in container.items()}
 
 
+@dataclass
+class BackendSettings:
+    """The config group `backend`."""
+
+    name: str = "numpy"
+    threads: int | None = None  # None takes every core that the process may use
+
+
 def ops_of(config: DictConfig) -> Ops:
     """The backend that the group `backend` names."""
-    return get_ops(config.backend.name, config.backend.threads)
+    settings = typed(config, "backend", BackendSettings)
+    return get_ops(settings.name, settings.threads)
+
+
+def whole(config: DictConfig, key: str, least: int) -> int:
+    """The option `key` at the top of the config as a whole number. Raises `UserError` naming it."""
+    value = config[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{key} must be a whole number of at least {least}, not {value!r}")
+    return value
 
 
 def model_of(config: DictConfig, ops: Ops) -> Model:
     """The model that the groups `model` and `data` describe, with fresh weights from `seed`."""
     size, data = config.data.image_size, config.data
-    return build_model(plain(config.model), ops, (size, size, data.channels), len(data.classes), config.seed)
+    return build_model(
+        plain(config.model), ops, (size, size, data.channels), len(data.classes), whole(config, "seed", 0)
+    )
 
 
 def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Trainer:
@@ -62,6 +82,7 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
         "pixel_offset": scaling.offset.tolist(),
         "pack_hash": pack.content_hash,
         "seed": config.seed,
+        **{group: plain(config[group]) for group in ("augment", "optimizer", "schedule", "trainer")},
     }
     return Trainer(
         model=model,

@@ -7,13 +7,15 @@ from pathlib import Path
 import rich
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
+from rich.text import Text
 
-from cnn.assembly import ops_of
+from cnn.assembly import ops_of, whole
 from cnn.finished_run import FinishedRun
 from cnn.reporting.metrics import Scores, compute_scores
 from cnn.training.inference import predict_probabilities
-from cnn.training.pack import SPLITS, load_pack
-from data_tools.prepare import prepare
+from cnn.training.pack import load_pack
+from data_tools.prepare import pack_folder, prepare
+from data_tools.sources.base import SPLITS
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import write_json
@@ -33,7 +35,7 @@ def main(config: DictConfig) -> None:
             f"{pack.content_hash[:12]}, not {run.pack_hash[:12]}): the scores would not be comparable"
         )
     split = pack.splits[config.split]
-    probabilities = predict_probabilities(run.model, split.images, run.batches, config.batch_size)
+    probabilities = predict_probabilities(run.model, split.images, run.batches, whole(config, "batch_size", 1))
     scores = compute_scores(split.host_labels, probabilities, run.classes)
     write_json(run.folder / f"evaluation_{config.split}.json", {"split": config.split, **scores.as_dict()})
     rich.print(scores_table(scores, f"{run.model.name}, epoch {run.epoch}, {config.split} split"))
@@ -56,7 +58,7 @@ def scores_table(scores: Scores, title: str) -> Table:
         table.add_column(heading, justify="right")
     for name, row in scores.per_class.items():
         figures = [f"{row[key]:.3f}" for key in ("precision", "recall", "f1")]
-        table.add_row(name, *figures, f"{row['support']:,}")
+        table.add_row(Text(name), *figures, f"{row['support']:,}")
     return table
 
 
@@ -68,7 +70,9 @@ def _pack_folder(config: DictConfig, run: FinishedRun) -> Path:
     for key in ("root", "pack_dir"):
         if config[key] is not None:
             OmegaConf.update(composed, f"data.{key}", config[key])
-    return prepare(composed)
+    folder = pack_folder(composed)
+    # A pack that is there is taken as it is: preparing might replace it, and with it what the run was trained on.
+    return folder if (folder / "pack.json").is_file() else prepare(composed)
 
 
 if __name__ == "__main__":

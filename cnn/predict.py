@@ -9,9 +9,12 @@ from pathlib import Path
 import numpy as np
 import rich
 from omegaconf import DictConfig
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from cnn.assembly import ops_of
+from cnn.assembly import ops_of, whole
 from cnn.finished_run import FinishedRun
 from cnn.training.inference import predict_probabilities
 from data_tools.images import ImageError, decode, fit
@@ -34,14 +37,18 @@ def main(config: DictConfig) -> None:
         except ImageError as error:
             refused.append(f"{path}: {error}")
     for line in refused:
-        rich.print(f"set aside: {line}")
+        print(f"set aside: {line}")
     if not pictures:
         raise UserError(f"images={config.images}: none of {len(refused)} files could be read as a picture")
-    probabilities = predict_probabilities(run.model, ops.array(np.stack(pictures)), run.batches, config.batch_size)
-    table = Table("picture", "prediction", *run.classes)
+    probabilities = predict_probabilities(
+        run.model, ops.array(np.stack(pictures)), run.batches, whole(config, "batch_size", 1)
+    )
+    table = Table("picture", "prediction", *map(escape, run.classes))
     for name, row in zip(names, probabilities, strict=True):
-        table.add_row(name, f"[bold]{run.classes[int(row.argmax())]}[/]", *(f"{p:.3f}" for p in row))
-    rich.print(table)
+        table.add_row(Text(name), Text(run.classes[int(row.argmax())], "bold"), *(f"{p:.3f}" for p in row))
+    # A table that nobody watches, piped into a file say, keeps its names whole however long they are.
+    console = rich.get_console() if rich.get_console().is_terminal else Console(width=1000)
+    console.print(table)
     if config.csv is not None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")

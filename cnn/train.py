@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 import traceback
 from pathlib import Path
+from statistics import harmonic_mean
 from typing import Any
 
-import rich
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -19,18 +18,17 @@ from cnn.reporting.baselines import logistic_regression, majority_guess
 from cnn.reporting.metrics_csv import write_history
 from cnn.reporting.provenance import collect_provenance
 from cnn.reporting.run_files import write_run_files
-from cnn.resume import resume_arguments
+from cnn.resume import run_arguments
 from cnn.training.inference import predict_probabilities
 from cnn.training.loop import Trainer
 from cnn.training.pack import Pack, load_pack
 from cnn.training.progress import Progress
 from data_tools.prepare import prepare
 from foundation.entry import entry
-from foundation.errors import UserError
 from foundation.files import write_text
 
 
-@entry("config", rewrite=resume_arguments)
+@entry("config", rewrite=run_arguments)
 def main(config: DictConfig) -> float:
     """Train. Returns the validation accuracy, for a sweeper to optimise."""
     hydra = HydraConfig.get()
@@ -38,7 +36,9 @@ def main(config: DictConfig) -> float:
     if hydra.mode != RunMode.MULTIRUN:
         return run(config, folder)
     try:
-        return run(config, folder)
+        accuracy = run(config, folder)
+        (folder / "error.txt").unlink(missing_ok=True)  # of an earlier try
+        return accuracy
     except Exception:
         # A sweep goes on after a failed job and Hydra names only the first: the trace stays with its job.
         write_text(folder / "error.txt", traceback.format_exc())
@@ -47,17 +47,13 @@ def main(config: DictConfig) -> float:
 
 def run(config: DictConfig, folder: Path) -> float:
     """One training run with all its files in `folder`; returns the best validation accuracy."""
-    provenance, clock = collect_provenance(), time.perf_counter()
-    if (folder / "metrics.json").exists():
-        raise UserError(
-            f"{folder} is finished and its test split is scored: nothing is left to resume, start a new run"
-        )
+    provenance = collect_provenance()
     ops = ops_of(config)
     pack = load_pack(prepare(config), ops)
     trainer = trainer_of(config, pack, ops, folder)
     if config.resume is not None:
         trainer.resume()
-        rich.print(f"resumed after epoch {trainer.epoch}")
+        print(f"resumed after epoch {trainer.epoch}")
     try:
         with Progress() as progress:
             trainer.fit(
@@ -67,15 +63,14 @@ def run(config: DictConfig, folder: Path) -> float:
                 lambda: write_history(folder / "metrics.csv", trainer.history),
             )
     except KeyboardInterrupt:
-        rich.print(f"interrupted; python -m cnn.train resume={_shown(folder)} goes on from the last whole epoch")
+        if trainer.epoch:
+            print(f"interrupted; python -m cnn.train resume={_shown(folder)} goes on from the last whole epoch")
         raise
-    _finish(config, folder, pack, trainer, provenance, time.perf_counter() - clock)
+    _finish(config, folder, pack, trainer, provenance)
     return trainer.best.value
 
 
-def _finish(
-    config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, provenance: dict[str, Any], seconds: float
-) -> None:
+def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, provenance: dict[str, Any]) -> None:
     """Score the best epoch on the test split, this once, and write the run's files."""
     test, train, ops = pack.splits["test"], pack.splits["train"], trainer.model.ops
     size = trainer.settings.batch_size
@@ -86,7 +81,6 @@ def _finish(
         baselines["logistic regression"] = logistic_regression(
             ops.to_numpy(train.images), train.host_labels, test_images, test.host_labels
         )
-    epochs_seconds = sum(row["seconds"] for row in trainer.history)
     scores = write_run_files(
         folder,
         images=test_images,
@@ -102,8 +96,8 @@ def _finish(
             "best_epoch": trainer.best.epoch,
             "epochs": trainer.epoch,
             "parameters": trainer.model.parameter_count,
-            "seconds": seconds,
-            "images_per_second": len(train) * len(trainer.history) / epochs_seconds,
+            "seconds": sum(row["seconds"] for row in trainer.history),
+            "images_per_second": harmonic_mean(row["images_per_second"] for row in trainer.history),
             "seed": config.seed,
             "pack_hash": pack.content_hash,
         },
@@ -114,8 +108,8 @@ def _finish(
     )
     low, high = scores.accuracy_interval
     for name, accuracy in baselines.items():
-        rich.print(f"{name:<20} {accuracy:.4f}")
-    rich.print(
+        print(f"{name:<20} {accuracy:.4f}")
+    print(
         f"{'validation accuracy':<20} {trainer.best.value:.4f} (epoch {trainer.best.epoch})\n"
         f"{'test accuracy':<20} {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}, {scores.images} images)\n"
         f"{'macro F1':<20} {scores.macro_f1:.4f}\n{'report':<20} {_shown(folder / 'report.html')}"

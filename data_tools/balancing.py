@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_tools.augmentation import digest, generator_for, warp
+from data_tools.augmentation import warp
 from data_tools.config import BalanceConfig
 from data_tools.images import canonical, pixels_sha256
 from data_tools.manifest import MADE, TRIMMED, Row
+from data_tools.randomness import digest, generator_for
 
 
 def balance(rows: list[Row], images: dict[str, np.ndarray], config: BalanceConfig) -> list[Row]:

@@ -64,14 +64,20 @@ def write_pack(
     return description
 
 
-def find_pack(folder: Path, options: dict[str, Any], sources: dict[str, Fingerprint]) -> dict[str, Any] | None:
-    """What stands in the pack's `pack.json`, or None if there is no pack made with these options from these sources."""
+def find_pack(folder: Path, options: dict[str, Any], sources: dict[str, Fingerprint] | None) -> dict[str, Any] | None:
+    """What stands in the pack's `pack.json`, or None if there is no whole pack made with these options and sources.
+
+    `sources` None asks for the options alone.
+    """
     try:
         description = read_json(folder / "pack.json")
-    except UserError:
+        for name in ("images", "labels", "splits"):
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)  # reads the header, compares the size
+    except (UserError, OSError, ValueError):
         return None  # missing or damaged: it is made again
-    current = description.get("options") == options and description.get("sources") == sources
-    return description if current else None
+    if not isinstance(description, dict) or description.get("options") != options:
+        return None
+    return description if sources is None or description.get("sources") == sources else None
 
 
 def content_hash(images: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: Sequence[str]) -> str:

@@ -19,6 +19,7 @@ from data_tools.sources.base import Source
 from data_tools.sources.find import make_source
 from data_tools.tables import console, show
 from foundation.entry import entry
+from foundation.errors import UserError
 
 
 def prepare(config: DictConfig) -> Path:
@@ -29,19 +30,30 @@ def prepare(config: DictConfig) -> Path:
     """
     data, policy = load(config)
     labels = LabelMap(data.classes, data.label_map)
-    sources = [make_source(name, data.root, chosen) for name, chosen in data.sources.items()]
-    chosen = options(data, policy)
-    folder = Path(data.pack_dir).expanduser() / f"{data.name}-{options_hash(chosen)}"
-    fingerprints = {source.name: source.fingerprint() for source in sources}
-    out = console()
+    chosen, folder, out = options(data, policy), pack_folder(config), console()
+    try:
+        sources = [make_source(name, data.root, kind) for name, kind in data.sources.items()]
+        fingerprints = {source.name: source.fingerprint() for source in sources}
+    except UserError as missing:
+        # A pack is enough to train with: it may have come to this machine without the data it was made from.
+        if find_pack(folder, chosen, None) is None:
+            raise
+        print(f"{missing}; using the pack {folder} as it stands")
+        return folder
     if (found := find_pack(folder, chosen, fingerprints)) is not None:
-        out.print(f"using the pack {folder} ({found['images']:,} images)", highlight=False, soft_wrap=True)
+        print(f"using the pack {folder} ({found['images']:,} images)")
         return folder
     collection = _read_with_progress(sources, labels, data)
     merge(collection, policy, data.classes)
     description = write_pack(folder, collection, data, chosen, fingerprints)
     show(out, collection.rows, description, {source.name: source.ignored for source in sources}, folder)
     return folder
+
+
+def pack_folder(config: DictConfig) -> Path:
+    """Where the pack of `config.data` and `config.merge` lies, or would lie."""
+    data, policy = load(config)
+    return Path(data.pack_dir).expanduser() / f"{data.name}-{options_hash(options(data, policy))}"
 
 
 def _read_with_progress(sources: Iterable[Source], labels: LabelMap, data: DataConfig) -> Collection:

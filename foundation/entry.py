@@ -23,7 +23,8 @@ from foundation.errors import UserError
 Schema = TypeVar("Schema")
 
 # Environment errors that a person can mend; every other OSError is a bug and keeps its stack trace.
-_MENDABLE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EFBIG}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MENDABLE = {*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 def config_dir() -> Path:
@@ -88,7 +89,8 @@ def explain(error: BaseException) -> str | None:
         return _explain_composition(" ".join(str(error).split()))
     if isinstance(error, OSError) and error.errno in _MENDABLE:
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{os.strerror(error.errno)}; nothing was left half-written"
+        whole = "; nothing was left half-written" if error.errno in _FULL else ""
+        return f"{where}{os.strerror(error.errno)}{whole}"
     return None
 
 

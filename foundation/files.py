@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -50,16 +51,26 @@ def atomic_folder(target: Path) -> Iterator[Path]:
                 with path.open("rb+") as written:
                     os.fsync(written.fileno())
         temporary.chmod(0o777 & ~_umask())
-        if target.exists():
-            retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
-            target.replace(retired)
-            temporary.replace(target)
-            shutil.rmtree(retired)
-        else:
-            temporary.replace(target)
+        _swap_in(temporary, target)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _swap_in(temporary: Path, target: Path) -> None:
+    """Rename `temporary` to `target`, and put what stands there out of the way."""
+    for last in (False, True):
+        if target.exists():
+            retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            target.replace(retired)
+            shutil.rmtree(retired, ignore_errors=True)
+        try:
+            temporary.replace(target)
+            return
+        except OSError as error:
+            # Another process put its own folder there between the two steps: retire that one too, once.
+            if last or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
 
 
 def write_text(target: Path, text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 # What a config may say for padding: a rule, one number, (vertical, horizontal) or (top, bottom, left, right).
@@ -83,6 +84,18 @@ class Window:
         """Size of the image with its padding."""
         top, bottom, left, right = self.padding
         return self.input_hw[0] + top + bottom, self.input_hw[1] + left + right
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """The rows and columns of the padded image that are the image itself."""
+        top, _, left, _ = self.padding
+        return slice(top, top + self.input_hw[0]), slice(left, left + self.input_hw[1])
+
+    def taps_in_order(self) -> Iterator[tuple[int, int, slice, slice]]:
+        """Every tap (k, l), row by row, with the rows and columns that it sees, as `tap` gives them."""
+        for k in range(self.kernel[0]):
+            for l in range(self.kernel[1]):  # noqa: E741
+                yield k, l, *self.tap(k, l)
 
     def tap(self, k: int, l: int) -> tuple[slice, slice]:  # noqa: E741
         """The rows and columns of the *padded* image that tap (k, l) sees, one per output pixel."""

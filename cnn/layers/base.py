@@ -32,7 +32,6 @@ class BuildContext:
     seed: int
     dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype(np.float32))
     init: str = "he_normal"
-    classes: int = 0
     step: int = 0  # of the training loop; the model sets it before each forward pass
     streams: int = 0
 

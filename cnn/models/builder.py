@@ -43,7 +43,7 @@ def build_model(
         )
     if root.layers[0].kind != "residual":  # a residual block adds both gradients before anyone can leave them out
         root.layers[0].input_needs_gradient = False
-    context = BuildContext(ops, seed, np.dtype(dtype), str(config.get("init", "he_normal")), classes)
+    context = BuildContext(ops, seed, np.dtype(dtype), str(config.get("init", "he_normal")))
     try:
         root.build(context, input_shape)
     except ValueError as error:

@@ -158,9 +158,7 @@ def _is_job(folder: Path) -> bool:
 
 
 def _metrics(job: Path) -> dict[str, Any] | None:
-    """The job's scores; None if it failed, has not finished, or left a file that cannot be read."""
-    if (job / "error.txt").exists():
-        return None
+    """The job's scores; None if it has none: it failed, has not finished, or left a file that cannot be read."""
     try:
         metrics = read_json(job / "metrics.json")
     except UserError:

@@ -27,7 +27,7 @@ def predict_probabilities(
         logits = model.forward(batches.plain(images, indices), train=False)
         parts.append(model.ops.to_numpy(model.ops.softmax(logits)))
         advance(len(indices))
-    return np.concatenate(parts) if parts else np.zeros((0, model.context.classes), np.float32)
+    return np.concatenate(parts)
 
 
 def loss_and_accuracy(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, float]:

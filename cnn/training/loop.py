@@ -81,7 +81,9 @@ class Trainer:
             minutes = (time.perf_counter() - started) / 60
             if self.settings.max_minutes is not None and minutes >= self.settings.max_minutes:
                 break
+            begun = time.perf_counter()
             row = self._train_epoch(train, progress) | self._validate(validation, progress)
+            row["seconds"] = time.perf_counter() - begun
             self.epoch = row["epoch"]
             self.history.append(row)
             self.schedule.epoch_end(row["val_accuracy"])
@@ -118,7 +120,6 @@ class Trainer:
             "train_loss": mean_loss,
             "train_accuracy": int(correct) / seen,
             "learning_rate": rate,
-            "seconds": seconds,
             "images_per_second": seen / seconds,
         }
 
@@ -129,7 +130,10 @@ class Trainer:
         )
         loss, accuracy = loss_and_accuracy(probabilities, validation.host_labels)
         _demand_finite(loss, "validation loss", self.epoch + 1)
-        return {"val_loss": loss, "val_accuracy": accuracy}
+        row = {"val_loss": loss, "val_accuracy": accuracy}
+        if any(parameter.l2 for parameter in self.model.parameters.values()):
+            row["l2_penalty"] = float(self.model.penalty())  # what the weights add to the loss, as the epoch ends
+        return row
 
     def _save(self, improved: bool) -> None:
         weights = self.model.state()
@@ -154,7 +158,7 @@ class Trainer:
             raise UserError(f"{path} holds weights alone, without the state of a training run")
         for key, value in self.about.items():
             if about.get(key) != value:
-                raise UserError(f"{path} was made with another {key}: resume with the run's own config and data")
+                raise UserError(f"{path} was made with another {key}: a run is resumed with its own options and data")
         parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")

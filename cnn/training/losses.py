@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.utils.class_weight import compute_class_weight
 
 from cnn.backends import Array, Ops
 from foundation.errors import UserError
@@ -29,12 +28,12 @@ class CrossEntropy:
 
 
 def class_weights(rule: str, labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    """One weight a class: all ones for `none`; images / (classes * images of the class) for `balanced`."""
+    """One weight a class: all ones for `none`; for `balanced`, images / (classes * images of
+    the class), where classes without images do not count and weigh 1 (King & Zeng 2001; scikit-learn's "balanced")."""
     if rule == "none":
         return np.ones(classes, np.float32)
     if rule == "balanced":
-        present = np.unique(labels)
-        weights = np.ones(classes, np.float32)
-        weights[present] = compute_class_weight("balanced", classes=present, y=labels)
-        return weights
+        counts = np.bincount(labels, minlength=classes)
+        present = np.count_nonzero(counts)
+        return np.where(counts, len(labels) / (present * np.maximum(counts, 1)), 1).astype(np.float32)
     raise UserError(f"trainer.class_weights is '{rule}'; choose none or balanced")

@@ -28,6 +28,9 @@ class SgdSettings:
     weight_decay: float = 0.0  # on weights, not on biases or batch norms
     decoupled: bool = False  # False: L2, added to the gradient; True: taken off the weights directly
 
+    def __post_init__(self) -> None:
+        _check(self, shares=("momentum",))
+
 
 @dataclass
 class AdamSettings:
@@ -41,6 +44,22 @@ class AdamSettings:
     weight_decay: float = 0.0
     decoupled: bool = False
 
+    def __post_init__(self) -> None:
+        _check(self, shares=("beta1", "beta2"))
+        if self.eps <= 0:
+            raise UserError(f"optimizer.eps must be above 0, not {self.eps}")
+
+
+def _check(settings: SgdSettings | AdamSettings, shares: tuple[str, ...]) -> None:
+    """Raise `UserError` for a learning rate, a decay or a moving average's share out of range."""
+    if not settings.learning_rate > 0:
+        raise UserError(f"optimizer.learning_rate must be above 0, not {settings.learning_rate}")
+    if not settings.weight_decay >= 0:
+        raise UserError(f"optimizer.weight_decay must be at least 0, not {settings.weight_decay}")
+    for name in shares:
+        if not 0 <= getattr(settings, name) < 1:
+            raise UserError(f"optimizer.{name} must be from 0 to below 1, not {getattr(settings, name)}")
+
 
 class Optimizer(ABC):
     """Updates a model's parameters in place; its moments go into the checkpoint."""
@@ -48,8 +67,6 @@ class Optimizer(ABC):
     slots: ClassVar[tuple[str, ...]]
 
     def __init__(self, model: Model, learning_rate: float, weight_decay: float) -> None:
-        if learning_rate <= 0:
-            raise UserError(f"optimizer.learning_rate must be above 0, not {learning_rate}")
         self.model, self.ops, self.learning_rate = model, model.ops, learning_rate
         self.steps = 0
         self._decay = [weight_decay if p.decay else 0.0 for p in model.parameters.values()]

@@ -13,8 +13,6 @@ from cnn.backends import Array, Ops
 from foundation.errors import UserError
 from foundation.files import read_json
 
-SPLITS = ("train", "validation", "test")
-
 
 @dataclass(frozen=True)
 class Split:
@@ -47,8 +45,10 @@ class Pack:
 
 def load_pack(folder: Path, ops: Ops) -> Pack:
     """Load the pack in `folder`. Raises `UserError` naming the file that is missing or does not fit the others."""
-    about: dict[str, Any] = read_json(folder / "pack.json")
-    for key in ("name", "classes", "content_hash"):
+    about = read_json(folder / "pack.json")
+    if not isinstance(about, dict):
+        raise UserError(f"{folder / 'pack.json'} is not the description of a pack")
+    for key in ("name", "classes", "split_names", "content_hash"):
         if key not in about:
             raise UserError(
                 f"{folder / 'pack.json'} has no '{key}': make the pack anew with python -m data_tools.prepare"
@@ -61,7 +61,7 @@ def load_pack(folder: Path, ops: Ops) -> Pack:
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(about["classes"]):
         raise UserError(f"{folder / 'labels.npy'} names a class that pack.json does not")
     found = {}
-    for number, name in enumerate(SPLITS):
+    for number, name in enumerate(about["split_names"]):
         chosen = splits == number
         own = labels[chosen].astype(np.int64)
         if not len(own):

@@ -21,6 +21,12 @@ class ScheduleSettings:
     patience: int = 3  # plateau: epochs without a better monitored value before it is
     minimum: float = 1e-6  # plateau: the least learning rate, absolute
 
+    def __post_init__(self) -> None:
+        if not 0 < self.factor < 1:
+            raise UserError(f"schedule.factor must be between 0 and 1, not {self.factor}")
+        if self.patience < 1:
+            raise UserError(f"schedule.patience must be at least 1 epoch, not {self.patience}")
+
 
 class Schedule:
     """A rate that stays as it is; the base of all others. `step` counts from 1 to `total_steps`."""

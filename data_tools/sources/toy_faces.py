@@ -22,7 +22,7 @@ from foundation.errors import UserError
 
 
 @dataclass(frozen=True, slots=True)
-class Collection:
+class ToyCollection:
     """A source: its style, how many pictures of its own it has per split, and what it calls the classes."""
 
     style: Style
@@ -31,7 +31,7 @@ class Collection:
 
 
 COLLECTIONS = {
-    "toy_studio": Collection(
+    "toy_studio": ToyCollection(
         Style(key=1, line=(0.065, 0.09), scale=(0.70, 0.90), shift=0.09, roll=12, yaw=18, clutter=(0, 1),
               noise=(1, 5), blur=(-0.6, 0.4), light=0.35, negative=0.08),
         {  # angry, disgust, fear, happy, neutral, sad, surprise
@@ -40,7 +40,7 @@ COLLECTIONS = {
         },
         names={},
     ),
-    "toy_street": Collection(
+    "toy_street": ToyCollection(
         Style(key=2, line=(0.055, 0.08), scale=(0.64, 0.86), shift=0.15, roll=17, yaw=24, clutter=(2, 7),
               noise=(3, 11), blur=(-0.4, 0.5), light=0.50, negative=0.18),
         {

@@ -30,6 +30,8 @@ def test_evaluate_scores_validation_unless_asked_for_test(command, finished):
 
 def test_evaluate_refuses_a_pack_that_has_changed(command, finished):
     (finished / "data/fer2013/test/sad/00.png").unlink()
+    assert command("cnn.evaluate", "run=out").status == 0  # with the pack that is there, whatever became of the data
+    assert command("data_tools.prepare", "data=fer2013", "data.image_size=12").status == 0
     assert "no longer the one" in command("cnn.evaluate", "run=out").error
 
 
@@ -66,3 +68,14 @@ def test_predict_sets_unreadable_files_aside(command, finished):
     (folder / "face.png").unlink()
     assert "none of 1 files" in command("cnn.predict", "run=out", "images=mine").error
     assert "no such file" in command("cnn.predict", "run=out", "images=absent.png").error
+
+
+def test_odd_file_names_are_shown_as_they_are(command, finished):
+    folder = finished / "mine"
+    folder.mkdir()
+    shutil.copy(finished / "data/fer2013/test/sad/00.png", folder / "a[happy].png")
+    (folder / "a[bold].txt").write_text("not a picture")
+    outcome = command("cnn.predict", "run=out", "images=mine")
+    assert outcome.status == 0
+    assert "a[happy].png" in outcome.out
+    assert "a[bold].txt" in outcome.out

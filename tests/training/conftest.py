@@ -50,7 +50,13 @@ def write_pack(folder: Path) -> Path:
     np.save(folder / "images.npy", np.concatenate([images for images, _ in parts]))
     np.save(folder / "labels.npy", np.concatenate([labels for _, labels in parts]))
     np.save(folder / "splits.npy", np.repeat(np.arange(3, dtype=np.uint8), COUNTS))
-    about = {"name": "blobs", "classes": list(CLASSES), "content_hash": "abc", "image_shape": [8, 8, 1]}
+    about = {
+        "name": "blobs",
+        "classes": list(CLASSES),
+        "split_names": ["train", "validation", "test"],
+        "content_hash": "abc",
+        "image_shape": [8, 8, 1],
+    }
     (folder / "pack.json").write_text(json.dumps(about))
     return folder
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from cnn.backends.numpy_ops.base import FloatArray, NumpyBase, by_channel, column_sum
+from cnn.backends.numpy_ops.base import FloatArray, NumpyBase, by_channel, column_sum, pad
 from cnn.backends.window import Window
 from cnn.backends.workers import pieces
 
@@ -29,9 +29,9 @@ class NumpyConvolution(NumpyBase):
 
         def run(piece: slice) -> None:
             if _is_depthwise(w, groups):
-                _depthwise(_pad(x[piece], window), w, window, y[piece])
+                _depthwise(pad(x[piece], window), w, window, y[piece])
             else:
-                columns = _unroll(_pad(x[piece], window), window, groups)
+                columns = _unroll(pad(x[piece], window), window, groups)
                 np.matmul(columns, matrices, out=_by_group(y[piece], groups))
             if b is not None:
                 y[piece] += b
@@ -64,7 +64,7 @@ class NumpyConvolution(NumpyBase):
             total = np.zeros((groups, window.taps * channels // groups, filters // groups), x.dtype)
             for start in range(share.start, share.stop, step):
                 piece = slice(start, min(start + step, share.stop))
-                columns = _unroll(_pad(x[piece], window), window, groups)
+                columns = _unroll(pad(x[piece], window), window, groups)
                 total += np.matmul(columns.transpose(0, 2, 1), _by_group(dy[piece], groups))
             return total
 
@@ -97,17 +97,6 @@ def _image_pieces(x: FloatArray, window: Window) -> list[slice]:
     return pieces(len(x), min(max(1, _COLUMN_BYTES // one), -(-len(x) // 8)))
 
 
-def _pad(x: FloatArray, window: Window) -> FloatArray:
-    """x (n, h, w, c) with its zero rim, C-contiguous."""
-    if not window.has_padding:
-        return x
-    top, _, left, _ = window.padding
-    height, width = window.input_hw
-    padded = np.zeros((len(x), *window.padded_hw, x.shape[3]), x.dtype)
-    padded[:, top : top + height, left : left + width] = x
-    return padded
-
-
 def _unroll(padded: FloatArray, window: Window, groups: int) -> FloatArray:
     """Im2col: padded images (n, H, W, c) to (groups, n * p * q, taps * c / groups)."""
     n, channels = len(padded), padded.shape[3]
@@ -135,13 +124,9 @@ def _roll_up(columns: FloatArray, n: int, window: Window, channels: int) -> Floa
     groups = len(columns)
     windows = columns.reshape(groups, n, *window.output_hw, *window.kernel, channels // groups)
     padded = np.zeros((n, *window.padded_hw, groups, channels // groups), columns.dtype)
-    for k in range(window.kernel[0]):
-        for l in range(window.kernel[1]):  # noqa: E741
-            rows, cols = window.tap(k, l)
-            padded[:, rows, cols] += windows[:, :, :, :, k, l].transpose(1, 2, 3, 0, 4)
-    top, _, left, _ = window.padding
-    height, width = window.input_hw
-    return padded[:, top : top + height, left : left + width].reshape(n, height, width, channels)
+    for k, l, rows, cols in window.taps_in_order():  # noqa: E741
+        padded[:, rows, cols] += windows[:, :, :, :, k, l].transpose(1, 2, 3, 0, 4)
+    return padded[:, *window.inside].reshape(n, *window.input_hw, channels)
 
 
 def _by_group(y: FloatArray, groups: int) -> FloatArray:
@@ -173,7 +158,5 @@ def _depthwise(padded: FloatArray, w: FloatArray, window: Window, y: FloatArray)
     taps = w.reshape(*window.kernel, channels, -1)
     total = y.reshape(*y.shape[:3], channels, -1)
     total[...] = 0
-    for k in range(window.kernel[0]):
-        for l in range(window.kernel[1]):  # noqa: E741
-            rows, cols = window.tap(k, l)
-            total += padded[:, rows, cols, :, None] * taps[k, l]
+    for k, l, rows, cols in window.taps_in_order():  # noqa: E741
+        total += padded[:, rows, cols, :, None] * taps[k, l]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import numpy as np
 
-from cnn.backends.numpy_ops.base import FloatArray, NumpyBase
+from cnn.backends.numpy_ops.base import FloatArray, NumpyBase, pad
 from cnn.backends.window import Window
 from cnn.backends.workers import pieces
 
@@ -20,9 +20,9 @@ class NumpyPooling(NumpyBase):
         winner = np.zeros(shape, np.uint8 if window.taps <= 256 else np.int32)
 
         def run(piece: slice) -> None:
-            padded = _pad(x[piece], window, -np.inf)
+            padded = pad(x[piece], window, -np.inf)
             best, number = y[piece], winner[piece]
-            for tap, rows, cols in _taps(window):
+            for tap, (_, _, rows, cols) in enumerate(window.taps_in_order()):
                 seen = padded[:, rows, cols]
                 if tap == 0:
                     best[...] = seen
@@ -46,8 +46,8 @@ class NumpyPooling(NumpyBase):
         share = _shares(window, x.dtype)
 
         def run(piece: slice) -> None:
-            padded = _pad(x[piece], window, 0)
-            for _, rows, cols in _taps(window):
+            padded = pad(x[piece], window, 0)
+            for _, _, rows, cols in window.taps_in_order():
                 y[piece] += padded[:, rows, cols]
             y[piece] *= share
 
@@ -66,38 +66,22 @@ class NumpyPooling(NumpyBase):
         dx[...] = (dy / (hw[0] * hw[1]))[:, None, None, :]
         return dx
 
-    def _backward(self, dy: FloatArray, window: Window, spread) -> FloatArray:  # type: ignore[no-untyped-def]
+    def _backward(self, dy: FloatArray, window: Window, spread: Callable[[slice, int], FloatArray]) -> FloatArray:
         """Sum over taps of `spread(piece, tap)`, the gradient that each output pixel sends to that tap."""
         dx = np.empty((len(dy), *window.input_hw, dy.shape[3]), dy.dtype)
-        top, _, left, _ = window.padding
-        height, width = window.input_hw
 
         def run(piece: slice) -> None:
             padded = np.zeros((len(dy[piece]), *window.padded_hw, dy.shape[3]), dy.dtype)
-            for tap, rows, cols in _taps(window):
+            for tap, (_, _, rows, cols) in enumerate(window.taps_in_order()):
                 padded[:, rows, cols] += spread(piece, tap)
-            dx[piece] = padded[:, top : top + height, left : left + width]
+            dx[piece] = padded[:, *window.inside]
 
         self.workers.map(run, pieces(len(dy), 1))
         return dx
 
 
-def _taps(window: Window) -> Iterator[tuple[int, slice, slice]]:
-    """(number, rows, columns) of every tap, row by row."""
-    for k in range(window.kernel[0]):
-        for l in range(window.kernel[1]):  # noqa: E741
-            yield k * window.kernel[1] + l, *window.tap(k, l)
-
-
-def _pad(x: FloatArray, window: Window, value: float) -> FloatArray:
-    if not window.has_padding:
-        return x
-    top, bottom, left, right = window.padding
-    return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=value)
-
-
 def _shares(window: Window, dtype: np.dtype) -> FloatArray:
     """1 / (pixels of the image that each window sees): (p, q, 1)."""
-    inside = _pad(np.ones((1, *window.input_hw, 1), dtype), window, 0)
-    seen = sum(inside[0, rows, cols] for _, rows, cols in _taps(window))
+    inside = pad(np.ones((1, *window.input_hw, 1), dtype), window, 0)
+    seen = sum(inside[0, rows, cols] for _, _, rows, cols in window.taps_in_order())
     return np.reciprocal(np.maximum(seen, 1)).astype(dtype)
