@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from cnn.backends import Ops
 from cnn.models import Model, build_model
 from cnn.training.augmentation import AugmentSettings, BatchMaker
-from cnn.training.checkpoint import load_checkpoint
+from cnn.training.checkpoint import BEST, load_checkpoint
 from cnn.training.normalization import PixelScaling
 from foundation.errors import UserError
 
@@ -34,7 +34,7 @@ class FinishedRun:
         """Load `model.best.safetensors`. Raises `UserError` if `folder` holds none, or a damaged one."""
         if not folder.is_dir():
             raise UserError(f"run={folder}: there is no such folder")
-        path = folder / "model.best.safetensors"
+        path = folder / BEST
         tensors, about = load_checkpoint(path)
         height, width, channels = about["image_shape"]
         shape = (height, width, channels)

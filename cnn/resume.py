@@ -6,7 +6,10 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from cnn.training.checkpoint import LAST
 from foundation.errors import UserError
+
+_METRICS = "metrics.json"  # written last: where it stands, the run is finished
 
 
 def run_arguments(arguments: list[str]) -> list[str]:
@@ -19,7 +22,7 @@ def run_arguments(arguments: list[str]) -> list[str]:
     folder = given.get("resume", "").strip("'\"")
     if folder in ("", "null"):
         target = Path(given.get("hydra.run.dir", "").strip("'\""))
-        if given.get("hydra.run.dir") and any((target / name).exists() for name in (_CHECKPOINT, _METRICS)):
+        if given.get("hydra.run.dir") and any((target / name).exists() for name in (LAST, _METRICS)):
             raise UserError(f"hydra.run.dir={target} holds a run already: choose another folder, or resume={target}")
         return arguments
     run = Path(folder)
@@ -30,7 +33,7 @@ def run_arguments(arguments: list[str]) -> list[str]:
         raise UserError(
             f"{folder} is finished and its test split is scored: nothing is left to resume, start a new run"
         )
-    if not (run / _CHECKPOINT).exists():
+    if not (run / LAST).exists():
         raise UserError(f"resume={folder}: the run stopped before its first checkpoint; start it anew")
     replaced = {*given, "hydra.run.dir"}
     earlier = [str(override) for override in OmegaConf.load(recorded)]
@@ -38,6 +41,3 @@ def run_arguments(arguments: list[str]) -> list[str]:
     own = [argument for argument in arguments if not argument.startswith(("resume=", "hydra.run.dir="))]
     # No output_subdir: the record of what the run was begun with stays as it is.
     return [*kept, *own, f"resume='{folder}'", f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"]
-
-
-_CHECKPOINT, _METRICS = "checkpoint.last.safetensors", "metrics.json"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 from rich.console import Console
@@ -30,7 +31,8 @@ def prepare(config: DictConfig) -> Path:
     """
     data, policy = load(config)
     labels = LabelMap(data.classes, data.label_map)
-    chosen, folder, out = options(data, policy), pack_folder(config), console()
+    chosen, out = options(data, policy), console()
+    folder = _folder(data, chosen)
     try:
         sources = [make_source(name, data.root, kind) for name, kind in data.sources.items()]
         fingerprints = {source.name: source.fingerprint() for source in sources}
@@ -53,7 +55,11 @@ def prepare(config: DictConfig) -> Path:
 def pack_folder(config: DictConfig) -> Path:
     """Where the pack of `config.data` and `config.merge` lies, or would lie."""
     data, policy = load(config)
-    return Path(data.pack_dir).expanduser() / f"{data.name}-{options_hash(options(data, policy))}"
+    return _folder(data, options(data, policy))
+
+
+def _folder(data: DataConfig, chosen: dict[str, Any]) -> Path:
+    return Path(data.pack_dir).expanduser() / f"{data.name}-{options_hash(chosen)}"
 
 
 def _read_with_progress(sources: Iterable[Source], labels: LabelMap, data: DataConfig) -> Collection:

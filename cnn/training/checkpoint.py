@@ -15,6 +15,9 @@ from safetensors.numpy import save_file
 from foundation.errors import UserError
 from foundation.files import atomic_path
 
+# The names of a run's two checkpoints: the best epoch's weights, and all that resuming needs.
+BEST, LAST = "model.best.safetensors", "checkpoint.last.safetensors"
+
 _FORMAT = "cnn-from-scratch/1"
 
 

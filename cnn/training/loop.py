@@ -12,7 +12,7 @@ from typing import Any
 from cnn.models import Model
 from cnn.training.augmentation import BatchMaker, epoch_order
 from cnn.training.best import Best
-from cnn.training.checkpoint import load_checkpoint, save_checkpoint
+from cnn.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from cnn.training.inference import loss_and_accuracy, predict_probabilities
 from cnn.training.losses import CrossEntropy
 from cnn.training.optimizers import Optimizer
@@ -91,8 +91,8 @@ class Trainer:
             self._save(improved)
             on_epoch()
             progress.epoch_done(row, improved)
-        tensors, _ = load_checkpoint(self.folder / "model.best.safetensors")
-        self.model.load_state(tensors, "model.best.safetensors")
+        tensors, _ = load_checkpoint(self.folder / BEST)
+        self.model.load_state(tensors, BEST)
 
     def _train_epoch(self, train: Split, progress: Progress) -> dict[str, Any]:
         epoch, size, ops = self.epoch + 1, self.settings.batch_size, self.model.ops
@@ -138,7 +138,7 @@ class Trainer:
     def _save(self, improved: bool) -> None:
         weights = self.model.state()
         if improved:
-            save_checkpoint(self.folder / "model.best.safetensors", weights, {**self.about, "epoch": self.epoch})
+            save_checkpoint(self.folder / BEST, weights, {**self.about, "epoch": self.epoch})
         tensors = {f"model/{name}": tensor for name, tensor in weights.items()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizer.state().items()}
         progress = {
@@ -148,11 +148,11 @@ class Trainer:
             "schedule": self.schedule.state(),
             "best": self.best.state(),
         }
-        save_checkpoint(self.folder / "checkpoint.last.safetensors", tensors, {**self.about, "training": progress})
+        save_checkpoint(self.folder / LAST, tensors, {**self.about, "training": progress})
 
     def resume(self) -> None:
         """Go on exactly where `checkpoint.last.safetensors` stands. Raises `UserError` if it is another model's."""
-        path = self.folder / "checkpoint.last.safetensors"
+        path = self.folder / LAST
         tensors, about = load_checkpoint(path)
         if "training" not in about:
             raise UserError(f"{path} holds weights alone, without the state of a training run")
