@@ -1,5 +1,6 @@
 """What every room's tests share."""
 
+import numpy as np
 import pytest
 
 from cnn.backends import Ops, get_ops
@@ -9,3 +10,9 @@ from cnn.backends import Ops, get_ops
 def ops() -> Ops:
     """The NumPy backend on one thread; the arrays choose float32 or float64."""
     return get_ops("numpy", 1)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Random numbers, the same for every test."""
+    return np.random.default_rng(17)

@@ -5,6 +5,10 @@ the array's own floating type (float32 in training; NumPy also runs float64, for
 batch, `h, w` input pixels, `p, q` output pixels, `c` channels, `k` filters or classes. A method returns new
 arrays and leaves its arguments alone unless its docstring says "in place".
 
+Where an operation takes `relu`, true means that it returns max(result, 0), what `relu` would make of its result: an
+activation in the same pass over memory. Its gradient needs the output y alone, since `relu_backward` asks only where
+it is positive.
+
 A backend never reads a config and knows no layer; geometry arrives as a `Window` that already passed its checks.
 """
 
@@ -26,6 +30,7 @@ class Ops(ABC):
     """Everything that a network computes."""
 
     name: str
+    device: str  # what it computes on, for the record of a run
 
     # --- arrays -----------------------------------------------------------------------------------------------
 
@@ -48,7 +53,7 @@ class Ops(ABC):
     # --- convolution and dense --------------------------------------------------------------------------------
 
     @abstractmethod
-    def conv2d(self, x: Array, w: Array, b: Array | None, window: Window, groups: int) -> Array:
+    def conv2d(self, x: Array, w: Array, b: Array | None, window: Window, groups: int, relu: bool = False) -> Array:
         """Cross-correlation: x (n, h, w, c) with w (kh, kw, c / groups, k) and bias b (k,) gives (n, p, q, k).
 
         Filter j sees the channels of group `j // (k / groups)`; groups = c is a depthwise convolution.
@@ -67,7 +72,7 @@ class Ops(ABC):
         """dy (..., k) summed over all but the last axis: db (k,)."""
 
     @abstractmethod
-    def dense(self, x: Array, w: Array, b: Array | None) -> Array:
+    def dense(self, x: Array, w: Array, b: Array | None, relu: bool = False) -> Array:
         """x (n, c) times w (c, k) plus b (k,): (n, k)."""
 
     @abstractmethod
@@ -110,18 +115,23 @@ class Ops(ABC):
     # --- batch normalisation (Ioffe & Szegedy 2015) -------------------------------------------------------------
 
     @abstractmethod
-    def batch_norm(self, x: Array, gamma: Array, beta: Array, eps: float) -> tuple[Array, Array, Array]:
+    def batch_norm(
+        self, x: Array, gamma: Array, beta: Array, eps: float, relu: bool = False
+    ) -> tuple[Array, Array, Array]:
         """Normalise x (..., c) per channel by its own statistics: y like x, mean (c,), biased variance (c,)."""
 
     @abstractmethod
     def batch_norm_backward(
-        self, dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, eps: float
+        self, dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, eps: float, y: Array | None = None
     ) -> tuple[Array, Array, Array]:
-        """Gradients (dx like x, dgamma (c,), dbeta (c,)), through the batch statistics too."""
+        """Gradients (dx like x, dgamma (c,), dbeta (c,)), through the batch statistics too.
+
+        With y, the output of a forward pass that applied `relu`, dy counts only where y > 0.
+        """
 
     @abstractmethod
     def batch_norm_inference(
-        self, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, eps: float
+        self, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, eps: float, relu: bool = False
     ) -> Array:
         """Normalise x (..., c) by given statistics (c,)."""
 
@@ -267,14 +277,30 @@ class Ops(ABC):
         self,
         images: Array,
         indices: Array,
-        flip: Array,
-        shift: Array,
+        affine: Array,
+        erase: Array,
         scale: Array,
         offset: Array,
     ) -> Array:
-        """Pick, augment and normalise in one go: images (m, h, w, c) uint8 to (n, h, w, c) of scale's dtype.
+        """Pick, warp, normalise and erase in one go: images (m, h, w, c) uint8 to (n, h, w, c) of scale's dtype.
 
-        Picture i of the batch is `images[indices[i]]` (int64), mirrored left to right where flip[i] (uint8) is 1,
-        then moved by shift[i] = (down, right) pixels (int32), the rim repeated, then scale (c,) * pixel +
-        offset (c,).
+        Picture k of the batch is made from `images[indices[k]]` (int64). With a = affine[k] of affine (n, 2, 3)
+        float32, its pixel (row i, column j) reads the input at the position, in float32,
+
+            row    = (a[0, 0] * i + a[0, 1] * j) + a[0, 2], clamped to 0 ... h - 1
+            column = (a[1, 0] * i + a[1, 1] * j) + a[1, 2], clamped to 0 ... w - 1
+
+        so the rim is repeated outwards. The four pixels around the position mix in scale's dtype, where v00, v01 are
+        the upper two and v10, v11 the lower two (outside the image the nearest inside), and fr and fc are what row
+        and column have beyond whole numbers:
+
+            top = v00 + fc * (v01 - v00), bottom = v10 + fc * (v11 - v10), value = top + fr * (bottom - top)
+
+        The result is scale (c,) * value + offset (c,), and 0 inside the picture's rectangle of erase (n, 4)
+        int32: top, left, height, width in output pixels. The rectangle lies inside the picture; one of height or
+        width 0 erases nothing.
+
+        Where the matrix is whole numbers (identity, mirror, whole-pixel shifts), positions and values are exact.
+        Elsewhere a backend may fuse a multiplication with an addition, and the position moves by a rounding; since
+        the value is continuous in the position, backends agree within a tolerance.
         """

@@ -60,6 +60,9 @@ class Layer(ABC):
 
     # The first layer of a network spares itself the gradient that nobody reads.
     input_needs_gradient = True
+    # Whether the layer can apply a ReLU that follows it in the same pass over memory, and whether it does.
+    takes_relu = False
+    relu = False
 
     def __init__(self) -> None:
         self.name = ""  # in its model, such as conv2d_1

@@ -16,10 +16,12 @@ class BatchNorm(Layer):
     variance is unbiased and its `momentum` is 1 - ours.
     """
 
+    takes_relu = True
+
     def __init__(self, momentum: float = 0.9, eps: float = 1e-5) -> None:
         super().__init__()
         self.momentum, self.eps = within(momentum, "momentum", 0, 1), within(eps, "eps", 0, 1)
-        self._saved: tuple[Array, Array, Array] | None = None
+        self._saved: tuple[Array, Array, Array, Array | None] | None = None
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """Unchanged."""
@@ -39,18 +41,18 @@ class BatchNorm(Layer):
         gamma, beta = self.params["gamma"].value, self.params["beta"].value
         if not train:
             mean, variance = self.buffers["mean"], self.buffers["variance"]
-            return self.ops.batch_norm_inference(x, gamma, beta, mean, variance, self.eps)
-        y, mean, variance = self.ops.batch_norm(x, gamma, beta, self.eps)
+            return self.ops.batch_norm_inference(x, gamma, beta, mean, variance, self.eps, relu=self.relu)
+        y, mean, variance = self.ops.batch_norm(x, gamma, beta, self.eps, relu=self.relu)
         self.ops.running_average(self.buffers["mean"], mean, self.momentum)
         self.ops.running_average(self.buffers["variance"], variance, self.momentum)
-        self._saved = x, mean, variance
+        self._saved = x, mean, variance, y if self.relu else None
         return y
 
     def backward(self, dy: Array) -> Array:
         """Gradients of gamma, beta and the input."""
         assert self._saved is not None
-        x, mean, variance = self._saved
+        x, mean, variance, y = self._saved
         self._saved = None
         gamma, beta = self.params["gamma"], self.params["beta"]
-        dx, gamma.grad, beta.grad = self.ops.batch_norm_backward(dy, x, gamma.value, mean, variance, self.eps)
+        dx, gamma.grad, beta.grad = self.ops.batch_norm_backward(dy, x, gamma.value, mean, variance, self.eps, y)
         return dx

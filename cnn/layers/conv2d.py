@@ -19,6 +19,8 @@ class Conv2D(Layer):
     pixels; `groups` splits the channels; `l2` adds l2 * sum(weight ** 2) to the loss; `init` overrides the model's.
     """
 
+    takes_relu = True
+
     def __init__(
         self,
         filters: int,
@@ -36,6 +38,7 @@ class Conv2D(Layer):
         self.kernel, self.stride, self.padding, self.dilation = kernel, stride, padding, dilation
         self.bias, self.l2, self.init = flag(bias, "bias"), within(l2, "l2", 0, math.inf), known_init(init)
         self._x: Array | None = None
+        self._y: Array | None = None
 
     def window(self, input_shape: Shape) -> Window:
         """The sliding window over an input of `input_shape`."""
@@ -66,18 +69,21 @@ class Conv2D(Layer):
             self.params["bias"] = context.parameter(np.zeros(self.filters), decay=False)
 
     def forward(self, x: Array, train: bool) -> Array:
-        """Convolve; keeps the input for the filters' gradient."""
-        self._x = x if train else None
+        """Convolve; keeps the input for the filters' gradient, and the output if it applies a ReLU."""
         bias = self.params["bias"].value if self.bias else None
-        return self.ops.conv2d(x, self.params["weight"].value, bias, self._window, self.groups)
+        y = self.ops.conv2d(x, self.params["weight"].value, bias, self._window, self.groups, relu=self.relu)
+        self._x, self._y = (x if train else None), (y if train and self.relu else None)
+        return y
 
     def backward(self, dy: Array) -> Array:
         """Gradients of filters, bias and input."""
         weight = self.params["weight"]
+        if self.relu:
+            dy = self.ops.relu_backward(dy, self._y)
         weight.grad = self.ops.conv2d_backward_filter(dy, self._x, self._window, self.groups)
         if self.bias:
             self.params["bias"].grad = self.ops.bias_backward(dy)
-        self._x = None
+        self._x = self._y = None
         if not self.input_needs_gradient:
             return None
         return self.ops.conv2d_backward_input(dy, weight.value, self._window, self.groups)

@@ -14,6 +14,8 @@ from cnn.layers.initializers import initializer, known_init
 class Dense(Layer):
     """y = x @ weight + bias, (n, c) to (n, units). `units: classes` means one per class of the dataset."""
 
+    takes_relu = True
+
     def __init__(self, units: int | str, bias: bool = True, l2: float = 0.0, init: str | None = None) -> None:
         super().__init__()
         if units != "classes":
@@ -21,6 +23,7 @@ class Dense(Layer):
         self.units, self.bias = units, flag(bias, "bias")
         self.l2, self.init = within(l2, "l2", 0, math.inf), known_init(init)
         self._x: Array | None = None
+        self._y: Array | None = None
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """(units,)."""
@@ -44,18 +47,21 @@ class Dense(Layer):
             self.params["bias"] = context.parameter(np.zeros(units), decay=False)
 
     def forward(self, x: Array, train: bool) -> Array:
-        """Multiply; keeps the input for the weights' gradient."""
-        self._x = x if train else None
+        """Multiply; keeps the input for the weights' gradient, and the output if it applies a ReLU."""
         bias = self.params["bias"].value if self.bias else None
-        return self.ops.dense(x, self.params["weight"].value, bias)
+        y = self.ops.dense(x, self.params["weight"].value, bias, relu=self.relu)
+        self._x, self._y = (x if train else None), (y if train and self.relu else None)
+        return y
 
     def backward(self, dy: Array) -> Array:
         """Gradients of weights, bias and input."""
         weight = self.params["weight"]
+        if self.relu:
+            dy = self.ops.relu_backward(dy, self._y)
         weight.grad = self.ops.dense_backward_filter(dy, self._x)
         if self.bias:
             self.params["bias"].grad = self.ops.bias_backward(dy)
-        self._x = None
+        self._x = self._y = None
         if not self.input_needs_gradient:
             return None
         return self.ops.dense_backward_input(dy, weight.value)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cnn.models import Model
-from cnn.training.augmentation import BatchMaker, epoch_order
+from cnn.training.augmentation import AugmentSettings, BatchMaker, epoch_order
 from cnn.training.best import Best
 from cnn.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from cnn.training.inference import loss_and_accuracy, predict_probabilities
@@ -156,6 +156,8 @@ class Trainer:
         tensors, about = load_checkpoint(path)
         if "training" not in about:
             raise UserError(f"{path} holds weights alone, without the state of a training run")
+        # What a checkpoint does not say of augmentation did not exist when it was written, and was off.
+        about["augment"] = asdict(AugmentSettings()) | about.get("augment", {})
         for key, value in self.about.items():
             if about.get(key) != value:
                 raise UserError(f"{path} was made with another {key}: a run is resumed with its own options and data")

@@ -19,9 +19,9 @@ from cnn.backends import RandomKey, Window
 
 # The largest error allowed, as a share of the largest expected value of the same array.
 TOLERANCES: Mapping[str, Mapping[str, float]] = {
-    #             copied  a few roundings   sums of products   through statistics
-    "float64": {"exact": 0.0, "element": 1e-14, "sum": 1e-13, "statistics": 1e-11},
-    "float32": {"exact": 0.0, "element": 1e-6, "sum": 5e-6, "statistics": 2e-5},
+    #             copied  a few roundings   sums of products   through statistics    float32 positions
+    "float64": {"exact": 0.0, "element": 1e-14, "sum": 1e-13, "statistics": 1e-11, "position": 1e-4},
+    "float32": {"exact": 0.0, "element": 1e-6, "sum": 5e-6, "statistics": 2e-5, "position": 1e-4},
 }
 
 # Which of them an operation is held to; "element" where none is named.
@@ -88,6 +88,17 @@ class ConvCase:
     def dy(self, rng):
         return rng.normal(size=(self.n, *self.window.output_hw, self.filters))
 
+    def lattice(self, rng):
+        return _lattice(self.x(rng), self.w(rng), self.b(rng))
+
+
+def _lattice(x, w, b):
+    """x, w and b rounded so that no sum of products is near zero, where a ReLU has its kink; b None stays None.
+
+    x and w are multiples of 1/8, so their products are of 1/64, and b adds 1/128. Without b, sums may be zero.
+    """
+    return np.round(8 * x) / 8, np.round(8 * w) / 8, None if b is None else (np.round(64 * b) + 0.5) / 64
+
 
 CONVS = [
     ConvCase("same"),
@@ -137,6 +148,11 @@ CONVS = [
     ConvCase("kernel_covers_image", hw=(4, 3), kernel=(4, 3), padding="valid"),
     ConvCase("image_of_one_pixel", hw=(1, 1)),
     ConvCase("image_of_one_row", hw=(1, 9), stride=2),
+    ConvCase("channels_8_to_12", channels=8, filters=12),
+    ConvCase("channels_12_to_68_stride_2_dilation_2", hw=(11, 13), channels=12, filters=68, stride=2, dilation=2),
+    ConvCase("channels_8_to_24_groups_2", channels=8, filters=24, groups=2, padding=(0, 2, 1, 0)),
+    ConvCase("one_channel_5x5", channels=1, filters=6, kernel=5),
+    ConvCase("one_channel_8_filters_stride_2", channels=1, filters=8, stride=2),
     ConvCase("many_pieces", n=11, hw=(21, 22), channels=16, filters=9),
 ]
 
@@ -189,6 +205,10 @@ POOLS = [
     PoolCase("whole_large_image_of_289_taps", n=2, hw=(17, 17), channels=3, kernel=17),
     PoolCase("one_channel", channels=1),
     PoolCase("33_channels", n=2, hw=(5, 4), channels=33),
+    PoolCase("4_channels", channels=4),
+    PoolCase("8_channels_3x3_stride_2_same", channels=8, kernel=3, padding="same"),
+    PoolCase("4_channels_3x2_stride_1_dilation_2", channels=4, kernel=(3, 2), stride=1, dilation=2, padding=1),
+    PoolCase("4_channels_289_taps", n=1, hw=(18, 17), channels=4, kernel=17, stride=1),
     PoolCase("batch_1", n=1),
     PoolCase("batch_19", n=19, channels=3),
     PoolCase("batch_19_same", n=19, channels=3, kernel=3, padding="same"),
@@ -216,6 +236,19 @@ class NormCase:
     def variance(self, rng):
         return rng.uniform(0.2, 3, self.shape[-1])
 
+    def off_the_kink(self, rng):
+        """Arguments with no output near zero, where a ReLU has its kink; any at all for a large case."""
+        while True:
+            x, (gamma, beta) = self.x(rng), self.affine(rng)
+            axes = tuple(range(x.ndim - 1))
+            y = gamma * (x - x.mean(axis=axes)) / np.sqrt(x.var(axis=axes) + self.eps) + beta
+            if self.large or np.abs(y).min() > 2e-3:
+                return x, gamma, beta, self.eps
+
+    @property
+    def large(self) -> bool:
+        return int(np.prod(self.shape)) > 2000
+
 
 NORMS = [
     NormCase("image", (3, 5, 7, 4)),
@@ -226,6 +259,7 @@ NORMS = [
     NormCase("large_eps", (3, 4, 5, 3), eps=1e-1),
     NormCase("small_deviation", (3, 4, 5, 3), eps=1e-3, deviation=0.05),
     NormCase("many_pieces", (19, 48, 48, 5), eps=1e-3),
+    NormCase("many_pieces_of_132_channels", (9, 12, 11, 132)),
 ]
 
 
@@ -290,6 +324,9 @@ class DenseCase:
 
     def dy(self, rng):
         return rng.normal(size=(self.n, self.units))
+
+    def lattice(self, rng):
+        return _lattice(self.x(rng), self.w(rng), self.b(rng))
 
 
 DENSES = [
@@ -366,6 +403,12 @@ UPDATES = [
     UpdateCase("l2_decay", "sgd_update", _SHAPES, _SGD | {"weight_decay": _DECAYS}),
     UpdateCase("nesterov_l2_decay", "sgd_update", _SHAPES, _SGD | {"nesterov": True, "weight_decay": _DECAYS}),
     UpdateCase("decoupled_decay", "sgd_update", _SHAPES, _SGD | {"weight_decay": _DECAYS, "decoupled": True}),
+    UpdateCase(
+        "seventy_tensors",
+        "sgd_update",
+        tuple((1 + i % 5, 3) for i in range(70)),
+        _SGD | {"weight_decay": [i / 100 for i in range(70)]},
+    ),
     UpdateCase("many_pieces", "sgd_update", ((70_001,),), _SGD | {"nesterov": True, "weight_decay": [0.1]}),
     UpdateCase("adam", "adam_update", _SHAPES, _ADAM),
     UpdateCase("adam_first_step", "adam_update", _SHAPES, _ADAM | {"step": 1}),
@@ -385,13 +428,45 @@ class GatherCase:
     channels: int
     reach: int = 0  # largest shift
     flips: bool = False
+    turns: bool = False  # by quarters, which are whole numbers too
+    warps: float = 0.0  # how far half of the matrices are from moving whole pixels
+    grain: int | None = None  # matrices are multiples of 1 / grain, so that float32 positions are exact
+    erases: bool = False
 
     def arguments(self, rng):
         images = rng.integers(0, 256, (6, *self.hw, self.channels), dtype=np.uint8)
-        flip = rng.integers(0, 2, self.n, dtype=np.uint8) * np.uint8(self.flips)
-        shift = rng.integers(-self.reach, self.reach + 1, (self.n, 2), dtype=np.int32)
+        affine, erase = self.affine(rng).astype(np.float32), self.rectangles(rng).astype(np.int32)
         scale, offset = rng.uniform(0.001, 0.1, self.channels), rng.normal(size=self.channels)
-        return images, rng.integers(6, size=self.n), flip, shift, scale, offset
+        return images, rng.integers(6, size=self.n), affine, erase, scale, offset
+
+    def affine(self, rng):
+        """Matrices that mirror, turn and shift about the middle, and what `warps` adds to them."""
+        linear = np.tile(np.eye(2), (self.n, 1, 1))
+        linear[:, 1, 1] -= 2 * rng.integers(0, 2, self.n) * self.flips
+        if self.turns:
+            quarter = np.array([[0, 1], [-1, 0]])
+            linear = np.stack([a @ np.linalg.matrix_power(quarter, rng.integers(4)) for a in linear])
+        linear += self.warps * rng.normal(size=linear.shape) * (rng.random((self.n, 1, 1)) < 0.5)
+        if self.grain:
+            linear = np.round(self.grain * linear) / self.grain
+        middle = (np.array(self.hw) - 1) / 2
+        start = middle - linear @ middle + rng.integers(-self.reach, self.reach + 1, (self.n, 2))
+        if self.warps:
+            start += rng.normal(size=start.shape) * (rng.random((self.n, 1)) < 0.5)
+        if self.grain:
+            start = np.round(self.grain * start) / self.grain
+        return np.concatenate([linear, start[:, :, None]], axis=2)
+
+    def rectangles(self, rng):
+        """Any rectangles inside the picture, a third of them of height 0; or none."""
+        first, second = np.sort(rng.integers(0, np.array(self.hw) + 1, (2, self.n, 2)), axis=0)
+        sides = (second - first) * self.erases
+        sides[rng.random(self.n) < 1 / 3, 0] = 0
+        return np.concatenate([first, sides], axis=1)
+
+    @property
+    def tolerance(self) -> str:
+        return "position" if self.warps and not self.grain else "element"
 
 
 GATHERS = [
@@ -401,6 +476,20 @@ GATHERS = [
     GatherCase("flipped_and_shifted", 70, (6, 5), 3, reach=3, flips=True),
     GatherCase("shifted_past_the_rim", 9, (3, 4), 2, reach=6, flips=True),
     GatherCase("batch_1", 1, (8, 8), 1, reach=1, flips=True),
+    GatherCase("quarter_turns", 12, (7, 7), 2, turns=True, flips=True),
+    GatherCase("quarter_turns_of_wide_pictures", 12, (5, 8), 1, turns=True, reach=1),
+    GatherCase("erased", 20, (6, 9), 3, erases=True),
+    GatherCase("erased_and_moved", 20, (9, 6), 1, reach=2, flips=True, erases=True),
+    GatherCase("erased_pictures_of_one_pixel", 9, (1, 1), 2, erases=True),
+    GatherCase("half_pixels", 12, (5, 8), 3, reach=1, flips=True, warps=0.4, grain=2),
+    GatherCase("sixteenths", 20, (9, 7), 3, reach=2, flips=True, warps=0.3, grain=16, erases=True),
+    GatherCase("sixteenths_far_outside", 20, (6, 5), 1, reach=1000, warps=0.5, grain=16),
+    GatherCase("sixteenths_of_one_row", 9, (1, 11), 3, reach=1, warps=0.3, grain=16),
+    GatherCase("sixteenths_of_one_pixel", 9, (1, 1), 1, reach=1, warps=0.3, grain=16),
+    GatherCase("sixteenths_of_large_steps", 9, (13, 11), 2, warps=3, grain=16),
+    GatherCase("warped", 20, (9, 7), 3, reach=1, flips=True, warps=0.2, erases=True),
+    GatherCase("warped_batch_1", 1, (8, 11), 1, warps=0.2),
+    GatherCase("warped_many_pieces", 70, (48, 48), 1, reach=4, flips=True, warps=0.2, erases=True),
 ]
 
 # --- calls --------------------------------------------------------------------------------------------------------
@@ -417,6 +506,7 @@ class OpCall:
     changes: tuple[int, ...] = ()  # the arguments that the contract changes in place
     smooth: bool = True  # whether finite differences mean anything
     on_host: bool = False  # whether its arguments stay NumPy arrays on every backend
+    held_to: str = ""  # a tolerance other than the operation's
 
     @property
     def id(self) -> str:
@@ -424,7 +514,7 @@ class OpCall:
 
     @property
     def tolerance(self) -> str:
-        return TOLERANCE_OF.get(self.op, "element")
+        return self.held_to or TOLERANCE_OF.get(self.op, "element")
 
     def arguments(self, dtype: str) -> tuple:
         """Fresh host arguments, the same in every process; floats rounded to `dtype`."""
@@ -438,6 +528,10 @@ def rounded(value: Any, dtype: str) -> Any:
     if type(value) in (list, tuple):
         return type(value)(rounded(item, dtype) for item in value)
     return value
+
+
+# Forward calls that apply a ReLU to what they return.
+RELU = {"relu": True}
 
 
 def _element_calls() -> Iterator[OpCall]:
@@ -463,17 +557,19 @@ def _element_calls() -> Iterator[OpCall]:
         yield OpCall("l2_penalty_backward", c.name, lambda rng, c=c: (c.x(rng), 0.013, c.dy(rng)), changes=(2,))
 
 
-def _conv_calls() -> Iterator[OpCall]:
-    for c in CONVS:
+def conv_calls(cases: list[ConvCase]) -> Iterator[OpCall]:
+    for c in cases:
         g = (c.window, c.groups)
         yield OpCall("conv2d", c.name, lambda rng, c=c, g=g: (c.x(rng), c.w(rng), c.b(rng), *g))
+        yield OpCall("conv2d", f"{c.name}_relu", lambda rng, c=c, g=g: (*c.lattice(rng), *g), RELU, smooth=c.bias)
         yield OpCall("conv2d_backward_input", c.name, lambda rng, c=c, g=g: (c.dy(rng), c.w(rng), *g))
         yield OpCall("conv2d_backward_filter", c.name, lambda rng, c=c, g=g: (c.dy(rng), c.x(rng), *g))
 
 
-def _dense_calls() -> Iterator[OpCall]:
-    for c in DENSES:
+def dense_calls(cases: list[DenseCase]) -> Iterator[OpCall]:
+    for c in cases:
         yield OpCall("dense", c.name, lambda rng, c=c: (c.x(rng), c.w(rng), c.b(rng)))
+        yield OpCall("dense", f"{c.name}_relu", lambda rng, c=c: c.lattice(rng), RELU, smooth=c.bias)
         yield OpCall("dense_backward_input", c.name, lambda rng, c=c: (c.dy(rng), c.w(rng)))
         yield OpCall("dense_backward_filter", c.name, lambda rng, c=c: (c.dy(rng), c.x(rng)))
 
@@ -494,20 +590,25 @@ def _norm_calls() -> Iterator[OpCall]:
     for c in NORMS:
         yield OpCall("bias_backward", c.name, lambda rng, c=c: (c.x(rng),))
         yield OpCall("batch_norm", c.name, lambda rng, c=c: (c.x(rng), *c.affine(rng), c.eps))
+        yield OpCall("batch_norm", f"{c.name}_relu", c.off_the_kink, RELU, smooth=not c.large)
         yield OpCall("batch_norm_backward", c.name, _norm_backward(c))
-        yield OpCall(
-            "batch_norm_inference",
-            c.name,
-            lambda rng, c=c: (c.x(rng), *c.affine(rng), c.per_channel(rng), c.variance(rng), c.eps),
-        )
+        yield OpCall("batch_norm_backward", f"{c.name}_relu", _norm_backward(c, relu=True))
+        for name, options in ((c.name, {}), (f"{c.name}_relu", RELU)):
+            yield OpCall(
+                "batch_norm_inference",
+                name,
+                lambda rng, c=c: (c.x(rng), *c.affine(rng), c.per_channel(rng), c.variance(rng), c.eps),
+                options,
+            )
         yield OpCall("running_average", c.name, lambda rng, c=c: (*c.affine(rng), 0.99), changes=(0,))
 
 
-def _norm_backward(c: NormCase) -> Callable[[np.random.Generator], tuple]:
+def _norm_backward(c: NormCase, relu: bool = False) -> Callable[[np.random.Generator], tuple]:
     def build(rng):
         x, dy = c.x(rng), rng.normal(size=c.shape)
         axes = tuple(range(x.ndim - 1))
-        return dy, x, c.per_channel(rng), x.mean(axis=axes), x.var(axis=axes), c.eps
+        y = (np.maximum(rng.normal(size=c.shape), 0),) if relu else ()
+        return dy, x, c.per_channel(rng), x.mean(axis=axes), x.var(axis=axes), c.eps, *y
 
     return build
 
@@ -528,6 +629,7 @@ def _loss_calls() -> Iterator[OpCall]:
         yield OpCall("soft_targets", c.name, lambda rng, c=c: (c.labels(rng), c.classes, c.smoothing, c.logits(rng)))
         yield OpCall("softmax_cross_entropy", c.name, lambda rng, c=c: (c.logits(rng), c.targets(rng), c.weights(rng)))
         yield OpCall("count_correct", c.name, lambda rng, c=c: (c.logits(rng), c.labels(rng)))
+        yield OpCall("count_correct", f"{c.name}_ties", lambda rng, c=c: (np.sign(c.logits(rng)), c.labels(rng)))
 
 
 def _update_and_batch_calls() -> Iterator[OpCall]:
@@ -535,7 +637,7 @@ def _update_and_batch_calls() -> Iterator[OpCall]:
         changes = (0, 2) if c.op == "sgd_update" else (0, 2, 3)
         yield OpCall(c.op, c.name, c.arguments, options=c.options, changes=changes)
     for c in GATHERS:
-        yield OpCall("gather_batch", c.name, c.arguments)
+        yield OpCall("gather_batch", c.name, c.arguments, held_to=c.tolerance)
 
 
 def _winners(c: PoolCase, rng: np.random.Generator):
@@ -559,8 +661,8 @@ def _winners(c: PoolCase, rng: np.random.Generator):
 
 CALLS: list[OpCall] = [
     *_element_calls(),
-    *_conv_calls(),
-    *_dense_calls(),
+    *conv_calls(CONVS),
+    *dense_calls(DENSES),
     *_pool_calls(),
     *_norm_calls(),
     *_dropout_calls(),
@@ -577,16 +679,25 @@ class Gradient:
 
     op: str
     argument: int
-    compute: Callable[..., Any]  # (ops, dy, arguments, outputs) -> gradient
+    compute: Callable[..., Any]  # (ops, dy, arguments, outputs, **the call's options) -> gradient
 
 
 def _activation(op: str) -> list[Gradient]:
     return [Gradient(f"{op}_backward", 0, lambda ops, dy, a, y: getattr(ops, f"{op}_backward")(dy, *a))]
 
 
+def _behind_relu(op: str, argument: int, compute: Callable[..., Any]) -> Gradient:
+    """`compute(ops, dy, a)` of an operation whose output may have gone through a ReLU."""
+
+    def behind_relu(ops, dy, a, y, relu=False):
+        return compute(ops, ops.relu_backward(dy, y) if relu else dy, a)
+
+    return Gradient(op, argument, behind_relu)
+
+
 def _batch_norm(argument: int) -> Gradient:
-    def compute(ops, dy, a, y):
-        return ops.batch_norm_backward(dy, a[0], a[1], y[1], y[2], a[3])[argument]
+    def compute(ops, dy, a, y, relu=False):
+        return ops.batch_norm_backward(dy, a[0], a[1], y[1], y[2], a[3], y[0] if relu else None)[argument]
 
     return Gradient("batch_norm_backward", argument, compute)
 
@@ -599,14 +710,14 @@ def _l2_penalty(ops, dy, a, y):
 
 GRADIENTS: Mapping[str, list[Gradient]] = {
     "conv2d": [
-        Gradient("conv2d_backward_input", 0, lambda ops, dy, a, y: ops.conv2d_backward_input(dy, a[1], a[3], a[4])),
-        Gradient("conv2d_backward_filter", 1, lambda ops, dy, a, y: ops.conv2d_backward_filter(dy, a[0], a[3], a[4])),
-        Gradient("bias_backward", 2, lambda ops, dy, a, y: ops.bias_backward(dy)),
+        _behind_relu("conv2d_backward_input", 0, lambda ops, dy, a: ops.conv2d_backward_input(dy, a[1], a[3], a[4])),
+        _behind_relu("conv2d_backward_filter", 1, lambda ops, dy, a: ops.conv2d_backward_filter(dy, a[0], a[3], a[4])),
+        _behind_relu("bias_backward", 2, lambda ops, dy, a: ops.bias_backward(dy)),
     ],
     "dense": [
-        Gradient("dense_backward_input", 0, lambda ops, dy, a, y: ops.dense_backward_input(dy, a[1])),
-        Gradient("dense_backward_filter", 1, lambda ops, dy, a, y: ops.dense_backward_filter(dy, a[0])),
-        Gradient("bias_backward", 2, lambda ops, dy, a, y: ops.bias_backward(dy)),
+        _behind_relu("dense_backward_input", 0, lambda ops, dy, a: ops.dense_backward_input(dy, a[1])),
+        _behind_relu("dense_backward_filter", 1, lambda ops, dy, a: ops.dense_backward_filter(dy, a[0])),
+        _behind_relu("bias_backward", 2, lambda ops, dy, a: ops.bias_backward(dy)),
     ],
     "max_pool2d": [Gradient("max_pool2d_backward", 0, lambda ops, dy, a, y: ops.max_pool2d_backward(dy, y[1], a[1]))],
     "avg_pool2d": [Gradient("avg_pool2d_backward", 0, lambda ops, dy, a, y: ops.avg_pool2d_backward(dy, a[1]))],

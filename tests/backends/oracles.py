@@ -10,7 +10,7 @@ import functools
 import math
 
 import numpy as np
-from scipy import special
+from scipy import ndimage, special
 
 # --- arrays -----------------------------------------------------------------------------------------------------
 
@@ -49,7 +49,7 @@ def _output_pixels(window):
     return ((i, j) for i in range(window.output_hw[0]) for j in range(window.output_hw[1]))
 
 
-def conv2d(x, w, b, window, groups):
+def conv2d(x, w, b, window, groups, relu=False):
     depth, share = w.shape[2], w.shape[3] // groups
     y = np.zeros((len(x), *window.output_hw, w.shape[3]))
     for i, j in _output_pixels(window):
@@ -57,12 +57,16 @@ def conv2d(x, w, b, window, groups):
             for g in range(groups):
                 channels, filters = slice(g * depth, (g + 1) * depth), slice(g * share, (g + 1) * share)
                 y[:, i, j, filters] += x[:, row, column, channels] @ w[k, m, :, filters]
-    return (y if b is None else y + b,)
+    return (_activated(y if b is None else y + b, relu),)
 
 
-def dense(x, w, b):
+def dense(x, w, b, relu=False):
     y = np.array([[math.fsum(row * column) for column in w.T] for row in x])
-    return (y if b is None else y + b,)
+    return (_activated(y if b is None else y + b, relu),)
+
+
+def _activated(y, relu):
+    return np.where(y > 0, y, 0.0) if relu else y
 
 
 # --- pooling ----------------------------------------------------------------------------------------------------
@@ -94,15 +98,15 @@ def global_avg_pool2d(x):
 # --- batch normalisation ----------------------------------------------------------------------------------------
 
 
-def batch_norm(x, gamma, beta, eps):
+def batch_norm(x, gamma, beta, eps, relu=False):
     rows = x.reshape(-1, x.shape[-1])
     mean = np.array([math.fsum(column) / len(column) for column in rows.T])
     variance = np.array([math.fsum((column - m) ** 2) / len(column) for column, m in zip(rows.T, mean, strict=True)])
-    return *batch_norm_inference(x, gamma, beta, mean, variance, eps), mean, variance
+    return *batch_norm_inference(x, gamma, beta, mean, variance, eps, relu), mean, variance
 
 
-def batch_norm_inference(x, gamma, beta, mean, variance, eps):
-    return (gamma * ((x - mean) / np.sqrt(variance + eps)) + beta,)
+def batch_norm_inference(x, gamma, beta, mean, variance, eps, relu=False):
+    return (_activated(gamma * ((x - mean) / np.sqrt(variance + eps)) + beta, relu),)
 
 
 def running_average(running, current, momentum):
@@ -256,14 +260,17 @@ def adam_update(
 # --- batches ----------------------------------------------------------------------------------------------------
 
 
-def gather_batch(images, indices, flip, shift, scale, offset):
+def gather_batch(images, indices, affine, erase, scale, offset):
     _, height, width, channels = images.shape
     batch = np.empty((len(indices), height, width, channels))
-    for i, index in enumerate(indices):
-        picture = images[index, :, ::-1] if flip[i] else images[index]
-        for row in range(height):
-            for column in range(width):
-                from_row = min(max(row - shift[i, 0], 0), height - 1)
-                from_column = min(max(column - shift[i, 1], 0), width - 1)
-                batch[i, row, column] = scale * picture[from_row, from_column] + offset
+    output = np.indices((height, width))
+    for k, index in enumerate(indices):
+        places = np.einsum("ab,bij->aij", affine[k, :, :2], output) + affine[k, :, 2, None, None]
+        for c in range(channels):
+            seen = ndimage.map_coordinates(images[index, :, :, c].astype(float), places, order=1, mode="nearest")
+            batch[k, :, :, c] = scale[c] * seen + offset[c]
+        top, left, tall, wide = erase[k]
+        for row in range(top, top + tall):
+            for column in range(left, left + wide):
+                batch[k, row, column] = 0
     return (batch,)

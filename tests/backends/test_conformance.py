@@ -2,13 +2,14 @@
 
 import functools
 import inspect
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from backends import oracles
-from backends.cases import CALLS, GRADIENTS, TOLERANCES, OpCall
-from backends.running import assert_close, flat, outputs, run, widened
+from backends.cases import CALLS, GRADIENTS, RELU, TOLERANCES, OpCall
+from backends.running import assert_close, flat, outputs, run, to_backend, widened
 from cnn.backends import NumpyOps, Ops, get_ops
 from foundation.errors import UserError
 
@@ -77,6 +78,26 @@ def test_results_do_not_depend_on_the_number_of_threads(call, dtype):
     first = [y.tobytes() for y in outputs(THREADED[1], call, dtype)]
     for threads in (2, 3):
         assert [y.tobytes() for y in outputs(THREADED[threads], call, dtype)] == first
+
+
+@over([call for call in CALLS if call.options == RELU])
+def test_a_fused_relu_returns_what_relu_makes_of_the_result(backend, call):
+    plain, fused = (
+        run(backend.ops, replace(call, options=options), call.arguments(backend.dtype))[0] for options in ({}, RELU)
+    )
+    assert (backend.ops.to_numpy(plain[0]) < 0).any()
+    for expected, actual in zip([backend.ops.relu(plain[0]), *plain[1:]], fused, strict=True):
+        np.testing.assert_array_equal(backend.ops.to_numpy(actual), backend.ops.to_numpy(expected))
+
+
+@over([call for call in CALLS if call.op == "batch_norm_backward" and call.case.endswith("_relu")])
+def test_a_fused_relus_gradient_in_batch_norm_is_that_of_relu_before_it(backend, call):
+    dy, *rest, y = (to_backend(backend.ops, argument) for argument in call.arguments(backend.dtype))
+    fused = backend.ops.batch_norm_backward(dy, *rest, y)
+    for actual, expected in zip(
+        fused, backend.ops.batch_norm_backward(backend.ops.relu_backward(dy, y), *rest), strict=True
+    ):
+        np.testing.assert_array_equal(backend.ops.to_numpy(actual), backend.ops.to_numpy(expected))
 
 
 # --- the contract itself ------------------------------------------------------------------------------------------

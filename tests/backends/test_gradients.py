@@ -38,7 +38,7 @@ def prepare(ops, call: OpCall, gradient: Gradient):
     y = getattr(ops, call.op)(*placed, **call.options)
     first = y[0] if isinstance(y, tuple) else y
     dy = np.random.default_rng(5).normal(size=first.shape)
-    computed = ops.to_numpy(gradient.compute(ops, ops.array(dy), placed, y))
+    computed = ops.to_numpy(gradient.compute(ops, ops.array(dy), placed, y, **call.options))
     assert computed.shape == x.shape
     return forward, x, dy, computed
 

@@ -153,6 +153,54 @@ def test_padding_does_not_count_in_an_average(backend):
     np.testing.assert_allclose(backend.ops.to_numpy(y), 7, rtol=1e-6)
 
 
+WHOLE = {
+    # rows of a matrix on a 5x5 picture, and what it makes of the picture
+    "identity": ([[1, 0, 0], [0, 1, 0]], lambda picture: picture),
+    "mirrored": ([[1, 0, 0], [0, -1, 4]], lambda picture: picture[:, ::-1]),
+    "upside_down": ([[-1, 0, 4], [0, 1, 0]], lambda picture: picture[::-1]),
+    "turned_anticlockwise": ([[0, 1, 0], [-1, 0, 4]], np.rot90),
+    "turned_clockwise": ([[0, -1, 4], [1, 0, 0]], lambda picture: np.rot90(picture, -1)),
+    "one_down_and_two_right": ([[1, 0, -1], [0, 1, -2]], lambda picture: picture[[0, 0, 1, 2, 3]][:, [0, 0, 0, 1, 2]]),
+    "far_up_and_left": ([[1, 0, 90], [0, 1, 90]], lambda picture: np.broadcast_to(picture[4, 4], picture.shape)),
+}
+
+
+@pytest.mark.parametrize(("matrix", "expected"), WHOLE.values(), ids=WHOLE.keys())
+def test_gather_batch_is_exact_where_the_matrix_is_whole(backend, rng, matrix, expected):
+    images = rng.integers(0, 256, (3, 5, 5, 2), dtype=np.uint8)
+    np.testing.assert_array_equal(gathered(backend, images, matrix), expected(images[1]).astype(float))
+
+
+def test_gather_batch_mixes_rows_and_columns_in_their_share(backend):
+    """Input position (0.25, 0.5) of a single bright pixel at (0, 1), and its neighbours' shares."""
+    images = np.zeros((3, 2, 2, 1), np.uint8)
+    images[1, 0, 1] = 80
+    seen = gathered(backend, images, [[1, 0, 0.25], [0, 1, 0.5]])[..., 0]
+    np.testing.assert_array_equal(seen, [[0.75 * 0.5 * 80, 0.75 * 80], [0, 0]])  # clamped beyond row and column 1
+
+
+def test_gather_batch_erases_after_it_normalises(backend):
+    images = np.full((3, 4, 5, 1), 9, np.uint8)
+    batch = gathered(backend, images, [[1, 0, 0], [0, 1, 0]], rectangle=(1, 2, 2, 3), offset=-3)[..., 0]
+    assert batch.tolist() == [[6] * 5, [6, 6, 0, 0, 0], [6, 6, 0, 0, 0], [6] * 5]
+    for nothing in ((1, 2, 0, 3), (1, 2, 3, 0), (4, 5, 0, 0)):
+        assert (gathered(backend, images, [[1, 0, 0], [0, 1, 0]], rectangle=nothing, offset=-3) == 6).all()
+
+
+def gathered(backend, images, matrix, rectangle=(0, 0, 0, 0), offset=0):
+    """The second image under one matrix, plus `offset`."""
+    channels, array = images.shape[3], backend.ops.array
+    batch = backend.ops.gather_batch(
+        array(images),
+        array(np.array([1])),
+        array(np.array([matrix], np.float32)),
+        array(np.array([rectangle], np.int32)),
+        array(np.ones(channels, backend.dtype)),
+        array(np.full(channels, offset, backend.dtype)),
+    )
+    return backend.ops.to_numpy(batch)[0]
+
+
 @pytest.mark.parametrize("decoupled", [False, True])
 @pytest.mark.parametrize("op", ["sgd_update", "adam_update"])
 def test_twenty_updates_follow_the_papers(backend, op, decoupled):

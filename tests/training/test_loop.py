@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import cnn.training.loop
-from cnn.training.augmentation import epoch_order
+from cnn.training.augmentation import AugmentSettings, epoch_order
 from cnn.training.checkpoint import load_checkpoint
 from cnn.training.inference import loss_and_accuracy, predict_probabilities
 from cnn.training.loop import Trainer, TrainerSettings
@@ -179,6 +179,16 @@ def test_resuming_with_something_else_is_refused(make_trainer, pack, changed, sa
     with pytest.raises(UserError, match=says) as caught:
         make_trainer(**changed).resume()
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_from_before_an_option_of_augmentation_resumes_with_the_option_off(make_trainer, pack):
+    old = {"flip": True, "shift": 0.1}
+    fit(make_trainer(epochs=1, about={"augment": old}), pack)
+    now = dataclasses.asdict(AugmentSettings(**old))
+    make_trainer(about={"augment": now}).resume()
+    for changed in ({"rotate": 10.0}, {"erase_area": [0.1, 0.2]}, {"shift": 0.2}):
+        with pytest.raises(UserError, match="made with another augment"):
+            make_trainer(about={"augment": now | changed}).resume()
 
 
 def test_resuming_from_the_best_weights_alone_is_refused_in_one_line(make_trainer, pack):

@@ -26,6 +26,7 @@ class NumpyBase(Ops):
     def __init__(self, threads: int | None = None) -> None:
         """Compute with `threads` threads; None takes every core that the process may use."""
         self.workers = Workers(threads or available_cores())
+        self.device = f"CPU, {threads or available_cores()} threads"
 
     def array(self, values: NDArray[Any]) -> FloatArray:
         return np.array(values, order="C")

@@ -23,7 +23,9 @@ _PARTIAL_SUMS = 8
 class NumpyConvolution(NumpyBase):
     """`conv2d`, `dense` and their gradients."""
 
-    def conv2d(self, x: FloatArray, w: FloatArray, b: FloatArray | None, window: Window, groups: int) -> FloatArray:
+    def conv2d(
+        self, x: FloatArray, w: FloatArray, b: FloatArray | None, window: Window, groups: int, relu: bool = False
+    ) -> FloatArray:
         y = np.empty((len(x), *window.output_hw, w.shape[3]), x.dtype)
         matrices = _filter_matrices(w, groups)
 
@@ -35,6 +37,8 @@ class NumpyConvolution(NumpyBase):
                 np.matmul(columns, matrices, out=_by_group(y[piece], groups))
             if b is not None:
                 y[piece] += b
+            if relu:
+                np.maximum(y[piece], 0, out=y[piece])
 
         self.workers.map(run, _image_pieces(x, window))
         return y
@@ -77,10 +81,12 @@ class NumpyConvolution(NumpyBase):
         sums = self.workers.map(lambda piece: column_sum(rows[piece]), self.channel_pieces(*rows.shape))
         return np.add.reduce(sums)
 
-    def dense(self, x: FloatArray, w: FloatArray, b: FloatArray | None) -> FloatArray:
+    def dense(self, x: FloatArray, w: FloatArray, b: FloatArray | None, relu: bool = False) -> FloatArray:
         y = x @ w
         if b is not None:
             y += b
+        if relu:
+            np.maximum(y, 0, out=y)
         return y
 
     def dense_backward_input(self, dy: FloatArray, w: FloatArray) -> FloatArray:

@@ -11,10 +11,10 @@ class NumpyNormalization(NumpyBase):
     """Batch norm in two walks over memory: statistics, then the affine map."""
 
     def batch_norm(
-        self, x: FloatArray, gamma: FloatArray, beta: FloatArray, eps: float
+        self, x: FloatArray, gamma: FloatArray, beta: FloatArray, eps: float, relu: bool = False
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         mean, variance = self._statistics(by_channel(x))
-        return self.batch_norm_inference(x, gamma, beta, mean, variance, eps), mean, variance
+        return self.batch_norm_inference(x, gamma, beta, mean, variance, eps, relu), mean, variance
 
     def batch_norm_inference(
         self,
@@ -24,6 +24,7 @@ class NumpyNormalization(NumpyBase):
         mean: FloatArray,
         variance: FloatArray,
         eps: float,
+        relu: bool = False,
     ) -> FloatArray:
         y = np.empty(x.shape, x.dtype)
         rows, out = by_channel(x), by_channel(y)
@@ -34,6 +35,8 @@ class NumpyNormalization(NumpyBase):
             np.subtract(rows[piece], mean, out=out[piece])
             out[piece] *= scale
             out[piece] += beta
+            if relu:
+                np.maximum(out[piece], 0, out=out[piece])
 
         self.workers.map(run, self.channel_pieces(*rows.shape))
         return y
@@ -46,17 +49,23 @@ class NumpyNormalization(NumpyBase):
         mean: FloatArray,
         variance: FloatArray,
         eps: float,
+        y: FloatArray | None = None,
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         dx = np.empty(x.shape, x.dtype)
-        rows, gradients, out = by_channel(x), by_channel(dy), by_channel(dx)
+        rows, out = by_channel(x), by_channel(dx)
         count = len(rows)
         inverse = 1 / np.sqrt(variance + x.dtype.type(eps))
         work = self.channel_pieces(*rows.shape)
 
+        def gradient(piece: slice) -> FloatArray:
+            given = by_channel(dy)[piece]
+            return given if y is None else given * (by_channel(y)[piece] > 0)
+
         def reduce(piece: slice) -> tuple[FloatArray, FloatArray]:
+            counted = gradient(piece)
             centred = rows[piece] - mean
-            centred *= gradients[piece]
-            return column_sum(gradients[piece]), column_sum(centred)
+            centred *= counted
+            return column_sum(counted), column_sum(centred)
 
         sums = self.workers.map(reduce, work)
         dbeta = np.add.reduce([first for first, _ in sums])
@@ -69,7 +78,7 @@ class NumpyNormalization(NumpyBase):
             centred = np.subtract(rows[piece], mean, out=out[piece])
             centred *= slope
             centred += level
-            centred += gradients[piece] * scale
+            centred += gradient(piece) * scale
 
         self.workers.map(run, work)
         return dx, dgamma, dbeta
