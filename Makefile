@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: train test lint format clean help
+.PHONY: train test lint format kernel-resources clean help
 
 train: .venv/.installed-run ## train on the embedded data set
 	$(BIN)/python -m cnn.train $(ARGS)
@@ -21,11 +21,14 @@ format: .venv/.installed-dev ## rewrite the code in the project's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+kernel-resources: .venv/.installed-test ## write docs/benchmarks/kernel_resources.md anew (NVRTC, no GPU)
+	$(BIN)/python -m benchmarks.kernel_resources --write
+
 clean: ## remove .venv and caches; runs, packs and data stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

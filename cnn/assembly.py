@@ -35,13 +35,14 @@ class BackendSettings:
     """The config group `backend`."""
 
     name: str = "numpy"
-    threads: int | None = None  # None takes every core that the process may use
+    threads: int | None = None  # of numpy; None takes every core that the process may use
+    cublas: bool = False  # of cupy: dense layers by CuPy's matmul instead of the project's own kernels
 
 
 def ops_of(config: DictConfig) -> Ops:
     """The backend that the group `backend` names."""
     settings = typed(config, "backend", BackendSettings)
-    return get_ops(settings.name, settings.threads)
+    return get_ops(settings.name, settings.threads, cublas=settings.cublas)
 
 
 def whole(config: DictConfig, key: str, least: int) -> int:

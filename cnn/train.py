@@ -47,8 +47,8 @@ def main(config: DictConfig) -> float:
 
 def run(config: DictConfig, folder: Path) -> float:
     """One training run with all its files in `folder`; returns the best validation accuracy."""
-    provenance = collect_provenance()
     ops = ops_of(config)
+    provenance = {**collect_provenance(), "backend": f"{ops.name}: {ops.device}"}
     pack = load_pack(prepare(config), ops)
     trainer = trainer_of(config, pack, ops, folder)
     if config.resume is not None:

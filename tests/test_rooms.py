@@ -13,14 +13,20 @@ ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {
     "foundation": set(),
     "data_tools": {"foundation"},
-    "cnn.backends": {"foundation"},
+    "cnn.kernels": set(),
+    "cnn.backends": {"foundation", "cnn.kernels"},
     "cnn.layers": {"foundation", "cnn.backends"},
     "cnn.models": {"foundation", "cnn.backends", "cnn.layers"},
     "cnn.training": {"foundation", "cnn.backends", "cnn.layers", "cnn.models"},
     "cnn.reporting": {"foundation"},
     "cnn": {"foundation", "data_tools", "cnn.backends", "cnn.models", "cnn.training", "cnn.reporting"},
+    # Measures what it likes; nothing imports it but its tests.
+    "benchmarks": {
+        *("foundation", "data_tools", "cnn"),
+        *("cnn.kernels", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training", "cnn.reporting"),
+    },
 }
-OWN = ("foundation", "data_tools", "cnn")
+OWN = ("foundation", "data_tools", "cnn", "benchmarks")
 
 
 def room_of(module: str) -> str:
@@ -66,3 +72,12 @@ def test_no_pickle(package):
     for path in sorted((ROOT / package).rglob("*.py")):
         assert not imports(path) & {"pickle", "dill", "joblib", "cloudpickle"}, path.name
         assert "allow_pickle=True" not in path.read_text()
+
+
+def test_cuda_is_imported_only_where_it_is_used():
+    """`import cnn` works without CuPy and without NVRTC: their imports stand inside functions."""
+    for path in sorted((ROOT / "cnn").rglob("*.py")):
+        for node in ast.parse(path.read_text()).body:
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not {module.split(".")[0] for module in modules} & {"cupy", "cuda"}, path.name

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 PACKAGE = "cnn-from-scratch"
-LIBRARIES = ("numpy", "scipy", "pillow", "scikit-learn", "hydra-core")
+LIBRARIES = ("numpy", "cupy-cuda12x", "cupy-cuda13x", "scipy", "pillow", "scikit-learn", "hydra-core")
 
 _SOURCE = Path(__file__).resolve().parents[1]
 

@@ -11,6 +11,7 @@ from backends import oracles
 from backends.cases import CALLS, GRADIENTS, RELU, TOLERANCES, OpCall
 from backends.running import assert_close, flat, outputs, run, to_backend, widened
 from cnn.backends import NumpyOps, Ops, get_ops
+from cnn.backends.cupy_ops import CupyOps
 from foundation.errors import UserError
 
 FORWARD = [call for call in CALLS if hasattr(oracles, call.op)]
@@ -112,7 +113,7 @@ def test_every_public_method_of_the_contract_is_abstract():
     assert public == set(operations())
 
 
-@pytest.mark.parametrize("backend_class", [NumpyOps])
+@pytest.mark.parametrize("backend_class", [NumpyOps, CupyOps])
 @pytest.mark.parametrize("op", operations())
 def test_backend_implements_the_operation_with_the_same_signature(backend_class, op):
     own, contract = getattr(backend_class, op), getattr(Ops, op)

@@ -5,6 +5,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from cnn.assembly import model_of, ops_of
+from cnn.backends import gpu_missing
 from cnn.training.augmentation import AugmentSettings
 from cnn.training.loop import TrainerSettings
 from cnn.training.optimizers import build_optimizer
@@ -14,6 +15,7 @@ from foundation.entry import config_dir, typed
 
 GROUPS = ("data", "merge", "augment", "model", "optimizer", "schedule", "trainer", "backend", "experiment")
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((config_dir() / group).glob("*.yaml"))]
+NEEDS_GPU = pytest.mark.skipif(gpu_missing() is not None, reason=f"{gpu_missing()}")
 
 
 def composed(*overrides):
@@ -21,7 +23,9 @@ def composed(*overrides):
         return compose("config", overrides=list(overrides))
 
 
-@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize(
+    "choice", [pytest.param(choice, marks=NEEDS_GPU if choice == "backend=cupy" else ()) for choice in CHOICES]
+)
 def test_every_config_composes_to_something_that_can_be_built(choice):
     config = composed(choice)
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)

@@ -1,0 +1,19 @@
+"""The CUDA kernels: `.cu` sources by family, and the one table that compile, launch wrapper and tests read."""
+
+from cnn.kernels.kernel import Argument, Kernel
+from cnn.kernels.sources import FOLDER, compile_options, source_text
+from cnn.kernels.structs import STRUCTS, divider
+from cnn.kernels.table import KERNELS, kernels_of, source_names
+
+__all__ = [
+    "FOLDER",
+    "KERNELS",
+    "STRUCTS",
+    "Argument",
+    "Kernel",
+    "compile_options",
+    "divider",
+    "kernels_of",
+    "source_names",
+    "source_text",
+]

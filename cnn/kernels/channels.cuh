@@ -1,0 +1,66 @@
+// How a block walks over x (rows, c), where the channels lie side by side: it takes a tile of neighbouring channels
+// (blockIdx.x) and a chunk of the rows (blockIdx.y), several rows at a time. A thread keeps its channels over all its
+// rows, so that what belongs to a channel stays in registers and no index is divided.
+#pragma once
+#include "elementwise.cuh"
+#include "reduce.cuh"
+
+// The rows from `begin` to before `end`. Unsigned, since near 2^31 rows a chunk may end beyond what an int holds.
+struct Rows {
+  unsigned begin, end;
+};
+
+// Chunk `chunk` of `chunks`; the last may be shorter, or empty.
+__device__ __forceinline__ Rows chunk_of_rows(unsigned rows, unsigned chunk, unsigned chunks) {
+  const unsigned length = (rows + chunks - 1) / chunks;
+  const unsigned begin = min(rows, chunk * length);
+  return {begin, min(rows, begin + length)};
+}
+
+// A thread's share, N neighbouring channels; c must be a multiple of N. A block has 256 threads and a tile at most 256
+// channels.
+template <int N>
+struct ChannelWalk {
+  int width, lanes;    // threads side by side in a row, and rows at a time
+  unsigned channel;    // the thread's first channel
+  bool active, first;  // whether it has any; whether it is the one that the others' results are merged into
+  unsigned row, end;   // its first row, and where the chunk ends
+  unsigned c;
+
+  __device__ __forceinline__ ChannelWalk(int rows, int channels) : c(channels) {
+    const int columns = channels / N;
+    width = (columns + gridDim.x - 1) / gridDim.x;
+    lanes = 256 / width;
+    const int lane = threadIdx.x / width, column = blockIdx.x * width + threadIdx.x % width;
+    channel = column * N;
+    active = lane < lanes && column < columns;
+    first = active && lane == 0;
+    const Rows chunk = chunk_of_rows(rows, blockIdx.y, gridDim.y);
+    end = chunk.end;
+    row = active ? chunk.begin + lane : end;
+  }
+
+  // f(row, index of the thread's first element in that row), for each of its rows.
+  template <class F>
+  __device__ __forceinline__ void for_rows(F f) const {
+#pragma unroll 4
+    for (unsigned r = row; r < end; r += lanes) f(r, r * c + channel);
+  }
+};
+
+// Whether rows of c channels can be walked by four channels at a time, for arrays that begin at these places.
+template <class... Arrays>
+__device__ __forceinline__ bool by_fours(int c, const Arrays*... arrays) {
+  return c % 4 == 0 && (... && packs_at<4>(arrays));
+}
+
+// N sums that a block adds up.
+template <int N>
+struct Sums {
+  float at[N];
+
+  __device__ __forceinline__ void merge(const Sums& other) {
+#pragma unroll
+    for (int k = 0; k < N; ++k) at[k] += other.at[k];
+  }
+};

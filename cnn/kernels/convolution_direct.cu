@@ -1,0 +1,203 @@
+// Convolutions for which a matrix product would waste most of its work: images of one channel, where a window is a
+// handful of numbers, and depthwise ones, where every filter sees one channel.
+#include "vectors.cuh"
+#include "window.cuh"
+
+// --- one channel: the filters' taps stay in registers while a thread walks over output pixels -----------------------
+
+// Thread t of the grid takes FILTERS neighbouring filters, and every pixel_lanes-th output pixel.
+template <int FILTERS>
+struct FilterLane {
+  int first, lane, lanes;  // filter, output pixel to begin with, step between pixels
+
+  __device__ __forceinline__ FilterLane(int filters) {
+    const int filter_lanes = (filters + FILTERS - 1) / FILTERS;
+    const int thread = blockIdx.x * blockDim.x + threadIdx.x;
+    first = thread % filter_lanes * FILTERS;
+    lane = thread / filter_lanes;
+    lanes = gridDim.x * blockDim.x / filter_lanes;
+  }
+};
+
+// The KH x KW window of output pixel m, zeros outside the picture.
+template <int KH, int KW>
+__device__ __forceinline__ void read_window(const float* __restrict__ x, const Window2D& window, int m,
+                                            float (&values)[KH * KW]) {
+  const int j = m % window.q, rest = m / window.q, i = rest % window.p, picture = rest / window.p;
+  const int top = i * window.stride_h - window.top, left = j * window.stride_w - window.left;
+  const float* pixels = x + picture * window.h * window.w;
+#pragma unroll
+  for (int r = 0; r < KH; ++r) {
+    const int row = top + r * window.dilation_h;
+#pragma unroll
+    for (int s = 0; s < KW; ++s) {
+      const int column = left + s * window.dilation_w;
+      const bool inside = row >= 0 && row < window.h && column >= 0 && column < window.w;
+      values[r * KW + s] = inside ? pixels[row * window.w + column] : 0.f;
+    }
+  }
+}
+
+// y (n, p, q, filters) of x (n, h, w, 1) and w (KH, KW, 1, filters), plus bias, then ReLU if asked for.
+template <int KH, int KW, int FILTERS>
+__global__ void __launch_bounds__(256)
+    conv_one_channel(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
+                     float* __restrict__ y, Window2D window, int filters, int relu) {
+  const FilterLane<FILTERS> mine(filters);
+  if (mine.lane >= mine.lanes) return;  // threads left over when the filters' lanes do not divide the grid
+  float taps[KH * KW][FILTERS], values[KH * KW];
+#pragma unroll
+  for (int t = 0; t < KH * KW; ++t) {
+#pragma unroll
+    for (int f = 0; f < FILTERS; ++f) taps[t][f] = mine.first + f < filters ? w[t * filters + mine.first + f] : 0.f;
+  }
+  const bool vector = FILTERS == 4 && filters % 4 == 0;  // then every pixel's filters are 16-byte aligned
+  const int pixels = window.n * window.p * window.q;
+  for (int m = mine.lane; m < pixels; m += mine.lanes) {
+    read_window<KH, KW>(x, window, m, values);
+    float sums[FILTERS];
+#pragma unroll
+    for (int f = 0; f < FILTERS; ++f) {
+      sums[f] = 0.f;
+#pragma unroll
+      for (int t = 0; t < KH * KW; ++t) sums[f] = fmaf(values[t], taps[t][f], sums[f]);
+      if (bias && mine.first + f < filters) sums[f] += bias[mine.first + f];
+      if (relu && sums[f] < 0.f) sums[f] = 0.f;
+    }
+    float* out = y + m * filters + mine.first;
+    if (vector) {
+      *reinterpret_cast<float4*>(out) = make_float4(sums[0], sums[1 % FILTERS], sums[2 % FILTERS], sums[3 % FILTERS]);
+    } else {
+#pragma unroll
+      for (int f = 0; f < FILTERS; ++f) {
+        if (mine.first + f < filters) out[f] = sums[f];
+      }
+    }
+  }
+}
+
+// Parts of dw: parts (blocks, KH * KW, filters), a part from each block's pixels, for `sum_splits` to add up.
+//
+// A block's 256 threads are filter lanes x pixel lanes; when the pixels are done, the pixel lanes of a filter are
+// summed in order out of shared memory, a tap at a time.
+template <int KH, int KW, int FILTERS>
+__global__ void __launch_bounds__(256, 2)
+    conv_one_channel_backward_filter(const float* __restrict__ x, const float* __restrict__ dy,
+                                     float* __restrict__ parts, Window2D window, int filters) {
+  __shared__ float lanes_sums[256 * FILTERS];
+  const int filter_lanes = min((filters + FILTERS - 1) / FILTERS, 256), pixel_lanes = 256 / filter_lanes;
+  const int filter_lane = threadIdx.x % filter_lanes, pixel_lane = threadIdx.x / filter_lanes;
+  const int pixels = window.n * window.p * window.q;
+  const bool vector = FILTERS == 4 && filters % 4 == 0;
+  const int blocks = gridDim.x, block = blockIdx.x, per_block = (pixels + blocks - 1) / blocks;
+  const int begin = min(block * per_block, pixels), end = min(begin + per_block, pixels);
+
+  for (int base = 0; base < filters; base += filter_lanes * FILTERS) {  // more than once only above 256 * FILTERS
+    const int first = base + filter_lane * FILTERS;
+    float sums[KH * KW][FILTERS] = {}, values[KH * KW];
+    for (int m = begin + pixel_lane; pixel_lane < pixel_lanes && m < end; m += pixel_lanes) {
+      read_window<KH, KW>(x, window, m, values);
+      const float* gradients = dy + m * filters + first;
+      const float4 d = vector ? load4<true>(gradients, filters - first) : load4<false>(gradients, min(filters - first, FILTERS));
+#pragma unroll
+      for (int f = 0; f < FILTERS; ++f) {
+#pragma unroll
+        for (int t = 0; t < KH * KW; ++t) sums[t][f] = fmaf(values[t], component(d, f), sums[t][f]);
+      }
+    }
+#pragma unroll
+    for (int t = 0; t < KH * KW; ++t) {
+      __syncthreads();  // the tap before this one has been read
+#pragma unroll
+      for (int f = 0; f < FILTERS; ++f) lanes_sums[threadIdx.x * FILTERS + f] = sums[t][f];
+      __syncthreads();
+      for (int column = threadIdx.x; column < filter_lanes * FILTERS; column += 256) {
+        float sum = 0.f;
+        for (int lane = 0; lane < pixel_lanes; ++lane) sum += lanes_sums[lane * filter_lanes * FILTERS + column];
+        if (base + column < filters) parts[(block * KH * KW + t) * filters + base + column] = sum;
+      }
+    }
+  }
+}
+
+// --- depthwise: filter k sees channel k / multiplier alone ----------------------------------------------------------
+
+// y (n, p, q, filters) of x (n, h, w, c) and w (kh, kw, 1, filters); filters is a multiple of c.
+__global__ void __launch_bounds__(256)
+    conv_depthwise(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
+                   float* __restrict__ y, Window2D window, int filters, int relu) {
+  const int count = window.n * window.p * window.q * filters, multiplier = filters / window.c;
+  for (unsigned e = blockIdx.x * blockDim.x + threadIdx.x; e < count; e += gridDim.x * blockDim.x) {
+    const int k = e % filters, m = e / filters, j = m % window.q, i = m / window.q % window.p;
+    const int picture = m / (window.p * window.q), channel = k / multiplier;
+    const int top = i * window.stride_h - window.top, left = j * window.stride_w - window.left;
+    float sum = 0.f;
+    for (int r = 0; r < window.kh; ++r) {
+      const int row = top + r * window.dilation_h;
+      if (row < 0 || row >= window.h) continue;
+      for (int s = 0; s < window.kw; ++s) {
+        const int column = left + s * window.dilation_w;
+        if (column < 0 || column >= window.w) continue;
+        const float pixel = x[((picture * window.h + row) * window.w + column) * window.c + channel];
+        sum = fmaf(pixel, w[(r * window.kw + s) * filters + k], sum);
+      }
+    }
+    if (bias) sum += bias[k];
+    y[e] = relu && sum < 0.f ? 0.f : sum;
+  }
+}
+
+// dx (n, h, w, c) of dy (n, p, q, filters): every input pixel asks which windows saw it.
+__global__ void __launch_bounds__(256)
+    conv_depthwise_backward_input(const float* __restrict__ dy, const float* __restrict__ w, float* __restrict__ dx,
+                                  Window2D window, int filters) {
+  const int count = window.n * window.h * window.w * window.c, multiplier = filters / window.c;
+  for (unsigned e = blockIdx.x * blockDim.x + threadIdx.x; e < count; e += gridDim.x * blockDim.x) {
+    const int channel = e % window.c, pixel = e / window.c, column = pixel % window.w;
+    const int row = pixel / window.w % window.h, picture = pixel / (window.w * window.h);
+    float sum = 0.f;
+    for (int r = 0; r < window.kh; ++r) {
+      const int from_i = row + window.top - r * window.dilation_h, i = from_i / window.stride_h;
+      if (from_i < 0 || from_i % window.stride_h || i >= window.p) continue;
+      for (int s = 0; s < window.kw; ++s) {
+        const int from_j = column + window.left - s * window.dilation_w, j = from_j / window.stride_w;
+        if (from_j < 0 || from_j % window.stride_w || j >= window.q) continue;
+        const float* gradients = dy + ((picture * window.p + i) * window.q + j) * filters + channel * multiplier;
+        const float* taps = w + (r * window.kw + s) * filters + channel * multiplier;
+        for (int k = 0; k < multiplier; ++k) sum = fmaf(gradients[k], taps[k], sum);
+      }
+    }
+    dx[e] = sum;
+  }
+}
+
+// Parts of dw: parts (chunks, kh * kw, filters), for `sum_splits` to add up. blockIdx.x takes 32 filters, blockIdx.y
+// a tap, blockIdx.z a chunk of the output pixels; a block is 32 filters x 8 pixel lanes.
+__global__ void __launch_bounds__(256)
+    conv_depthwise_backward_filter(const float* __restrict__ x, const float* __restrict__ dy,
+                                   float* __restrict__ parts, Window2D window, int filters) {
+  __shared__ float lane_sums[8][32];
+  const int k = blockIdx.x * 32 + threadIdx.x, tap = blockIdx.y, lane = threadIdx.y;
+  const int r = tap / window.kw, s = tap % window.kw, pixels = window.n * window.p * window.q;
+  const int chunks = gridDim.z, chunk = blockIdx.z, per_chunk = (pixels + chunks - 1) / chunks;
+  const int begin = min(chunk * per_chunk, pixels), end = min(begin + per_chunk, pixels);
+  float sum = 0.f;
+  if (k < filters) {
+    const int channel = k / (filters / window.c);
+    for (int m = begin + lane; m < end; m += 8) {
+      const int j = m % window.q, i = m / window.q % window.p, picture = m / (window.p * window.q);
+      const int row = i * window.stride_h - window.top + r * window.dilation_h;
+      const int column = j * window.stride_w - window.left + s * window.dilation_w;
+      if (row < 0 || row >= window.h || column < 0 || column >= window.w) continue;
+      const float pixel = x[((picture * window.h + row) * window.w + column) * window.c + channel];
+      sum = fmaf(pixel, dy[m * filters + k], sum);
+    }
+  }
+  lane_sums[lane][threadIdx.x] = sum;
+  __syncthreads();
+  if (lane == 0 && k < filters) {
+    float total = 0.f;
+    for (int l = 0; l < 8; ++l) total += lane_sums[l][threadIdx.x];
+    parts[(chunk * static_cast<int>(gridDim.y) + tap) * filters + k] = total;
+  }
+}

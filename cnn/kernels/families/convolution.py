@@ -1,0 +1,154 @@
+"""Convolution kernels: implicit matrix products, and the direct ones for one channel and depthwise filters."""
+
+from __future__ import annotations
+
+from cnn.kernels.families.gemm_rules import gemm_grid, variants
+from cnn.kernels.families.launch_rules import ceil_div, elements
+from cnn.kernels.kernel import Grid, Kernel, Values
+
+# --- implicit matrix products -------------------------------------------------------------------------------------
+
+
+def _forward_shape(v: Values) -> tuple[int, int, int]:
+    window = v["window"]
+    return window["n"] * window["p"] * window["q"], v["filters"] // v["groups"], v["groups"]
+
+
+def _input_shape(v: Values) -> tuple[int, int, int]:
+    window = v["window"]
+    return window["n"] * window["h"] * window["w"], window["c"] // v["groups"], v["groups"]
+
+
+def _filter_shape(v: Values) -> tuple[int, int, int]:
+    window = v["window"]
+    return window["kh"] * window["kw"] * window["c"] // v["groups"], v["filters"] // v["groups"], v["groups"]
+
+
+def _flops(v: Values) -> int:
+    """Of the convolution itself; alike for the three products."""
+    window = v["window"]
+    outputs = window["n"] * window["p"] * window["q"] * v["filters"]
+    return 2 * outputs * window["kh"] * window["kw"] * window["c"] // v.get("groups", window["c"])
+
+
+_SIZES = "Window2D window, ConvDividers by, int filters, int groups, int splits"
+_PRODUCTS = {
+    "conv_forward": (
+        f"const float* x, const float* w, const float* bias?, float* y, {_SIZES}, int relu",
+        _forward_shape,
+    ),
+    "conv_backward_input": (f"const float* dy, const float* w, float* dx, {_SIZES}", _input_shape),
+    "conv_backward_filter": (f"const float* x, const float* dy, float* dw, {_SIZES}", _filter_shape),
+}
+
+CONVOLUTION = [
+    Kernel(
+        f"{function}_{variant.suffix}",
+        "convolution.cu",
+        f"{function}{variant.template}",
+        parameters,
+        (variant.tile.threads,),
+        gemm_grid(variant.tile, shape),
+        flops=_flops,
+    )
+    for function, (parameters, shape) in _PRODUCTS.items()
+    for variant in variants()
+]
+
+# --- one channel --------------------------------------------------------------------------------------------------
+
+# Square windows that have a kernel of their own, and how many filters a thread takes: taps times filters live in
+# registers.
+ONE_CHANNEL = {(3, 3): 4, (5, 5): 2}
+_DIRECT, _BLOCK = "convolution_direct.cu", 256
+_MOST_BLOCKS = 2112  # 16 for each of 132 multiprocessors
+
+
+def _one_channel_flops(v: Values) -> int:
+    return _flops({**v, "groups": 1})
+
+
+def _output_pixels(v: Values) -> int:
+    window = v["window"]
+    return window["n"] * window["p"] * window["q"]
+
+
+def _pixel_grid(filters_per_thread: int, v: Values) -> Grid:
+    """At least one thread for every filter lane; then about eight pixels for each thread."""
+    lanes = ceil_div(v["filters"], filters_per_thread)
+    wanted = ceil_div(lanes * ceil_div(_output_pixels(v), 8), _BLOCK)
+    return (max(ceil_div(lanes, _BLOCK), min(wanted, _MOST_BLOCKS)),)
+
+
+def one_channel_parts(output_pixels: int) -> int:
+    """How many parts the filter gradient of a one-channel convolution is summed in: from the shape alone."""
+    return max(1, min(ceil_div(output_pixels, 256), 528))
+
+
+for (_kh, _kw), _filters in ONE_CHANNEL.items():
+    CONVOLUTION += [
+        Kernel(
+            f"conv_one_channel_{_kh}x{_kw}",
+            _DIRECT,
+            f"conv_one_channel<{_kh}, {_kw}, {_filters}>",
+            "const float* x, const float* w, const float* bias?, float* y, Window2D window, int filters, int relu",
+            (_BLOCK,),
+            lambda v, f=_filters: _pixel_grid(f, v),  # type: ignore[misc]
+            flops=_one_channel_flops,
+        ),
+        Kernel(
+            f"conv_one_channel_backward_filter_{_kh}x{_kw}",
+            _DIRECT,
+            f"conv_one_channel_backward_filter<{_kh}, {_kw}, {_filters}>",
+            "const float* x, const float* dy, float* parts, Window2D window, int filters",
+            (_BLOCK,),
+            lambda v: (one_channel_parts(_output_pixels(v)),),
+            flops=_one_channel_flops,
+        ),
+    ]
+
+# --- depthwise ----------------------------------------------------------------------------------------------------
+
+
+def depthwise_parts(output_pixels: int, filters: int, taps: int) -> int:
+    """How many parts the filter gradient of a depthwise convolution is summed in: from the shape alone."""
+    blocks = ceil_div(filters, 32) * taps
+    return max(1, min(ceil_div(output_pixels, 128), ceil_div(2 * _MOST_BLOCKS, blocks), 1024))
+
+
+def _depthwise_filter_grid(v: Values) -> Grid:
+    taps = v["window"]["kh"] * v["window"]["kw"]
+    return ceil_div(v["filters"], 32), taps, depthwise_parts(_output_pixels(v), v["filters"], taps)
+
+
+CONVOLUTION += [
+    Kernel(
+        "conv_depthwise",
+        _DIRECT,
+        "conv_depthwise",
+        "const float* x, const float* w, const float* bias?, float* y, Window2D window, int filters, int relu",
+        (_BLOCK,),
+        lambda v: elements(per_thread=1)({"count": _output_pixels(v) * v["filters"]}),
+        flops=_flops,
+    ),
+    Kernel(
+        "conv_depthwise_backward_input",
+        _DIRECT,
+        "conv_depthwise_backward_input",
+        "const float* dy, const float* w, float* dx, Window2D window, int filters",
+        (_BLOCK,),
+        lambda v: elements(per_thread=1)(
+            {"count": v["window"]["n"] * v["window"]["h"] * v["window"]["w"] * v["window"]["c"]}
+        ),
+        flops=_flops,
+    ),
+    Kernel(
+        "conv_depthwise_backward_filter",
+        _DIRECT,
+        "conv_depthwise_backward_filter",
+        "const float* x, const float* dy, float* parts, Window2D window, int filters",
+        (32, 8),
+        _depthwise_filter_grid,
+        flops=_flops,
+    ),
+]

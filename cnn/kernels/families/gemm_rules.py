@@ -1,0 +1,81 @@
+"""Tiles of the matrix products in `gemm.cuh`, and how many blocks and splits a product gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from cnn.kernels.families.launch_rules import ceil_div
+from cnn.kernels.kernel import Grid, Values
+
+# Blocks that fill a large device about twice. A constant and not the device's own count, so that a product is cut
+# alike, and summed in the same order, on every device.
+_FULL_DEVICE = 264
+_SHORTEST_SPLIT = 128  # values of k: below, writing and adding up the parts costs more than it saves
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile of `gemm.cuh` by its C++ name."""
+
+    name: str
+    m: int
+    n: int
+    threads: int
+
+
+LARGE, SMALL = Tile("LargeTile", 128, 128, 256), Tile("SmallTile", 64, 64, 128)
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How a product is computed: which tile, and whether four values travel at a time."""
+
+    tile: Tile
+    vector: bool
+
+    @property
+    def suffix(self) -> str:
+        """What the kernel's name ends in."""
+        return f"{'large' if self.tile is LARGE else 'small'}{'_vector' if self.vector else ''}"
+
+    @property
+    def template(self) -> str:
+        """The template arguments in C++."""
+        return f"<{self.tile.name}, {str(self.vector).lower()}>"
+
+
+# From rows, columns, k, how many such products, and whether vectors fit, to the variant and the number of splits.
+Plan = Callable[[int, int, int, int, bool], tuple[Variant, int]]
+
+
+def variants() -> Iterator[Variant]:
+    """Every variant that is compiled."""
+    yield Variant(LARGE, True)
+    yield Variant(SMALL, True)
+    yield Variant(SMALL, False)
+
+
+def choose(rows: int, columns: int, k: int, batches: int, vector: bool) -> tuple[Variant, int]:
+    """The variant for `batches` products of (rows, k) by (k, columns), and how many parts k is split into.
+
+    From the shape alone: the large tile if it fills a device without splitting, and enough splits to fill one
+    otherwise.
+    """
+    tile = LARGE if vector and _tiles(LARGE, rows, columns) * batches >= _FULL_DEVICE else SMALL
+    missing = ceil_div(_FULL_DEVICE, _tiles(tile, rows, columns) * batches)
+    return Variant(tile, vector), max(1, min(missing, k // _SHORTEST_SPLIT))
+
+
+def _tiles(tile: Tile, rows: int, columns: int) -> int:
+    return ceil_div(rows, tile.m) * ceil_div(columns, tile.n)
+
+
+def gemm_grid(tile: Tile, shape: Callable[[Values], tuple[int, int, int]]) -> Callable[[Values], Grid]:
+    """The grid for products of which `shape` gives rows, columns and how many there are (times the splits)."""
+
+    def grid(values: Values) -> Grid:
+        rows, columns, products = shape(values)
+        return ceil_div(rows, tile.m), ceil_div(columns, tile.n), products * values["splits"]
+
+    return grid

@@ -1,0 +1,24 @@
+"""Launch rules that several families share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cnn.kernels.kernel import Grid, Values
+
+# Enough blocks to fill any device several times over; a grid-stride loop covers what is left.
+MOST_BLOCKS = 8192
+
+
+def ceil_div(a: int, b: int) -> int:
+    """a / b rounded up."""
+    return -(-a // b)
+
+
+def elements(count: str = "count", *, block: int = 256, per_thread: int = 4) -> Callable[[Values], Grid]:
+    """A one-dimensional grid for a grid-stride loop over `count` elements."""
+
+    def grid(values: Values) -> Grid:
+        return (max(1, min(ceil_div(values[count], block * per_thread), MOST_BLOCKS)),)
+
+    return grid

@@ -1,0 +1,105 @@
+"""Pooling kernels."""
+
+from __future__ import annotations
+
+from cnn.kernels.families.launch_rules import MOST_BLOCKS, ceil_div
+from cnn.kernels.kernel import Grid, Kernel, Values
+
+_SOURCE, _BLOCK = "pooling.cu", (256,)
+
+# Template argument of the kernels that write or read winners, and what their names end in.
+_WINNERS = [("unsigned char", "_uint8"), ("int", "_int32")]
+
+
+def _outputs(values: Values) -> Grid:
+    """A thread for every output pixel and four channels; for every channel where they do not come in fours."""
+    window = values["window"]
+    return _threads(window["p"] * window["q"], window)
+
+
+def _cells(values: Values) -> Grid:
+    """The same for every `stride_h` x `stride_w` cell of input pixels."""
+    window = values["window"]
+    return _threads(
+        _cells_along(window["h"], window["stride_h"], window["top"])
+        * _cells_along(window["w"], window["stride_w"], window["left"]),
+        window,
+    )
+
+
+def _cells_along(size: int, stride: int, padding: int) -> int:
+    """How many stretches of `stride` padded pixels, counted from the padding's first, hold a pixel of the image."""
+    return (padding + size - 1) // stride - padding // stride + 1
+
+
+def _threads(places: int, window: Values) -> Grid:
+    packs = window["c"] // 4 if window["c"] % 4 == 0 else window["c"]
+    return (min(ceil_div(window["n"] * places * packs, _BLOCK[0]), MOST_BLOCKS),)
+
+
+def _pictures_by_channels(values: Values) -> Grid:
+    """A block for every picture and up to 32 channels (see `ChannelLane`)."""
+    lanes = min(32, 1 << (values["c"] - 1).bit_length())
+    return (values["n"] * ceil_div(values["c"], lanes),)
+
+
+def _taps(values: Values) -> int:
+    """One operation for every tap of every output element."""
+    window = values["window"]
+    return window["n"] * window["p"] * window["q"] * window["c"] * window["kh"] * window["kw"]
+
+
+POOLING = [
+    *(
+        Kernel(
+            f"max_pool2d{ending}",
+            _SOURCE,
+            f"max_pool2d<{winner}>",
+            f"const float* x, float* y, {winner}* winner, Window2D window",
+            _BLOCK,
+            _outputs,
+            flops=_taps,
+        )
+        for winner, ending in _WINNERS
+    ),
+    *(
+        Kernel(
+            f"max_pool2d_backward{ending}",
+            _SOURCE,
+            f"max_pool2d_backward<{winner}>",
+            f"const float* dy, const {winner}* winner, float* dx, Window2D window",
+            _BLOCK,
+            _cells,
+            flops=_taps,
+        )
+        for winner, ending in _WINNERS
+    ),
+    Kernel("avg_pool2d", _SOURCE, "avg_pool2d", "const float* x, float* y, Window2D window", _BLOCK, _outputs, _taps),
+    Kernel(
+        "avg_pool2d_backward",
+        _SOURCE,
+        "avg_pool2d_backward",
+        "const float* dy, float* dx, Window2D window",
+        _BLOCK,
+        _cells,
+        _taps,
+    ),
+    Kernel(
+        "global_avg_pool2d",
+        _SOURCE,
+        "global_avg_pool2d",
+        "const float* x, float* y, int n, int pixels, int c",
+        _BLOCK,
+        _pictures_by_channels,
+        flops=lambda v: v["n"] * v["pixels"] * v["c"],
+    ),
+    Kernel(
+        "global_avg_pool2d_backward",
+        _SOURCE,
+        "global_avg_pool2d_backward",
+        "const float* dy, float* dx, int n, int pixels, int c",
+        _BLOCK,
+        _pictures_by_channels,
+        flops=lambda v: v["n"] * v["c"],
+    ),
+]

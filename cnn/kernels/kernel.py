@@ -1,0 +1,69 @@
+"""What an entry of the kernel table says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from cnn.kernels.structs import STRUCTS
+
+_DTYPES: Mapping[str, np.dtype[Any]] = {
+    "float": np.dtype(np.float32),
+    "int": np.dtype(np.int32),
+    "unsigned": np.dtype(np.uint32),
+    "long long": np.dtype(np.int64),
+    "unsigned char": np.dtype(np.uint8),
+    **STRUCTS,
+}
+_ARGUMENT = re.compile(r"(?P<const>const )?(?P<type>[\w ]+?)(?P<pointer>\*)? (?P<name>\w+)(?P<optional>\?)?")
+
+Values = Mapping[str, Any]  # a launch's scalar arguments by name; a struct is a mapping of its own
+Grid = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One parameter of a kernel."""
+
+    name: str
+    dtype: np.dtype[Any]
+    pointer: bool
+    const: bool  # the kernel only reads what the pointer points to
+    optional: bool  # None may be passed for the pointer
+
+    @classmethod
+    def parse(cls, text: str) -> Argument:
+        """From its C declaration, such as `const float* x`; a `?` after the name marks a pointer that may be null."""
+        match = _ARGUMENT.fullmatch(text.strip())
+        if not match or match["type"] not in _DTYPES:
+            raise ValueError(f"cannot read the kernel parameter '{text.strip()}'")
+        return cls(
+            match["name"], _DTYPES[match["type"]], bool(match["pointer"]), bool(match["const"]), bool(match["optional"])
+        )
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel: where its text is, how it is called, how it is launched.
+
+    `parameters` is the C parameter list; `grid` computes the number of blocks from the scalar arguments, `flops`
+    the floating-point operations of a launch (a fused multiply-add counts as two), for the benchmark's ceilings.
+    """
+
+    name: str  # what the backend asks for
+    source: str  # file in this folder
+    expression: str  # C++ name, with template arguments
+    parameters: str
+    block: tuple[int, ...]
+    grid: Callable[[Values], Grid]
+    flops: Callable[[Values], int] = lambda values: 0
+
+    @cached_property
+    def arguments(self) -> tuple[Argument, ...]:
+        """The parameters, parsed."""
+        return tuple(Argument.parse(part) for part in self.parameters.split(","))

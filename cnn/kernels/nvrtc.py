@@ -1,0 +1,183 @@
+"""Compiles kernels with NVRTC alone, for any architecture and without a GPU, and tells what they take of one.
+
+CuPy's own call to NVRTC wants a driver. This one goes through `cuda-bindings`, which finds the library in its wheel
+(the extra `kernels`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnn.kernels.sources import FOLDER, compile_options, source_text
+from cnn.kernels.table import kernels_of
+
+# The compute capabilities that the kernels are written for: Turing, Ampere (twice), Ada, Hopper, Blackwell (twice).
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
+
+# The first NVRTC that knows sm_100 and sm_120.
+OLDEST_NVRTC = (12, 8)
+
+_ERROR = re.compile(r"^(?P<file>.+)\((?P<line>\d+)\): (?:catastrophic )?error: (?P<message>.*)$", re.MULTILINE)
+_ERROR_WITHOUT_LINE = re.compile(r"^.*\berror\s*:\s*(?P<message>.*)$", re.MULTILINE)
+_WARNING = re.compile(r"^.+\(\d+\): warning .*$", re.MULTILINE)
+_NAMES_FILE = "__nv_name_map"  # where NVRTC says an error lies when a name expression is wrong
+
+
+class NvrtcMissingError(RuntimeError):
+    """There is no NVRTC here, or one that is too old; the message is one line."""
+
+
+class CompileError(RuntimeError):
+    """NVRTC refused a kernel file. `file` and `line` say where, if NVRTC knows; `log` is all that it said."""
+
+    def __init__(self, source: str, architecture: int, log: str) -> None:
+        self.source, self.architecture, self.log = source, architecture, log.strip()
+        self.file, self.line = source, 0
+        where, message = source, self.log
+        if found := _ERROR.search(log):
+            message = found["message"]
+            if found["file"] == _NAMES_FILE:
+                where = f"{source}, a name in the kernel table"
+            else:
+                self.file, self.line = found["file"], int(found["line"])
+                where = f"{self.file}:{self.line}"
+        elif found := _ERROR_WITHOUT_LINE.search(log):
+            message = found["message"]
+        super().__init__(f"{where}: {message} (compiling {source} for sm_{architecture})\n{self.log}")
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one kernel takes of a multiprocessor, as ptxas counts it. Sizes are in bytes."""
+
+    registers: int  # of a thread
+    shared: int  # of a block, static
+    stack: int  # of a thread, in local memory, with that of the functions it calls
+    spill_stores: int
+    spill_loads: int
+    constant: int  # arguments included; ptxas is silent about it from sm_90 on, which reads as 0
+
+    @property
+    def spills(self) -> int:
+        """Bytes that go to local memory and back for want of registers."""
+        return self.spill_stores + self.spill_loads
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """One kernel file compiled for one architecture."""
+
+    source: str
+    architecture: int
+    cubin_bytes: int
+    kernels: Mapping[str, Resources]  # by the kernel table's names
+    warnings: tuple[str, ...]
+
+
+def nvrtc_version() -> tuple[int, int]:
+    """The version of NVRTC, such as (13, 0). Raises `NvrtcMissingError` where there is none, or one too old."""
+    wanted = ".".join(map(str, OLDEST_NVRTC))
+    try:
+        from cuda.bindings import nvrtc  # noqa: PLC0415 - only who compiles needs it
+
+        status, major, minor = nvrtc.nvrtcVersion()
+    except (ImportError, RuntimeError) as error:  # no bindings; no library for them to load
+        reason = str(error).strip().partition("\n")[0]
+        raise NvrtcMissingError(
+            f"NVRTC {wanted} or newer is needed: pip install 'cnn-from-scratch[kernels]' ({reason})"
+        ) from error
+    if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+        raise NvrtcMissingError(f"NVRTC does not tell its version: {status.name}")
+    if (major, minor) < OLDEST_NVRTC:
+        raise NvrtcMissingError(f"NVRTC {major}.{minor} is too old for the kernels: {wanted} or newer is needed")
+    return major, minor
+
+
+def compile_file(source: str, architecture: int, folder: Path = FOLDER) -> Compiled:
+    """Compile the kernel file `source` with every kernel that the table has of it. Raises `CompileError`."""
+    names = {kernel.name: kernel.expression for kernel in kernels_of(source)}
+    return compile_text(source_text(source, folder), source, names, architecture, folder)
+
+
+def compile_text(
+    text: str, source: str, names: Mapping[str, str], architecture: int, folder: Path = FOLDER
+) -> Compiled:
+    """Compile `text`, called `source` in messages; `names` maps a kernel's name to its C++ name expression.
+
+    NVRTC works without Python's lock, so threads compile side by side.
+    """
+    nvrtc_version()
+    from cuda.bindings import nvrtc  # noqa: PLC0415
+
+    options = [*compile_options(folder), f"--gpu-architecture=sm_{architecture}", "--ptxas-options=-v"]
+    with _program(nvrtc, text, source) as program:
+        for expression in names.values():
+            _checked(nvrtc, nvrtc.nvrtcAddNameExpression(program, expression.encode()))
+        status, *_ = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])
+        log = _log(nvrtc, program)
+        if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+            raise CompileError(source, architecture, log or status.name)
+        cubin_bytes = _checked(nvrtc, nvrtc.nvrtcGetCUBINSize(program))
+        lowered = {
+            name: _checked(nvrtc, nvrtc.nvrtcGetLoweredName(program, expression.encode())).decode()
+            for name, expression in names.items()
+        }
+    found = read_ptxas(log)
+    kernels = {name: found[mangled] for name, mangled in lowered.items()}
+    return Compiled(source, architecture, cubin_bytes, kernels, tuple(_WARNING.findall(log)))
+
+
+def read_ptxas(log: str) -> dict[str, Resources]:
+    """What `ptxas -v` says of each kernel, by mangled name.
+
+    A function that was not inlined is reported behind the kernel that calls it; its spills are the kernel's.
+    """
+    found: dict[str, Resources] = {}
+    for part in re.split(r"Compiling entry function '", log)[1:]:
+        used = re.search(r"Used (\d+) registers.*", part)
+        if not used:
+            continue
+        frames = [tuple(map(int, numbers)) for numbers in re.findall(_FRAME, part)]
+        found[part.partition("'")[0]] = Resources(
+            registers=int(used[1]),
+            shared=_sum(r"(\d+) bytes smem", used[0]),
+            stack=max([_sum(r"(\d+) bytes cumulative stack", used[0]), *(stack for stack, _, _ in frames)]),
+            spill_stores=sum(stores for _, stores, _ in frames),
+            spill_loads=sum(loads for _, _, loads in frames),
+            constant=_sum(r"(\d+) bytes cmem", used[0]),
+        )
+    return found
+
+
+_FRAME = r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads"
+
+
+def _sum(pattern: str, text: str) -> int:
+    return sum(map(int, re.findall(pattern, text)))
+
+
+@contextmanager
+def _program(nvrtc: Any, text: str, source: str) -> Iterator[Any]:
+    program = _checked(nvrtc, nvrtc.nvrtcCreateProgram(text.encode(), source.encode(), 0, [], []))
+    try:
+        yield program
+    finally:
+        nvrtc.nvrtcDestroyProgram(program)
+
+
+def _log(nvrtc: Any, program: Any) -> str:
+    buffer = bytes(_checked(nvrtc, nvrtc.nvrtcGetProgramLogSize(program)))
+    _checked(nvrtc, nvrtc.nvrtcGetProgramLog(program, buffer))  # writes into the buffer
+    return buffer.decode(errors="replace").rstrip("\0 \n")
+
+
+def _checked(nvrtc: Any, answer: tuple[Any, ...]) -> Any:
+    status, *values = answer
+    if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+        raise RuntimeError(f"NVRTC: {status.name}")
+    return values[0] if values else None

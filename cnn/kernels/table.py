@@ -1,0 +1,55 @@
+"""The one table of kernels: what is compiled, how it is called, how many blocks are launched.
+
+The launch wrapper, the tests and the benchmark read this table; a kernel's signature stands nowhere else but here
+and in its `.cu` file (a test compares the two). Kernels index with 32 bits; the launch wrapper refuses arrays of
+2**31 elements and more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from cnn.kernels.families.batches import BATCHES
+from cnn.kernels.families.convolution import CONVOLUTION
+from cnn.kernels.families.dense import DENSE
+from cnn.kernels.families.dropout import DROPOUT
+from cnn.kernels.families.elementwise import ELEMENTWISE
+from cnn.kernels.families.losses import LOSSES
+from cnn.kernels.families.normalization import NORMALIZATION
+from cnn.kernels.families.optimizers import OPTIMIZERS
+from cnn.kernels.families.pooling import POOLING
+from cnn.kernels.kernel import Kernel
+
+
+def _named(kernels: Iterable[Kernel]) -> Mapping[str, Kernel]:
+    table: dict[str, Kernel] = {}
+    for kernel in kernels:
+        if kernel.name in table:
+            raise ValueError(f"two kernels are called '{kernel.name}'")
+        table[kernel.name] = kernel
+    return table
+
+
+KERNELS: Mapping[str, Kernel] = _named(
+    [
+        *CONVOLUTION,
+        *DENSE,
+        *POOLING,
+        *NORMALIZATION,
+        *ELEMENTWISE,
+        *DROPOUT,
+        *LOSSES,
+        *OPTIMIZERS,
+        *BATCHES,
+    ]
+)
+
+
+def source_names() -> list[str]:
+    """The `.cu` files, each once, in the order of the table."""
+    return list(dict.fromkeys(kernel.source for kernel in KERNELS.values()))
+
+
+def kernels_of(source: str) -> list[Kernel]:
+    """The table's entries for one `.cu` file; they are compiled together."""
+    return [kernel for kernel in KERNELS.values() if kernel.source == source]

@@ -1,0 +1,85 @@
+"""Every tile, vector width and split of the matrix products, each forced in turn, and the choice between them."""
+
+import numpy as np
+import pytest
+
+from backends.cases import TOLERANCES, ConvCase, DenseCase, conv_calls, dense_calls
+from backends.running import assert_close, outputs, run, widened
+from cnn.backends import get_ops, gpu_missing
+from cnn.backends.cupy_ops import CupyOps
+from cnn.kernels import STRUCTS, divider
+from cnn.kernels.families.gemm_rules import LARGE, SMALL, Variant, choose, variants
+from cuda_emulator import Emulator, unavailable
+
+# Channels in fours, so that vectors fit; more than one tile each way, and tiles that stick out over every edge.
+CONVS = [
+    ConvCase("same", hw=(11, 9), channels=8, filters=12),
+    ConvCase("two_tiles_of_filters", n=2, hw=(5, 7), channels=4, filters=132),
+    ConvCase("two_tiles_of_channels", n=2, hw=(5, 7), channels=132, filters=8),
+    ConvCase("stride_2_dilation_2", hw=(11, 13), channels=8, filters=68, stride=2, dilation=2),
+    ConvCase("groups_2", n=5, channels=16, filters=24, groups=2, padding=(0, 2, 1, 0)),
+    ConvCase("stride_3_even_kernel", hw=(10, 9), channels=4, filters=8, kernel=4, stride=3),
+    ConvCase("1x1", n=4, hw=(12, 11), channels=36, filters=20, kernel=1),
+    ConvCase("no_bias", n=1, channels=4, filters=4, kernel=(1, 5), bias=False),
+]
+DENSES = [DenseCase("several_tiles", 133, 140, 260), DenseCase("batch_1", 1, 72, 8), DenseCase("long", 5, 1000, 12)]
+CALLS = [*conv_calls(CONVS), *dense_calls(DENSES)]
+
+
+def device(where: str):
+    if where == "emulator":
+        if reason := unavailable():
+            pytest.skip(f"the CUDA emulator cannot run here: {reason}")
+        return Emulator("fast")
+    if reason := gpu_missing():
+        pytest.skip(reason)
+    import cupy  # noqa: PLC0415
+
+    return cupy
+
+
+@pytest.mark.parametrize("where", ["emulator", pytest.param("cupy", marks=pytest.mark.gpu)])
+@pytest.mark.parametrize("splits", [1, 3])
+@pytest.mark.parametrize("variant", list(variants()), ids=lambda variant: variant.suffix)
+def test_every_variant_computes_the_product(variant, splits, where):
+    taken = []
+
+    def forced(rows, columns, k, batches, vector):
+        assert vector
+        taken.append(variant.suffix)
+        return variant, splits
+
+    ops, reference = CupyOps(device(where), plan=forced), get_ops("numpy", 1)
+    for call in CALLS:
+        expected = [reference.to_numpy(y) for y in run(reference, call, widened(call.arguments("float32")))[0]]
+        for a, e in zip(outputs(ops, call, "float32"), expected, strict=True):
+            assert_close(a, e, TOLERANCES["float32"][call.tolerance])
+    assert len(taken) == len(CALLS)
+
+
+def test_the_large_tile_is_for_products_that_fill_a_device_with_it():
+    assert choose(147_456, 128, 576, 1, vector=True) == (Variant(LARGE, vector=True), 1)
+    assert choose(147_456, 128, 576, 1, vector=False) == (Variant(SMALL, vector=False), 1)
+    assert choose(64, 256, 9216, 1, vector=True) == (Variant(SMALL, vector=True), 66)
+
+
+def test_a_product_is_split_only_while_the_parts_are_long():
+    assert choose(10, 10, 127, 1, vector=False)[1] == 1
+    assert choose(10, 10, 256, 1, vector=False)[1] == 2
+    assert choose(10, 10, 10**9, 1, vector=False)[1] == 264
+    assert choose(10, 10, 10**9, 100, vector=False)[1] == 3
+
+
+def test_multiplying_and_shifting_divides(rng):
+    """The arithmetic of divider.cuh, in 64 bits."""
+    divisors = np.concatenate([np.arange(1, 300), rng.integers(300, 2**31, 300), [2**31 - 1, 2**30, 2**30 + 1]])
+    numbers = np.concatenate([np.arange(400), rng.integers(0, 2**31, 400), [2**31 - 1, 2**31 - 2]]).astype(np.uint64)
+    for d in divisors.tolist():
+        divisor, multiplier, shift = divider(d)
+        near = np.array([d - 1, d, 2 * d - 1, 2 * d], np.uint64)
+        n = np.concatenate([numbers, near[near < 2**31]])
+        high = (n * np.uint64(multiplier)) >> np.uint64(32)
+        total = high + n
+        assert total.max() < 2**32  # no carry is lost in 32 bits
+        np.testing.assert_array_equal(total >> np.uint64(shift), n // np.uint64(d))
+        assert np.array([(divisor, multiplier, shift)], STRUCTS["Divider"]).tolist() == [(d, multiplier, shift)]
