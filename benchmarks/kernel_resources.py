@@ -27,6 +27,7 @@ from cnn.kernels.nvrtc import (
     compile_file,
     nvrtc_version,
 )
+from foundation.files import write_text
 
 TABLE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "kernel_resources.md"
 OCCUPANCY_OF = 90  # the architecture whose occupancy the written table shows
@@ -185,8 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.check:
         return _check(render(measured, version))
     if chosen.write:
-        TABLE.parent.mkdir(parents=True, exist_ok=True)
-        TABLE.write_text(render(measured, version), encoding="utf-8")
+        write_text(TABLE, render(measured, version))
         print(f"{_relative(TABLE)}: {len(measured)} kernels")
         return 0
     # Into a file or a pipe the table goes unwrapped.

@@ -23,6 +23,7 @@ CONVS = [
     ConvCase("no_bias", n=1, channels=4, filters=4, kernel=(1, 5), bias=False),
 ]
 DENSES = [DenseCase("several_tiles", 133, 140, 260), DenseCase("batch_1", 1, 72, 8), DenseCase("long", 5, 1000, 12)]
+WHERE = pytest.mark.parametrize("where", ["emulator", pytest.param("cupy", marks=pytest.mark.gpu)])
 CALLS = [*conv_calls(CONVS), *dense_calls(DENSES)]
 
 
@@ -38,7 +39,7 @@ def device(where: str):
     return cupy
 
 
-@pytest.mark.parametrize("where", ["emulator", pytest.param("cupy", marks=pytest.mark.gpu)])
+@WHERE
 @pytest.mark.parametrize("splits", [1, 3])
 @pytest.mark.parametrize("variant", list(variants()), ids=lambda variant: variant.suffix)
 def test_every_variant_computes_the_product(variant, splits, where):
@@ -55,6 +56,15 @@ def test_every_variant_computes_the_product(variant, splits, where):
         for a, e in zip(outputs(ops, call, "float32"), expected, strict=True):
             assert_close(a, e, TOLERANCES["float32"][call.tolerance])
     assert len(taken) == len(CALLS)
+
+
+@WHERE
+def test_dense_layers_by_the_array_modules_own_product(where):
+    ops, reference = CupyOps(device(where), cublas=True), get_ops("numpy", 1)
+    for call in dense_calls([*DENSES, DenseCase("no_bias", 5, 7, 3, bias=False)]):
+        expected = [reference.to_numpy(y) for y in run(reference, call, widened(call.arguments("float32")))[0]]
+        for a, e in zip(outputs(ops, call, "float32"), expected, strict=True):
+            assert_close(a, e, TOLERANCES["float32"][call.tolerance])
 
 
 def test_the_large_tile_is_for_products_that_fill_a_device_with_it():

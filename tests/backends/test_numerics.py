@@ -259,3 +259,12 @@ def test_float32_stays_close_to_float64_over_a_whole_training_step(ops):
     (loss32, dw32), (loss64, dw64) = gradient("float32"), gradient("float64")
     assert loss32 == pytest.approx(loss64, rel=1e-6)
     assert np.linalg.norm(dw32 - dw64) < 1e-5 * np.linalg.norm(dw64)
+
+
+def test_padding_wins_not_even_over_minus_infinity(backend):
+    window = Window.over((3, 4), 3, 2, (2, 1, 2, 1))
+    x = np.full((1, 3, 4, 2), -np.inf, backend.dtype)
+    y, winner = (backend.ops.to_numpy(a) for a in backend.ops.max_pool2d(backend.ops.array(x), window))
+    assert (y == -np.inf).all()
+    # Windows begin at rows -2 and 0 and at columns -2, 0 and 2: of the first, only the last tap is in the image.
+    np.testing.assert_array_equal(winner[0, :, :, 0], [[8, 6, 6], [2, 0, 0]])

@@ -17,11 +17,13 @@ class NumpyPooling(NumpyBase):
     def max_pool2d(self, x: FloatArray, window: Window) -> tuple[FloatArray, FloatArray]:
         shape = (len(x), *window.output_hw, x.shape[3])
         y = np.empty(shape, x.dtype)
-        winner = np.zeros(shape, np.uint8 if window.taps <= 256 else np.int32)
+        winner = np.empty(shape, np.uint8 if window.taps <= 256 else np.int32)
+        first = _first_taps(window)
 
         def run(piece: slice) -> None:
             padded = pad(x[piece], window, -np.inf)
             best, number = y[piece], winner[piece]
+            number[...] = first
             for tap, (_, _, rows, cols) in enumerate(window.taps_in_order()):
                 seen = padded[:, rows, cols]
                 if tap == 0:
@@ -85,3 +87,13 @@ def _shares(window: Window, dtype: np.dtype) -> FloatArray:
     inside = pad(np.ones((1, *window.input_hw, 1), dtype), window, 0)
     seen = sum(inside[0, rows, cols] for _, _, rows, cols in window.taps_in_order())
     return np.reciprocal(np.maximum(seen, 1)).astype(dtype)
+
+
+def _first_taps(window: Window) -> FloatArray:
+    """The first tap of every output pixel's window that lies in the image, (p, q, 1): what wins if all are equal."""
+    starts = []
+    for axis, before in enumerate((window.padding[0], window.padding[2])):
+        outside = before - np.arange(window.output_hw[axis]) * window.stride[axis]  # pixels in front of the image
+        taps = -(-np.maximum(outside, 0) // window.dilation[axis])
+        starts.append(np.minimum(taps, window.kernel[axis] - 1))
+    return (starts[0][:, None] * window.kernel[1] + starts[1])[..., None]
