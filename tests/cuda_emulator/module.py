@@ -67,7 +67,7 @@ class RawModule:
         describe = getattr(library, f"cuda_emulator_signature_{number}")
         describe.restype = ctypes.c_char_p
         signature = describe().decode().split(";")[:-1]
-        names = self._unit.parameter_names.get(name.partition("<")[0].strip(), ())
+        names = self._unit.parameter_names.get(name.partition("<")[0].split("::")[-1].strip(), ())
         if len(names) != len(signature):
             names = tuple(f"#{position}" for position in range(len(signature)))
         call = ctypes.cast(getattr(library, f"cuda_emulator_call_{number}"), ctypes.c_void_p).value

@@ -16,6 +16,8 @@
 
 namespace cuda_emulator {
 
+volatile bool time_is_up;
+
 namespace {
 
 constexpr size_t SIGNAL_STACK_BYTES = 64 << 10;  // faults may come from a full stack
@@ -24,6 +26,7 @@ sigjmp_buf landing;
 volatile bool running;
 pid_t launching_thread;
 double time_limit, deadline;
+constexpr const char* TIMEOUT = "timeout: the kernel still runs after %g s";
 
 pid_t thread_id() { return pid_t(syscall(SYS_gettid)); }
 
@@ -46,7 +49,7 @@ void describe_access(char* text, size_t size, const Region* region, uintptr_t ad
 constexpr int FAULTS[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE};
 constexpr int SIGNALS = 5;  // those and the timeout's
 
-// ---- the time limit: a timer of the launching thread's CPU time. To set it costs more than a small launch, so it stays
+// ---- the time limit: a timer of the launching thread's CPU time. Setting it costs as much as a small launch; it stays
 // set from launch to launch and, when it fires, looks at how long the running one has taken.
 thread_local struct {
   pid_t process;  // that the timer belongs to
@@ -79,11 +82,13 @@ void limit_time(double seconds) {
     timer.fires_at = 0;
   }
   time_limit = seconds;
+  time_is_up = false;
   deadline = cpu_seconds() + seconds;
   if (!timer.fires_at || timer.fires_at > deadline) set_timer(deadline);
 }
 
-// Whether the time is over. A jump out of the runtime or the C library could leave a lock held: then try again soon.
+// Whether the launch can be left now because its time is over. If it is over but the kernel's own code is not what
+// runs, the runtime will see to it, or another signal that comes soon.
 bool time_is_over(uintptr_t instruction) {
   constexpr double SOON = 0.002;
   timer.fires_at = 0;
@@ -98,6 +103,7 @@ bool time_is_over(uintptr_t instruction) {
                          dladdr(reinterpret_cast<void*>(execution.kernel), &kernel) &&
                          here.dli_fbase == kernel.dli_fbase;
   if (!in_kernel && now < deadline + 1) {
+    time_is_up = true;
     set_timer(now + SOON);
     return false;
   }
@@ -119,7 +125,7 @@ void on_signal(int signal_number, siginfo_t* info, void* context_pointer) {
   uint64_t array = 0;
   char text[400];
   if (timeout) {
-    snprintf(text, sizeof text, "timeout: the kernel still runs after %g s", time_limit);
+    snprintf(text, sizeof text, TIMEOUT, time_limit);
   } else if (signal_number == SIGFPE) {
     snprintf(text, sizeof text, "integer division by zero");
   } else if (signal_number == SIGILL) {
@@ -143,6 +149,8 @@ void on_signal(int signal_number, siginfo_t* info, void* context_pointer) {
 }
 
 }  // namespace
+
+void fail_for_time(uintptr_t caller) { fail(caller, TIMEOUT, time_limit); }
 
 void run_guarded(void (*work)(), double timeout) {
   static char* signal_stack = map_pages(SIGNAL_STACK_BYTES, PROT_READ | PROT_WRITE);

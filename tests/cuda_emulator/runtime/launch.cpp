@@ -107,7 +107,9 @@ void protect(const std::vector<Region*>& regions, bool read_only) {
 void check_slack(const std::vector<Region*>& regions) {
   for (Region* region : regions) {
     const char* side = overwritten_slack(region);
-    if (*side) note(region, 0, 0, format("bytes %s the end of %s were overwritten", side, describe(region).c_str()));
+    if (!*side) continue;
+    poison_slack(region);  // so that the next launch is not blamed
+    if (!reports.stopped) note(region, 0, 0, format("bytes %s of %s were overwritten", side, describe(region).c_str()));
   }
 }
 

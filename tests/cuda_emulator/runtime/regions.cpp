@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <deque>
+#include <mutex>
 #include <unordered_map>
 
 #include "exported.h"
@@ -31,6 +32,7 @@ std::deque<Region> regions(1);
 std::unordered_map<size_t, std::deque<uint32_t>> resting;  // by slot size
 size_t resident_bytes;                                     // of freed regions
 size_t live_count;
+std::mutex changing;  // another of Python's threads may drop an array while a kernel runs
 
 // At most an eighth is wasted, and few sizes differ.
 size_t slot_size(size_t bytes) {
@@ -80,6 +82,7 @@ void give_memory_back() {
 
 Region* allocate_region(size_t bytes, size_t alignment, RegionKind kind, Placement placement, Fill fill,
                         const char* name) {
+  const std::lock_guard<std::mutex> lock(changing);
   const size_t slot_bytes = slot_size(bytes);
   uint32_t id = rested_slot(slot_bytes, resting_count(slot_bytes));
   if (!id) id = new_slot(slot_bytes);
@@ -95,9 +98,7 @@ Region* allocate_region(size_t bytes, size_t alignment, RegionKind kind, Placeme
   const size_t offset = placement == Placement::Start ? 0 : (region.page_bytes - bytes) / alignment * alignment;
   region.begin = region.pages + offset;
   if (mprotect(region.pages, region.page_bytes, PROT_READ | PROT_WRITE)) return nullptr;
-  char* end = region.begin + bytes;
-  memset(region.pages, POISON, offset);
-  memset(end, POISON, region.pages + region.page_bytes - end);
+  poison_slack(&region);
   if (fill == Fill::Poison) memset(region.begin, POISON, bytes);
   if (fill == Fill::Zero && region.resident) memset(region.begin, 0, bytes);  // new pages are zero by themselves
   region.resident = true;
@@ -106,6 +107,7 @@ Region* allocate_region(size_t bytes, size_t alignment, RegionKind kind, Placeme
 }
 
 void free_region(Region* region) {
+  const std::lock_guard<std::mutex> lock(changing);
   if (!region || !region->live) return;
   region->live = false;
   live_count--;
@@ -136,9 +138,15 @@ const char* overwritten_slack(const Region* region) {
     }
     return false;
   };
-  if (changed(region->pages, region->begin)) return "before";
-  if (changed(region->begin + region->bytes, region->pages + region->page_bytes)) return "after";
+  if (changed(region->pages, region->begin)) return "before the start";
+  if (changed(region->begin + region->bytes, region->pages + region->page_bytes)) return "after the end";
   return "";
+}
+
+void poison_slack(Region* region) {
+  char* end = region->begin + region->bytes;
+  memset(region->pages, POISON, region->begin - region->pages);
+  memset(end, POISON, region->pages + region->page_bytes - end);
 }
 
 size_t live_regions() { return live_count; }

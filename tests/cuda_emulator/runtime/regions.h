@@ -41,8 +41,9 @@ void write_protect(Region* region, bool read_only);
 Region* find_region(uintptr_t address);
 bool in_pool(uintptr_t address);
 
-// "" or which side of the region was written: the bytes between its ends and those of its pages must keep the poison.
+// Where beside the region bytes were written, "" if nowhere: from its ends to those of its pages all must be poison.
 const char* overwritten_slack(const Region* region);
+void poison_slack(Region* region);
 
 size_t live_regions();
 

@@ -5,6 +5,7 @@
 
 #include "exported.h"
 #include "failures.h"
+#include "faults.h"
 #include "shadow.h"
 #include "shared_memory.h"
 #include "warp.h"
@@ -58,7 +59,9 @@ void resume(Thread* thread) {
 
 Thread* next_thread() {
   while (!just_freed.empty()) {
-    if (execution.order == Order::Shuffled) std::swap(just_freed[random_number() % just_freed.size()], just_freed.back());
+    if (execution.order == Order::Shuffled) {
+      std::swap(just_freed[random_number() % just_freed.size()], just_freed.back());
+    }
     Thread* thread = &threads[just_freed.back()];
     just_freed.pop_back();
     if (thread->state == ThreadState::Ready) return thread;
@@ -135,6 +138,7 @@ void run_threads() {
 }
 
 void wait_at_barrier(const char* operation, Site site, uintptr_t caller) {
+  if (time_is_up) fail_for_time(caller);
   if (barrier.waiting && (site.line != barrier.site.line || site.file != barrier.site.file)) {
     fail(caller, "barrier divergence: this thread reaches %s at %s while others wait in %s at %s", operation,
          place(site).c_str(), barrier.operation, place(barrier.site).c_str());

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "failures.h"
+#include "faults.h"
 #include "happens_before.h"
 #include "pages.h"
 #include "scheduler.h"
@@ -129,7 +130,9 @@ bool uninitialised(const Region* region, const Shadow* shadow, size_t granule) {
 }  // namespace
 
 void check_access(uintptr_t address, size_t bytes, AccessKind kind, uintptr_t caller) {
-  if (!current || !in_pool(address)) return;
+  if (!current) return;
+  if (time_is_up) fail_for_time(caller);
+  if (!in_pool(address)) return;
   accesses++;
   Region* region = find_region(address);
   if (!region) return;  // the access itself will fault

@@ -48,8 +48,8 @@ void check_shared_slack() {
   for (Region* region : in_use) {
     const char* side = overwritten_slack(region);
     if (!*side) continue;
-    memset(region->pages, POISON, region->page_bytes);
-    note(region, 0, 0, format("bytes %s the end of %s were overwritten", side, describe(region).c_str()));
+    poison_slack(region);
+    note(region, 0, 0, format("bytes %s of %s were overwritten", side, describe(region).c_str()));
   }
 }
 

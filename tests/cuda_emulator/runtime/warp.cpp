@@ -6,6 +6,7 @@
 
 #include "exported.h"
 #include "failures.h"
+#include "faults.h"
 #include "shadow.h"
 
 namespace cuda_emulator {
@@ -98,6 +99,7 @@ EXPORTED WarpGroup* cuda_emulator_warp_meet(const char* operation, uint32_t mask
   Thread* lane = current;
   Warp& warp = warps[lane->warp];
   const uint32_t bit = 1u << lane->lane;
+  if (time_is_up) fail_for_time(RETURN_ADDRESS);
   if (!(mask & bit)) {
     fail(RETURN_ADDRESS, "%s at %s: mask %08x lacks the calling lane %d", operation, place(site).c_str(), mask,
          lane->lane);
