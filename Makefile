@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: train test lint format kernel-resources clean help
+.PHONY: train test lint format kernel-resources mutants gpu-check clean help
 
 train: .venv/.installed-run ## train on the embedded data set
 	$(BIN)/python -m cnn.train $(ARGS)
@@ -23,6 +23,28 @@ format: .venv/.installed-dev ## rewrite the code in the project's format
 
 kernel-resources: .venv/.installed-test ## write docs/benchmarks/kernel_resources.md anew (NVRTC, no GPU)
 	$(BIN)/python -m benchmarks.kernel_resources --write
+
+mutants: .venv/.installed-test ## break kernels on purpose, show that tests notice: docs/benchmarks/mutants.md
+	cd tests && ../$(BIN)/python -m kernel_mutants.run --write
+
+kernel-floors: .venv/.installed-test ## write docs/benchmarks/kernel_floors.md anew: bytes and operations of a training step
+	$(BIN)/python -m benchmarks.kernel_floors --write
+
+# Everything that wants a GPU: the tests marked gpu, then the benchmark, of which benchmark.md and benchmark.json go to
+# GPU_OUT. ARGS goes to the benchmark: make gpu-check ARGS="benchmark.quick=true benchmark.batch_sizes=[256]"
+# In .venv CuPy must be there first: .venv/bin/pip install -e '.[cuda13]'. PYTHON_GPU names another interpreter, such as
+# that of an image with CuPy and PyTorch in it; it needs what pyproject.toml lists, but not this project, and .venv is
+# left alone: make gpu-check PYTHON_GPU=python3. Without a GPU it says so in one line and fails.
+PYTHON_GPU ?= $(BIN)/python
+GPU_OUT ?= docs/benchmarks/gpu
+
+gpu-check: $(if $(filter $(BIN)/python,$(PYTHON_GPU)),.venv/.installed-test) ## run the tests and the benchmark that want a GPU
+	@reason=$$($(PYTHON_GPU) -c 'from cnn.backends import gpu_missing; print(gpu_missing() or "")') || exit 1; \
+	  if [ -n "$$reason" ]; then echo "error: gpu-check ran nothing: $$reason" >&2; exit 1; fi
+	@status=0; \
+	  $(PYTHON_GPU) -m pytest -m gpu || status=$$?; \
+	  $(PYTHON_GPU) -m cnn.benchmark backend=cupy hydra.run.dir='$(GPU_OUT)' hydra.output_subdir=null $(ARGS) || status=$$?; \
+	  exit $$status
 
 clean: ## remove .venv and caches; runs, packs and data stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from backends.cases import TOLERANCES, ConvCase, DenseCase, conv_calls, dense_calls
+from backends.emulated import new_emulated_ops
 from backends.running import assert_close, outputs, run, widened
 from cnn.backends import get_ops, gpu_missing
 from cnn.backends.cupy_ops import CupyOps
 from cnn.kernels import STRUCTS, divider
 from cnn.kernels.families.gemm_rules import LARGE, SMALL, Variant, choose, variants
-from cuda_emulator import Emulator, unavailable
+from cuda_emulator import unavailable
 
 # Channels in fours, so that vectors fit; more than one tile each way, and tiles that stick out over every edge.
 CONVS = [
@@ -27,16 +28,16 @@ WHERE = pytest.mark.parametrize("where", ["emulator", pytest.param("cupy", marks
 CALLS = [*conv_calls(CONVS), *dense_calls(DENSES)]
 
 
-def device(where: str):
+def ops_with(where: str, **options) -> CupyOps:
     if where == "emulator":
         if reason := unavailable():
             pytest.skip(f"the CUDA emulator cannot run here: {reason}")
-        return Emulator("fast")
+        return new_emulated_ops("fast", **options)
     if reason := gpu_missing():
         pytest.skip(reason)
     import cupy  # noqa: PLC0415
 
-    return cupy
+    return CupyOps(cupy, **options)
 
 
 @WHERE
@@ -50,7 +51,7 @@ def test_every_variant_computes_the_product(variant, splits, where):
         taken.append(variant.suffix)
         return variant, splits
 
-    ops, reference = CupyOps(device(where), plan=forced), get_ops("numpy", 1)
+    ops, reference = ops_with(where, plan=forced), get_ops("numpy", 1)
     for call in CALLS:
         expected = [reference.to_numpy(y) for y in run(reference, call, widened(call.arguments("float32")))[0]]
         for a, e in zip(outputs(ops, call, "float32"), expected, strict=True):
@@ -60,7 +61,7 @@ def test_every_variant_computes_the_product(variant, splits, where):
 
 @WHERE
 def test_dense_layers_by_the_array_modules_own_product(where):
-    ops, reference = CupyOps(device(where), cublas=True), get_ops("numpy", 1)
+    ops, reference = ops_with(where, cublas=True), get_ops("numpy", 1)
     for call in dense_calls([*DENSES, DenseCase("no_bias", 5, 7, 3, bias=False)]):
         expected = [reference.to_numpy(y) for y in run(reference, call, widened(call.arguments("float32")))[0]]
         for a, e in zip(outputs(ops, call, "float32"), expected, strict=True):
@@ -70,6 +71,7 @@ def test_dense_layers_by_the_array_modules_own_product(where):
 def test_the_large_tile_is_for_products_that_fill_a_device_with_it():
     assert choose(147_456, 128, 576, 1, vector=True) == (Variant(LARGE, vector=True), 1)
     assert choose(147_456, 128, 576, 1, vector=False) == (Variant(SMALL, vector=False), 1)
+    assert choose(576, 128, 147_456, 1, vector=True) == (Variant(LARGE, vector=True), 53)
     assert choose(64, 256, 9216, 1, vector=True) == (Variant(SMALL, vector=True), 66)
 
 

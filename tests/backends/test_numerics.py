@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss
 from backends import oracles
 from backends.cases import TOLERANCES
 from backends.running import assert_close
-from cnn.backends import Window
+from cnn.backends import RandomKey, Window
 
 
 def test_convolution_agrees_with_scipy(backend, rng):
@@ -115,6 +115,12 @@ def test_cross_entropy_divides_by_the_batch_and_not_by_the_weights(backend):
     assert float(loss) == pytest.approx(3 * np.log(2))
 
 
+def test_count_correct_takes_the_first_of_equal_maxima(backend):
+    """70 classes: more than a warp's lanes, so that a lane compares classes of its own."""
+    logits = backend.ops.array(np.zeros((4, 70), backend.dtype))
+    assert int(backend.ops.count_correct(logits, backend.ops.array(np.array([0, 0, 32, 64])))) == 2
+
+
 @pytest.mark.parametrize("op", ["relu", "leaky_relu", "elu", "gelu", "silu"])
 def test_activations_far_from_zero_neither_overflow_nor_lose_their_limit(backend, op):
     options = {"leaky_relu": (0.1,), "elu": (1.0,)}.get(op, ())
@@ -126,6 +132,68 @@ def test_activations_far_from_zero_neither_overflow_nor_lose_their_limit(backend
     dx = backend.ops.to_numpy(getattr(backend.ops, f"{op}_backward")(dy, backend.ops.array(x), *options))
     slopes = [0.1, 0.1] if op == "leaky_relu" else [0, 0]
     np.testing.assert_allclose(dx, [1, 1, *slopes], rtol=1e-6, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("op", "parameter", "slope"),
+    [("relu", (), 0), ("leaky_relu", (0.1,), 0.1), ("elu", (0.7,), 0.7), ("gelu", (), 0.5)],
+)
+def test_activations_at_zero_have_the_slope_of_what_is_below(backend, op, parameter, slope):
+    x, dy = (backend.ops.array(np.array(numbers, backend.dtype)) for numbers in ([0.0, -0.0], [2, 2]))
+    np.testing.assert_array_equal(backend.ops.to_numpy(getattr(backend.ops, op)(x, *parameter)), 0)
+    dx = backend.ops.to_numpy(getattr(backend.ops, f"{op}_backward")(dy, x, *parameter))
+    np.testing.assert_allclose(dx, 2 * slope, rtol=1e-6)
+
+
+def test_activations_keep_their_digits_near_zero(backend):
+    """exp(x) - 1 would lose them."""
+    x = np.array([-1e-2, -1e-4, -1e-6], backend.dtype)
+    y = backend.ops.to_numpy(backend.ops.elu(backend.ops.array(x), 0.7))
+    np.testing.assert_allclose(y, 0.7 * np.expm1(x.astype(float)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("op", ["relu", "leaky_relu", "elu", "gelu", "silu"])
+def test_not_a_number_goes_on_through_activations(backend, op):
+    options = {"leaky_relu": (0.1,), "elu": (1.0,)}.get(op, ())
+    x = np.array([1, np.nan, -2, 3, 4], backend.dtype)
+    y = backend.ops.to_numpy(getattr(backend.ops, op)(backend.ops.array(x), *options))
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(x))
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (2, 1), (2, 2), (8, 1)])
+def test_not_a_number_goes_on_through_convolution(backend, channels, groups):
+    """Behind a fused ReLU too: a network that has diverged must show it."""
+    x, w = np.ones((1, 4, 5, channels), backend.dtype), np.ones((3, 3, channels // groups, 4), backend.dtype)
+    x[0, 0, 0] = np.nan
+    window = Window.over((4, 5), 3, padding="same")
+    y = backend.ops.to_numpy(backend.ops.conv2d(backend.ops.array(x), backend.ops.array(w), None, window, groups, True))
+    expected = np.zeros((4, 5), bool)
+    expected[:2, :2] = True  # the windows that see the first pixel
+    np.testing.assert_array_equal(np.isnan(y), np.broadcast_to(expected[..., None], y.shape))
+
+
+def test_not_a_number_goes_on_through_dense_norm_and_dropout(backend):
+    ops, unit = backend.ops, backend.ops.array(np.ones(4, backend.dtype))
+    x = np.ones((3, 4), backend.dtype)
+    x[1, 2] = np.nan
+    y = ops.to_numpy(ops.dense(ops.array(x), ops.array(np.eye(4, dtype=backend.dtype)), None, True))
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(x).any(axis=1, keepdims=True) & np.ones(4, bool))
+    y = ops.to_numpy(ops.batch_norm_inference(ops.array(x), unit, unit, unit, unit, 1e-3, True))
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(x))
+    for count in (64, 67):  # whole vectors, and what is left over
+        y, _ = ops.dropout(ops.array(np.full(count, np.nan, backend.dtype)), 0.5, RandomKey(1, 2, 3))
+        assert np.isnan(ops.to_numpy(y)).all()
+
+
+@pytest.mark.parametrize("kernel", [2, 3, 4])
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_not_a_number_goes_on_through_a_maximum(backend, kernel, place):
+    """First in its window, in the middle or last, and then no larger number beats it."""
+    x = np.arange(48, dtype=backend.dtype).reshape(1, 12, 4, 1)
+    row = {0: 0, 1: kernel // 2, 2: kernel - 1}[place]
+    x[0, row, row] = np.nan
+    y, _ = backend.ops.max_pool2d(backend.ops.array(x), Window.over((12, 4), kernel, kernel))
+    assert np.argwhere(np.isnan(backend.ops.to_numpy(y)[0, ..., 0])).tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize("padding", [(1, 1, 1, 1), (0, 2, 2, 0)], ids=str)

@@ -119,6 +119,15 @@ def test_dropout_of_rate_zero_is_the_identity(backend):
     assert mask.all()
 
 
+@pytest.mark.parametrize("count", [16, 21])
+def test_dropout_keeps_the_element_whose_number_is_the_threshold(backend, count):
+    x = backend.ops.array(np.ones(count, backend.dtype))
+    for element, number in enumerate(oracles.random_halves(KEY, count)):
+        assert 0 < number < 65535
+        masks = [backend.ops.dropout(x, threshold / 65536, KEY)[1] for threshold in (number, number + 1)]
+        assert [int(backend.ops.to_numpy(mask)[element]) for mask in masks] == [1, 0]
+
+
 @pytest.mark.parametrize(
     "other",
     [KEY._replace(seed=12), KEY._replace(stream=5), KEY._replace(step=22), KEY._replace(seed=KEY.seed + 2**32)],

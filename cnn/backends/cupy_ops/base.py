@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from cnn.backends.cupy_ops.launcher import Launcher
 from cnn.backends.ops import Array
 from cnn.backends.window import Window
-from cnn.kernels import STRUCTS
+from cnn.kernels import FOLDER, STRUCTS
 from cnn.kernels.families.gemm_rules import Plan, choose
 
 
@@ -20,13 +21,18 @@ class CupyBase:
 
     name = "cupy"
 
-    def __init__(self, xp: Any, *, device: str = "GPU", cublas: bool = False, plan: Plan = choose) -> None:
-        """`cublas` leaves dense layers to `xp.matmul`; `plan` chooses how the project's own products are computed."""
+    def __init__(
+        self, xp: Any, *, device: str = "GPU", cublas: bool = False, plan: Plan = choose, folder: Path = FOLDER
+    ) -> None:
+        """`cublas` leaves dense layers to `xp.matmul`; `plan` chooses how the project's own products are computed.
+
+        `folder` is where the kernels' text lies.
+        """
         self.xp, self.device, self.cublas, self.plan = xp, device, cublas, plan
-        self.launch = Launcher(xp)
+        self.launch = Launcher(xp, folder)
 
     def array(self, values: NDArray[Any]) -> Array:
-        return self.xp.asarray(np.ascontiguousarray(values))
+        return self.xp.asarray(np.asarray(values, order="C"))  # `ascontiguousarray` would make a scalar (1,)
 
     def to_numpy(self, x: Array) -> NDArray[Any]:
         return self.xp.asnumpy(x)

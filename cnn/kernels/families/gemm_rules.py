@@ -11,6 +11,7 @@ from cnn.kernels.kernel import Grid, Values
 # Blocks that fill a large device about twice. A constant and not the device's own count, so that a product is cut
 # alike, and summed in the same order, on every device.
 _FULL_DEVICE = 264
+_LONG_SPLIT = 1024  # values of k: above, the large tile's better ratio of arithmetic to loads pays for the parts
 _SHORTEST_SPLIT = 128  # values of k: below, writing and adding up the parts costs more than it saves
 
 
@@ -59,12 +60,14 @@ def variants() -> Iterator[Variant]:
 def choose(rows: int, columns: int, k: int, batches: int, vector: bool) -> tuple[Variant, int]:
     """The variant for `batches` products of (rows, k) by (k, columns), and how many parts k is split into.
 
-    From the shape alone: the large tile if it fills a device without splitting, and enough splits to fill one
-    otherwise.
+    From the shape alone: the large tile wherever it fills a device, if need be with k in long parts, and enough
+    parts to fill one otherwise.
     """
-    tile = LARGE if vector and _tiles(LARGE, rows, columns) * batches >= _FULL_DEVICE else SMALL
-    missing = ceil_div(_FULL_DEVICE, _tiles(tile, rows, columns) * batches)
-    return Variant(tile, vector), max(1, min(missing, k // _SHORTEST_SPLIT))
+    large = _tiles(LARGE, rows, columns) * batches
+    if vector and large * max(1, k // _LONG_SPLIT) >= _FULL_DEVICE:
+        return Variant(LARGE, vector), ceil_div(_FULL_DEVICE, large)
+    missing = ceil_div(_FULL_DEVICE, _tiles(SMALL, rows, columns) * batches)
+    return Variant(SMALL, vector), max(1, min(missing, k // _SHORTEST_SPLIT))
 
 
 def _tiles(tile: Tile, rows: int, columns: int) -> int:

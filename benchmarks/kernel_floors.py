@@ -1,0 +1,248 @@
+"""`python -m benchmarks.kernel_floors`: what a training step asks of a GPU at least, kernel by kernel.
+
+Runs the step on arrays that nobody touches and kernels that do nothing; no GPU is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from rich.console import Console
+from rich.table import Table
+
+from cnn.backends.cupy_ops import CupyOps
+from cnn.benchmarking.ceilings import Ceilings
+from cnn.benchmarking.dry_run import DryRun
+from cnn.benchmarking.launches import PER_PARAMETER, Work, count_launches
+from cnn.benchmarking.models import model_config
+from cnn.benchmarking.workload import Workload
+from cnn.kernels import KERNELS, Kernel
+from foundation.entry import config_dir
+from foundation.errors import UserError
+from foundation.files import write_text
+
+TABLE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "kernel_floors.md"
+
+MODELS, BATCH = ("baseline", "resnet9"), 256
+INPUT, CLASSES = (48, 48, 1), 7
+H200 = Ceilings(bandwidth=4.3e12, arithmetic=60e12)  # a copy as it was measured on one; fp32 without matrix units
+
+# Bytes that kernels move for each element of their longest array, where the others count for nothing.
+PER_ELEMENT = {"softmax": 8, "l2_penalty": 4, "global_avg_pool2d": 4, "global_avg_pool2d_backward": 4}
+
+# Kernels that the networks of the table never launch: when they are.
+ELSEWHERE = {
+    "conv_*_large_vector": "a product with tiles enough to fill a device unsplit, four values at a time",
+    "conv_*_small_vector": "a product of few tiles, four values at a time",
+    "conv_*_small": "a product whose channels or filters do not come in fours",
+    "dense_*_large_vector": "a product with tiles enough to fill a device unsplit, four values at a time",
+    "dense_*_small_vector": "a product of few tiles, four values at a time",
+    "dense_*_small": "a product whose sides do not come in fours",
+    "conv_one_channel*": "another window over one channel",
+    "conv_depthwise*": "depthwise convolution",
+    "max_pool2d*_uint8": "maxima of windows of up to 256 taps",
+    "max_pool2d*_int32": "maxima of windows of more than 256 taps",
+    "avg_pool2d*": "average pooling",
+    "global_avg_pool2d*": "average over whole pictures",
+    "softmax": "scoring",
+    "l2_penalty": "the penalty in an epoch's record",
+    "l2_penalty_backward": "layers with l2",
+    "dropout*": "dropout",
+    "add": "residual blocks",
+    "*_update": "another optimizer",
+    "sum_splits": "products that are cut along k",
+    "column_sums": "biases",
+    "relu*": "a ReLU that no layer before it applies",
+    "leaky_relu*": "the activation",
+    "elu*": "the activation",
+    "gelu*": "the activation",
+    "silu*": "the activation",
+}
+
+
+def launches_of(model: str, batch: int) -> dict[Work, int]:
+    """What one training step of the model launches, in order, and how often."""
+    ops = CupyOps(DryRun(), device="dry run")
+    work = Workload(_options(), model_config(model), ops, input_shape=INPUT, classes=CLASSES, images=batch, batch=batch)
+    return count_launches(ops, work.step)
+
+
+def _options() -> Any:
+    """The groups that a step is composed of, as the benchmark has them."""
+    return OmegaConf.create(
+        {
+            group: OmegaConf.load(config_dir() / group / f"{name}.yaml")
+            for group, name in (("optimizer", "adam"), ("augment", "flip_shift"))
+        }
+    )
+
+
+def step_floor(counts: Mapping[Work, int], ceilings: Ceilings) -> float:
+    """The seconds that the launches take at least, one after another."""
+    return sum(calls * ceilings.floor(work.moved, work.flops) for work, calls in counts.items())
+
+
+def headline(model: str, batch: int, counts: Mapping[Work, int], ceilings: Ceilings) -> str:
+    """The whole step in one sentence."""
+    floor = step_floor(counts, ceilings)
+    bounds = {"memory": 0.0, "arithmetic": 0.0}
+    for work, calls in counts.items():
+        bounds[ceilings.bound(work.moved, work.flops)] += calls * ceilings.floor(work.moved, work.flops)
+    moved = sum(work.moved * calls for work, calls in counts.items())
+    flops = sum(work.flops * calls for work, calls in counts.items())
+    return (
+        f"{model}, batch {batch}: {sum(counts.values())} launches move {moved / 1e9:,.2f} GB and do "
+        f"{flops / 1e9:,.1f} GFLOP, which takes {1e3 * floor:,.3f} ms at least ({1e3 * bounds['memory']:,.3f} bound by "
+        f"memory, {1e3 * bounds['arithmetic']:,.3f} by arithmetic): {batch / floor:,.0f} images/s."
+    )
+
+
+COLUMNS = ("kernel", "largest arrays", "calls", "MB", "MFLOP", "FLOP/byte", "floor µs", "of step", "bound by")
+
+
+def rows(counts: Mapping[Work, int], ceilings: Ceilings) -> list[tuple[str, ...]]:
+    """A row for each launch, those that take longest first."""
+    whole = step_floor(counts, ceilings)
+    ordered = sorted(counts.items(), key=lambda item: -item[1] * ceilings.floor(item[0].moved, item[0].flops))
+    return [_row(work, calls, whole, ceilings) for work, calls in ordered]
+
+
+def _row(work: Work, calls: int, whole: float, ceilings: Ceilings) -> tuple[str, ...]:
+    floor = ceilings.floor(work.moved, work.flops)
+    return (
+        work.name,
+        work.shapes(),
+        str(calls),
+        f"{work.moved / 1e6:,.3f}",
+        f"{work.flops / 1e6:,.2f}",
+        f"{work.flops / work.moved:,.2f}",
+        f"{1e6 * floor:,.2f}",
+        f"{100 * calls * floor / whole:.1f} %",
+        ceilings.bound(work.moved, work.flops),
+    )
+
+
+def unlaunched(launched: Sequence[Mapping[Work, int]], ceilings: Ceilings) -> list[tuple[str, str, str]]:
+    """The kernels of the table that no step launched: name, floor of an element where it has one, when they run."""
+    seen = {work.name for counts in launched for work in counts}
+    return [(name, _per_element(kernel, ceilings), _when(name)) for name, kernel in KERNELS.items() if name not in seen]
+
+
+def _per_element(kernel: Kernel, ceilings: Ceilings) -> str:
+    """What a kernel moves for each element, where its arrays are all of one length or one is much longer."""
+    moved = PER_ELEMENT.get(kernel.name) or 4 * PER_PARAMETER.get(kernel.name, 0)
+    if not moved and [argument.name for argument in kernel.arguments if not argument.pointer][-1] == "count":
+        moved = sum(argument.dtype.itemsize for argument in kernel.arguments if argument.pointer)
+    return f"{moved} bytes, {1e12 * moved / ceilings.bandwidth:.1f} ps" if moved else ""
+
+
+def _when(name: str) -> str:
+    """Why the kernel is there. Raises `UserError` for one that nobody thought of."""
+    for pattern, when in ELSEWHERE.items():
+        if fnmatch(name, pattern):
+            return when
+    raise UserError(f"benchmarks/kernel_floors.py does not say when kernel '{name}' is launched: add it to ELSEWHERE")
+
+
+def render(models: Sequence[str], batch: int, ceilings: Ceilings) -> str:
+    """The tables as Markdown."""
+    launched = {model: launches_of(model, batch) for model in models}
+    lines = [
+        "# What a training step asks of a GPU at least",
+        "",
+        "Written by `python -m benchmarks.kernel_floors --write`; a test holds it against the code.",
+        "",
+        f"One step at {'×'.join(map(str, INPUT))}, {CLASSES} classes, with Adam. Bytes are those of every array that a",
+        "kernel is given, once, twice where it updates it. A launch cannot take less than its bytes over",
+        f"{ceilings.bandwidth / 1e12:g} TB/s or its operations over {ceilings.arithmetic / 1e12:g} TFLOP/s, whichever "
+        "is longer: the floor. Times are of one launch,",
+        "shares of all calls. What comes from the L2 cache may be faster than its floor, and no launch takes less than",
+        "some two microseconds. Convolutions count every tap, those that see only padding too, as matrix products do.",
+        "",
+        *(f"- {headline(model, batch, counts, ceilings)}" for model, counts in launched.items()),
+    ]
+    for model, counts in launched.items():
+        lines += [
+            "",
+            f"## {model}, batch {batch}",
+            "",
+            f"| {' | '.join(COLUMNS)} |",
+            f"| --- | --- |{' ---: |' * 6} --- |",
+            *(f"| {' | '.join(row)} |" for row in rows(counts, ceilings)),
+        ]
+    lines += [
+        "",
+        "## Kernels that these steps do not launch",
+        "",
+        "| kernel | an element, at least | launched for |",
+        "| --- | --- | --- |",
+        *(f"| {' | '.join(row)} |" for row in unlaunched(list(launched.values()), ceilings)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def overview(model: str, batch: int, counts: Mapping[Work, int], ceilings: Ceilings) -> Table:
+    """The launches of a model as a table for the terminal."""
+    table = Table(title=headline(model, batch, counts, ceilings), title_justify="left")
+    for number, column in enumerate(COLUMNS):
+        table.add_column(column, justify="right" if 2 <= number < len(COLUMNS) - 1 else "left", no_wrap=number != 1)
+    for row in rows(counts, ceilings):
+        table.add_row(*row)
+    return table
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.kernel_floors",
+        description="What one training step asks of a GPU at least: the launches of each model with their bytes, their "
+        "operations and the time that these imply. Needs no GPU.",
+    )
+    parser.add_argument("--model", nargs="+", default=list(MODELS), metavar="NAME", help="of conf/model")
+    parser.add_argument("--batch", type=int, default=BATCH, metavar="IMAGES", help=f"of a step ({BATCH})")
+    parser.add_argument("--bandwidth", type=float, default=4.3, metavar="TB/S", help="of a copy (4.3, an H200)")
+    parser.add_argument("--arithmetic", type=float, default=60.0, metavar="TFLOP/S", help="in fp32 (60, an H200)")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks/kernel_floors.md, for the defaults")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if that file is out of date")
+    chosen = parser.parse_args(arguments)
+    if chosen.batch < 2 or chosen.bandwidth <= 0 or chosen.arithmetic <= 0:
+        parser.error("a batch has at least 2 images, and ceilings are above 0")
+    return chosen
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit status."""
+    chosen = _arguments(arguments)
+    try:
+        if chosen.write or chosen.check:
+            return _table(render(MODELS, BATCH, H200), chosen.check)
+        ceilings = Ceilings(1e12 * chosen.bandwidth, 1e12 * chosen.arithmetic)
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        for model in chosen.model:
+            console.print(overview(model, chosen.batch, launches_of(model, chosen.batch), ceilings))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _table(text: str, check: bool) -> int:
+    shown = TABLE.relative_to(TABLE.parents[2])
+    if not check:
+        write_text(TABLE, text)
+        print(f"{shown}: written")
+        return 0
+    if TABLE.exists() and TABLE.read_text(encoding="utf-8") == text:
+        print(f"{shown} is up to date")
+        return 0
+    print(f"error: {shown} is out of date; run python -m benchmarks.kernel_floors --write", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""What one launch of a kernel asks of the machine: bytes to move, floating-point operations to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from cnn.kernels import Argument, Kernel
+
+# What a kernel does with an array is in its declaration, `const` or not. These few do other than it says.
+# Elements that a kernel reads of an array that it is given whole:
+READ_IN_PART: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
+    ("gather_batch", "images"): lambda v: v["n"] * v["h"] * v["w"] * v["c"],  # the batch's pictures
+    ("batch_norm_merge", "x"): lambda v: v["c"],  # the first row
+}
+# Arrays that are read and written:
+UPDATED = {("running_average", "running"), ("l2_penalty_backward", "dw"), ("count_correct", "correct")}
+# Floats that an optimizer's kernel moves for each parameter: parameter and moments both ways, the gradient once.
+PER_PARAMETER = {"sgd_update": 5, "adam_update": 7}
+
+# Scalars that change nothing about the work: they would tell equal launches apart.
+_IDLE_SCALARS = {"seed_low", "seed_high", "stream", "step_low", "step_high"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something that a training step does: launches alike in kernel, shapes and sizes, or calls of an operation."""
+
+    name: str
+    arrays: tuple[tuple[str, tuple[int, ...]], ...]  # names and shapes
+    numbers: tuple[tuple[str, Any], ...]  # what else tells it from others of the name
+    moved: int = field(compare=False)  # bytes
+    flops: int = field(compare=False)
+
+    def shapes(self, most: int = 3) -> str:
+        """The largest arrays, those of one shape together: `dy, dx 64×24×24×128`."""
+        names: dict[tuple[int, ...], list[str]] = {}
+        for name, shape in self.arrays:
+            names.setdefault(shape, [])
+            if name not in names[shape]:  # lists of arrays have one name
+                names[shape].append(name)
+        largest = sorted(names, key=prod, reverse=True)[:most]
+        return "; ".join(f"{', '.join(names[shape])} {'×'.join(map(str, shape)) or '1'}" for shape in largest)
+
+
+def work_of(kernel: Kernel, arguments: Mapping[str, Any]) -> Work:
+    """What a launch with these arguments does, as `Launcher.observe` is told of it."""
+    values = {a.name: scalar(arguments[a.name]) for a in kernel.arguments if not a.pointer}
+    arrays = {a.name: arguments[a.name] for a in kernel.arguments if a.pointer and arguments[a.name] is not None}
+    shapes = [(name, tuple(array.shape)) for name, array in arrays.items()]
+    sizes = [size for size in values.get("tensors", {}).get("size", ()) if size]
+    if sizes:
+        shapes.append(("parameters of all tensors", (sum(sizes),)))
+    numbers = {
+        a.name: values[a.name]
+        for a in kernel.arguments
+        if not a.pointer and a.name not in _IDLE_SCALARS | {"tensors"} and a.dtype.kind != "f"
+    }
+    return Work(
+        kernel.name,
+        tuple(shapes),
+        (*((name, _hashable(value)) for name, value in numbers.items()), ("sizes", tuple(sizes))),
+        sum(
+            moved(kernel.name, argument, int(arrays[argument.name].size), values)
+            for argument in kernel.arguments
+            if argument.name in arrays
+        )
+        + 4 * PER_PARAMETER.get(kernel.name, 0) * sum(sizes),
+        int(kernel.flops(values)),
+    )
+
+
+def moved(kernel: str, argument: Argument, elements: int, values: Mapping[str, Any]) -> int:
+    """Bytes that a kernel reads or writes of an array of so many elements: each once, twice if it updates them."""
+    if part := READ_IN_PART.get((kernel, argument.name)):
+        elements = min(elements, part(values))
+    return elements * argument.dtype.itemsize * (2 if (kernel, argument.name) in UPDATED else 1)
+
+
+def scalar(value: Any) -> Any:
+    """A scalar argument as a Python number, a struct as its fields by name."""
+    if getattr(value, "dtype", None) is not None and value.dtype.names:
+        record = value.reshape(-1)[0]
+        return {name: record[name].tolist() for name in value.dtype.names}
+    return value.item() if hasattr(value, "item") else value
+
+
+def count_launches(ops: Any, step: Callable[[], Any]) -> dict[Work, int]:
+    """What one call of `step` launches on the backend `ops`, in order, and how often."""
+    counts: dict[Work, int] = {}
+
+    def observe(kernel: Kernel, arguments: dict[str, Any]) -> None:
+        work = work_of(kernel, arguments)
+        counts[work] = counts.get(work, 0) + 1
+
+    ops.launch.observe = observe
+    try:
+        step()
+    finally:
+        ops.launch.observe = None
+    return counts
+
+
+def product_flops(counts: Mapping[Work, int], names: Iterable[str]) -> int:
+    """The operations of all launches of kernels whose names begin so."""
+    beginnings = tuple(names)
+    return sum(work.flops * calls for work, calls in counts.items() if work.name.startswith(beginnings))
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple((name, _hashable(each)) for name, each in value.items())
+    return tuple(value) if isinstance(value, list) else value
