@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: train test lint format kernel-resources mutants gpu-check clean help
+.PHONY: train test lint format kernel-resources kernel-floors mutants gpu-check clean help
 
 train: .venv/.installed-run ## train on the embedded data set
 	$(BIN)/python -m cnn.train $(ARGS)

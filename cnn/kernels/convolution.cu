@@ -191,7 +191,8 @@ struct WindowsOfTap {
 template <class T, bool VECTOR>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     conv_forward(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
-                 float* __restrict__ y, Window2D window, ConvDividers by, int filters, int groups, int splits, int relu) {
+                 float* __restrict__ y, Window2D window, ConvDividers by, int filters, int groups, int splits,
+                 int relu) {
   const int group = blockIdx.z / splits, channels = window.c / groups, group_filters = filters / groups;
   const int first = group * group_filters;
   const Windows<VECTOR> a{x + group * channels, window, by, channels};

@@ -88,7 +88,7 @@ __global__ void __launch_bounds__(256, 2)
   const int filter_lanes = min((filters + FILTERS - 1) / FILTERS, 256), pixel_lanes = 256 / filter_lanes;
   const int filter_lane = threadIdx.x % filter_lanes, pixel_lane = threadIdx.x / filter_lanes;
   const int pixels = window.n * window.p * window.q;
-  const bool vector = FILTERS == 4 && filters % 4 == 0;
+  const bool vector = FILTERS == 4 && filters % 4 == 0 && reinterpret_cast<unsigned long long>(dy) % 16 == 0;
   const int blocks = gridDim.x, block = blockIdx.x, per_block = (pixels + blocks - 1) / blocks;
   const int begin = min(block * per_block, pixels), end = min(begin + per_block, pixels);
 
@@ -98,7 +98,8 @@ __global__ void __launch_bounds__(256, 2)
     for (int m = begin + pixel_lane; pixel_lane < pixel_lanes && m < end; m += pixel_lanes) {
       read_window<KH, KW>(x, window, m, values);
       const float* gradients = dy + m * filters + first;
-      const float4 d = vector ? load4<true>(gradients, filters - first) : load4<false>(gradients, min(filters - first, FILTERS));
+      const int valid = min(filters - first, FILTERS);
+      const float4 d = vector ? load4<true>(gradients, valid) : load4<false>(gradients, valid);
 #pragma unroll
       for (int f = 0; f < FILTERS; ++f) {
 #pragma unroll

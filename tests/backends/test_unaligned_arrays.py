@@ -11,7 +11,7 @@ from cuda_emulator import unavailable
 pytestmark = pytest.mark.skipif(unavailable() is not None, reason=f"the CUDA emulator cannot run here: {unavailable()}")
 
 # Cases whose sizes let vectors be read, small enough for the checked mode: it sees every address.
-CASES = ("image", "eights", "fours", "4_channels", "8_channels", "channels_8")
+CASES = ("image", "8_filters", "eights", "fours", "4_channels", "8_channels", "channels_8")
 
 
 def arguments_to_move():

@@ -308,7 +308,7 @@ def test_too_many_elements(launch, xp):
 
     message = (
         "argument x of kernel scale has 2,147,483,648 elements; kernels index with 32 bits, "
-        "so the batch must be smaller"
+        "so the batch, or this split of the data, must be smaller"
     )
     refused(launch, xp, ValueError, message, x=on_device(np.zeros(1, np.float32), Vast))
 

@@ -79,7 +79,8 @@ class Launcher:
             raise ValueError(f"{where} lies on {given.device}, but the current device is {device}")
         if given.size > MOST_ELEMENTS:
             raise ValueError(
-                f"{where} has {given.size:,} elements; kernels index with 32 bits, so the batch must be smaller"
+                f"{where} has {given.size:,} elements; kernels index with 32 bits, "
+                "so the batch, or this split of the data, must be smaller"
             )
         return given
 
@@ -147,7 +148,10 @@ def _dtype_name(dtype: np.dtype[Any]) -> str:
 
 def _as_mapping(value: Any) -> Any:
     """A scalar as a Python number, a struct as its fields by name."""
-    if isinstance(value, np.ndarray):
-        record = value.reshape(-1)[0]
-        return {field: record[field].tolist() for field in value.dtype.names or ()}
-    return value.item()
+    return _fields(value.dtype, value.tobytes()) if isinstance(value, np.ndarray) else value.item()
+
+
+@functools.lru_cache(maxsize=1024)  # a network launches with the same few geometries over and over
+def _fields(dtype: np.dtype[Any], data: bytes) -> dict[str, Any]:
+    record = np.frombuffer(data, dtype)[0]
+    return {field: record[field].tolist() for field in dtype.names or ()}

@@ -65,7 +65,7 @@ def choose(rows: int, columns: int, k: int, batches: int, vector: bool) -> tuple
     """
     large = _tiles(LARGE, rows, columns) * batches
     if vector and large * max(1, k // _LONG_SPLIT) >= _FULL_DEVICE:
-        return Variant(LARGE, vector), ceil_div(_FULL_DEVICE, large)
+        return Variant(LARGE, vector), max(1, _FULL_DEVICE // large)  # rounded up, a few blocks would run alone
     missing = ceil_div(_FULL_DEVICE, _tiles(SMALL, rows, columns) * batches)
     return Variant(SMALL, vector), max(1, min(missing, k // _SHORTEST_SPLIT))
 

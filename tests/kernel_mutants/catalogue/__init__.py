@@ -1,0 +1,24 @@
+"""All mutants, by the kernel files that they break."""
+
+from kernel_mutants.catalogue.convolution import CONVOLUTION
+from kernel_mutants.catalogue.convolution_direct import CONVOLUTION_DIRECT
+from kernel_mutants.catalogue.gemm import GEMM
+from kernel_mutants.catalogue.headers import HEADERS
+from kernel_mutants.catalogue.losses import LOSSES
+from kernel_mutants.catalogue.normalization import NORMALIZATION
+from kernel_mutants.catalogue.pooling import POOLING
+from kernel_mutants.catalogue.small_files import SMALL_FILES
+from kernel_mutants.mutant import Mutant
+
+MUTANTS: list[Mutant] = [
+    *HEADERS,
+    *GEMM,
+    *CONVOLUTION,
+    *CONVOLUTION_DIRECT,
+    *POOLING,
+    *NORMALIZATION,
+    *LOSSES,
+    *SMALL_FILES,
+]
+
+__all__ = ["MUTANTS"]

@@ -1,0 +1,152 @@
+"""Mutants of pooling.cu."""
+
+from functools import partial
+
+from kernel_mutants.mutant import Mutant
+
+_pool = partial(Mutant, "pooling.cu")
+
+POOLING = [
+    _pool(
+        "index",
+        "rows and columns change places",
+        "line = pixel / columns, picture = line / rows;",
+        "line = pixel / rows, picture = line / columns;",
+    ),
+    _pool(
+        "stride",
+        "the horizontal stride for rows",
+        "at.row * window.stride_h - window.top",
+        "at.row * window.stride_w - window.top",
+    ),
+    _pool(
+        "padding",
+        "padding on top instead of on the left",
+        "at.column * window.stride_w - window.left;",
+        "at.column * window.stride_w - window.top;",
+    ),
+    _pool(
+        "bound",
+        "the column right of the picture is inside",
+        "column >= 0 && column < window.w;\n  };",
+        "column >= 0 && column <= window.w;\n  };",
+    ),
+    _pool("dilation", "small windows: rows without dilation", "tap / K * window.dilation_h", "tap / K"),
+    _pool(
+        "tap",
+        "any window: rows of taps as long as the window is high",
+        "visit(pixel(row, column), r * window.kw + s)",
+        "visit(pixel(row, column), r * window.kh + s)",
+    ),
+    _pool("tie", "of equal taps the last wins", "pixel.at[k] > best.at[k]", "pixel.at[k] >= best.at[k]"),
+    _pool(
+        "padding",
+        "padding can win",
+        "if (inside[tap]) pixels[tap] = pixel(row, column);",
+        "pixels[tap] = {}; if (inside[tap]) pixels[tap] = pixel(row, column); inside[tap] = true;",
+    ),
+    _pool("NaN", "a maximum swallows NaN", "if (wins || pixel.at[k] != pixel.at[k])", "if (wins)"),
+    _pool(
+        "vector",
+        "maximum: vectors although channels do not come in fours",
+        "if (window.c % 4 == 0 && packs_at<4>(x) && packs_at<4>(y) && packs_at<4>(winner))",
+        "if (packs_at<4>(x) && packs_at<4>(y) && packs_at<4>(winner))",
+    ),
+    _pool(
+        "vector",
+        "maximum: vectors at any address of x",
+        "if (window.c % 4 == 0 && packs_at<4>(x) && packs_at<4>(y) && packs_at<4>(winner))",
+        "if (window.c % 4 == 0 && packs_at<4>(y) && packs_at<4>(winner))",
+    ),
+    _pool(
+        "padding",
+        "average: padding counts",
+        "static_cast<float>(max(pixels, 1))",
+        "static_cast<float>(window.kh * window.kw)",
+    ),
+    _pool(
+        "grid",
+        "average: a thread takes one item and no more",
+        "item < items; item += grid_threads()",
+        "item < items; item += items",
+        2,
+        3,
+    ),
+    _pool("bound", "gradients: the row below the output is inside", "if (i >= window.p ||", "if (i > window.p ||"),
+    _pool(
+        "dilation",
+        "gradients: pixels between two taps count",
+        " || r * window.dilation_h != down) continue",
+        ") continue",
+    ),
+    _pool("stride", "gradients: windows a pixel apart", "--i, down += window.stride_h", "--i, down += 1"),
+    _pool(
+        "padding",
+        "gradients: cells begin at the picture's first row",
+        "first_row = window.top / window.stride_h,",
+        "first_row = 0,",
+    ),
+    _pool(
+        "tail",
+        "gradients: the last row of cells is lost",
+        "window.stride_h - first_row + 1;",
+        "window.stride_h - first_row;",
+    ),
+    _pool("bound", "gradients: the first row of a cell alone", "a < window.stride_h; ++a", "a < 1; ++a"),
+    _pool(
+        "padding",
+        "gradients: columns are not moved by the padding",
+        "window.stride_w + b - window.left;",
+        "window.stride_w + b;",
+    ),
+    _pool("tap", "maximum's gradient: later winners count too", "number.at[k] == tap ?", "number.at[k] >= tap ?"),
+    _pool(
+        "padding",
+        "average's gradient: padding counts",
+        "static_cast<float>(rows * columns)",
+        "static_cast<float>(window.kh * window.kw)",
+    ),
+    _pool(
+        "division",
+        "average's gradient: taps before the picture rounded down",
+        "-start + dilation - 1, dilation",
+        "-start, dilation",
+    ),
+    _pool(
+        "bound", "average's gradient: one tap too many inside", "size - start - 1, dilation", "size - start, dilation"
+    ),
+    _pool(
+        "tail", "whole image: the pixels left over are lost", "pixels / rows + (row < pixels % rows)", "pixels / rows"
+    ),
+    _pool(
+        "bound", "whole image: a lane beyond the channels works", "count = channel < c ? ", "count = channel <= c ? "
+    ),
+    _pool(
+        "index",
+        "whole image: wide blocks take the wrong channels",
+        "(blockIdx.x - picture * groups) * lanes",
+        "blockIdx.x * lanes",
+    ),
+    _pool(
+        "reduction",
+        "whole image: the last two halves are not added",
+        "half >= mine.lanes; half /= 2",
+        "half > mine.lanes; half /= 2",
+    ),
+    _pool(
+        "barrier", "whole image: none before the first halves", "sums[t] = sum;\n  __syncthreads();", "sums[t] = sum;"
+    ),
+    _pool(
+        "barrier",
+        "whole image: none between two halves",
+        "sums[t] += sums[t + half];\n    __syncthreads();",
+        "sums[t] += sums[t + half];",
+    ),
+    _pool(
+        "bound",
+        "whole image: lanes beyond the channels write",
+        "if (t < mine.lanes && mine.channel < c)",
+        "if (t < mine.lanes)",
+    ),
+    _pool("bound", "whole image's gradient: lanes beyond the channels read", "if (mine.count == 0) return;", ""),
+]
