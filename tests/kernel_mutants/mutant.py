@@ -47,8 +47,10 @@ class Mutant:
         """The line of the file in which the replacement begins to differ."""
         parts = text.split(self.old)
         begin = len(self.old.join(parts[: self.nth]))
-        same = next((i for i, (a, b) in enumerate(zip(self.old, self.new, strict=False)) if a != b), 0)
-        return text.count("\n", 0, begin + same) + 1
+        shorter = min(len(self.old), len(self.new))
+        same = next((i for i in range(shorter) if self.old[i] != self.new[i]), shorter)
+        blank = len(self.old[same:]) - len(self.old[same:].lstrip())
+        return text.count("\n", 0, begin + same + blank) + 1
 
 
 def write_kernels(folder: Path, mutant: Mutant | None) -> None:

@@ -92,11 +92,11 @@ def test_the_report_names_survivors_with_their_reasons():
         Judged(replace(EXAMPLE, name="a third"), Verdict(False, 3)),
     ]
     text = render(judged, Verdict(False, 60, tests={"values": 1000, "checked mode": 234}), "the command")
-    assert "3 mutants in 1 files, **1 killed (33.3 %)**, 2 survived" in text
+    assert "3 mutants in 1 files, **1 killed (33.3 %)**,\n  2 survived" in text
     assert "The same 1,234 tests pass" in text
-    assert "- `vectors.cuh`, line 20: another. Nobody reads it." in text
+    assert "- `vectors.cuh`, line 19: another. Nobody reads it." in text
     assert "a third. **No reason is known: a test is missing.**" in text
-    assert "| vectors.cuh | 20 | tail | an example | values: `test_x.py::test_y[a¦b]` | x‹4›: 3 ¦ 4 | 1.5 |" in text
+    assert "| vectors.cuh | 19 | tail | an example | values: `test_x.py::test_y[a¦b]` | x‹4›: 3 ¦ 4 | 1.5 |" in text
 
 
 @pytest.mark.skipif(unavailable() is not None, reason=f"the CUDA emulator cannot run here: {unavailable()}")
