@@ -1,0 +1,305 @@
+"""`python -m benchmarks.cpu_vs_torch`: training steps and inference on a CPU, ours beside PyTorch's.
+
+Needs PyTorch, the extra `bench`. Checks first that both compute the same, then times them in turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import itertools
+import math
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.cpu_cells import Cell
+from benchmarks.cpu_pair import OURS, Process, check_threads, processes, time_layers, time_sides
+from benchmarks.cpu_pictures import draw_breakdown, draw_sweep, merged
+from benchmarks.torch_check import TOLERANCE, checked_batch, largest
+from benchmarks.torch_twin import LAYOUTS
+from cnn.backends.workers import available_cores
+from cnn.reporting.provenance import collect_provenance
+from foundation.errors import UserError
+from foundation.files import write_json
+
+MODELS, BATCHES, THREADS = ("baseline", "resnet9", "vgg_small"), (1, 16, 64, 256), (1, 2)
+ROUNDS, QUICK_ROUNDS = 7, 3
+KINDS = ("train", "infer")
+# Awkward numbers among the round ones: a cliff would hide between powers of two.
+SWEEPS: dict[str, tuple[float, ...]] = {
+    "batch": (1, 2, 3, 4, 8, 16, 17, 32, 48, 64, 100, 128, 256, 512),
+    "width": (0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4),
+    "side": (24, 30, 36, 48, 61, 64, 96, 128, 160, 192),
+}
+SWEEP_BATCH = 16  # of the sweeps over width and side
+METHOD = (
+    "Each side runs in processes of its own: ours, PyTorch with contiguous images, PyTorch with channels last; one "
+    "trio trains, a second infers. All are bound to the same cores, as many as threads, and asked in turns; a round "
+    "asks each once, beginning with another each time. A turn's figure is the mean of its runs, a cell's the median of "
+    "the rounds. Weights, batch and labels lie ready; a training step is forward, loss, backward, Adam's update "
+    "(PyTorch: eager, ReLUs in place, fused Adam, l2 as weight decay); inference is eager forward under "
+    "inference_mode. Memory (`peak`) is the most resident bytes (VmHWM) from the building of the network on, warm-up "
+    "included, less those resident once everything is imported; `steady_peak` leaves the warm-up out, `data_peak` the "
+    "library code that was read in meanwhile. PyTorch's best is the lower figure of its two formats, for each figure "
+    "by itself."
+)
+
+
+class DifferenceError(UserError):
+    """The two sides do not compute the same, so there is nothing to time."""
+
+
+class Bench:
+    """Measures cells; what it has checked once it does not check again."""
+
+    def __init__(self, rounds: int, say: Callable[[str], None] = lambda _: None) -> None:
+        self.rounds, self.say = rounds, say
+        self.about: dict[str, Any] = {}
+        self._checked: dict[Cell, dict[str, Any]] = {}
+
+    def check(self, cell: Cell) -> dict[str, Any]:
+        """The differences between the two sides. Raises `DifferenceError` if one is over the tolerance.
+
+        Threads change no result (a test of the backend's), so the check takes all cores and holds for every number.
+        """
+        every = Cell(cell.model, cell.batch, available_cores(), cell.side, cell.width)
+        if every not in self._checked:
+            batch = checked_batch(cell.batch)
+            with processes(["check"], every) as workers:
+                found = workers["check"].ask("check", batch=batch)
+            number, what = largest(found)
+            self._checked[every] = {"batch": batch, "largest": number, "where": what, "differences": found}
+            self.say(f"{cell.model}, batch {cell.batch}: largest difference {number:.1e} ({what})")
+        checked = self._checked[every]
+        if not checked["largest"] <= TOLERANCE:  # NaN is refused, too
+            raise DifferenceError(
+                f"{cell.model}, batch {cell.batch}: the two do not compute the same, nothing is timed: "
+                f"{checked['where']} differs by {checked['largest']:.1e} of its norm, more than {TOLERANCE:g}"
+            )
+        return checked
+
+    def cell(self, cell: Cell, kinds: Sequence[str] = KINDS, breakdown: bool = False) -> dict[str, Any]:
+        """Everything about the cell, in types that JSON knows."""
+        check_threads(cell.threads)
+        found: dict[str, Any] = {**vars(cell), "rounds": self.rounds, "check": self.check(cell)}
+        found["load_before"] = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
+        sides: dict[str, dict[str, Any]] = {side: {} for side in (OURS, *LAYOUTS)}
+        for kind in kinds:
+            with processes(list(sides), cell) as workers:
+                self._remember(workers)
+                timed = time_sides(workers, kind, self.rounds)
+                for side, row in timed.items():
+                    sides[side][kind] = row
+                if breakdown and kind == "train":
+                    found["layers"] = time_layers(workers, timed, self.rounds)
+            self.say(f"{cell.model}, batch {cell.batch}, {cell.threads} threads: {kind} {_in_short(sides, kind)}")
+        return found | summary(sides) | {"ours": sides.pop(OURS), "torch": sides}
+
+    def _remember(self, workers: Mapping[str, Process]) -> None:
+        for side, worker in workers.items():
+            self.about.setdefault("workers", {})[side] = worker.about
+
+
+def summary(sides: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
+    """Ratios, ours over PyTorch's best of its memory formats, and the medians behind them."""
+    found: dict[str, Any] = {}
+    for kind in sides[OURS]:
+        best = min(LAYOUTS, key=lambda layout: sides[layout][kind]["median_ms"])
+        ours, theirs = sides[OURS][kind]["median_ms"], sides[best][kind]["median_ms"]
+        found |= {
+            f"{kind}_ratio": ours / theirs,
+            f"ours_{kind}_ms": ours,
+            f"torch_{kind}_ms": theirs,
+            f"torch_{kind}_layout": best,
+        }
+        for name, key in (("peak", ""), ("steady_peak", "steady_"), ("data_peak", "data_")):
+            peaks = [sides[layout][kind][f"{name}_bytes"] for layout in LAYOUTS]
+            mine, lowest = sides[OURS][kind][f"{name}_bytes"], None if None in peaks else min(peaks)
+            found[f"ours_{kind}_{name}_bytes"], found[f"torch_{kind}_{name}_bytes"] = mine, lowest
+            prefix = key if kind == "train" else f"{key}{kind}_"
+            found[f"{prefix}memory_ratio"] = mine / lowest if mine and lowest and lowest > 0 else None
+    return found
+
+
+def _in_short(sides: Mapping[str, Mapping[str, Mapping[str, Any]]], kind: str) -> str:
+    return ", ".join(f"{side} {each[kind]['median_ms']:.2f} ms" for side, each in sides.items())
+
+
+# --- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def overview(cells: Sequence[Mapping[str, Any]]) -> Table:
+    """The cells as a table for the terminal."""
+    table = Table(title="Medians in ms, peak memory in MB; ratios are ours over PyTorch's best", title_justify="left")
+    for name in ("model", "batch", "threads"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    for kind in KINDS:
+        for name in (f"{kind}: ours", "PyTorch", "format", "ratio", "MB ours", "PyTorch", "ratio"):
+            table.add_column(name, justify="left" if name == "format" else "right", no_wrap=True)
+    for cell in cells:
+        row = [str(cell["model"]), str(cell["batch"]), str(cell["threads"])]
+        if "error" in cell:
+            table.add_row(*row, "failed")
+            continue
+        for kind in KINDS:
+            row += _figures(cell, kind)
+        table.add_row(*row)
+    return table
+
+
+def _figures(cell: Mapping[str, Any], kind: str) -> list[str]:
+    if f"{kind}_ratio" not in cell:
+        return [""] * 7
+    memory = cell["memory_ratio" if kind == "train" else f"{kind}_memory_ratio"]
+    megabytes = [cell[f"{side}_{kind}_peak_bytes"] for side in ("ours", "torch")]
+    return [
+        f"{cell[f'ours_{kind}_ms']:.2f}",
+        f"{cell[f'torch_{kind}_ms']:.2f}",
+        cell[f"torch_{kind}_layout"].replace("_", " "),
+        f"{cell[f'{kind}_ratio']:.2f}",
+        *("?" if each is None else f"{each / 1e6:,.0f}" for each in megabytes),
+        "?" if memory is None else f"{memory:.2f}",
+    ]
+
+
+def breakdown_table(cell: Mapping[str, Any]) -> Table:
+    """Where the training step spends its time, layer by layer."""
+    layout = cell["torch_train_layout"]
+    title = f"{cell['model']}, batch {cell['batch']}, {cell['threads']} threads: ms of a training step"
+    table = Table(title=title, title_justify="left")
+    table.add_column("layer")
+    for name in ("forward: ours", "PyTorch", "ratio", "backward: ours", "PyTorch", "ratio"):
+        table.add_column(name, justify="right", no_wrap=True)
+    rows = merged(cell["layers"][OURS], cell["layers"][layout])
+    sums = [[sum(row[side][way] for row in rows.values()) for way in (0, 1)] for side in (0, 1)]
+    together = ((sums[0][0], sums[0][1]), (sums[1][0], sums[1][1]))
+    for name, (ours, theirs) in {**rows, "together": together}.items():
+        cells = []
+        for mine, other in zip(ours, theirs, strict=True):
+            cells += [f"{mine:.3f}", f"{other:.3f}", f"{mine / other:.2f}" if other > 0 else ""]
+        table.add_row(name, *cells)
+    return table
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.cpu_vs_torch",
+        description="Times training steps and inference on this CPU, ours beside PyTorch's, after checking that both "
+        "compute the same. Without --model, --batch and --threads it measures the whole grid.",
+        epilog="Exit status: 0; 1 if the two do not compute the same, or a cell of several failed; 2 for bad "
+        "arguments, a single cell that failed, or without PyTorch.",
+    )
+    parser.add_argument("--model", nargs="+", metavar="NAME", help=f"of conf/model ({' '.join(MODELS)})")
+    parser.add_argument("--batch", nargs="+", type=int, metavar="IMAGES", help=f"({' '.join(map(str, BATCHES))})")
+    parser.add_argument("--threads", nargs="+", type=int, metavar="N", help=f"({' '.join(map(str, THREADS))})")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"of which the median counts ({ROUNDS})")
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds; batches 1 and 16, short sweeps")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--breakdown", type=Path, metavar="PNG", help="one cell: draw the step layer by layer")
+    parser.add_argument("--sweep", choices=sorted(SWEEPS), help="step time against batch, width or image side")
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="of the sweep (its JSON's name, .png)")
+    chosen = parser.parse_args(arguments)
+    chosen.rounds = chosen.rounds or (QUICK_ROUNDS if chosen.quick else ROUNDS)
+    if chosen.rounds < 1 or min(chosen.batch or [1]) < 1:
+        parser.error("rounds and batches are at least 1")
+    if chosen.sweep:
+        chosen.model = chosen.model or ["baseline"]
+        chosen.threads = chosen.threads or [min(2, available_cores())]
+        chosen.picture = chosen.picture or (chosen.json and chosen.json.with_suffix(".png"))
+        if chosen.breakdown or not chosen.picture or (chosen.sweep == "batch" and chosen.batch):
+            parser.error("--sweep wants --json or --picture, no --breakdown, and over batches no --batch")
+        if len(chosen.model) * len(chosen.threads) * len(chosen.batch or [1]) > 1:
+            parser.error("--sweep goes over one thing: one model, one number of threads, one batch")
+    elif chosen.picture:
+        parser.error("--picture is of a --sweep")
+    chosen.cells = _cells(chosen)
+    if chosen.breakdown and len(chosen.cells) > 1:
+        parser.error("--breakdown is of one cell: give --model, --batch and --threads")
+    return chosen
+
+
+def _cells(chosen: argparse.Namespace) -> list[Cell]:
+    """What is to be measured."""
+    if chosen.sweep:
+        points = SWEEPS[chosen.sweep][:3] if chosen.quick else SWEEPS[chosen.sweep]
+        base = {"model": chosen.model[0], "batch": (chosen.batch or [SWEEP_BATCH])[0], "threads": chosen.threads[0]}
+        return [Cell(**{**base, chosen.sweep: point if chosen.sweep == "width" else int(point)}) for point in points]
+    batches = chosen.batch or (BATCHES[:2] if chosen.quick else BATCHES)
+    threads = chosen.threads or [number for number in THREADS if number <= available_cores()]
+    return [Cell(*each) for each in itertools.product(chosen.model or MODELS, batches, threads)]
+
+
+def run(chosen: argparse.Namespace, command: str, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure all cells; the JSON is written anew after each, so that a run cut short has its part.
+
+    A cell that cannot be measured is told in its place; where it is the only one, the error is raised.
+    """
+    for cell in chosen.cells:  # a wrong name or number shall not end the run half-way
+        cell.config()
+        check_threads(cell.threads)
+    bench = Bench(chosen.rounds, say)
+    about = {"command": command, "method": METHOD, "provenance": collect_provenance()}
+    found: list[dict[str, Any]] = []
+    record: dict[str, Any] = {}
+    for cell in chosen.cells:
+        try:
+            found.append(bench.cell(cell, KINDS[:1] if chosen.sweep else KINDS, breakdown=bool(chosen.breakdown)))
+        except UserError as error:
+            if len(chosen.cells) == 1:
+                raise
+            found.append({**vars(cell), "error": str(error), "refused": isinstance(error, DifferenceError)})
+            say(f"error: {error}")
+        record = {**(found[0] if len(chosen.cells) == 1 else {}), **about, **bench.about, "cells": found}
+        if chosen.sweep:
+            record["sweep"] = chosen.sweep
+        if chosen.json:
+            write_json(chosen.json, _clean(record))
+    return record
+
+
+def _clean(value: Any) -> Any:
+    """NaN and infinity as null, which JSON lacks."""
+    if isinstance(value, Mapping):
+        return {str(key): _clean(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; its exit status."""
+    chosen = _arguments(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        if importlib.util.find_spec("torch") is None:
+            raise UserError("PyTorch is not installed here: pip install -c constraints.txt -e '.[bench]'")
+        command = " ".join(["python -m benchmarks.cpu_vs_torch", *given])
+        record = run(chosen, command, lambda line: print(line, file=sys.stderr, flush=True))
+        # Into a file or a pipe the table goes unwrapped.
+        console = Console(width=None if sys.stdout.isatty() else 200)
+        console.print(overview(record["cells"]))
+        if chosen.breakdown:
+            console.print(breakdown_table(record))
+            draw_breakdown(chosen.breakdown, record)
+        for cell in record["cells"]:
+            if "error" in cell:
+                console.print(f"batch {cell['batch']}, {cell['threads']} threads: {cell['error']}", markup=False)
+        if chosen.sweep:
+            draw_sweep(chosen.picture, chosen.sweep, record["cells"])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1 if isinstance(error, DifferenceError) else 2
+    return 1 if any("error" in cell for cell in record["cells"]) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
