@@ -22,6 +22,7 @@ from benchmarks.cpu_cells import CLASSES, LEARNING_RATE, Cell, optimizer_config
 from benchmarks.torch_check import differences
 from benchmarks.torch_twin import LAYOUTS, CpuTwin
 from cnn.backends import get_ops
+from cnn.models import InferenceModel
 from cnn.training.losses import CrossEntropy, class_weights
 from cnn.training.optimizers import build_optimizer
 
@@ -37,10 +38,13 @@ class Ours:
     def __init__(self, cell: Cell, train: bool) -> None:
         ops = get_ops("numpy", cell.threads)
         pictures, labels = cell.data()
-        self.model = cell.build(ops)
+        model = cell.build(ops)
+        # As a finished run does, inference lets go of the network that it was made from.
+        self.network = None if train else InferenceModel(model)
+        self.model: Any = model if train else None
         self.pictures, self.labels = ops.array(pictures), ops.array(labels)
         self.criterion = CrossEntropy(ops, class_weights("none", labels, CLASSES))
-        self.optimizer = build_optimizer(optimizer_config(), self.model) if train else None
+        self.optimizer = build_optimizer(optimizer_config(), model) if train else None
         self._steps = 0
 
     def train(self) -> None:
@@ -54,7 +58,8 @@ class Ours:
 
     def infer(self) -> None:
         """Logits of the batch, by the running statistics."""
-        self.model.forward(self.pictures, train=False)
+        assert self.network is not None
+        self.network.forward(self.pictures)
 
     def layers(self) -> Breakdown:
         """A training step in parts: a clock around each layer's forward and backward."""
@@ -168,7 +173,9 @@ class Worker:
         self.side, self.cell = side, cell
         self.work: Ours | Theirs
         self.run: Callable[[], None]
-        if side != OURS:
+        if side == OURS:
+            get_ops("numpy", cell.threads)  # imports Numba: what is imported counts on neither side
+        else:
             torch: Any = importlib.import_module("torch")
             torch.set_num_threads(cell.threads)
         self.baseline, self.files = cpu_memory.resident(), cpu_memory.of_files()

@@ -13,7 +13,9 @@ from benchmarks.cpu_cells import CLASSES, LEARNING_RATE, SEED, Cell, optimizer_c
 from benchmarks.torch_twin import CpuTwin
 from cnn.backends import Ops, get_ops
 from cnn.benchmarking.models import without_dropout
-from cnn.models import Model
+from cnn.layers import Layer
+from cnn.layers.batch_norm import BatchNorm
+from cnn.models import InferenceModel, Model
 from cnn.training.losses import CrossEntropy, class_weights
 from cnn.training.optimizers import build_optimizer
 
@@ -53,7 +55,9 @@ def differences(cell: Cell, batch: int, layout: str) -> dict[str, Any]:
         twin.take_statistics()
         twin.module.eval()
         expected = twin.module(twin.pictures(pictures).double()).numpy()
-    found: dict[str, Any] = {"logits": _apart(ops.to_numpy(model.forward(ops.array(pictures), False)), expected)}
+    found: dict[str, Any] = {
+        "logits": _apart(ops.to_numpy(InferenceModel(model).forward(ops.array(pictures))), expected)
+    }
 
     pictures, labels = cell.data(batch)
     optimizer, their_optimizer = build_optimizer(optimizer_config(), model), twin.optimizer()
@@ -67,7 +71,7 @@ def differences(cell: Cell, batch: int, layout: str) -> dict[str, Any]:
     loss, dlogits = CrossEntropy(ops, class_weights("none", labels, CLASSES))(logits, ops.array(labels))
     for leaf in model.root.leaves():
         if leaf.name in clear:
-            setattr(leaf, "backward", _stopped(leaf.backward, ops.array(clear[leaf.name])))  # noqa: B010
+            setattr(leaf, "backward", _stopped(leaf.backward, _reached(model, leaf, clear[leaf.name])))  # noqa: B010
     model.backward(dlogits)
     found["loss"] = _apart(ops.to_numpy(loss), their_loss)
     found |= gradients_apart({name: ops.to_numpy(p.grad) for name, p in model.parameters.items()}, theirs)
@@ -132,6 +136,31 @@ def _lead(x: Any, kernel: tuple[int, int], stride: tuple[int, int]) -> Any:
     windows = x.unfold(2, kernel[0], stride[0]).unfold(3, kernel[1], stride[1]).flatten(4)
     first = windows.topk(min(2, windows.shape[-1])).values
     return first[..., 0] - first[..., -1] if windows.shape[-1] > 1 else first[..., 0].abs() + 1
+
+
+def _reached(model: Model, leaf: Layer, goes_on: NDArray[np.float32]) -> Any:
+    """`goes_on` in the shape of the gradient that comes back to `leaf`.
+
+    Behind a batch norm that pools, a ReLU's gradient is that of the pooled image: then the winners' values count.
+    """
+    norm = next((each for each in model.root.leaves() if _pools_behind(each, leaf, model)), None)
+    if norm is None:
+        return model.ops.array(goes_on)
+    assert isinstance(norm, BatchNorm) and norm.pooling is not None and norm._saved is not None  # noqa: PT018
+    winner: Any = norm._saved[-1]
+    window = norm.pooling.fixed_window
+    everywhere = model.ops.max_pool2d_backward(np.ones(winner.shape, np.float32), winner, window) * goes_on
+    (p, q), (height, width) = window.output_hw, window.kernel
+    inside = everywhere[:, : p * height, : q * width]
+    return inside.reshape(len(inside), p, height, q, width, -1).sum(axis=(2, 4))
+
+
+def _pools_behind(norm: Layer, relu: Layer, model: Model) -> bool:
+    """Whether `relu` is applied by the batch norm `norm`, and pooled by it."""
+    if not isinstance(norm, BatchNorm) or norm.pooling is None or not norm.relu:
+        return False
+    leaves = model.root.leaves()
+    return leaves[leaves.index(norm) + 1] is relu
 
 
 def _stopped(backward: Callable[[Any], Any], goes_on: Any) -> Callable[[Any], Any]:

@@ -36,13 +36,21 @@ class BackendSettings:
 
     name: str = "numpy"
     threads: int | None = None  # of numpy; None takes every core that the process may use
+    compiled: bool | None = None  # of numpy: passes over memory compiled by Numba; None takes it where it is installed
+    convolution: str = "auto"  # of numpy: the algorithm of convolutions
     cublas: bool = False  # of cupy: dense layers by CuPy's matmul instead of the project's own kernels
 
 
 def ops_of(config: DictConfig) -> Ops:
     """The backend that the group `backend` names."""
     settings = typed(config, "backend", BackendSettings)
-    return get_ops(settings.name, settings.threads, cublas=settings.cublas)
+    return get_ops(
+        settings.name,
+        settings.threads,
+        compiled=settings.compiled,
+        convolution=settings.convolution,
+        cublas=settings.cublas,
+    )
 
 
 def whole(config: DictConfig, key: str, least: int) -> int:

@@ -13,6 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from cnn.assembly import ops_of, trainer_of
+from cnn.backends import NumpyOps
 from cnn.models.summary import summary_rows
 from cnn.reporting.baselines import logistic_regression, majority_guess
 from cnn.reporting.metrics_csv import write_history
@@ -25,7 +26,7 @@ from cnn.training.pack import Pack, load_pack
 from cnn.training.progress import Progress
 from data_tools.prepare import prepare
 from foundation.entry import entry
-from foundation.files import write_text
+from foundation.files import write_json, write_text
 
 
 @entry("config", rewrite=run_arguments)
@@ -67,6 +68,8 @@ def run(config: DictConfig, folder: Path) -> float:
             print(f"interrupted; python -m cnn.train resume={_shown(folder)} goes on from the last whole epoch")
         raise
     _finish(config, folder, pack, trainer, provenance)
+    if isinstance(ops, NumpyOps):
+        write_json(folder / "convolutions.json", {"wanted": ops.choice.wanted, "chosen": ops.choice.record()})
     return trainer.best.value
 
 

@@ -31,12 +31,18 @@ class Ops(ABC):
 
     name: str
     device: str  # what it computes on, for the record of a run
+    # Whether `batch_norm_max_pool2d` is better than its two parts; if not, models call the parts.
+    pools_with_batch_norm = False
 
     # --- arrays -----------------------------------------------------------------------------------------------
 
     @abstractmethod
     def array(self, values: NDArray[Any]) -> Array:
         """Copy of a NumPy array, of the same shape and dtype, where this backend computes."""
+
+    @abstractmethod
+    def constant(self, values: NDArray[Any]) -> Array:
+        """As `array`, for values that nobody will change: the backend may keep what it derives from them."""
 
     @abstractmethod
     def to_numpy(self, x: Array) -> NDArray[Any]:
@@ -122,11 +128,20 @@ class Ops(ABC):
 
     @abstractmethod
     def batch_norm_backward(
-        self, dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, eps: float, y: Array | None = None
+        self,
+        dy: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        variance: Array,
+        eps: float,
+        y: Array | None = None,
+        relu_before: bool = False,
     ) -> tuple[Array, Array, Array]:
         """Gradients (dx like x, dgamma (c,), dbeta (c,)), through the batch statistics too.
 
-        With y, the output of a forward pass that applied `relu`, dy counts only where y > 0.
+        With y, the output of a forward pass that applied `relu`, dy counts only where y > 0. `relu_before` says that
+        x is what a ReLU returned; then dx is the gradient of that ReLU's input, zero where x is not positive.
         """
 
     @abstractmethod
@@ -134,6 +149,48 @@ class Ops(ABC):
         self, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, eps: float, relu: bool = False
     ) -> Array:
         """Normalise x (..., c) by given statistics (c,)."""
+
+    # --- batch normalisation with a max pooling of it, where no one else wants the normalised image -----------------
+
+    @abstractmethod
+    def batch_norm_max_pool2d(
+        self, x: Array, gamma: Array, beta: Array, eps: float, window: Window, relu: bool = False
+    ) -> tuple[Array, Array, Array, Array]:
+        """`batch_norm`, then `max_pool2d` of its y: y and winner (n, p, q, c), mean (c,), biased variance (c,)."""
+
+    @abstractmethod
+    def batch_norm_max_pool2d_inference(
+        self,
+        x: Array,
+        gamma: Array,
+        beta: Array,
+        mean: Array,
+        variance: Array,
+        eps: float,
+        window: Window,
+        relu: bool = False,
+    ) -> Array:
+        """`batch_norm_inference`, then `max_pool2d`: y (n, p, q, c)."""
+
+    @abstractmethod
+    def batch_norm_max_pool2d_backward(
+        self,
+        dy: Array,
+        winner: Array,
+        y: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        variance: Array,
+        eps: float,
+        window: Window,
+        relu: bool = False,
+        relu_before: bool = False,
+    ) -> tuple[Array, Array, Array]:
+        """Gradients (dx like x, dgamma (c,), dbeta (c,)) for dy (n, p, q, c) of the pooled y.
+
+        `relu` and `relu_before` as in the forward pass and in `batch_norm_backward`.
+        """
 
     @abstractmethod
     def running_average(self, running: Array, current: Array, momentum: float) -> None:

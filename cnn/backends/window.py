@@ -80,6 +80,12 @@ class Window:
         return any(self.padding)
 
     @property
+    def side_by_side(self) -> bool:
+        """Whether the windows of a pooling share no pixel, none sees padding, and a tap's number fits a byte."""
+        plain = self.stride == self.kernel and self.dilation == (1, 1)
+        return plain and not self.has_padding and self.taps <= 256
+
+    @property
     def padded_hw(self) -> tuple[int, int]:
         """Size of the image with its padding."""
         top, bottom, left, right = self.padding

@@ -11,8 +11,8 @@ class AvgPool2D(Pool2D):
 
     def forward(self, x: Array, train: bool) -> Array:
         """Average."""
-        return self.ops.avg_pool2d(x, self._window)
+        return self.ops.avg_pool2d(x, self.fixed_window)
 
     def backward(self, dy: Array) -> Array:
         """Share the gradient out evenly."""
-        return self.ops.avg_pool2d_backward(dy, self._window)
+        return self.ops.avg_pool2d_backward(dy, self.fixed_window)

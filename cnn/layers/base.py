@@ -63,6 +63,8 @@ class Layer(ABC):
     # Whether the layer can apply a ReLU that follows it in the same pass over memory, and whether it does.
     takes_relu = False
     relu = False
+    # Whether the layer behind has already taken the gradient of that ReLU.
+    relu_gradient_taken = False
 
     def __init__(self) -> None:
         self.name = ""  # in its model, such as conv2d_1
@@ -75,6 +77,11 @@ class Layer(ABC):
     def build(self, context: BuildContext, input_shape: Shape) -> None:
         """Make the parameters for inputs of `input_shape`. Layers that have any extend this."""
         self.ops = context.ops
+
+    @property
+    def takes_relu_gradient(self) -> bool:
+        """Whether it is for this layer to take the gradient of the ReLU that it applied."""
+        return self.relu and not self.relu_gradient_taken
 
     @abstractmethod
     def output_shape(self, input_shape: Shape) -> Shape:

@@ -59,10 +59,10 @@ class Conv2D(Layer):
     def build(self, context: BuildContext, input_shape: Shape) -> None:
         """Make `weight` (kh, kw, c / groups, filters) and `bias` (filters,)."""
         super().build(context, input_shape)
-        self._window = self.window(input_shape)
-        shape = (*self._window.kernel, input_shape[2] // self.groups, self.filters)
-        fan_in = self._window.taps * shape[2]
-        fan_out = self._window.taps * self.filters // self.groups
+        self.fixed_window = self.window(input_shape)
+        shape = (*self.fixed_window.kernel, input_shape[2] // self.groups, self.filters)
+        fan_in = self.fixed_window.taps * shape[2]
+        fan_out = self.fixed_window.taps * self.filters // self.groups
         draw = initializer(self.init or context.init)
         self.params["weight"] = context.parameter(draw(context.generator(), shape, fan_in, fan_out), l2=self.l2)
         if self.bias:
@@ -71,19 +71,19 @@ class Conv2D(Layer):
     def forward(self, x: Array, train: bool) -> Array:
         """Convolve; keeps the input for the filters' gradient, and the output if it applies a ReLU."""
         bias = self.params["bias"].value if self.bias else None
-        y = self.ops.conv2d(x, self.params["weight"].value, bias, self._window, self.groups, relu=self.relu)
-        self._x, self._y = (x if train else None), (y if train and self.relu else None)
+        y = self.ops.conv2d(x, self.params["weight"].value, bias, self.fixed_window, self.groups, relu=self.relu)
+        self._x, self._y = (x if train else None), (y if train and self.takes_relu_gradient else None)
         return y
 
     def backward(self, dy: Array) -> Array:
         """Gradients of filters, bias and input."""
         weight = self.params["weight"]
-        if self.relu:
+        if self.takes_relu_gradient:
             dy = self.ops.relu_backward(dy, self._y)
-        weight.grad = self.ops.conv2d_backward_filter(dy, self._x, self._window, self.groups)
+        weight.grad = self.ops.conv2d_backward_filter(dy, self._x, self.fixed_window, self.groups)
         if self.bias:
             self.params["bias"].grad = self.ops.bias_backward(dy)
         self._x = self._y = None
         if not self.input_needs_gradient:
             return None
-        return self.ops.conv2d_backward_input(dy, weight.value, self._window, self.groups)
+        return self.ops.conv2d_backward_input(dy, weight.value, self.fixed_window, self.groups)

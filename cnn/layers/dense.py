@@ -50,13 +50,13 @@ class Dense(Layer):
         """Multiply; keeps the input for the weights' gradient, and the output if it applies a ReLU."""
         bias = self.params["bias"].value if self.bias else None
         y = self.ops.dense(x, self.params["weight"].value, bias, relu=self.relu)
-        self._x, self._y = (x if train else None), (y if train and self.relu else None)
+        self._x, self._y = (x if train else None), (y if train and self.takes_relu_gradient else None)
         return y
 
     def backward(self, dy: Array) -> Array:
         """Gradients of weights, bias and input."""
         weight = self.params["weight"]
-        if self.relu:
+        if self.takes_relu_gradient:
             dy = self.ops.relu_backward(dy, self._y)
         weight.grad = self.ops.dense_backward_filter(dy, self._x)
         if self.bias:

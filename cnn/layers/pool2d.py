@@ -41,4 +41,4 @@ class Pool2D(Layer):
     def build(self, context: BuildContext, input_shape: Shape) -> None:
         """Fix the window."""
         super().build(context, input_shape)
-        self._window = self.window(input_shape)
+        self.fixed_window = self.window(input_shape)

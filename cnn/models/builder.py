@@ -11,7 +11,7 @@ import numpy as np
 from cnn.backends import Ops
 from cnn.layers import LAYERS, BuildContext, Layer, Shape
 from cnn.models.containers import Residual, Sequential
-from cnn.models.fuse import fuse_relus
+from cnn.models.fuse import fuse
 from cnn.models.model import Model
 from foundation.errors import UserError
 
@@ -44,7 +44,7 @@ def build_model(
         )
     if root.layers[0].kind != "residual":  # a residual block adds both gradients before anyone can leave them out
         root.layers[0].input_needs_gradient = False
-    fuse_relus(root)
+    fuse(root, ops)
     context = BuildContext(ops, seed, np.dtype(dtype), str(config.get("init", "he_normal")))
     try:
         root.build(context, input_shape)

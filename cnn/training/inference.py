@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.backends import Array
-from cnn.models import Model
+from cnn.models import InferenceModel, Model
 from cnn.training.augmentation import BatchMaker
 
 
@@ -21,10 +21,10 @@ def predict_probabilities(
     advance: Callable[[int], None] = lambda _: None,
 ) -> NDArray[Any]:
     """Class probabilities (n, classes) float32 for images (n, h, w, c) uint8, unaugmented."""
-    parts = []
+    network, parts = InferenceModel(model), []
     for start in range(0, len(images), batch_size):
         indices = np.arange(start, min(start + batch_size, len(images)))
-        logits = model.forward(batches.plain(images, indices), train=False)
+        logits = network.forward(batches.plain(images, indices))
         parts.append(model.ops.to_numpy(model.ops.softmax(logits)))
         advance(len(indices))
     return np.concatenate(parts)

@@ -27,7 +27,7 @@ TOLERANCES: Mapping[str, Mapping[str, float]] = {
 # Which of them an operation is held to; "element" where none is named.
 TOLERANCE_OF = {
     **dict.fromkeys(
-        ("array", "to_numpy", "zeros_like", "relu", "relu_backward", "max_pool2d", "count_correct"), "exact"
+        ("array", "constant", "to_numpy", "zeros_like", "relu", "relu_backward", "max_pool2d", "count_correct"), "exact"
     ),
     **dict.fromkeys(
         (
@@ -49,7 +49,9 @@ TOLERANCE_OF = {
         ),
         "sum",
     ),
-    **dict.fromkeys(("batch_norm", "batch_norm_backward"), "statistics"),
+    **dict.fromkeys(
+        ("batch_norm", "batch_norm_backward", "batch_norm_max_pool2d", "batch_norm_max_pool2d_backward"), "statistics"
+    ),
 }
 
 # Gradient of float64 against central differences: norm of the difference over the norms' sum.
@@ -566,6 +568,7 @@ def _element_calls() -> Iterator[OpCall]:
     yield OpCall("array", "integers", lambda rng: (rng.integers(0, 256, (5, 3), dtype=np.uint8),), on_host=True)
     for c in ELEMENTS:
         yield OpCall("array", c.name, lambda rng, c=c: (c.x(rng),), on_host=True)
+        yield OpCall("constant", c.name, lambda rng, c=c: (c.x(rng),), on_host=True)
         yield OpCall("to_numpy", c.name, lambda rng, c=c: (c.x(rng),))
         yield OpCall("zeros_like", c.name, lambda rng, c=c: (c.x(rng),))
         yield OpCall("add", c.name, lambda rng, c=c: (c.x(rng), c.dy(rng)))
@@ -621,6 +624,7 @@ def _norm_calls() -> Iterator[OpCall]:
         yield OpCall("batch_norm", f"{c.name}_relu", c.off_the_kink, RELU, smooth=not c.large)
         yield OpCall("batch_norm_backward", c.name, _norm_backward(c))
         yield OpCall("batch_norm_backward", f"{c.name}_relu", _norm_backward(c, relu=True))
+        yield OpCall("batch_norm_backward", f"{c.name}_relu_before", _norm_backward(c), {"relu_before": True})
         for name, options in ((c.name, {}), (f"{c.name}_relu", RELU)):
             yield OpCall(
                 "batch_norm_inference",
@@ -639,6 +643,53 @@ def _norm_backward(c: NormCase, relu: bool = False) -> Callable[[np.random.Gener
         return dy, x, c.per_channel(rng), x.mean(axis=axes), x.var(axis=axes), c.eps, *y
 
     return build
+
+
+@dataclass(frozen=True)
+class NormPoolCase:
+    """A batch norm of an image and the pooling of `pool` behind it."""
+
+    pool: PoolCase
+    eps: float = 1e-3
+
+    @property
+    def name(self) -> str:
+        return self.pool.name
+
+    def x(self, rng):
+        return self.pool.x(rng) * 2 + 0.5
+
+    def affine(self, rng):
+        """gamma of both signs, and beta."""
+        return rng.normal(size=self.pool.channels), rng.normal(size=self.pool.channels)
+
+    def inference(self, rng):
+        c = self.pool.channels
+        return self.x(rng), *self.affine(rng), rng.normal(size=c), rng.uniform(0.5, 2, c), self.eps, self.pool.window
+
+    def backward(self, rng, relu, relu_before):
+        x, (gamma, _) = self.x(rng), self.affine(rng)
+        x = np.maximum(x, 0) if relu_before else x
+        y = np.maximum(rng.normal(size=self.pool.output), 0) if relu else rng.normal(size=self.pool.output)
+        statistics = x.mean(axis=(0, 1, 2)), x.var(axis=(0, 1, 2))
+        dy, winner = self.pool.dy(rng), _winners(self.pool, rng)
+        return dy, winner, y, x, gamma, *statistics, self.eps, self.pool.window, relu, relu_before
+
+
+def _norm_pool_calls() -> Iterator[OpCall]:
+    for c in [NormPoolCase(pool) for pool in POOLS]:
+        build = lambda rng, c=c: (c.x(rng), *c.affine(rng), c.eps, c.pool.window)  # noqa: E731
+        yield OpCall("batch_norm_max_pool2d", c.name, build)
+        yield OpCall("batch_norm_max_pool2d", f"{c.name}_relu", build, RELU, smooth=False)
+        for name, options in ((c.name, {}), (f"{c.name}_relu", RELU)):
+            yield OpCall("batch_norm_max_pool2d_inference", name, c.inference, options)
+        for relu, before in ((False, False), (True, False), (False, True), (True, True)):
+            name = "_".join([c.name, *["relu"] * relu, *["relu_before"] * before])
+            yield OpCall(
+                "batch_norm_max_pool2d_backward",
+                name,
+                lambda rng, c=c, relu=relu, before=before: c.backward(rng, relu, before),
+            )
 
 
 def _dropout_calls() -> Iterator[OpCall]:
@@ -693,6 +744,7 @@ CALLS: list[OpCall] = [
     *dense_calls(DENSES),
     *_pool_calls(),
     *_norm_calls(),
+    *_norm_pool_calls(),
     *_dropout_calls(),
     *_loss_calls(),
     *_update_and_batch_calls(),
@@ -730,6 +782,14 @@ def _batch_norm(argument: int) -> Gradient:
     return Gradient("batch_norm_backward", argument, compute)
 
 
+def _batch_norm_max_pool2d(argument: int) -> Gradient:
+    def compute(ops, dy, a, y):
+        gradients = ops.batch_norm_max_pool2d_backward(dy, y[1], y[0], a[0], a[1], y[2], y[3], a[3], a[4])
+        return gradients[argument]
+
+    return Gradient("batch_norm_max_pool2d_backward", argument, compute)
+
+
 def _l2_penalty(ops, dy, a, y):
     dw = ops.zeros_like(a[0])
     ops.l2_penalty_backward(*a, dw)
@@ -757,6 +817,7 @@ GRADIENTS: Mapping[str, list[Gradient]] = {
         )
     ],
     "batch_norm": [_batch_norm(0), _batch_norm(1), _batch_norm(2)],
+    "batch_norm_max_pool2d": [_batch_norm_max_pool2d(argument) for argument in range(3)],
     "relu": _activation("relu"),
     "leaky_relu": _activation("leaky_relu"),
     "elu": _activation("elu"),

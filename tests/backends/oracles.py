@@ -19,6 +19,10 @@ def array(values):
     return (values,)
 
 
+def constant(values):
+    return (values,)
+
+
 def to_numpy(x):
     return (x,)
 
@@ -107,6 +111,15 @@ def batch_norm(x, gamma, beta, eps, relu=False):
 
 def batch_norm_inference(x, gamma, beta, mean, variance, eps, relu=False):
     return (_activated(gamma * ((x - mean) / np.sqrt(variance + eps)) + beta, relu),)
+
+
+def batch_norm_max_pool2d(x, gamma, beta, eps, window, relu=False):
+    y, mean, variance = batch_norm(x, gamma, beta, eps, relu)
+    return *max_pool2d(y, window), mean, variance
+
+
+def batch_norm_max_pool2d_inference(x, gamma, beta, mean, variance, eps, window, relu=False):
+    return (max_pool2d(*batch_norm_inference(x, gamma, beta, mean, variance, eps, relu), window)[0],)
 
 
 def running_average(running, current, momentum):

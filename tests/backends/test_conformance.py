@@ -9,14 +9,16 @@ import pytest
 
 from backends import oracles
 from backends.cases import CALLS, GRADIENTS, RELU, TOLERANCES, OpCall
+from backends.conftest import compiled_ops
 from backends.running import assert_close, flat, outputs, run, to_backend, widened
-from cnn.backends import NumpyOps, Ops, get_ops
+from cnn.backends import CONVOLUTIONS, NumpyOps, Ops, get_ops
+from cnn.backends.compiled_ops import CompiledOps
 from cnn.backends.cupy_ops import CupyOps
 from foundation.errors import UserError
 
 FORWARD = [call for call in CALLS if hasattr(oracles, call.op)]
 BACKWARD = [call for call in CALLS if not hasattr(oracles, call.op)]
-THREADED = {threads: get_ops("numpy", threads) for threads in (1, 2, 3)}
+THREADED = {threads: NumpyOps(threads, "im2col") for threads in (1, 2, 3)}
 
 
 def over(calls):
@@ -92,7 +94,30 @@ def test_results_do_not_depend_on_the_number_of_threads(call, dtype):
         assert [y.tobytes() for y in outputs(THREADED[threads], call, dtype)] == first
 
 
-@over([call for call in CALLS if call.options == RELU])
+@over(CALLS)
+def test_compiled_results_do_not_depend_on_the_number_of_threads(call):
+    first = [y.tobytes() for y in outputs(compiled_ops_of(1), call, "float32")]
+    assert [y.tobytes() for y in outputs(compiled_ops_of(2), call, "float32")] == first
+
+
+@functools.cache
+def compiled_ops_of(threads: int) -> Ops:
+    return compiled_ops(threads)
+
+
+@over([call for call in CALLS if call.op.startswith("conv2d")])
+@pytest.mark.parametrize("convolution", CONVOLUTIONS)
+def test_no_algorithm_depends_on_the_number_of_threads(call, convolution):
+    first, second = (outputs(forced_ops(threads, convolution), call, "float32") for threads in (1, 3))
+    assert [y.tobytes() for y in first] == [y.tobytes() for y in second]
+
+
+@functools.cache
+def forced_ops(threads: int, convolution: str) -> Ops:
+    return compiled_ops(threads, convolution)
+
+
+@over([call for call in CALLS if call.options == RELU and "pool" not in call.op])
 def test_a_fused_relu_returns_what_relu_makes_of_the_result(backend, call):
     plain, fused = (
         run(backend.ops, replace(call, options=options), call.arguments(backend.dtype))[0] for options in ({}, RELU)
@@ -124,7 +149,7 @@ def test_every_public_method_of_the_contract_is_abstract():
     assert public == set(operations())
 
 
-@pytest.mark.parametrize("backend_class", [NumpyOps, CupyOps])
+@pytest.mark.parametrize("backend_class", [NumpyOps, CupyOps, CompiledOps])
 @pytest.mark.parametrize("op", operations())
 def test_backend_implements_the_operation_with_the_same_signature(backend_class, op):
     own, contract = getattr(backend_class, op), getattr(Ops, op)

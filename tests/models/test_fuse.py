@@ -1,4 +1,4 @@
-"""A network whose layers apply the ReLUs behind them is the same network, number by number."""
+"""A network whose layers do their neighbours' work is the same network, number by number."""
 
 import numpy as np
 import pytest
@@ -16,6 +16,24 @@ NETWORKS = {
     "grouped": [CONV, "relu", {"conv2d": {"filters": 4, "groups": 2, "kernel": 1}}, "relu", *END],
     "depthwise": [CONV, {"depthwise_conv2d": {"multiplier": 2}}, "relu", *END],
     "norm": [CONV, "batch_norm", "relu", CONV, "batch_norm", "relu", {"max_pool2d": 2}, *END],
+    "norm_pooled": [CONV, "relu", "batch_norm", {"max_pool2d": 2}, CONV, "batch_norm", {"max_pool2d": [3, 2]}, *END],
+    "norm_pooled_with_padding": [
+        CONV,
+        "batch_norm",
+        "relu",
+        {"max_pool2d": {"kernel": 3, "stride": 2, "padding": 1}},
+        *END,
+    ],
+    "norm_behind_relu": [
+        CONV,
+        "relu",
+        "batch_norm",
+        "flatten",
+        {"dense": 8},
+        "relu",
+        "batch_norm",
+        {"dense": "classes"},
+    ],
     "norm_of_vectors": ["flatten", {"dense": 8}, "batch_norm", "relu", {"dense": "classes"}],
     "twice": [CONV, "relu", "relu", *END],
     "not_fused": ["relu", {"max_pool2d": 2}, "relu", CONV, {"dropout": 0.2}, "relu", *END],
@@ -41,12 +59,12 @@ def build(ops, layers, dtype="float32"):
 
 @pytest.fixture
 def pair(ops, monkeypatch):
-    """Build a network twice: as it is, and with every ReLU left to itself."""
+    """Build a network twice: as it is, and with every layer left to itself."""
 
     def make(layers, dtype="float32"):
         fused = build(ops, layers, dtype)
         with monkeypatch.context() as patch:
-            patch.setattr(builder, "fuse_relus", lambda root: None)
+            patch.setattr(builder, "fuse", lambda root, ops: None)
             return fused, build(ops, layers, dtype)
 
     return make
@@ -72,8 +90,13 @@ def test_a_fused_network_computes_the_same_numbers(ops, pair, layers, dtype):
             for parameter in model.parameters.values():
                 parameter.value -= 0.1 * parameter.grad
         results.append([*steps, model.forward(x, False), *model.state().values()])
+    pooled = any(getattr(leaf, "pooling", None) for leaf in models[0].root.leaves())
     for fused, apart in zip(*results, strict=True):
-        np.testing.assert_array_equal(fused, apart)
+        if pooled:  # the sums of a batch norm's gradient run over the winners alone, in another order
+            tolerance = {"float32": 1e-4, "float64": 1e-11}[dtype]
+            np.testing.assert_allclose(fused, apart, rtol=tolerance, atol=tolerance)
+        else:
+            np.testing.assert_array_equal(fused, apart)
 
 
 def test_what_is_fused(pair):
@@ -110,7 +133,7 @@ def kept(model):
         for value in vars(leaf).values():
             for array in value if isinstance(value, tuple) else (value,):
                 if isinstance(array, np.ndarray):
-                    owner = array if array.base is None else array.base
+                    owner = array.base if isinstance(array.base, np.ndarray) else array
                     arrays[id(owner)] = owner
     return sum(array.nbytes for array in arrays.values())
 

@@ -1,5 +1,6 @@
 """The GPU backend: every operation a kernel of `cnn/kernels`, launched through CuPy."""
 
+from cnn.backends.composed import ComposedOps
 from cnn.backends.cupy_ops.batches import CupyBatches
 from cnn.backends.cupy_ops.convolution import CupyConvolution
 from cnn.backends.cupy_ops.dense import CupyDense
@@ -9,7 +10,6 @@ from cnn.backends.cupy_ops.losses import CupyLosses
 from cnn.backends.cupy_ops.normalization import CupyNormalization
 from cnn.backends.cupy_ops.pooling import CupyPooling
 from cnn.backends.cupy_ops.updates import CupyUpdates
-from cnn.backends.ops import Ops
 
 
 class CupyOps(
@@ -22,7 +22,7 @@ class CupyOps(
     CupyLosses,
     CupyUpdates,
     CupyBatches,
-    Ops,
+    ComposedOps,
 ):
     """All families together, in float32. `xp` is the module `cupy`, or one with the same face."""
 

@@ -34,6 +34,9 @@ class CupyBase:
     def array(self, values: NDArray[Any]) -> Array:
         return self.xp.asarray(np.asarray(values, order="C"))  # `ascontiguousarray` would make a scalar (1,)
 
+    def constant(self, values: NDArray[Any]) -> Array:
+        return self.array(values)
+
     def to_numpy(self, x: Array) -> NDArray[Any]:
         return self.xp.asnumpy(x)
 

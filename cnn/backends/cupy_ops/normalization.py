@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cnn.backends.cupy_ops.base import CupyBase
+from cnn.backends.cupy_ops.elementwise import CupyElementwise
 from cnn.backends.ops import Array
 from cnn.kernels.families.normalization import row_chunks
 
@@ -15,7 +16,7 @@ def column_sums(ops: CupyBase, x: Array, rows: int, c: int) -> Array:
     return sums.reshape(c) if chunks == 1 else column_sums(ops, sums, chunks, c)
 
 
-class CupyNormalization(CupyBase):
+class CupyNormalization(CupyElementwise):
     """Kernels in `cnn/kernels/normalization.cu`."""
 
     def bias_backward(self, dy: Array) -> Array:
@@ -40,7 +41,15 @@ class CupyNormalization(CupyBase):
         return y
 
     def batch_norm_backward(
-        self, dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, eps: float, y: Array | None = None
+        self,
+        dy: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        variance: Array,
+        eps: float,
+        y: Array | None = None,
+        relu_before: bool = False,
     ) -> tuple[Array, Array, Array]:
         rows, c = _rows_and_channels(x)
         chunks = row_chunks(rows, c)
@@ -51,6 +60,8 @@ class CupyNormalization(CupyBase):
         dbeta, dgamma = sums.reshape(2, c)
         dx = self.empty(x.shape)
         self.launch("batch_norm_backward_input", dy, x, y, gamma, mean, variance, dgamma, dbeta, dx, rows, c, eps)
+        if relu_before:
+            dx = self.relu_backward(dx, x)
         return dx, dgamma, dbeta
 
     def running_average(self, running: Array, current: Array, momentum: float) -> None:

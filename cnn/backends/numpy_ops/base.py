@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.backends.ops import Ops
+from cnn.backends.composed import ComposedOps
+from cnn.backends.numpy_ops.conv_choice import AUTO, Choice
+from cnn.backends.numpy_ops.memory import Pool
 from cnn.backends.window import Window
-from cnn.backends.workers import Workers, available_cores, pieces
+from cnn.backends.workers import Spin, Workers, available_cores, pieces
 
 FloatArray = NDArray[Any]
 
@@ -18,18 +20,31 @@ FloatArray = NDArray[Any]
 _PIECE = 1 << 16
 
 
-class NumpyBase(Ops):
+class NumpyBase(ComposedOps):
     """Array creation and the two ways of walking over an array in pieces."""
 
     name = "numpy"
 
-    def __init__(self, threads: int | None = None) -> None:
-        """Compute with `threads` threads; None takes every core that the process may use."""
-        self.workers = Workers(threads or available_cores())
+    compiled = False  # whether the passes over memory are compiled ones
+    spin: Spin | None = None  # how threads wait for each other awake
+
+    def __init__(self, threads: int | None = None, convolution: str = AUTO) -> None:
+        """Compute with `threads` threads; None takes every core that the process may use.
+
+        `convolution` is how the algorithm of a convolution is chosen: see `Choice`.
+        """
+        self.workers = Workers(threads or available_cores(), self.spin)
+        self.memory = Pool()
+        self.choice = Choice(convolution, self.compiled)
         self.device = f"CPU, {threads or available_cores()} threads"
 
     def array(self, values: NDArray[Any]) -> FloatArray:
         return np.array(values, order="C")
+
+    def constant(self, values: NDArray[Any]) -> FloatArray:
+        array = self.array(values)
+        array.flags.writeable = False
+        return array
 
     def to_numpy(self, x: FloatArray) -> FloatArray:
         return x
@@ -47,7 +62,7 @@ class NumpyBase(Ops):
 
         The result is a new array like the first argument, unless `out` names one.
         """
-        result = np.empty(arrays[0].shape, arrays[0].dtype) if out is None else out
+        result = self.memory.empty(arrays[0].shape, arrays[0].dtype) if out is None else out
         flat = [array.reshape(-1) for array in arrays]
         flat_result = result.reshape(-1)
 

@@ -1,47 +1,68 @@
-"""Convolution as matrix products over unrolled windows (im2col), and the dense layer.
-
-A piece of a few images is unrolled at a time, so that its columns are still in the cache when the product reads
-them, and the memory taken does not grow with the batch.
-"""
+"""Convolution and the dense layer: the contract's operations, each by the algorithm chosen for its shape."""
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.lib.stride_tricks import as_strided
+import weakref
+from functools import cached_property
 
-from cnn.backends.numpy_ops.base import FloatArray, NumpyBase, by_channel, column_sum, pad
+import numpy as np
+
+from cnn.backends.numpy_ops.base import FloatArray, NumpyBase, by_channel, column_sum
+from cnn.backends.numpy_ops.conv_algorithms import Algorithm, Depthwise, Im2col, Shifted, Winograd
+from cnn.backends.numpy_ops.conv_choice import FILTER_GRADIENT, FORWARD, INFERENCE
+from cnn.backends.numpy_ops.conv_kit import ConvKit
+from cnn.backends.numpy_ops.conv_problem import ConvProblem
 from cnn.backends.window import Window
 from cnn.backends.workers import pieces
 
-# Bytes of unrolled windows per piece. Measured on a core with 512 KB of L2 and 32 MB of shared L3: from 1 to 4 MB
-# makes no difference, below that the products get too small, above it the columns leave the cache.
-_COLUMN_BYTES = 2 << 20
-# Partial sums of a filter gradient: fixed, so that the order of summation does not depend on the threads.
-_PARTIAL_SUMS = 8
+# Columns of a dense layer's product that one thread takes at a time.
+_DENSE_COLUMNS = 64
+_SMALL_PRODUCT = 1 << 20  # multiply-accumulates that are done before another thread has woken up
 
 
 class NumpyConvolution(NumpyBase):
     """`conv2d`, `dense` and their gradients."""
 
+    @cached_property
+    def algorithms(self) -> dict[str, Algorithm]:
+        """Every way to compute a convolution, by name."""
+        return {each.name: each for each in self._algorithms()}
+
+    def _algorithms(self) -> list[Algorithm]:
+        parts = (self.kit, self.memory, self.workers)
+        return [Im2col(*parts), Shifted(*parts), Winograd(*parts, 2), Winograd(*parts, 4), Depthwise(*parts)]
+
+    @cached_property
+    def _forms(self) -> dict[tuple[int, str], FloatArray]:
+        return {}
+
+    @property
+    def kit(self) -> ConvKit:
+        """The passes over memory that the algorithms are made of."""
+        return ConvKit()
+
     def conv2d(
         self, x: FloatArray, w: FloatArray, b: FloatArray | None, window: Window, groups: int, relu: bool = False
     ) -> FloatArray:
-        y = np.empty((len(x), *window.output_hw, w.shape[3]), x.dtype)
-        matrices = _filter_matrices(w, groups)
+        problem = ConvProblem(len(x), x.shape[3], w.shape[3], window, groups, x.itemsize)
+        y = self.memory.empty((len(x), *window.output_hw, w.shape[3]), x.dtype)
 
-        def run(piece: slice) -> None:
-            if _is_depthwise(w, groups):
-                _depthwise(pad(x[piece], window), w, window, y[piece])
-            else:
-                columns = _unroll(pad(x[piece], window), window, groups)
-                np.matmul(columns, matrices, out=_by_group(y[piece], groups))
-            if b is not None:
-                y[piece] += b
-            if relu:
-                np.maximum(y[piece], 0, out=y[piece])
+        def compute(algorithm: Algorithm) -> None:
+            algorithm.forward(x, self._form(algorithm, w, groups), b, relu, problem, y)
 
-        self.workers.map(run, _image_pieces(x, window))
+        way = FORWARD if w.flags.writeable else INFERENCE
+        compute(self.choice.choose(way, problem, self.algorithms, compute))
         return y
+
+    def _form(self, algorithm: Algorithm, w: FloatArray, groups: int) -> FloatArray:
+        """The filter as the algorithm wants it; of a constant it is kept as long as the constant itself."""
+        if w.flags.writeable:
+            return algorithm.filter_form(w, groups)
+        key = (id(w), algorithm.name)
+        if key not in self._forms:
+            self._forms[key] = algorithm.filter_form(w, groups)
+            weakref.finalize(w, self._forms.pop, key, None)
+        return self._forms[key]
 
     def conv2d_backward_input(self, dy: FloatArray, w: FloatArray, window: Window, groups: int) -> FloatArray:
         back = window.transposed()
@@ -49,32 +70,25 @@ class NumpyConvolution(NumpyBase):
             return self.conv2d(dy, _flip_filter(w, groups), None, back, groups)
         # With a stride the gradient is no plain convolution: spread each window's gradient over the pixels it saw.
         channels = w.shape[2] * groups
-        dx = np.empty((len(dy), *window.input_hw, channels), dy.dtype)
-        matrices = _filter_matrices(w, groups).transpose(0, 2, 1)
+        dx = self.memory.empty((len(dy), *window.input_hw, channels), dy.dtype)
+        matrices = Im2col(self.kit, self.memory, self.workers).filter_form(w, groups).transpose(0, 2, 1)
 
         def run(piece: slice) -> None:
-            columns = np.matmul(_by_group(dy[piece], groups), matrices)  # (groups, rows, taps * c / groups)
+            given = dy[piece].reshape(-1, groups, dy.shape[3] // groups).transpose(1, 0, 2)
+            columns = np.matmul(given, matrices)  # (groups, rows, taps * c / groups)
             dx[piece] = _roll_up(columns, len(dy[piece]), window, channels)
 
-        self.workers.map(run, _image_pieces(dx, window))
+        one = window.output_hw[0] * window.output_hw[1] * window.taps * channels * dy.itemsize
+        self.workers.map(run, pieces(len(dy), min(max(1, (2 << 20) // one), -(-len(dy) // 8))))
         return dx
 
     def conv2d_backward_filter(self, dy: FloatArray, x: FloatArray, window: Window, groups: int) -> FloatArray:
-        channels, filters = x.shape[3], dy.shape[3]
-        small = _image_pieces(x, window)
-        step = small[0].stop
+        problem = ConvProblem(len(x), x.shape[3], dy.shape[3], window, groups, x.itemsize)
 
-        def run(share: slice) -> FloatArray:
-            total = np.zeros((groups, window.taps * channels // groups, filters // groups), x.dtype)
-            for start in range(share.start, share.stop, step):
-                piece = slice(start, min(start + step, share.stop))
-                columns = _unroll(pad(x[piece], window), window, groups)
-                total += np.matmul(columns.transpose(0, 2, 1), _by_group(dy[piece], groups))
-            return total
+        def compute(algorithm: Algorithm) -> FloatArray:
+            return algorithm.filter_gradient(dy, x, problem)
 
-        partial = self.workers.map(run, pieces(len(x), -(-len(x) // _PARTIAL_SUMS)))
-        dw = np.add.reduce(partial).reshape(groups, *window.kernel, channels // groups, filters // groups)
-        return np.ascontiguousarray(dw.transpose(1, 2, 3, 0, 4)).reshape(*window.kernel, channels // groups, filters)
+        return compute(self.choice.choose(FILTER_GRADIENT, problem, self.algorithms, compute))
 
     def bias_backward(self, dy: FloatArray) -> FloatArray:
         rows = by_channel(dy)
@@ -82,7 +96,7 @@ class NumpyConvolution(NumpyBase):
         return np.add.reduce(sums)
 
     def dense(self, x: FloatArray, w: FloatArray, b: FloatArray | None, relu: bool = False) -> FloatArray:
-        y = x @ w
+        y = self._product(x, w)
         if b is not None:
             y += b
         if relu:
@@ -90,43 +104,27 @@ class NumpyConvolution(NumpyBase):
         return y
 
     def dense_backward_input(self, dy: FloatArray, w: FloatArray) -> FloatArray:
-        return dy @ w.T
+        return self._product(dy, w.T)
 
     def dense_backward_filter(self, dy: FloatArray, x: FloatArray) -> FloatArray:
-        return x.T @ dy
+        return self._product(x.T, dy)
 
-
-def _image_pieces(x: FloatArray, window: Window) -> list[slice]:
-    """Cut the batch of x (n, h, w, c) so that a piece's unrolled windows fill `_COLUMN_BYTES`."""
-    one = window.output_hw[0] * window.output_hw[1] * window.taps * x.shape[3] * x.itemsize
-    # An eighth of the batch at most, so that a net of small layers still has work for every core.
-    return pieces(len(x), min(max(1, _COLUMN_BYTES // one), -(-len(x) // 8)))
-
-
-def _unroll(padded: FloatArray, window: Window, groups: int) -> FloatArray:
-    """Im2col: padded images (n, H, W, c) to (groups, n * p * q, taps * c / groups)."""
-    n, channels = len(padded), padded.shape[3]
-    rows = n * window.output_hw[0] * window.output_hw[1]
-    s_n, s_h, s_w, s_c = padded.strides
-    windows = as_strided(
-        padded,
-        (n, *window.output_hw, *window.kernel, groups, channels // groups),
-        (
-            s_n,
-            s_h * window.stride[0],
-            s_w * window.stride[1],
-            s_h * window.dilation[0],
-            s_w * window.dilation[1],
-            s_c * (channels // groups),
-            s_c,
-        ),
-        writeable=False,
-    )
-    return windows.transpose(5, 0, 1, 2, 3, 4, 6).reshape(groups, rows, window.taps * channels // groups)
+    def _product(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """a (m, k) @ b (k, n), by pieces of columns or, where those are few, of rows."""
+        result = self.memory.empty((len(a), b.shape[1]), a.dtype)
+        if a.size * b.shape[1] < _SMALL_PRODUCT:
+            np.matmul(a, b, out=result)
+        elif b.shape[1] >= len(a):
+            work = pieces(b.shape[1], _DENSE_COLUMNS)
+            self.workers.map(lambda some: np.matmul(a, b[:, some], out=result[:, some]), work)
+        else:
+            work = pieces(len(a), max(_DENSE_COLUMNS, -(-len(a) // 8)))
+            self.workers.map(lambda some: np.matmul(a[some], b, out=result[some]), work)
+        return result
 
 
 def _roll_up(columns: FloatArray, n: int, window: Window, channels: int) -> FloatArray:
-    """Col2im, the adjoint of `_unroll`: columns (groups, n * p * q, taps * c / groups) summed to (n, h, w, c)."""
+    """Col2im, the adjoint of unrolling: columns (groups, n * p * q, taps * c / groups) summed to (n, h, w, c)."""
     groups = len(columns)
     windows = columns.reshape(groups, n, *window.output_hw, *window.kernel, channels // groups)
     padded = np.zeros((n, *window.padded_hw, groups, channels // groups), columns.dtype)
@@ -135,34 +133,8 @@ def _roll_up(columns: FloatArray, n: int, window: Window, channels: int) -> Floa
     return padded[:, *window.inside].reshape(n, *window.input_hw, channels)
 
 
-def _by_group(y: FloatArray, groups: int) -> FloatArray:
-    """A view of y (n, p, q, k) as (groups, n * p * q, k / groups)."""
-    return y.reshape(-1, groups, y.shape[3] // groups).transpose(1, 0, 2)
-
-
-def _filter_matrices(w: FloatArray, groups: int) -> FloatArray:
-    """w (kh, kw, c / groups, k) as one matrix a group: (groups, taps * c / groups, k / groups)."""
-    rows = w.shape[0] * w.shape[1] * w.shape[2]
-    return np.ascontiguousarray(w.reshape(rows, groups, -1).transpose(1, 0, 2))
-
-
 def _flip_filter(w: FloatArray, groups: int) -> FloatArray:
     """The filter of the transposed convolution: taps reversed, inputs and outputs exchanged within each group."""
     kh, kw, depth, filters = w.shape
     grouped = w[::-1, ::-1].reshape(kh, kw, depth, groups, filters // groups)
     return np.ascontiguousarray(grouped.transpose(0, 1, 4, 3, 2)).reshape(kh, kw, filters // groups, depth * groups)
-
-
-def _is_depthwise(w: FloatArray, groups: int) -> bool:
-    """One input channel per group: the products would be a single column wide, so taps are added up instead."""
-    return groups > 1 and w.shape[2] == 1
-
-
-def _depthwise(padded: FloatArray, w: FloatArray, window: Window, y: FloatArray) -> None:
-    """Depthwise convolution of padded (n, H, W, c) with w (kh, kw, 1, c * m) into y (n, p, q, c * m)."""
-    channels = padded.shape[3]
-    taps = w.reshape(*window.kernel, channels, -1)
-    total = y.reshape(*y.shape[:3], channels, -1)
-    total[...] = 0
-    for k, l, rows, cols in window.taps_in_order():  # noqa: E741
-        total += padded[:, rows, cols, :, None] * taps[k, l]

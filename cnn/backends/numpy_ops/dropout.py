@@ -16,7 +16,7 @@ class NumpyDropout(NumpyBase):
 
     def dropout(self, x: FloatArray, rate: float, key: RandomKey) -> tuple[FloatArray, FloatArray]:
         threshold, scale = dropout_threshold(rate)
-        y, mask = np.empty(x.shape, x.dtype), np.empty(x.shape, np.uint8)
+        y, mask = self.memory.empty(x.shape, x.dtype), self.memory.empty(x.shape, np.uint8)
         flat_x, flat_y, flat_mask = x.reshape(-1), y.reshape(-1), mask.reshape(-1)
 
         def run(piece: slice) -> None:

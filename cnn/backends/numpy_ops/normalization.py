@@ -26,7 +26,7 @@ class NumpyNormalization(NumpyBase):
         eps: float,
         relu: bool = False,
     ) -> FloatArray:
-        y = np.empty(x.shape, x.dtype)
+        y = self.memory.empty(x.shape, x.dtype)
         rows, out = by_channel(x), by_channel(y)
         scale = gamma / np.sqrt(variance + x.dtype.type(eps))
 
@@ -50,11 +50,10 @@ class NumpyNormalization(NumpyBase):
         variance: FloatArray,
         eps: float,
         y: FloatArray | None = None,
+        relu_before: bool = False,
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        dx = np.empty(x.shape, x.dtype)
+        dx = self.memory.empty(x.shape, x.dtype)
         rows, out = by_channel(x), by_channel(dx)
-        count = len(rows)
-        inverse = 1 / np.sqrt(variance + x.dtype.type(eps))
         work = self.channel_pieces(*rows.shape)
 
         def gradient(piece: slice) -> FloatArray:
@@ -69,16 +68,16 @@ class NumpyNormalization(NumpyBase):
 
         sums = self.workers.map(reduce, work)
         dbeta = np.add.reduce([first for first, _ in sums])
-        dgamma = np.add.reduce([second for _, second in sums]) * inverse
-        # dx = gamma / std * (dy - mean(dy) - normalised * mean(dy * normalised)), as three per-channel factors.
-        scale = gamma * inverse
-        slope, level = -scale * inverse * dgamma / count, -scale * dbeta / count
+        centred_sum = np.add.reduce([second for _, second in sums])
+        dgamma, slope, level, scale = gradient_factors(dbeta, centred_sum, gamma, variance, eps, len(rows))
 
         def run(piece: slice) -> None:
             centred = np.subtract(rows[piece], mean, out=out[piece])
             centred *= slope
             centred += level
             centred += gradient(piece) * scale
+            if relu_before:
+                centred *= rows[piece] > 0
 
         self.workers.map(run, work)
         return dx, dgamma, dbeta
@@ -96,12 +95,10 @@ class NumpyNormalization(NumpyBase):
 
         def run(piece: slice) -> tuple[int, FloatArray, FloatArray]:
             block = rows[piece]
-            mean = column_sum(block) / len(block)
-            centred = block - mean
+            mean, rest, squares = self._piece_statistics(block)
             # What the rounding of the mean left over belongs to the mean, not to the variance.
-            rest = column_sum(centred).astype(np.float64) / len(block)
-            centred *= centred
-            return len(block), mean + rest, column_sum(centred).astype(np.float64) - len(block) * rest * rest
+            rest = rest.astype(np.float64)
+            return len(block), mean + rest, squares.astype(np.float64) - len(block) * rest * rest
 
         count, mean, squares = 0, np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
         for size, piece_mean, piece_squares in self.workers.map(run, self.channel_pieces(*rows.shape)):
@@ -111,3 +108,24 @@ class NumpyNormalization(NumpyBase):
             squares += piece_squares + delta * delta * (count * size / total)
             count = total
         return mean.astype(rows.dtype), (squares / count).astype(rows.dtype)
+
+    def _piece_statistics(self, rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Mean (c,) of rows (m, c), the mean of the deviations from it, and the sum of their squares."""
+        mean = column_sum(rows) / rows.dtype.type(len(rows))
+        centred = rows - mean
+        rest = column_sum(centred) / rows.dtype.type(len(rows))
+        centred *= centred
+        return mean, rest, column_sum(centred)
+
+
+def gradient_factors(
+    dbeta: FloatArray, centred: FloatArray, gamma: FloatArray, variance: FloatArray, eps: float, count: int
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """dgamma (c,), and the factors (c,) of dx = (x - mean) * slope + level + dy * scale.
+
+    `centred` is the sum of dy * (x - mean) over `count` rows. dx is gamma / std * (dy - mean(dy) - normalised *
+    mean(dy * normalised)).
+    """
+    inverse = 1 / np.sqrt(variance + variance.dtype.type(eps))
+    dgamma, scale = centred * inverse, gamma * inverse
+    return dgamma, -scale * inverse * dgamma / count, -scale * dbeta / count, scale

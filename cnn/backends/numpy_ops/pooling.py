@@ -16,8 +16,8 @@ class NumpyPooling(NumpyBase):
 
     def max_pool2d(self, x: FloatArray, window: Window) -> tuple[FloatArray, FloatArray]:
         shape = (len(x), *window.output_hw, x.shape[3])
-        y = np.empty(shape, x.dtype)
-        winner = np.empty(shape, np.uint8 if window.taps <= 256 else np.int32)
+        y = self.memory.empty(shape, x.dtype)
+        winner = self.memory.empty(shape, np.uint8 if window.taps <= 256 else np.int32)
         first = _first_taps(window)
 
         def run(piece: slice) -> None:
@@ -64,13 +64,13 @@ class NumpyPooling(NumpyBase):
         return x.mean(axis=(1, 2))
 
     def global_avg_pool2d_backward(self, dy: FloatArray, hw: tuple[int, int]) -> FloatArray:
-        dx = np.empty((len(dy), *hw, dy.shape[1]), dy.dtype)
+        dx = self.memory.empty((len(dy), *hw, dy.shape[1]), dy.dtype)
         dx[...] = (dy / (hw[0] * hw[1]))[:, None, None, :]
         return dx
 
     def _backward(self, dy: FloatArray, window: Window, spread: Callable[[slice, int], FloatArray]) -> FloatArray:
         """Sum over taps of `spread(piece, tap)`, the gradient that each output pixel sends to that tap."""
-        dx = np.empty((len(dy), *window.input_hw, dy.shape[3]), dy.dtype)
+        dx = self.memory.empty((len(dy), *window.input_hw, dy.shape[3]), dy.dtype)
 
         def run(piece: slice) -> None:
             padded = np.zeros((len(dy[piece]), *window.padded_hw, dy.shape[3]), dy.dtype)

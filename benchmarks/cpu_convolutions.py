@@ -1,0 +1,114 @@
+"""`python -m benchmarks.cpu_convolutions`: every algorithm of the CPU backend on the layers of our networks.
+
+Beside the times stands what the cost model chooses, and what that choice loses against the fastest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.cpu_cells import Cell
+from benchmarks.cpu_vs_torch import MODELS
+from cnn.backends import CONVOLUTIONS, NumpyOps, get_ops
+from cnn.backends.numpy_ops.conv_choice import FILTER_GRADIENT, FORWARD, cost
+from cnn.backends.numpy_ops.conv_problem import ConvProblem
+from cnn.layers.conv2d import Conv2D
+from cnn.reporting.provenance import collect_provenance
+from foundation.files import write_json
+
+_ROUNDS = 7
+
+
+def shapes(batch: int) -> list[ConvProblem]:
+    """The 3x3 convolutions of our networks on 48x48 pixels, each once; the first layers' single channel left out."""
+    found: dict[ConvProblem, None] = {}
+    for name in MODELS:
+        model = Cell(name, batch, 1).build(NumpyOps(1))
+        for leaf in model.root.leaves():
+            if isinstance(leaf, Conv2D):
+                filters, channels = leaf.filters, leaf.params["weight"].value.shape[2]
+                if channels > 1:
+                    found[ConvProblem(batch, channels, filters, leaf.fixed_window)] = None
+    return list(found)
+
+
+def measure(problem: ConvProblem, threads: int) -> dict[str, Any]:
+    """Milliseconds of every algorithm forward and for the filter's gradient, in turns."""
+    random = np.random.default_rng(0)
+    size, window = problem.window.input_hw, problem.window
+    x = random.standard_normal((problem.batch, *size, problem.channels), np.float32)
+    w = random.standard_normal((*window.kernel, problem.channels, problem.filters), np.float32)
+    dy = random.standard_normal((problem.batch, *window.output_hw, problem.filters), np.float32)
+    row: dict[str, Any] = {
+        "batch": problem.batch,
+        "side": size[0],
+        "channels": problem.channels,
+        "filters": problem.filters,
+        "threads": threads,
+    }
+    sides = {name: get_ops("numpy", threads, convolution=name) for name in CONVOLUTIONS}
+    runs: dict[str, Callable[[Any], Any]] = {
+        FORWARD: lambda ops: ops.conv2d(x, w, None, window, 1),
+        FILTER_GRADIENT: lambda ops: ops.conv2d_backward_filter(dy, x, window, 1),
+    }
+    for way, run in runs.items():
+        taken: dict[str, list[float]] = {name: [] for name in sides}
+        for _ in range(_ROUNDS + 1):
+            for name, ops in sides.items():
+                begin = time.perf_counter()
+                run(ops)
+                taken[name].append(time.perf_counter() - begin)
+        times = {name: 1e3 * median(each[1:]) for name, each in taken.items()}
+        chosen = min(sides, key=lambda name: cost(name, way, problem, True))
+        row[way] = {"ms": times, "chosen": chosen, "loses": times[chosen] / min(times.values()) - 1}
+    return row
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows in Markdown; the choice is bold."""
+    lines = [
+        "| batch | pixels | channels | filters | "
+        + " | ".join(f"{way}: {name}" for way in ("y", "dw") for name in CONVOLUTIONS)
+        + " |",
+        "| " + " | ".join(["---:"] * (4 + 2 * len(CONVOLUTIONS))) + " |",
+    ]
+    for row in rows:
+        cells = [str(row["batch"]), f"{row['side']}²", str(row["channels"]), str(row["filters"])]
+        for way in (FORWARD, FILTER_GRADIENT):
+            for name in CONVOLUTIONS:
+                text = f"{row[way]['ms'][name]:.2f}"
+                cells.append(f"**{text}**" if name == row[way]["chosen"] else text)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cpu_convolutions", description=__doc__)
+    parser.add_argument("--batch", nargs="+", type=int, default=[1, 64], metavar="IMAGES")
+    parser.add_argument("--threads", type=int, default=2, metavar="N")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    chosen = parser.parse_args()
+    rows = []
+    for batch in chosen.batch:
+        for problem in shapes(batch):
+            rows.append(measure(problem, chosen.threads))
+            print(f"batch {batch}, {problem.channels} to {problem.filters} channels", file=sys.stderr, flush=True)
+    print(table(rows))
+    losses = [row[way]["loses"] for row in rows for way in (FORWARD, FILTER_GRADIENT)]
+    print(f"\nThe choice loses {100 * median(losses):.0f} % in the median, {100 * max(losses):.0f} % at most.")
+    if chosen.json:
+        write_json(chosen.json, {"provenance": collect_provenance(), "rows": rows})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

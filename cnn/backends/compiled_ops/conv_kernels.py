@@ -1,0 +1,63 @@
+"""Passes over memory around a convolution's products. The arguments are those of `ConvKit`.
+
+Where an index of an innermost loop is a sum, it is cast to unsigned: of a signed one the compiler must suppose that it
+may count from the end, and then it reads element by element.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnn.backends.compiled_ops.jit import compiled
+
+
+@compiled
+def pad(x, top, left, padded):
+    """Fill padded (n, H, W * c) with the rows of x (n, h, w * c); `left` counts elements."""
+    height, wide = x.shape[1], min(x.shape[2], padded.shape[2] - left)
+    for n in range(padded.shape[0]):
+        for i in range(padded.shape[1]):
+            row = i - top
+            if row < 0 or row >= height:
+                for e in range(padded.shape[2]):
+                    padded[n, i, e] = 0
+            else:
+                for e in range(left):
+                    padded[n, i, e] = 0
+                for e in range(wide):
+                    padded[n, i, np.uint64(left + e)] = x[n, row, e]
+                for e in range(left + wide, padded.shape[2]):
+                    padded[n, i, e] = 0
+
+
+@compiled
+def unroll(padded, stride, dilation, kernel, q, columns):
+    """Im2col without groups: padded (n, H, W, c) to columns (n * p * q, kh * kw * c)."""
+    n_images, channels = padded.shape[0], padded.shape[3]
+    p = columns.shape[0] // (n_images * q)
+    for n in range(n_images):
+        for i in range(p):
+            for k in range(kernel[0]):
+                row = i * stride[0] + k * dilation[0]
+                for j in range(q):
+                    to = (n * p + i) * q + j
+                    for l in range(kernel[1]):  # noqa: E741
+                        column = j * stride[1] + l * dilation[1]
+                        at = (k * kernel[1] + l) * channels
+                        for c in range(channels):
+                            columns[to, np.uint64(at + c)] = padded[n, row, column, c]
+
+
+@compiled
+def finish(rows, b, has_bias, relu):
+    """In place: rows (m, k) plus bias (k,), then max(rows, 0)."""
+    zero = rows.dtype.type(0)
+    for m in range(rows.shape[0]):
+        if has_bias:
+            for k in range(rows.shape[1]):
+                value = rows[m, k] + b[k]
+                rows[m, k] = zero if relu and value < zero else value
+        else:
+            for k in range(rows.shape[1]):
+                value = rows[m, k]
+                rows[m, k] = zero if value < zero else value

@@ -1,0 +1,161 @@
+"""Batch normalisation, compiled, alone and with the max pooling that follows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cnn.backends.compiled_ops import norm_kernels
+from cnn.backends.numpy_ops.base import FloatArray, by_channel
+from cnn.backends.numpy_ops.normalization import NumpyNormalization, gradient_factors
+from cnn.backends.window import Window
+from cnn.backends.workers import pieces
+
+# Bytes of a piece of images for pooling and normalisation: it is read twice, the second time from the cache.
+_PIECE_BYTES = 1 << 18
+
+
+class CompiledNormalization(NumpyNormalization):
+    """Each pass of the NumPy implementation in one walk over memory."""
+
+    def _piece_statistics(self, rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        mean, rest, squares = np.empty((3, rows.shape[1]), rows.dtype)
+        norm_kernels.statistics(rows, mean, rest, squares)
+        return mean, rest, squares
+
+    def batch_norm_inference(
+        self,
+        x: FloatArray,
+        gamma: FloatArray,
+        beta: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        eps: float,
+        relu: bool = False,
+    ) -> FloatArray:
+        y = self.memory.empty(x.shape, x.dtype)
+        rows, out = by_channel(x), by_channel(y)
+        scale = gamma / np.sqrt(variance + x.dtype.type(eps))
+        self.workers.map(
+            lambda piece: norm_kernels.apply(rows[piece], mean, scale, beta, relu, out[piece]),
+            self.channel_pieces(*rows.shape),
+        )
+        return y
+
+    def batch_norm_backward(
+        self,
+        dy: FloatArray,
+        x: FloatArray,
+        gamma: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        eps: float,
+        y: FloatArray | None = None,
+        relu_before: bool = False,
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        dx = self.memory.empty(x.shape, x.dtype)
+        relu, rows, given, out = y is not None, by_channel(x), by_channel(dy), by_channel(dx)
+        last = given if y is None else by_channel(y)
+        work = self.channel_pieces(*rows.shape)
+
+        def reduce(piece: slice) -> FloatArray:
+            sums = np.empty((2, rows.shape[1]), rows.dtype)
+            norm_kernels.reduce(given[piece], rows[piece], mean, last[piece], relu, sums[0], sums[1])
+            return sums
+
+        dbeta, centred = np.add.reduce(self.workers.map(reduce, work))
+        dgamma, slope, level, scale = gradient_factors(dbeta, centred, gamma, variance, eps, len(rows))
+        self.workers.map(
+            lambda piece: norm_kernels.backward(
+                given[piece], rows[piece], mean, slope, level, scale, last[piece], relu, relu_before, out[piece]
+            ),
+            work,
+        )
+        return dx, dgamma, dbeta
+
+    def batch_norm_max_pool2d(
+        self, x: FloatArray, gamma: FloatArray, beta: FloatArray, eps: float, window: Window, relu: bool = False
+    ) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        if not window.side_by_side:
+            return super().batch_norm_max_pool2d(x, gamma, beta, eps, window, relu)
+        mean, variance = self._statistics(by_channel(x))
+        y, winner = self._pool(x, gamma, beta, mean, variance, eps, window, relu)
+        return y, winner, mean, variance
+
+    def batch_norm_max_pool2d_inference(
+        self,
+        x: FloatArray,
+        gamma: FloatArray,
+        beta: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        eps: float,
+        window: Window,
+        relu: bool = False,
+    ) -> FloatArray:
+        if not window.side_by_side:
+            return super().batch_norm_max_pool2d_inference(x, gamma, beta, mean, variance, eps, window, relu)
+        return self._pool(x, gamma, beta, mean, variance, eps, window, relu)[0]
+
+    def batch_norm_max_pool2d_backward(
+        self,
+        dy: FloatArray,
+        winner: FloatArray,
+        y: FloatArray,
+        x: FloatArray,
+        gamma: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        eps: float,
+        window: Window,
+        relu: bool = False,
+        relu_before: bool = False,
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        if not window.side_by_side:
+            return super().batch_norm_max_pool2d_backward(
+                dy, winner, y, x, gamma, mean, variance, eps, window, relu, relu_before
+            )
+        dx, work = self.memory.empty(x.shape, x.dtype), _image_pieces(x)
+
+        def reduce(piece: slice) -> FloatArray:
+            sums = np.empty((2, x.shape[3]), x.dtype)
+            norm_kernels.pool_reduce(
+                dy[piece], winner[piece], y[piece], relu, x[piece], mean, window.kernel, sums[0], sums[1]
+            )
+            return sums
+
+        dbeta, centred = np.add.reduce(self.workers.map(reduce, work))
+        dgamma, *factors = gradient_factors(dbeta, centred, gamma, variance, eps, x.size // x.shape[3])
+
+        def run(piece: slice) -> None:
+            given: Any = (dy[piece], winner[piece], y[piece], relu, x[piece], mean)
+            norm_kernels.pool_backward(*(*given, *factors, window.kernel, relu_before, dx[piece]))
+
+        self.workers.map(run, work)
+        return dx, dgamma, dbeta
+
+    def _pool(
+        self,
+        x: FloatArray,
+        gamma: FloatArray,
+        beta: FloatArray,
+        mean: FloatArray,
+        variance: FloatArray,
+        eps: float,
+        window: Window,
+        relu: bool,
+    ) -> tuple[FloatArray, FloatArray]:
+        shape = (len(x), *window.output_hw, x.shape[3])
+        y, winner = self.memory.empty(shape, x.dtype), self.memory.empty(shape, np.uint8)
+        scale = gamma / np.sqrt(variance + x.dtype.type(eps))
+
+        def run(piece: slice) -> None:
+            norm_kernels.pool(x[piece], mean, scale, beta, window.kernel, relu, y[piece], winner[piece])
+
+        self.workers.map(run, _image_pieces(x))
+        return y, winner
+
+
+def _image_pieces(x: FloatArray) -> list[slice]:
+    return pieces(len(x), max(1, _PIECE_BYTES // max(1, x.nbytes // max(1, len(x)))))

@@ -1,0 +1,66 @@
+"""What a convolution's algorithm depends on: the shapes; and how a batch is cut into pieces of cache size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cnn.backends.window import Window
+
+# Bytes of scratch per piece: unrolled windows, or transformed tiles. Measured on a core with 512 KB of L2 and 32 MB of
+# shared L3: from 1 to 4 MB makes no difference, below that the products get too small, above it they leave the cache.
+PIECE_BYTES = 2 << 20
+# A batch has at least so many pieces where its size allows, for that many cores; a single image has two.
+_LEAST_PIECES, _LEAST_PIECES_OF_AN_IMAGE = 8, 2
+
+
+@dataclass(frozen=True)
+class ConvProblem:
+    """Shapes of one convolution: x (batch, h, w, channels), w (kh, kw, channels / groups, filters)."""
+
+    batch: int
+    channels: int
+    filters: int
+    window: Window
+    groups: int = 1
+    itemsize: int = 4
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the definition."""
+        pixels = self.batch * self.window.output_hw[0] * self.window.output_hw[1]
+        return pixels * self.window.taps * self.channels * self.filters // self.groups
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is neither strided nor dilated nor grouped."""
+        return self.window.stride == (1, 1) and self.window.dilation == (1, 1) and self.groups == 1
+
+    @property
+    def is_depthwise(self) -> bool:
+        """One input channel a group: as a product it would be a single column wide."""
+        return self.groups > 1 and self.channels == self.groups
+
+
+class Piece(NamedTuple):
+    """Some images of a batch and, of each, some rows of output pixels."""
+
+    images: slice
+    rows: slice
+
+
+def cut(problem: ConvProblem, row_bytes: int, row_step: int = 1) -> list[Piece]:
+    """The batch in pieces whose scratch, `row_bytes` for each row of output pixels, fills `PIECE_BYTES`.
+
+    Rows are cut only where a whole image is too large or the batch is one image, at multiples of `row_step`.
+    The cut depends on shapes alone, never on threads, so that a run repeats on any number of cores.
+    """
+    batch, rows = problem.batch, problem.window.output_hw[0]
+    images = max(1, min(PIECE_BYTES // max(1, rows * row_bytes), -(-batch // _LEAST_PIECES)))
+    parts = max(-(-rows * row_bytes // (2 * PIECE_BYTES)), _LEAST_PIECES_OF_AN_IMAGE if batch == 1 else 1)
+    step = row_step * -(-rows // (parts * row_step))
+    return [
+        Piece(slice(start, min(start + images, batch)), slice(top, min(top + step, rows)))
+        for start in range(0, batch, images)
+        for top in range(0, rows, step)
+    ]
