@@ -25,7 +25,6 @@ _ROWS, _COLUMNS, _TERMS = 8, 5, 20
 _IM2COL_NS, _SHIFTED_NS = 0.16, 0.02  # per byte of unrolled windows; of sums, for each tap
 _WINOGRAD_NS = {True: 0.13, False: 0.5}  # per byte of transformed tiles: compiled, and in plain NumPy
 _FORM_NS, _FILTER_NS = 0.1, 0.15  # per byte of a filter's form: to make it, and to read it for a piece of the batch
-_DEPTHWISE_NS = 5.0  # per multiply-accumulate
 
 
 class Choice:
@@ -77,7 +76,7 @@ def cost(name: str, way: str, problem: ConvProblem, compiled: bool) -> float:
     """Estimated nanoseconds of `name` on one core."""
     window, (p, q) = problem.window, problem.window.output_hw
     if name == "depthwise":
-        return _DEPTHWISE_NS * problem.macs
+        return 0.0  # the others' products would be a single column wide
     pixels, depth, filters = problem.batch * p * q, problem.channels / problem.groups, problem.filters / problem.groups
     rows, terms, products, form = float(pixels), depth, float(problem.macs), window.taps * depth * problem.filters
     if name == "im2col":

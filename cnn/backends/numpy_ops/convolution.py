@@ -60,7 +60,10 @@ class NumpyConvolution(NumpyBase):
             return algorithm.filter_form(w, groups)
         key = (id(w), algorithm.name)
         if key not in self._forms:
-            self._forms[key] = algorithm.filter_form(w, groups)
+            form = algorithm.filter_form(w, groups)
+            if np.may_share_memory(form, w):
+                return form  # a view costs nothing to make, and kept it would keep the constant
+            self._forms[key] = form
             weakref.finalize(w, self._forms.pop, key, None)
         return self._forms[key]
 

@@ -1,0 +1,95 @@
+"""Threads that share out pieces of work."""
+
+import os
+import threading
+
+import pytest
+
+from backends.conftest import compiled_ops
+from cnn.backends.workers import Workers, pieces
+
+THREADS = (1, 2, 3, 5)
+
+
+@pytest.fixture(params=["asleep", "awake"])
+def spin(request):
+    return compiled_ops(1).spin if request.param == "awake" else None
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_results_come_in_the_order_of_the_work(threads, spin):
+    workers = Workers(threads, spin)
+    for count in (0, 1, 2, 7, 100):
+        assert workers.map(lambda number: number**2, range(count)) == [number**2 for number in range(count)]
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_an_error_in_any_thread_reaches_the_caller_and_the_next_map_works(threads, spin):
+    workers = Workers(threads, spin)
+
+    def fail(number):
+        if number == 3:
+            raise ValueError("three")
+        return number
+
+    for _ in range(20):
+        with pytest.raises(ValueError, match="three"):
+            workers.map(fail, range(9))
+        assert workers.map(str, range(9)) == list("012345678")
+
+
+def test_all_threads_take_part(spin):
+    workers, met = Workers(3, spin), threading.Barrier(3, timeout=20)
+    assert workers.map(lambda number: met.wait() >= 0, range(3)) == [True] * 3
+
+
+def test_a_map_within_a_map_and_maps_from_other_threads(spin):
+    workers = Workers(2, spin)
+    nested = workers.map(lambda number: sum(workers.map(lambda other: number * other, range(4))), range(5))
+    assert nested == [6 * number for number in range(5)]
+    found = {}
+
+    def use(name):
+        for _ in range(50):
+            found[name] = workers.map(lambda number: number + name, range(10))
+
+    others = [threading.Thread(target=use, args=(name,)) for name in range(4)]
+    for other in others:
+        other.start()
+    for other in others:
+        other.join()
+    assert found == {name: [number + name for number in range(10)] for name in range(4)}
+
+
+def test_threads_end_with_their_workers(spin):
+    before = threading.active_count()
+    workers = Workers(4, spin)
+    workers.map(str, range(8))
+    assert threading.active_count() == before + 3
+    helpers = [thread for thread in threading.enumerate() if thread.name == "cnn"]
+    del workers
+    for helper in helpers[-3:]:
+        helper.join(timeout=20)
+    assert threading.active_count() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_fork_has_threads_of_its_own(spin):
+    workers = Workers(2, spin)
+    workers.map(str, range(8))
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if workers.map(lambda number: number + 1, range(8)) == list(range(1, 9)) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_pieces_cover_a_range_once():
+    for length, size in ((0, 3), (1, 3), (7, 3), (9, 3), (5, 0)):
+        covered = [number for piece in pieces(length, size) for number in range(length)[piece]]
+        assert covered == list(range(length))
+
+
+def test_fewer_than_one_thread_is_refused():
+    with pytest.raises(ValueError, match="threads must be at least 1, not 0"):
+        Workers(0)
