@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(config, items):
         parameters = item.callspec.params if hasattr(item, "callspec") else {}
         call = parameters.get("call")
         forced = parameters.get("backend") in FORCED or "plain-" in str(parameters.get("ops"))
-        elsewhere = forced and not (call and call.op.startswith("conv2d"))
+        elsewhere = forced and not getattr(call, "op", "").startswith("conv2d")
         too_large = parameters.get("backend") == "emulator-checked" and not fits_checked_mode(call)
         (dropped if too_large or elsewhere else kept).append(item)
     if dropped:
