@@ -15,6 +15,7 @@ from data_tools.sources.base import SPLITS
 from foundation.entry import typed
 from foundation.errors import UserError
 
+NOT_IN_PACK = ("root", "pack_dir", "workers")  # keys of `data` that change nothing in a pack
 FORMAT_VERSION = 1  # of the pack; raise it when older packs must be made again
 
 
@@ -27,6 +28,7 @@ class DataConfig:
     pack_dir: str = "packs"
     image_size: int = 48
     channels: int = 1
+    workers: int | None = None
     classes: list[str] = MISSING
     label_map: dict[str, str] = field(default_factory=dict)
     sources: dict[str, dict[str, Any]] = MISSING
@@ -73,6 +75,7 @@ def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
     data, merge = typed(config, "data", DataConfig), typed(config, "merge", MergeConfig)
     _demand(data.image_size > 0, "data.image_size", "must be positive", data.image_size)
     _demand(data.channels in (1, 3), "data.channels", "must be 1 or 3", data.channels)
+    _demand(data.workers is None or data.workers > 0, "data.workers", "must be positive", data.workers)
     _demand(bool(data.sources), "data.sources", "names no source", data.sources)
     if merge.source_priority is None:
         merge.source_priority = list(data.sources)
@@ -93,7 +96,7 @@ def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
 
 def options(data: DataConfig, merge: MergeConfig) -> dict[str, Any]:
     """All that decides what is in the pack besides the sources' contents; where things lie is not among it."""
-    shape = {key: value for key, value in asdict(data).items() if key not in ("root", "pack_dir")}
+    shape = {key: value for key, value in asdict(data).items() if key not in NOT_IN_PACK}
     return {"format_version": FORMAT_VERSION, "data": shape, "merge": asdict(merge)}
 
 

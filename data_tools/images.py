@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 import warnings
 
 import numpy as np
@@ -17,6 +18,35 @@ class ImageError(Exception):
     """The picture is unusable; the message says why, shortly."""
 
 
+class _Quietly:
+    """No warnings while any thread is inside. `warnings.catch_warnings` alone is not made for threads.
+
+    The first thread in saves the process's filters and the last one out restores them.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._saved = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._saved = warnings.catch_warnings()
+                self._saved.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._saved.__exit__(None, None, None)
+
+
+_quietly = _Quietly()
+
+
 def decode(data: bytes) -> np.ndarray:
     """Pixels of an encoded image at its own size: uint8, (h, w) where it is grey, else (h, w, 3) RGB.
 
@@ -26,8 +56,7 @@ def decode(data: bytes) -> np.ndarray:
     """
     if not data:
         raise ImageError("empty file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # damaged metadata, odd palettes: the pixels decide
+    with _quietly:  # damaged metadata, odd palettes: the pixels decide
         try:
             with Image.open(io.BytesIO(data)) as image:
                 if image.width * image.height > LARGEST_IMAGE:

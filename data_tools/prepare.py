@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,13 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from data_tools.config import DataConfig, load, options, options_hash
+from data_tools.config import NOT_IN_PACK, DataConfig, load, options, options_hash
+from data_tools.decoded import DecodedStores
 from data_tools.labels import LabelMap
 from data_tools.merge import merge
 from data_tools.pack import find_pack, write_pack
 from data_tools.reading import Collection, read
-from data_tools.sources.base import Source
+from data_tools.sources.base import Fingerprint, Source
 from data_tools.sources.find import make_source
 from data_tools.tables import console, show
 from foundation.entry import entry
@@ -27,7 +30,8 @@ def prepare(config: DictConfig) -> Path:
     """Folder of the pack that `config.data` and `config.merge` describe; it is made unless it is there and current.
 
     A pack is current if its options and the fingerprints of its sources are those of now. Raises `UserError` for
-    bad options and unusable data, `OSError` if the pack cannot be written; nothing half-written is left.
+    bad options and unusable data, `OSError` if the pack cannot be written; nothing half-written is left. What an
+    interrupted call had decoded is taken up again.
     """
     data, policy = load(config)
     labels = LabelMap(data.classes, data.label_map)
@@ -45,9 +49,10 @@ def prepare(config: DictConfig) -> Path:
     if (found := find_pack(folder, chosen, fingerprints)) is not None:
         print(f"using the pack {folder} ({found['images']:,} images)")
         return folder
-    collection = _read_with_progress(sources, labels, data)
-    merge(collection, policy, data.classes)
-    description = write_pack(folder, collection, data, chosen, fingerprints)
+    with decoded_stores(data, fingerprints) as stores:
+        collection = _read_with_progress(sources, labels, data, stores)
+        merge(collection, policy, data.classes)
+        description = write_pack(folder, collection, data, chosen, fingerprints)
     show(out, collection.rows, description, {source.name: source.ignored for source in sources}, folder)
     return folder
 
@@ -62,7 +67,15 @@ def _folder(data: DataConfig, chosen: dict[str, Any]) -> Path:
     return Path(data.pack_dir).expanduser() / f"{data.name}-{options_hash(chosen)}"
 
 
-def _read_with_progress(sources: Iterable[Source], labels: LabelMap, data: DataConfig) -> Collection:
+def decoded_stores(data: DataConfig, fingerprints: dict[str, Fingerprint]) -> DecodedStores:
+    """Where decoded images wait, beside the packs, in case this run is interrupted."""
+    shape = {key: value for key, value in asdict(data).items() if key not in ("name", *NOT_IN_PACK)}
+    return DecodedStores(Path(data.pack_dir).expanduser(), fingerprints, shape)
+
+
+def _read_with_progress(
+    sources: Iterable[Source], labels: LabelMap, data: DataConfig, stores: DecodedStores
+) -> Collection:
     """Read all sources behind a progress bar, which stays away where nobody watches."""
     expected = [source.expected() for source in sources]
     total = None if None in expected else sum(number or 0 for number in expected)
@@ -70,7 +83,8 @@ def _read_with_progress(sources: Iterable[Source], labels: LabelMap, data: DataC
     columns = (TextColumn("reading images"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal) as progress:
         task = progress.add_task("", total=total)
-        return read(sources, labels, data.image_size, data.channels, lambda: progress.advance(task))
+        advance = partial(progress.advance, task)
+        return read(sources, labels, data.image_size, data.channels, advance, data.workers, stores)
 
 
 @entry("prepare")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from data_tools.decoded import Decoded, DecodedStore, DecodedStores
 from data_tools.images import ImageError, bytes_sha256, canonical, decode, fit, pixels_sha256
 from data_tools.labels import LabelMap
 from data_tools.manifest import SET_ASIDE, Row
+from data_tools.ordered import cores, ordered_map
 from data_tools.sources.base import Entry, Source
 
 
@@ -22,37 +25,101 @@ class Collection:
 
 
 def read(
-    sources: Iterable[Source], labels: LabelMap, size: int, channels: int, advance: Callable[[], object]
+    sources: Iterable[Source],
+    labels: LabelMap,
+    size: int,
+    channels: int,
+    advance: Callable[[], object],
+    workers: int | None = None,
+    stores: DecodedStores | None = None,
 ) -> Collection:
-    """Read every entry of every source; `advance()` is called for each. What is unusable is set aside with a reason."""
+    """Read every entry of every source; `advance()` is called for each. What is unusable is set aside with a reason.
+
+    Images are decoded by `workers` threads (None: one a core), whose number changes nothing in the result. With
+    `stores`, images that an interrupted run has decoded are taken from there, and new ones are added.
+    """
     collection = Collection()
-    seen: dict[str, int] = {}
+
+    def examine(entry: Entry) -> Decoded:
+        row = Row("", entry.source, entry.path, entry.original_split, entry.label)
+        pixels = _examine(entry, row, labels)
+        return Decoded(row, None if pixels is None else fit(pixels, size, channels))
+
     for source in sources:
-        for entry in source.entries():
-            row = Row(f"{entry.source}:{entry.path}", entry.source, entry.path, entry.original_split, entry.label)
-            times = seen[row.id] = seen.get(row.id, 0) + 1
-            if times > 1:  # an archive may hold one path twice
-                row.id += f"#{times}"
-            pixels = _examine(entry, row, labels)
+        seen: Counter[str] = Counter()
+        for decoded in _decoded(source, examine, workers or cores(), stores[source.name] if stores else None):
+            row = decoded.row
+            row.id = f"{row.source}:{row.path}"
+            seen[row.id] += 1
+            if seen[row.id] > 1:  # an archive may hold one path twice
+                row.id += f"#{seen[row.id]}"
             collection.rows.append(row)
-            if pixels is not None:
-                collection.images[row.id] = fit(pixels, size, channels)
+            if decoded.image is not None:
+                collection.images[row.id] = decoded.image
             advance()
     return collection
+
+
+def _decoded(
+    source: Source, examine: Callable[[Entry], Decoded], workers: int, store: DecodedStore | None
+) -> Iterator[Decoded]:
+    """The source's images in its order, the known ones from the store as long as they are those of the source."""
+    known = deque(store.load() if store else ())
+    if store and store.complete:
+        source.ignored = store.ignored
+        yield from known
+        return
+    if known:
+        print(f"{source.name}: going on after {len(known):,} images that an interrupted run had decoded")
+
+    def tasks() -> Iterator[Entry | Decoded]:
+        for entry in source.entries():
+            if known and not _same(known[0].row, entry):
+                known.clear()  # a source whose order is not that of last time
+                assert store is not None
+                store.give_up()
+            yield known.popleft() if known else entry
+
+    count = 0
+    for was_known, decoded in ordered_map(
+        lambda task: (True, task) if isinstance(task, Decoded) else (False, examine(task)),
+        tasks(),
+        workers,
+        lambda task: len(task.data or b"") if isinstance(task, Entry) else 0,
+    ):
+        if store and not was_known:
+            store.add(decoded)
+        count += 1
+        yield decoded
+    if store:
+        store.finish(count, source.ignored)
+
+
+def _same(row: Row, entry: Entry) -> bool:
+    return (
+        (row.path, row.original_split, row.raw_label) == (entry.path, entry.original_split, entry.label)
+        and row.bytes_sha256 == _bytes_hash(entry)
+        and (not entry.error or row.reason == entry.error)
+    )
+
+
+def _bytes_hash(entry: Entry) -> str:
+    if entry.data is not None:
+        return bytes_sha256(entry.data)
+    return "" if entry.pixels is None else bytes_sha256(entry.pixels.tobytes())
 
 
 def _examine(entry: Entry, row: Row, labels: LabelMap) -> np.ndarray | None:
     """Fill in label, hashes and status; return canonical pixels, or None if the image is set aside."""
     row.label = labels(entry.label) or ""
+    row.bytes_sha256 = _bytes_hash(entry)
     try:
         if entry.error:
             raise ImageError(entry.error)
         if entry.data is not None:
-            row.bytes_sha256 = bytes_sha256(entry.data)
             pixels = decode(entry.data)
         else:
             assert entry.pixels is not None
-            row.bytes_sha256 = bytes_sha256(entry.pixels.tobytes())
             pixels = canonical(entry.pixels)
         row.pixels_sha256 = pixels_sha256(pixels)
         if not row.label:

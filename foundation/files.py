@@ -6,13 +6,20 @@ import errno
 import json
 import os
 import shutil
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
+
+if sys.platform != "win32":
+    import fcntl
+
+_JUST_MADE = 60.0  # seconds in which a folder may be without its lock, because it is being made
 
 
 @contextmanager
@@ -40,10 +47,17 @@ def atomic_path(target: Path) -> Iterator[Path]:
 def atomic_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder beside `target`; it takes the target's place if the block succeeds.
 
-    A folder already at `target` stays untouched until the new one is complete, and is then replaced.
+    A folder already at `target` stays untouched until the new one is complete, and is then replaced. What a killed
+    process has left of an earlier attempt is removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(target)
     temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    with _held(temporary):
+        yield from _filled(temporary, target)
+
+
+def _filled(temporary: Path, target: Path) -> Iterator[Path]:
     try:
         yield temporary
         for path in sorted(temporary.rglob("*")):
@@ -55,6 +69,35 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Hold the folder's lock, which the system lets go when the process ends; False if another process holds it."""
+    if sys.platform == "win32":  # no such locks: abandoned folders stay
+        yield False
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield True
+    except BlockingIOError:
+        yield False
+    finally:
+        os.close(handle)
+
+
+def _remove_abandoned(target: Path) -> None:
+    for left in target.parent.iterdir():
+        try:
+            if not left.name.startswith(f".{target.name}.") or not left.is_dir():
+                continue
+            if time.time() - left.stat().st_mtime > _JUST_MADE:
+                with _held(left) as abandoned:
+                    if abandoned:
+                        shutil.rmtree(left, ignore_errors=True)
+        except OSError:
+            continue  # another process has just removed it
 
 
 def _swap_in(temporary: Path, target: Path) -> None:
