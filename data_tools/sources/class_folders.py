@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from data_tools.sources.base import Entry, Fingerprint
-from data_tools.sources.containers import Container, Folder, Member, MemberError, TarArchive, damaged
+from data_tools.sources.containers import ARCHIVE_SUFFIXES, Container, Folder, Member, MemberError, TarArchive, damaged
 from foundation.errors import UserError
 
 SPLIT_FOLDERS = {
@@ -61,6 +61,7 @@ class ClassFolders:
         self.ignored = 0
         folders: set[PurePosixPath] = set()
         filled: set[PurePosixPath] = set()  # folders with an image, or with files that are no rubbish
+        archives: list[str] = []
         images = 0
         for member in self._container.members():
             path = PurePosixPath(member.path.replace("\\", "/"))
@@ -70,6 +71,10 @@ class ClassFolders:
                 yield self._entry(member, path, error=member.refused)
             elif member.open is None:
                 folders.add(path)
+            elif member.path.lower().endswith((*ARCHIVE_SUFFIXES, ".rar", ".7z")):
+                filled.update(path.parents)
+                archives.append(member.path)
+                yield self._entry(member, path, error="archive inside: unpack it, or make it a source of its own")
             elif is_image_name(member.path):
                 images += 1
                 filled.update(path.parents)
@@ -81,7 +86,8 @@ class ClassFolders:
                     filled.update(path.parents)  # documentation beside the classes, say
         self._refuse_empty(folders, filled)
         if not images:
-            raise UserError(f"data source '{self.name}': {self._container.path} holds no image")
+            only = f" but the archive {archives[0]}, which should stand in its place" if archives else ""
+            raise UserError(f"data source '{self.name}': {self._container.path} holds no image{only}")
 
     def _read(self, member: Member, path: PurePosixPath) -> Entry:
         if member.size > LARGEST_FILE:

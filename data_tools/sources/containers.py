@@ -9,6 +9,7 @@ import lzma
 import os
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -65,7 +66,7 @@ class LoneFile:
 
     def members(self) -> Iterator[Member]:
         """The file itself."""
-        yield Member(printable(self.path.name), lambda: self.path.open("rb"), self.path.stat().st_size)
+        yield Member(printable(self.path.name), lambda: _open(self.path), self.path.stat().st_size)
 
     def fingerprint(self) -> Fingerprint:
         """Name, size and time of the file."""
@@ -81,29 +82,43 @@ class Folder:
     def members(self) -> Iterator[Member]:
         """Folders and files below the folder, by path."""
         for file in self._walk(self.path):
-            name = printable(file.relative_to(self.path).as_posix())
+            yield self.member(file)
+
+    def member(self, file: Path) -> Member:
+        """The member at `file`, a path below the folder."""
+        name = printable(file.relative_to(self.path).as_posix())
+        try:
             info = file.lstat()
-            if stat.S_ISLNK(info.st_mode):
-                yield Member(name, refused="symbolic link")
-            elif stat.S_ISDIR(info.st_mode):
-                yield Member(name)
-            elif stat.S_ISREG(info.st_mode):
-                yield Member(name, lambda file=file: _open(file), info.st_size)  # type: ignore[misc]
-            else:
-                yield Member(name, refused="neither a file nor a folder")
+            if stat.S_ISDIR(info.st_mode):
+                os.scandir(file).close()  # whether it can be listed
+                return Member(name)
+        except OSError as error:
+            return Member(name, refused=unreadable(error))
+        if stat.S_ISREG(info.st_mode):
+            return Member(name, lambda: _open(file), info.st_size)
+        return Member(name, refused="symbolic link" if stat.S_ISLNK(info.st_mode) else "neither a file nor a folder")
 
     def fingerprint(self) -> Fingerprint:
         """Number of files, their total size, the latest time among files and folders."""
         count = size = latest = 0
         for file in (self.path, *self._walk(self.path)):
-            info = file.lstat()
+            try:
+                info = file.lstat()
+            except OSError:
+                continue  # it has just gone; what cannot be read is refused as a member
             latest = max(latest, info.st_mtime_ns)
             if stat.S_ISREG(info.st_mode):
                 count, size = count + 1, size + info.st_size
         return {"name": self.path.name, "files": count, "size": size, "mtime_ns": latest}
 
     def _walk(self, folder: Path) -> Iterator[Path]:
-        for path in sorted(folder.iterdir()):
+        try:
+            paths = sorted(folder.iterdir())
+        except OSError:
+            if folder == self.path:
+                raise
+            return  # `member` tells of it
+        for path in paths:
             yield path
             if path.is_dir() and not path.is_symlink():
                 yield from self._walk(path)
@@ -146,7 +161,7 @@ class TarArchive:
     def members(self) -> Iterator[Member]:
         """Folders and files of the archive, in its own order."""
         # Decompressing outside of tarfile: its own streams take a truncated file for a complete one.
-        with damaged(self.path), self._decompressed() as raw, tarfile.open(fileobj=raw, mode="r|") as archive:
+        with damaged(self.path), self._decompressed() as raw, _tar(raw) as archive:
             for info in archive:
                 name = printable(info.name)
                 if reason := leaves(name):
@@ -179,6 +194,21 @@ class TarArchive:
         return self.path.open("rb")
 
 
+class _StrictTarInfo(tarfile.TarInfo):
+    """A damaged header is an error. To tarfile it is the end of the archive, whose other members would be lost."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _StrictTarInfo:
+        try:
+            return super().frombuf(buf, encoding, errors)
+        except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from error
+
+
+def _tar(raw: IO[bytes]) -> tarfile.TarFile:
+    return tarfile.open(fileobj=raw, mode="r|", tarinfo=_StrictTarInfo)
+
+
 class damaged:
     """Turn what the archive libraries raise on a broken archive into one `UserError` that names it."""
 
@@ -189,7 +219,12 @@ class damaged:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        broken = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError)
+        broken = (
+            *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError),
+            UnicodeDecodeError,  # a zip's name that is not the UTF-8 it claims to be
+        )
+        if isinstance(error, MemberError):  # of the one file that the source cannot do without
+            raise UserError(f"{self.path}: the table in it: {error}") from error
         if isinstance(error, broken):
             raise UserError(f"{self.path} is damaged or incomplete ({error}); download it again") from error
 
@@ -223,17 +258,24 @@ def file_fingerprint(path: Path) -> Fingerprint:
     return {"name": path.name, "size": info.st_size, "mtime_ns": info.st_mtime_ns}
 
 
+def unreadable(error: OSError) -> str:
+    """Why something on disk cannot be read, shortly."""
+    return f"cannot be read ({os.strerror(error.errno or 0)})"
+
+
 def _open(path: Path) -> IO[bytes]:
     try:
-        return path.open("rb")
+        return io.BufferedReader(_Forwards(path.open("rb"), OSError))
     except OSError as error:
-        raise MemberError(f"cannot be read ({os.strerror(error.errno or 0)})") from error
+        raise MemberError(unreadable(error)) from error
 
 
 def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
     try:
         return io.BytesIO(archive.read(info))
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
+    except NotImplementedError as error:
+        raise MemberError("compressed by a method that cannot be read") from error
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, struct.error) as error:
         raise MemberError("damaged in the archive") from error
 
 
@@ -244,16 +286,28 @@ def _untar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 
 
 class _Forwards(io.RawIOBase):
-    """A tar member as a full binary stream; tarfile's own cannot even be asked whether it can seek."""
+    """A member as a full binary stream; tarfile's own cannot even be asked whether it can seek.
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    `failures` are the errors in reading that concern this member alone: they become a `MemberError`.
+    """
+
+    def __init__(self, stream: IO[bytes], failures: type[OSError] | tuple[()] = ()) -> None:
         self._stream = stream
+        self._failures = failures
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
-        data = self._stream.read(len(view))
+        try:
+            data = self._stream.read(len(view))
+        except self._failures as error:
+            raise MemberError(unreadable(error)) from error
         view[: len(data)] = data
         return len(data)
+
+    def close(self) -> None:
+        if not self.closed:
+            self._stream.close()
+        super().close()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import IO
 
 import numpy as np
 
 from data_tools.sources.base import Entry, Fingerprint
 from data_tools.sources.containers import Container, damaged
+from data_tools.sources.csv_rows import CsvRows, RowError, csv_text
 from foundation.errors import UserError
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # codes 0 to 6
@@ -21,10 +19,6 @@ SIDE = 48
 
 _COLUMNS = ("emotion", "pixels", "Usage")
 _PIXEL_VALUES = {str(value): value for value in range(256)}
-
-
-class RowError(Exception):
-    """Why a row is no image, without the row's number."""
 
 
 class FerCsv:
@@ -46,12 +40,15 @@ class FerCsv:
     def entries(self) -> Iterator[Entry]:
         """Stream the rows; row 1 is the first below the header. Raises `UserError` if a column is missing."""
         self.ignored = 0
-        with damaged(self._container.path):
+        with damaged(self._container.path):  # also what a damaged member raises
             wanted = self._choose()
             for member in self._container.members():
                 if member.path == wanted and member.open is not None:
-                    with member.open() as stream, _text(stream) as text:
-                        yield from self._rows(csv.reader(text), member.path)
+                    with member.open() as stream, csv_text(stream) as text:
+                        rows = CsvRows(text, f"data source '{self.name}': {member.path}", _COLUMNS)
+                        for number, fields in rows:
+                            yield self._entry(fields, f"{member.path}:{number}", number)
+                        self.ignored = rows.blank
                     return
 
     def _choose(self) -> str:
@@ -68,38 +65,10 @@ class FerCsv:
             )
         return (known or paths)[0]
 
-    def _rows(self, reader: Iterator[list[str]], path: str) -> Iterator[Entry]:
-        header = [name.strip().casefold() for name in next(reader, [])]
-        for column in _COLUMNS:
-            if column.casefold() not in header:
-                raise UserError(
-                    f"data source '{self.name}': {path} has no column '{column}' "
-                    f"(its header: {', '.join(header)[:80] or 'empty'}); it needs {','.join(_COLUMNS)}"
-                )
-        at = [header.index(column.casefold()) for column in _COLUMNS]
-        number = 0
-        while True:
-            number += 1
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:  # an open quotation mark that swallows the lines after it, a NUL byte
-                yield Entry(self.name, f"{path}:{number}", "", "", error=f"row {number}: {error}")
-                continue
-            if not any(field.strip() for field in row):
-                number -= 1
-                self.ignored += 1
-                continue
-            yield self._entry(row, at, f"{path}:{number}", number)
-
-    def _entry(self, row: list[str], at: list[int], path: str, number: int) -> Entry:
-        try:
-            if len(row) <= max(at):
-                raise RowError(f"has {len(row)} fields instead of {max(at) + 1}")
-            emotion, pixels, usage = (row[index].strip() for index in at)
-        except RowError as error:
-            return Entry(self.name, path, "", "", error=f"row {number}: {error}")
+    def _entry(self, fields: dict[str, str] | RowError, path: str, number: int) -> Entry:
+        if isinstance(fields, RowError):
+            return Entry(self.name, path, "", "", error=f"row {number}: {fields}")
+        emotion, pixels, usage = (fields[column] for column in _COLUMNS)
         try:
             return Entry(self.name, path, parse_usage(usage), parse_emotion(emotion), pixels=parse_pixels(pixels))
         except RowError as error:
@@ -138,10 +107,6 @@ def is_csv_name(path: str) -> bool:
     """Whether the name ends in `.csv` and is not a hidden copy of one."""
     pure = PurePosixPath(path)
     return pure.suffix.lower() == ".csv" and not pure.name.startswith(".") and "__MACOSX" not in pure.parts
-
-
-def _text(stream: IO[bytes]) -> io.TextIOWrapper:
-    return io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="")
 
 
 def _codes() -> tuple[str, ...]:

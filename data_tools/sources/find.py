@@ -11,6 +11,8 @@ from data_tools.sources.base import Source
 from data_tools.sources.class_folders import ClassFolders, is_image_name
 from data_tools.sources.containers import ARCHIVE_SUFFIXES, open_container
 from data_tools.sources.fer_csv import FerCsv, is_csv_name
+from data_tools.sources.fer_plus import FerPlus, Policy
+from data_tools.sources.listed import ListedImages
 from data_tools.sources.toy_faces import ToyFaces
 from foundation.errors import UserError
 
@@ -29,13 +31,55 @@ def files(name: str, root: str, stem: str | None = None, split_from_name: bool =
     return FerCsv(name, container) if has_table else ClassFolders(name, container, split_from_name)
 
 
+def listed(
+    name: str, root: str, stem: str | None = None, table: str | None = None, columns: dict[str, str] | None = None
+) -> Source:
+    """Images that a CSV lists as `path,label[,split]`: see `ListedImages`.
+
+    `table` is the CSV's name if there are several, `columns` its names for the three columns where they differ.
+    """
+    return ListedImages(name, open_container(locate(name, root, stem or name)), table, columns)
+
+
+def fer_plus(
+    name: str,
+    root: str,
+    images: str = "fer2013",
+    votes: str = "fer2013new.csv",
+    names: str = "ferplus_names_by_file.csv",
+    **policy: Any,
+) -> Source:
+    """FER-2013 under the labels of FER+: see `FerPlus` and, for the other options, `Policy`.
+
+    `images` is the stem of FER-2013 below `root`, `votes` and `names` are files there.
+    """
+    source = files(name, root, images, split_from_name=True)
+    folder = Path(root).expanduser()
+    found = next((path for path in (folder / votes, folder / f"ferplus_{votes}") if path.is_file()), None)
+    if found is None:
+        raise UserError(
+            f"data source '{name}': there is no {votes} in data.root={root}; put FER+'s table of votes there "
+            f"(docs/datasets.md says where to get it)"
+        )
+    try:
+        chosen = Policy(**policy)
+    except TypeError as error:
+        raise UserError(f"data.sources.{name}: {error}") from error
+    return FerPlus(name, source, found, folder / names if (folder / names).is_file() else None, chosen)
+
+
 def toy_faces(name: str, root: str, **options: Any) -> Source:
     """Drawn faces, which need no root; the options are those of `ToyFaces`."""
     return _call(ToyFaces, name, **options)
 
 
 # A new kind of source: write its class, add a line here, name it as `kind` in a YAML of conf/data.
-KINDS: dict[str, Callable[..., Source]] = {"files": files, "toy_faces": toy_faces}
+KINDS: dict[str, Callable[..., Source]] = {
+    "files": files,
+    "fer_plus": fer_plus,
+    "listed": listed,
+    "toy_faces": toy_faces,
+}
 
 
 def make_source(name: str, root: str, options: dict[str, Any]) -> Source:

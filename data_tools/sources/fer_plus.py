@@ -1,0 +1,216 @@
+"""FER+: ten people's votes on each image of FER-2013 (Barsoum et al. 2016, arXiv:1608.01041), as labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from data_tools.randomness import generator_for
+from data_tools.sources.base import Entry, Fingerprint, Source
+from data_tools.sources.containers import file_fingerprint
+from data_tools.sources.csv_rows import CsvRows, RowError, csv_text
+from data_tools.sources.fer_csv import FerCsv, parse_usage
+from foundation.errors import UserError
+
+UNKNOWN, NOT_A_FACE = "unknown", "not a face"
+COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", UNKNOWN, "NF")
+LABELS = (*COLUMNS[:-1], NOT_A_FACE)
+RULES = ("majority", "probability", "threshold")
+MOST_VOTES = 1000  # in a field; the table has ten in a row
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How votes become a label, and what becomes of the two that are no emotion.
+
+    majority: the label with most votes; a tie is set aside. threshold: the same, if it has at least that share of all
+    votes. probability: drawn once for every image, each label by its share of the votes (the paper draws anew each
+    epoch). `unknown` and `not_a_face` drop: an image for which they lead is set aside, and none is drawn to be one.
+    """
+
+    rule: str = "majority"
+    threshold: float = 0.5
+    seed: int = 0
+    unknown: str = "drop"
+    not_a_face: str = "drop"
+
+
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """A row of the votes: counts in the order of `LABELS`, or why there are none."""
+
+    split: str
+    name: str = ""  # in FER+
+    counts: tuple[int, ...] = ()
+    error: str = ""
+
+
+class FerPlus:
+    """The images of `source`, FER-2013 as table or as files, under the labels of the votes.
+
+    A table's rows are joined by position. Files are joined by `names`, a CSV `fer_files,ferplus_names` (several
+    separated by semicolons where one picture is there more than once: these share the sum of their votes). Raises
+    `UserError` for options without meaning, a missing file or column, and files to join without `names`.
+    """
+
+    def __init__(self, name: str, source: Source, votes: Path, names: Path | None, policy: Policy) -> None:
+        key = f"data.sources.{name}"
+        if policy.rule not in RULES:
+            raise UserError(f"{key}.rule: must be one of {', '.join(RULES)}, got {policy.rule}")
+        if not 0 < policy.threshold <= 1:
+            raise UserError(f"{key}.threshold: must be above 0 and at most 1, got {policy.threshold}")
+        for option in ("unknown", "not_a_face"):
+            if getattr(policy, option) not in ("drop", "keep"):
+                raise UserError(f"{key}.{option}: must be drop or keep, got {getattr(policy, option)}")
+        if names is None and not isinstance(source, FerCsv):
+            raise UserError(
+                f"{key}.names: FER+ numbers the rows of fer2013.csv, and only a CSV fer_files,ferplus_names can tell "
+                f"which of them your files are; use fer2013.csv, or put such a CSV beside {votes.name}"
+            )
+        self.name = name
+        self._source, self._votes, self._names, self._policy = source, votes, names, policy
+
+    @property
+    def ignored(self) -> int:
+        """What the images' source has passed over."""
+        return self._source.ignored
+
+    @ignored.setter
+    def ignored(self, number: int) -> None:
+        self._source.ignored = number
+
+    def fingerprint(self) -> Fingerprint:
+        """Fingerprint of the images, the votes and the names."""
+        whole = dict(self._source.fingerprint())
+        for kind, path in (("votes", self._votes), ("names", self._names)):
+            if path is not None:
+                whole |= {f"{kind}_{key}": value for key, value in file_fingerprint(path).items()}
+        return whole
+
+    def expected(self) -> int | None:
+        """As many as the images' source expects."""
+        return self._source.expected()
+
+    def entries(self) -> Iterator[Entry]:
+        """Stream the images. The one for which the votes give no label is refused."""
+        find = self._by_row() if isinstance(self._source, FerCsv) else self._by_file()
+        for entry in self._source.entries():
+            if entry.error:
+                yield replace(entry, label="")
+                continue
+            try:
+                votes = find(entry)
+                if votes.error:
+                    raise RowError(votes.error)
+                if votes.split != entry.original_split:
+                    raise RowError(f"{self._votes.name} has it in {votes.split}, and the images in another split")
+                label = label_of(votes.counts, self._policy, votes.name)
+                yield replace(entry, label=label)
+            except RowError as error:
+                yield replace(entry, label="", data=None, pixels=None, error=str(error))
+
+    def _by_row(self) -> Callable[[Entry], Votes]:
+        rows = [votes for _, votes in read_votes(self._votes)]
+
+        def find(entry: Entry) -> Votes:
+            number = int(entry.path.rpartition(":")[2])
+            if number > len(rows):
+                raise RowError(f"{self._votes.name} has no row {number}")
+            return rows[number - 1]
+
+        return find
+
+    def _by_file(self) -> Callable[[Entry], Votes]:
+        assert self._names is not None
+        by_name: dict[str, list[Votes]] = {}
+        for name, votes in read_votes(self._votes):
+            by_name.setdefault(name, []).append(votes)
+        by_file = read_names(self._names)
+
+        def find(entry: Entry) -> Votes:
+            names = by_file.get(_tail(entry.path))
+            if names is None:
+                raise RowError(f"{self._names.name} does not name it" if self._names else "")
+            return pooled([votes for name in names for votes in by_name.get(name, [])])
+
+        return find
+
+
+def label_of(counts: Sequence[int], policy: Policy, key: str) -> str:
+    """The label that `counts`, in the order of `LABELS`, give under `policy`; `key` is what a draw depends on.
+
+    Raises `RowError` with the reason where they give none.
+    """
+    total, most = sum(counts), max(counts)
+    if not total:
+        raise RowError("no votes")
+    leading = [label for label, count in zip(LABELS, counts, strict=True) if count == most]
+    dropped = {label for label, fate in ((UNKNOWN, policy.unknown), (NOT_A_FACE, policy.not_a_face)) if fate == "drop"}
+    if dropped.issuperset(leading):
+        raise RowError(f"the votes say '{leading[0]}' ({most} of {total})")
+    if policy.rule == "probability":
+        weights = np.array([0 if label in dropped else count for label, count in zip(LABELS, counts, strict=True)])
+        return LABELS[generator_for(policy.seed, "FER+", key).choice(len(LABELS), p=weights / weights.sum())]
+    if len(leading) > 1:
+        raise RowError(f"the votes are tied ('{', '.join(leading)}', {most} of {total} each)")
+    if policy.rule == "threshold" and most < policy.threshold * total:
+        raise RowError(f"no label has {policy.threshold:.0%} of the votes ('{leading[0]}', {most} of {total})")
+    return leading[0]
+
+
+def pooled(votes: Sequence[Votes]) -> Votes:
+    """The votes on several rows that are one picture, as one. Raises `RowError` if there is none."""
+    if not votes:
+        raise RowError("its row is not in the votes")
+    for one in votes:
+        if one.error:
+            return one
+    counts = tuple(map(sum, zip(*(one.counts for one in votes), strict=True)))
+    return Votes(votes[0].split, ";".join(sorted(one.name for one in votes)), counts)
+
+
+def read_votes(path: Path) -> Iterator[tuple[str, Votes]]:
+    """Image name ('' where FER+ gives none) and votes of every row of `fer2013new.csv`, in its order."""
+    with path.open("rb") as stream, csv_text(stream) as text:
+        for number, fields in CsvRows(text, str(path), ("Usage", "Image name", *COLUMNS)):
+            try:
+                if isinstance(fields, RowError):
+                    raise fields
+                counts = tuple(parse_count(fields[column], column) for column in COLUMNS)
+                name = fields["Image name"]
+                yield name, Votes(parse_usage(fields["Usage"]), name, counts)
+            except RowError as error:
+                name = fields["Image name"] if isinstance(fields, Mapping) else ""
+                yield name, Votes("", name, error=f"row {number} of {path.name}: {error}")
+
+
+def read_names(path: Path) -> dict[str, list[str]]:
+    """Names in FER+ of the picture in every file, by the file's class folder and name, whatever is above them.
+
+    Raises `UserError` for a bad row.
+    """
+    by_file: dict[str, list[str]] = {}
+    with path.open("rb") as stream, csv_text(stream) as text:
+        for number, fields in CsvRows(text, str(path), ("fer_files", "ferplus_names")):
+            if isinstance(fields, RowError):
+                raise UserError(f"{path}: row {number}: {fields}")
+            for file in fields["fer_files"].split(";"):
+                name = _tail(file.strip())
+                if name in by_file:
+                    raise UserError(f"{path}: row {number}: {name} has had a row before")
+                by_file[name] = [one.strip() for one in fields["ferplus_names"].split(";") if one.strip()]
+    return by_file
+
+
+def parse_count(text: str, column: str) -> int:
+    """Number of votes. Raises `RowError`."""
+    if not (text.isascii() and text.isdigit() and len(text) < 5 and int(text) <= MOST_VOTES):
+        raise RowError(f"{column} is '{text[:20]}', not a number of votes")
+    return int(text)
+
+
+def _tail(path: str) -> str:
+    return "/".join(PurePosixPath(path).parts[-2:])

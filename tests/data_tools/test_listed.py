@@ -1,0 +1,215 @@
+"""Images listed in a CSV: where the table may lie, what a row may say, and what becomes of the rest."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import CLASSES, Pack, configured, files_of, png, prepared, write_tar, write_tree, write_zip
+
+from data_tools.prepare import prepare
+from foundation.errors import UserError
+
+SPLITS = {"train": 4, "validation": 2, "test": 2}
+
+
+def flat() -> dict[str, bytes]:
+    """Pictures whose paths tell nothing."""
+    return {f"images/{i:02}.png": data for i, data in enumerate(files_of(SPLITS).values())}
+
+
+def rows(header: str = "path,label,split") -> list[str]:
+    splits = [split for split, number in SPLITS.items() for _ in CLASSES for _ in range(number)]
+    labels = [name for number in SPLITS.values() for name in CLASSES for _ in range(number)]
+    cells = [{"path": p, "label": c, "split": s} for p, c, s in zip(flat(), labels, splits, strict=True)]
+    return [header, *(",".join(row[name] for name in header.split(",")) for row in cells)]
+
+
+def text(*more: str, lines: list[str] | None = None, end: str = "\n") -> bytes:
+    return (end.join([*(lines or rows()), *more]) + end).encode()
+
+
+def read(root: Path, **options: object) -> Pack:
+    return prepared(configured(root, data={"sources": {"mine": {"kind": "listed", **options}}}))
+
+
+def set_aside(pack: Pack) -> dict[str, str]:
+    return {row.path: row.reason for row in pack.where(status="set_aside")}
+
+
+@pytest.mark.parametrize("place", ["mine", "mine.zip", "mine.tar.gz", "beside", "wrapped.zip"])
+def test_where_the_table_may_lie(root: Path, place: str) -> None:
+    files = flat() | {"labels.csv": text()}
+    if place == "mine":
+        write_tree(root / "mine", files)
+    elif place == "beside":
+        write_tree(root, flat() | {"mine.csv": text(), "other/x.png": png(99)})
+    elif place == "wrapped.zip":
+        write_zip(root / "mine.zip", {f"faces/{path}": data for path, data in files.items()})
+    else:
+        (write_zip if place == "mine.zip" else write_tar)(root / place, files)
+    pack = read(root)
+    assert np.bincount(pack.splits).tolist() == [8, 4, 4]
+    assert len(pack.rows) == 16
+    expected = {line.split(",")[0]: line.split(",")[1:] for line in rows()[1:]}
+    for row in pack.rows:
+        assert [row.label, row.split] == expected[row.path.removeprefix("faces/")]
+        seed = int(Path(row.path).stem)
+        picture = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
+        np.testing.assert_array_equal(pack.images[row.pack_row, :, :, 0], picture)
+
+
+def test_without_splits(root: Path) -> None:
+    write_tree(root / "mine", flat() | {"labels.csv": text(lines=rows("label,path"))})
+    pack = prepared(
+        configured(root, data={"sources": {"mine": {"kind": "listed"}}}, test={"fraction": 0.25},
+                   validation={"fraction": 0.25})
+    )  # fmt: skip
+    assert {row.original_split for row in pack.rows} == {""}
+    assert len(pack.rows) == 16
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        text(end="\r\n"),
+        text(end="\r"),
+        b"\xef\xbb\xbf" + text(),
+        text().replace(b",", b";"),
+        text().replace(b",", b"\t"),
+        text(lines=[" Path , LABEL,Split,extra", *rows()[1:]]).replace(b"train\n", b"Training,1\n"),
+        text("", " , ,", ""),
+        text(lines=[line.replace("images/", "./images/") for line in rows()]),
+        text(lines=[line.replace("images/", "images\\") for line in rows()]),
+        text(lines=["path,label,split", *(f'"{line.replace(",", chr(34) + ",", 1)}' for line in rows()[1:])]),
+    ],
+    ids=["crlf", "cr", "bom", "semicolon", "tab", "header", "blank", "dot", "backslash", "quoted"],
+)
+def test_dialects(root: Path, table: bytes) -> None:
+    write_tree(root / "mine", flat() | {"labels.csv": table})
+    pack = read(root)
+    assert not set_aside(pack)
+    assert np.bincount(pack.splits).tolist() == [8, 4, 4]
+
+
+def test_other_names_for_the_columns_and_the_table(root: Path) -> None:
+    lines = ["file,emotion,usage", *rows()[1:]]
+    write_tree(root / "mine", flat() | {"labels.csv": text(lines=lines), "other.csv": b"a,b\n"})
+    columns = {"path": "file", "label": "Emotion", "split": "Usage"}
+    assert len(read(root, table="labels.csv", columns=columns).images) == 16
+    with pytest.raises(UserError, match=r"holds 2 times a CSV file .*table=NAME"):
+        read(root, columns=columns)
+    with pytest.raises(UserError, match=r"holds 0 times a 'faces\.csv'"):
+        read(root, table="faces.csv")
+    with pytest.raises(UserError, match=r"sources\.mine\.columns: file is none of path, label, split"):
+        read(root, columns={"file": "path"})
+
+
+BAD = [
+    ("images/99.png,cat,train", "row 17: there is no file 'images/99.png'"),
+    (",cat,train", "row 17: has no path"),
+    ("/etc/passwd,cat,train", "row 17: path '/etc/passwd': absolute path"),
+    ("C:\\x.png,cat,train", "row 17: path 'C:\\x.png': absolute path"),
+    ("images/../../x.png,cat,train", "row 17: path 'images/../../x.png': path leaves the folder"),
+    ("images/99.png,cat,holiday", "row 17: split 'holiday' is none of train, validation, test"),
+    ("images/99.png", "row 17: has 1 fields instead of 3"),
+    ('"images/99.png,cat,train', "row 17: is not CSV (unexpected end of data)"),
+    ("images/99.png,cat," + "x" * 2**20, "row 17: is longer than 1,048,576 characters"),
+    ("images/9\x009.png,cat,train", "row 17: has a path with a NUL byte"),
+]
+
+
+@pytest.mark.parametrize("place", ["inside", "beside"])
+@pytest.mark.parametrize(("row", "reason"), BAD)
+def test_bad_row(root: Path, place: str, row: str, reason: str) -> None:
+    table = text(row, "images/more.png,cat,train")
+    if place == "inside":
+        write_tree(root / "mine", flat() | {"images/more.png": png(50), "labels.csv": table})
+    else:
+        write_tree(root, flat() | {"images/more.png": png(50), "mine.csv": table})
+    pack = read(root)
+    name = "labels.csv" if place == "inside" else "mine.csv"
+    assert set_aside(pack) == {f"{name}:17": reason}
+    assert len(pack.images) == 17
+
+
+@pytest.mark.parametrize("label", ["", "nan", "3", "fish"])
+def test_label_that_is_no_class(root: Path, label: str) -> None:
+    table = text(f"images/more.png,{label},train")
+    write_tree(root / "mine", flat() | {"images/more.png": png(50), "labels.csv": table})
+    assert set_aside(read(root)) == {"images/more.png": f"unknown label '{label}'"}
+
+
+def test_an_image_that_is_not_listed_is_set_aside_and_other_files_are_counted(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tree(root / "mine", flat() | {"more.png": png(50), "README": b"?", "labels.csv": text("")})
+    assert set_aside(read(root)) == {"more.png": "not in labels.csv"}
+    assert "mine: 2 files that are no images ignored" in capsys.readouterr().out  # README and a blank row
+
+
+def test_a_file_listed_twice_has_two_rows(root: Path) -> None:
+    write_tree(root / "mine", flat() | {"labels.csv": text("images/00.png,dog,test")})
+    pack = read(root)
+    assert {row.id: row.label for row in pack.where(path="images/00.png")} == {
+        "mine:images/00.png": "cat",
+        "mine:images/00.png#2": "dog",
+    }
+
+
+@pytest.mark.parametrize("place", ["inside", "beside"])
+def test_links_and_folders_are_not_followed(root: Path, place: str) -> None:
+    (root.parent / "secret").mkdir()
+    (root.parent / "secret/x.png").write_bytes(png(77))
+    table = text("link.png,cat,train", "linked/x.png,cat,train", "images,cat,train")
+    folder = root / "mine" if place == "inside" else root
+    write_tree(folder, flat() | {"labels.csv" if place == "inside" else "mine.csv": table})
+    (folder / "link.png").symlink_to(root.parent / "secret/x.png")
+    (folder / "linked").symlink_to(root.parent / "secret")
+    pack = read(root)
+    assert len(pack.images) == 16
+    refused = sorted(set_aside(pack).values())
+    if place == "inside":
+        assert refused == ["row 17: symbolic link", "row 18: there is no file 'linked/x.png'", "row 19: is a folder",
+                           "symbolic link"]  # fmt: skip
+    else:
+        assert refused == ["row 17: symbolic link", "row 18: symbolic link", "row 19: there is no file 'images'"]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (b"", r"labels\.csv has no column 'path' \(its header: 'empty'\)"),
+        (b"\n\n", "has no column 'path'"),
+        (b"file,label\na,b\n", r"has no column 'path' \(its header: 'file, label'\); it needs path,label"),
+        (b"path,label,label\na,b,c\n", "has the column 'label' 2 times"),
+        (b"path,label\n", r"labels\.csv has no row"),
+        ("path,label\na,b\n".encode("utf-16"), "has no column 'path'"),
+        (b'"path,label\na,b\n', "its header is not CSV"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "has no column 'path'"),
+    ],
+)
+def test_table_that_is_none(root: Path, table: bytes, message: str) -> None:
+    write_tree(root / "mine", flat() | {"labels.csv": table})
+    with pytest.raises(UserError, match=message) as caught:
+        read(root)
+    assert str(caught.value).isprintable()
+    assert not (root.parent / "packs").exists()
+
+
+@pytest.mark.parametrize("place", ["inside", "beside"])
+def test_a_changed_file_makes_the_pack_anew(root: Path, place: str) -> None:
+    name, folder = ("labels.csv", root / "mine") if place == "inside" else ("mine.csv", root)
+    write_tree(folder, flat() | {name: text()})
+    config = configured(root, data={"sources": {"mine": {"kind": "listed"}}})
+    before = Pack(prepare(config))
+    (folder / "images/00.png").write_bytes(png(1234, compress_level=0))
+    after = Pack(prepare(config))
+    assert after.folder == before.folder
+    assert after.json["content_hash"] != before.json["content_hash"]
+
+
+def test_a_name_in_latin_1_is_found_by_a_table_in_latin_1(root: Path) -> None:
+    write_tree(root / "mine", flat() | {"labels.csv": text() + b"images/\xe9.png,cat,train\n"})
+    with open(bytes(root / "mine/images") + b"/\xe9.png", "wb") as file:
+        file.write(png(50))
+    assert read(root).by_id["mine:images/\\xe9.png"].label == "cat"
