@@ -62,6 +62,8 @@ def decode(data: bytes) -> np.ndarray:
                 if image.width * image.height > LARGEST_IMAGE:
                     raise ImageError(f"too large ({image.width} x {image.height} pixels)")
                 image.load()
+                if image.format == "PNG":
+                    _check_sums(data)
                 return canonical(_eight_bits(ImageOps.exif_transpose(image)))
         except ImageError:
             raise
@@ -106,6 +108,12 @@ def pixels_sha256(pixels: np.ndarray) -> str:
     digest = hashlib.sha256("x".join(map(str, pixels.shape)).encode() + b":")
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
+
+
+def _check_sums(data: bytes) -> None:
+    """Raise `SyntaxError` if a checksum of a PNG is wrong: those of its pixels are ignored when it is loaded."""
+    with Image.open(io.BytesIO(data)) as image:
+        image.verify()
 
 
 def _eight_bits(image: Image.Image) -> np.ndarray:

@@ -173,6 +173,8 @@ class TarArchive:
                 else:
                     kind = "symbolic link" if info.issym() else "hard link" if info.islnk() else "device"
                     yield Member(name, refused=kind)
+            while raw.read(2**16):
+                pass  # to the end, where the checksum of the whole stands; tarfile stops before
 
     def fingerprint(self) -> Fingerprint:
         """Name, size and time of the archive."""
@@ -225,7 +227,8 @@ class damaged:
         )
         if isinstance(error, MemberError):  # of the one file that the source cannot do without
             raise UserError(f"{self.path}: the table in it: {error}") from error
-        if isinstance(error, broken):
+        corrupt = isinstance(error, OSError) and error.errno is None  # bz2, and not the disk
+        if corrupt or isinstance(error, broken):
             raise UserError(f"{self.path} is damaged or incomplete ({error}); download it again") from error
 
 
