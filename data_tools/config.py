@@ -15,7 +15,7 @@ from data_tools.sources.base import SPLITS
 from foundation.entry import typed
 from foundation.errors import UserError
 
-NOT_IN_PACK = ("root", "pack_dir", "workers")  # keys of `data` that change nothing in a pack
+NOT_IN_PACK = ("root", "pack_dir", "workers", "downloads")  # keys of `data` that change nothing in a pack
 FORMAT_VERSION = 1  # of the pack; raise it when older packs must be made again
 
 
@@ -32,6 +32,7 @@ class DataConfig:
     classes: list[str] = MISSING
     label_map: dict[str, str] = field(default_factory=dict)
     sources: dict[str, dict[str, Any]] = MISSING
+    downloads: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass

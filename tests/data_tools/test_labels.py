@@ -1,13 +1,14 @@
 """The label map."""
 
 from pathlib import Path
+from random import Random
 
 import pytest
 from drawn import configured, files_of, png, prepared, write_tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_tools.labels import LabelMap
+from data_tools.labels import ALIASES, LabelMap, normalise
 from foundation.errors import UserError
 
 names = st.text(min_size=1).filter(lambda name: name.strip())
@@ -52,6 +53,31 @@ def test_every_class_leads_to_itself_and_nothing_else_comes_out(classes: list[st
     assert [labels(name.upper().lower()) in (name, None) for name in classes]
     assert [labels(name) for name in classes] == classes
     assert labels(raw) is None or labels(raw) in classes
+
+
+@given(st.lists(names, min_size=1, max_size=5), st.dictionaries(names, names, max_size=4), st.randoms())
+def test_any_map_leads_where_it_says_or_is_refused(classes: list[str], extra: dict[str, str], random: Random) -> None:
+    extra |= {raw: random.choice(classes) for raw in list(extra)[::2]}
+    try:
+        labels = LabelMap(classes, extra)
+    except UserError as error:
+        assert "\n" not in str(error)  # noqa: PT017 - a refusal is one of two right outcomes
+        assert str(error).startswith(("data.classes", "data.label_map"))  # noqa: PT017
+        return
+    for name in classes:
+        assert labels(f" {name}\t") == name
+    for raw, name in extra.items():
+        same = [other for other in extra if normalise(other) == normalise(raw)]
+        assert labels(raw) == (name if len(same) == 1 else extra[same[-1]])
+    assert [labels(alias) in (*classes, None) for alias in ALIASES]
+
+
+@given(names, st.lists(st.sampled_from(sorted(ALIASES)), unique=True))
+def test_aliases_never_win(name: str, own: list[str]) -> None:
+    classes = [*own, name] if normalise(name) not in own else own
+    labels = LabelMap(classes or [name])
+    for alias in own:
+        assert labels(alias.upper()) == alias
 
 
 def test_unknown_label_is_set_aside(root: Path) -> None:

@@ -113,7 +113,7 @@ BAD = [
     ("images/99.png,cat,holiday", "row 17: split 'holiday' is none of train, validation, test"),
     ("images/99.png", "row 17: has 1 fields instead of 3"),
     ('"images/99.png,cat,train', "row 17: is not CSV (unexpected end of data)"),
-    ("images/99.png,cat," + "x" * 2**20, "row 17: is longer than 1,048,576 characters"),
+    ("images/99.png,cat," + "x" * 2**17, "row 17: is longer than 131,072 characters"),
     ("images/9\x009.png,cat,train", "row 17: has a path with a NUL byte"),
 ]
 

@@ -1,0 +1,111 @@
+"""`python -m data_tools.download data=fer2013_fed`: fetch from Kaggle what is missing below `data.root`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from data_tools.config import DataConfig
+from data_tools.sources.find import locate
+from foundation.entry import entry, typed
+from foundation.errors import UserError
+from foundation.files import atomic_folder
+
+INSTALL = "pip install 'cnn-from-scratch[download]'"
+
+
+class DownloadError(Exception):
+    """Why Kaggle gave nothing, shortly."""
+
+
+def download(root: Path, handles: Mapping[str, str]) -> None:
+    """Fetch every data set of `handles` (name below `root` -> Kaggle's owner/name) that is not there yet.
+
+    A data set arrives as a folder, whole or not at all. Raises `DownloadError`; those fetched before it stay.
+    """
+    wanted = missing(root, handles)
+    for name in handles:
+        if name in wanted:
+            with atomic_folder(root / name) as temporary:
+                fetch(handles[name], temporary)
+        print(f"{name}: {locate(name, str(root), name)}{'' if name in wanted else ' is there'}")
+
+
+def missing(root: Path, handles: Mapping[str, str]) -> dict[str, str]:
+    """What of `handles` has no folder, archive or table below `root`."""
+    left = {}
+    for name, handle in handles.items():
+        try:
+            locate(name, str(root), name)
+        except UserError:
+            left[name] = handle
+    return left
+
+
+def fetch(handle: str, folder: Path) -> None:
+    """Download and unpack Kaggle's data set `handle` into `folder`, which is empty. Raises `DownloadError`."""
+    os.environ.setdefault("KAGGLEHUB_VERBOSITY", "error")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("TQDM_DISABLE", "1")
+    try:
+        import kagglehub  # noqa: PLC0415 - an extra, and slow to import
+        import requests  # noqa: PLC0415 - comes with it
+        from kagglehub.exceptions import DataCorruptionError  # noqa: PLC0415
+    except ImportError as error:
+        raise DownloadError(f"kagglehub is not installed ({INSTALL})") from error
+    try:
+        kagglehub.dataset_download(handle, output_dir=str(folder))
+    except requests.RequestException as error:
+        status = error.response.status_code if error.response is not None else None
+        raise DownloadError(_answer(status)) from error
+    except (DataCorruptionError, zipfile.BadZipFile) as error:
+        raise DownloadError("what came from Kaggle is damaged") from error
+    except ValueError as error:  # credentials that cannot be read, an archive that is none
+        raise DownloadError(f"Kaggle's client says: {error}") from error
+    shutil.rmtree(folder / ".complete", ignore_errors=True)  # the client's own note
+    if not any(folder.iterdir()):
+        raise DownloadError("what came from Kaggle is empty")
+
+
+def _answer(status: int | None) -> str:
+    if status is None:
+        return "Kaggle cannot be reached, or the connection broke"
+    if status in (401, 403):
+        return "Kaggle wants credentials (environment variable KAGGLE_API_TOKEN, or ~/.kaggle/kaggle.json)"
+    return f"Kaggle answers with status {status}"
+
+
+def by_hand(reason: str, root: Path, handles: Mapping[str, str]) -> str:
+    """Three lines: why not, what to download, where to put it."""
+    pages = " and ".join(f"https://www.kaggle.com/datasets/{handle}" for handle in handles.values())
+    places = " and ".join(str(root / f"{name}.zip") for name in handles)
+    return (
+        f"not downloaded: {' '.join(reason.split())}\n"
+        f"download by hand: {pages} (in a browser, signed in)\n"
+        f"save as, without unpacking: {places}"
+    )
+
+
+@entry("download")
+def main(config: DictConfig) -> None:
+    """Download what is missing, or say how to do it by hand and exit with status 2."""
+    data = typed(config, "data", DataConfig)
+    root = Path(data.root).expanduser()
+    if not data.downloads:
+        print(f"data={data.name} needs no download")
+        return
+    try:
+        download(root, data.downloads)
+    except DownloadError as error:
+        print(by_hand(str(error), root, missing(root, data.downloads)), file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
