@@ -74,7 +74,7 @@ def decoded_stores(data: DataConfig, fingerprints: dict[str, Fingerprint]) -> De
 
 
 def _read_with_progress(
-    sources: Iterable[Source], labels: LabelMap, data: DataConfig, stores: DecodedStores
+    sources: Iterable[Source], labels: LabelMap, data: DataConfig, stores: DecodedStores | None = None
 ) -> Collection:
     """Read all sources behind a progress bar, which stays away where nobody watches."""
     expected = [source.expected() for source in sources]
