@@ -131,14 +131,14 @@ def test_an_archive_member_that_leaves_the_archive_is_set_aside(command, workpla
     folder = workplace / "data/fer2013"
     with tarfile.open(workplace / "data/escaping.tar.gz", "w:gz") as archive:
         archive.add(folder, arcname="fer2013")
-        archive.add(folder / "train/sad/00.png", arcname="../../x.png")
+        archive.add(folder / "train/sad/00.png", arcname="../../led_outside.png")
     options = ("data=fer2013", "data.image_size=12", "++data.sources.fer2013.stem=escaping")
     outcome = command("data_tools.prepare", *options)
     assert outcome.status == 0, outcome.err
     assert "leaves the archive" in outcome.out
     (manifest,) = (workplace / "packs").glob("*/manifest.csv")
-    assert "../../x.png" in manifest.read_text()
-    assert not list(workplace.parent.rglob("x.png"))
+    assert "../../led_outside.png" in manifest.read_text()
+    assert not list(workplace.parent.rglob("led_outside.png"))
 
 
 def test_a_full_disk_leaves_no_pack(command, workplace, monkeypatch):
