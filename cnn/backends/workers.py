@@ -94,6 +94,7 @@ class _Crew:
     def run(self, task: Callable[[], None], helpers: int) -> None:
         """Run `task` in this thread and in `helpers` others; wait for all; raise what one of them raised."""
         self.task = task
+        self.errors.clear()  # where this thread failed as well, its own error was raised and theirs are left
         for number in range(helpers):
             self.turns[number] += 1
             self.begin[number].set(self.turns[number])
@@ -104,9 +105,7 @@ class _Crew:
                 self.done[number].wait(self.turns[number])
             self.task = None
         if self.errors:
-            error = self.errors[0]
-            self.errors.clear()
-            raise error
+            raise self.errors[0]
 
     def dismiss(self) -> None:
         """End the threads."""
@@ -118,7 +117,7 @@ class _Crew:
 class Workers:
     """A pool of `threads` threads; BLAS is held to one thread, since the pieces already fill the cores.
 
-    With `spin` they wait for each other awake, for about a tenth of a millisecond.
+    With `spin` they wait for each other awake for a moment, before they sleep.
     """
 
     def __init__(self, threads: int, spin: Spin | None = None) -> None:

@@ -38,6 +38,20 @@ def test_an_error_in_any_thread_reaches_the_caller_and_the_next_map_works(thread
         assert workers.map(str, range(9)) == list("012345678")
 
 
+def test_errors_in_all_threads_are_gone_with_the_map_that_raised_one(spin):
+    workers = Workers(3, spin)
+
+    def fail(number):
+        met.wait()  # every thread has a piece before any fails
+        raise ValueError(str(number))
+
+    for _ in range(20):
+        met = threading.Barrier(3, timeout=20)
+        with pytest.raises(ValueError, match=r"[012]"):
+            workers.map(fail, range(3))
+        assert workers.map(str, range(9)) == list("012345678")
+
+
 def test_all_threads_take_part(spin):
     workers, met = Workers(3, spin), threading.Barrier(3, timeout=20)
     assert workers.map(lambda number: met.wait() >= 0, range(3)) == [True] * 3
