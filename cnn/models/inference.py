@@ -15,7 +15,7 @@ from cnn.layers.dense import Dense
 from cnn.layers.dropout import Dropout
 from cnn.layers.max_pool2d import MaxPool2D
 from cnn.layers.relu import ReLU
-from cnn.models.containers import Residual, Sequential
+from cnn.models.containers import Residual
 from cnn.models.model import Model
 
 Step = Callable[[Array], Array]
@@ -60,8 +60,6 @@ def _steps(layers: list[Layer], ops: Ops) -> list[Step]:
         elif isinstance(layer, Residual):
             body, shortcut = (_steps(way.layers, ops) for way in (layer.body, layer.shortcut))
             steps.append(partial(_joined, ops, body, shortcut))
-        elif isinstance(layer, Sequential):
-            steps += _steps(layer.layers, ops)
         elif not (isinstance(layer, Dropout) or (isinstance(layer, ReLU | MaxPool2D) and layer.fused)):
             steps.append(partial(_as_it_is, layer))
     return steps

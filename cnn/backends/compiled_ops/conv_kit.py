@@ -17,10 +17,7 @@ class CompiledConvKit(ConvKit):
     """One walk over memory for each pass; bias and ReLU end Winograd's output transform in the same walk."""
 
     def pad(self, x: FloatArray, top: int, left: int, padded: FloatArray) -> None:
-        if left < 0:
-            super().pad(x, top, left, padded)
-        else:
-            conv_kernels.pad(_rows(x), top, left * x.shape[3], _rows(padded))
+        conv_kernels.pad(_rows(x), top, left * x.shape[3], _rows(padded))
 
     def unroll(self, padded: FloatArray, window: Window, groups: int, columns: FloatArray) -> None:
         if groups > 1:
@@ -29,11 +26,7 @@ class CompiledConvKit(ConvKit):
             conv_kernels.unroll(padded, window.stride, window.dilation, window.kernel, window.output_hw[1], columns[0])
 
     def finish(self, y: FloatArray, b: FloatArray | None, relu: bool) -> None:
-        if b is None and not relu:
-            return
-        if not y.flags.c_contiguous:
-            super().finish(y, b, relu)
-        else:
+        if b is not None or relu:
             rows = y.reshape(-1, y.shape[-1])
             conv_kernels.finish(rows, rows[0] if b is None else b, b is not None, relu)
 

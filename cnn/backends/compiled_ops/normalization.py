@@ -24,55 +24,30 @@ class CompiledNormalization(NumpyNormalization):
         norm_kernels.statistics(rows, mean, rest, squares)
         return mean, rest, squares
 
-    def batch_norm_inference(
-        self,
-        x: FloatArray,
-        gamma: FloatArray,
-        beta: FloatArray,
-        mean: FloatArray,
-        variance: FloatArray,
-        eps: float,
-        relu: bool = False,
-    ) -> FloatArray:
-        y = self.memory.empty(x.shape, x.dtype)
-        rows, out = by_channel(x), by_channel(y)
-        scale = gamma / np.sqrt(variance + x.dtype.type(eps))
-        self.workers.map(
-            lambda piece: norm_kernels.apply(rows[piece], mean, scale, beta, relu, out[piece]),
-            self.channel_pieces(*rows.shape),
-        )
-        return y
+    def _affine_map(
+        self, rows: FloatArray, mean: FloatArray, scale: FloatArray, beta: FloatArray, relu: bool, out: FloatArray
+    ) -> None:
+        norm_kernels.apply(rows, mean, scale, beta, relu, out)
 
-    def batch_norm_backward(
+    def _gradient_sums(self, dy: FloatArray, rows: FloatArray, mean: FloatArray, y: FloatArray | None) -> FloatArray:
+        sums = np.empty((2, rows.shape[1]), rows.dtype)
+        norm_kernels.reduce(dy, rows, mean, dy if y is None else y, y is not None, sums[0], sums[1])
+        return sums
+
+    def _input_gradient(
         self,
         dy: FloatArray,
-        x: FloatArray,
-        gamma: FloatArray,
+        rows: FloatArray,
         mean: FloatArray,
-        variance: FloatArray,
-        eps: float,
-        y: FloatArray | None = None,
-        relu_before: bool = False,
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        dx = self.memory.empty(x.shape, x.dtype)
-        relu, rows, given, out = y is not None, by_channel(x), by_channel(dy), by_channel(dx)
-        last = given if y is None else by_channel(y)
-        work = self.channel_pieces(*rows.shape)
-
-        def reduce(piece: slice) -> FloatArray:
-            sums = np.empty((2, rows.shape[1]), rows.dtype)
-            norm_kernels.reduce(given[piece], rows[piece], mean, last[piece], relu, sums[0], sums[1])
-            return sums
-
-        dbeta, centred = np.add.reduce(self.workers.map(reduce, work))
-        dgamma, slope, level, scale = gradient_factors(dbeta, centred, gamma, variance, eps, len(rows))
-        self.workers.map(
-            lambda piece: norm_kernels.backward(
-                given[piece], rows[piece], mean, slope, level, scale, last[piece], relu, relu_before, out[piece]
-            ),
-            work,
-        )
-        return dx, dgamma, dbeta
+        slope: FloatArray,
+        level: FloatArray,
+        scale: FloatArray,
+        y: FloatArray | None,
+        relu_before: bool,
+        out: FloatArray,
+    ) -> None:
+        last = dy if y is None else y
+        norm_kernels.backward(dy, rows, mean, slope, level, scale, last, y is not None, relu_before, out)
 
     def batch_norm_max_pool2d(
         self, x: FloatArray, gamma: FloatArray, beta: FloatArray, eps: float, window: Window, relu: bool = False

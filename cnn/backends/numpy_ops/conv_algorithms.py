@@ -7,7 +7,8 @@ so that the memory taken does not grow with the batch.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ _GRADIENT_BYTES = 12 << 20
 class Algorithm(ABC):
     """One way to compute a convolution and its filter's gradient."""
 
-    name: ClassVar[str]
+    name: str
 
     def __init__(self, kit: ConvKit, pool: Pool, workers: Workers) -> None:
         self.kit, self.pool, self.workers = kit, pool, workers
@@ -53,6 +54,23 @@ class Algorithm(ABC):
     @abstractmethod
     def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem) -> FloatArray:
         """dw (kh, kw, c / groups, k)."""
+
+    def summed(
+        self,
+        add: Callable[[Piece, FloatArray], None],
+        work: list[Piece],
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+    ) -> FloatArray:
+        """The sum (shape) of what `add(piece, total)` adds for each piece, in partial sums that share the cores."""
+
+        def run(some: slice) -> FloatArray:
+            total = self.pool.zeros(shape, dtype)
+            for piece in work[some]:
+                add(piece, total)
+            return total
+
+        return np.add.reduce(self.workers.map(run, pieces(len(work), -(-len(work) // _PARTIAL_SUMS))))
 
     def padded(self, x: FloatArray, piece: Piece, window: Window, hw: tuple[int, int]) -> FloatArray:
         """The `hw` padded input pixels that the piece's first output row on sees, zeros beyond the image."""
@@ -101,13 +119,7 @@ class Im2col(Algorithm):
         def run(piece: Piece) -> None:
             out = y[piece.images, piece.rows]
             columns = self._columns(x, piece, problem)
-            if out.flags.c_contiguous:
-                np.matmul(columns, form, out=by_group(out, problem.groups))
-            else:
-                by_row = columns.reshape(problem.groups, *out.shape[:3], -1)
-                target = out.reshape(*out.shape[:3], problem.groups, -1)
-                for group in range(problem.groups):
-                    target[:, :, :, group] = by_row[group] @ form[group]
+            np.matmul(columns, form, out=by_group(out, problem.groups))
             self.kit.finish(out, b, relu)
 
         self.workers.map(run, self.pieces(problem))
@@ -115,19 +127,14 @@ class Im2col(Algorithm):
     def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem) -> FloatArray:
         window, groups = problem.window, problem.groups
         depth, width = problem.channels // groups, problem.filters // groups
-        work = self.pieces(problem)
-        share = -(-len(work) // _PARTIAL_SUMS)
 
-        def run(some: slice) -> FloatArray:
-            total = self.pool.zeros((groups, window.taps * depth, width), x.dtype)
-            for piece in work[some]:
-                columns = self._columns(x, piece, problem)
-                given = by_group(np.ascontiguousarray(dy[piece.images, piece.rows]), groups)
-                total += np.matmul(columns.transpose(0, 2, 1), given)
-            return total
+        def add(piece: Piece, total: FloatArray) -> None:
+            columns = self._columns(x, piece, problem)
+            given = by_group(dy[piece.images, piece.rows], groups)
+            add_products(columns.transpose(0, 2, 1), given, total, self.pool, begin=False)
 
-        partial = self.workers.map(run, pieces(len(work), share))
-        dw = np.add.reduce(partial).reshape(groups, *window.kernel, depth, width)
+        dw = self.summed(add, self.pieces(problem), (groups, window.taps * depth, width), x.dtype)
+        dw = dw.reshape(groups, *window.kernel, depth, width)
         return np.ascontiguousarray(dw.transpose(1, 2, 3, 0, 4)).reshape(*window.kernel, depth, problem.filters)
 
     def _columns(self, x: FloatArray, piece: Piece, problem: ConvProblem) -> FloatArray:
@@ -177,23 +184,18 @@ class Shifted(Algorithm):
         self.workers.map(run, self._pieces(problem))
 
     def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem) -> FloatArray:
-        work = self._pieces(problem)
-        taps = problem.window.taps
+        def add(piece: Piece, total: FloatArray) -> None:
+            padded, height, wide = self._rows(x, piece, problem)
+            flat, given = padded.reshape(-1, problem.channels), dy[piece.images, piece.rows]
+            spread = self.pool.empty((len(given), height, wide, problem.filters), x.dtype)
+            self.kit.pad(given, 0, 0, spread)
+            rows = spread.reshape(-1, problem.filters)
+            for tap, offset in enumerate(_offsets(problem.window, wide)):
+                add_products(flat[offset:].T, rows[: len(flat) - offset], total[tap], self.pool, begin=False)
 
-        def run(some: slice) -> FloatArray:
-            total = self.pool.zeros((taps, problem.channels, problem.filters), x.dtype)
-            for piece in work[some]:
-                padded, height, wide = self._rows(x, piece, problem)
-                flat, given = padded.reshape(-1, problem.channels), dy[piece.images, piece.rows]
-                spread = self.pool.empty((len(given), height, wide, problem.filters), x.dtype)
-                self.kit.pad(given, 0, 0, spread)
-                rows = spread.reshape(-1, problem.filters)
-                for tap, offset in enumerate(_offsets(problem.window, wide)):
-                    add_products(flat[offset:].T, rows[: len(flat) - offset], total[tap], self.pool, begin=False)
-            return total
-
-        partial = self.workers.map(run, pieces(len(work), -(-len(work) // _PARTIAL_SUMS)))
-        return np.add.reduce(partial).reshape(*problem.window.kernel, problem.channels, problem.filters)
+        shape = (problem.window.taps, problem.channels, problem.filters)
+        dw = self.summed(add, self._pieces(problem), shape, x.dtype)
+        return dw.reshape(*problem.window.kernel, problem.channels, problem.filters)
 
     def _rows(self, x: FloatArray, piece: Piece, problem: ConvProblem) -> tuple[FloatArray, int, int]:
         """The padded rows that the piece sees, how many there are, and how wide they are."""
@@ -212,7 +214,7 @@ class Winograd(Algorithm):
     def __init__(self, kit: ConvKit, pool: Pool, workers: Workers, m: int) -> None:
         super().__init__(kit, pool, workers)
         self.m, self.elements = m, (m + TAPS - 1) ** 2
-        self.name = f"winograd{m}"  # type: ignore[misc]
+        self.name = f"winograd{m}"
 
     def supports(self, problem: ConvProblem) -> bool:
         return problem.is_plain and problem.window.kernel == (TAPS, TAPS)

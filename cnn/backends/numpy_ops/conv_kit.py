@@ -27,8 +27,7 @@ class ConvKit:
         A negative `top` leaves out rows; rows and columns beyond H and W are left out, too.
         """
         first, height, width = max(top, 0), *padded.shape[1:3]
-        source = x[:, max(-top, 0) :, max(-left, 0) :][:, : height - first, : width - max(left, 0)]
-        left = max(left, 0)
+        source = x[:, max(-top, 0) :][:, : height - first, : width - left]
         padded[:, :first] = 0
         padded[:, first + source.shape[1] :] = 0
         padded[:, first : first + source.shape[1], :left] = 0

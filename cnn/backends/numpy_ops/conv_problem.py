@@ -52,7 +52,8 @@ class Piece(NamedTuple):
 def cut(problem: ConvProblem, row_bytes: int, row_step: int = 1) -> list[Piece]:
     """The batch in pieces whose scratch, `row_bytes` for each row of output pixels, fills `PIECE_BYTES`.
 
-    Rows are cut only where a whole image is too large or the batch is one image, at multiples of `row_step`.
+    Rows are cut only where a whole image is too large or the batch is one image, at multiples of `row_step`; such a
+    piece is of one image. So a piece of a contiguous array of images is contiguous itself.
     The cut depends on shapes alone, never on threads, so that a run repeats on any number of cores.
     """
     batch, rows = problem.batch, problem.window.output_hw[0]

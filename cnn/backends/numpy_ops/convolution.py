@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 
 from cnn.backends.numpy_ops.base import FloatArray, NumpyBase, by_channel, column_sum
-from cnn.backends.numpy_ops.conv_algorithms import Algorithm, Depthwise, Im2col, Shifted, Winograd
+from cnn.backends.numpy_ops.conv_algorithms import Algorithm, Depthwise, Im2col, Shifted, Winograd, by_group
 from cnn.backends.numpy_ops.conv_choice import FILTER_GRADIENT, FORWARD, INFERENCE
 from cnn.backends.numpy_ops.conv_kit import ConvKit
-from cnn.backends.numpy_ops.conv_problem import ConvProblem
+from cnn.backends.numpy_ops.conv_problem import PIECE_BYTES, ConvProblem
 from cnn.backends.window import Window
 from cnn.backends.workers import pieces
 
@@ -74,15 +74,14 @@ class NumpyConvolution(NumpyBase):
         # With a stride the gradient is no plain convolution: spread each window's gradient over the pixels it saw.
         channels = w.shape[2] * groups
         dx = self.memory.empty((len(dy), *window.input_hw, channels), dy.dtype)
-        matrices = Im2col(self.kit, self.memory, self.workers).filter_form(w, groups).transpose(0, 2, 1)
+        matrices = self.algorithms["im2col"].filter_form(w, groups).transpose(0, 2, 1)
 
         def run(piece: slice) -> None:
-            given = dy[piece].reshape(-1, groups, dy.shape[3] // groups).transpose(1, 0, 2)
-            columns = np.matmul(given, matrices)  # (groups, rows, taps * c / groups)
+            columns = np.matmul(by_group(dy[piece], groups), matrices)  # (groups, rows, taps * c / groups)
             dx[piece] = _roll_up(columns, len(dy[piece]), window, channels)
 
         one = window.output_hw[0] * window.output_hw[1] * window.taps * channels * dy.itemsize
-        self.workers.map(run, pieces(len(dy), min(max(1, (2 << 20) // one), -(-len(dy) // 8))))
+        self.workers.map(run, pieces(len(dy), min(max(1, PIECE_BYTES // one), -(-len(dy) // 8))))
         return dx
 
     def conv2d_backward_filter(self, dy: FloatArray, x: FloatArray, window: Window, groups: int) -> FloatArray:

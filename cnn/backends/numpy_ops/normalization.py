@@ -30,15 +30,10 @@ class NumpyNormalization(NumpyBase):
         rows, out = by_channel(x), by_channel(y)
         scale = gamma / np.sqrt(variance + x.dtype.type(eps))
 
-        def run(piece: slice) -> None:
-            # Subtract first: folding the mean into the offset would cancel badly where mean >> deviation.
-            np.subtract(rows[piece], mean, out=out[piece])
-            out[piece] *= scale
-            out[piece] += beta
-            if relu:
-                np.maximum(out[piece], 0, out=out[piece])
-
-        self.workers.map(run, self.channel_pieces(*rows.shape))
+        self.workers.map(
+            lambda piece: self._affine_map(rows[piece], mean, scale, beta, relu, out[piece]),
+            self.channel_pieces(*rows.shape),
+        )
         return y
 
     def batch_norm_backward(
@@ -53,31 +48,21 @@ class NumpyNormalization(NumpyBase):
         relu_before: bool = False,
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         dx = self.memory.empty(x.shape, x.dtype)
-        rows, out = by_channel(x), by_channel(dx)
+        rows, given, out = by_channel(x), by_channel(dy), by_channel(dx)
+        last = None if y is None else by_channel(y)
         work = self.channel_pieces(*rows.shape)
 
-        def gradient(piece: slice) -> FloatArray:
-            given = by_channel(dy)[piece]
-            return given if y is None else given * (by_channel(y)[piece] > 0)
+        def behind(piece: slice) -> FloatArray | None:
+            return None if last is None else last[piece]
 
-        def reduce(piece: slice) -> tuple[FloatArray, FloatArray]:
-            counted = gradient(piece)
-            centred = rows[piece] - mean
-            centred *= counted
-            return column_sum(counted), column_sum(centred)
-
-        sums = self.workers.map(reduce, work)
-        dbeta = np.add.reduce([first for first, _ in sums])
-        centred_sum = np.add.reduce([second for _, second in sums])
-        dgamma, slope, level, scale = gradient_factors(dbeta, centred_sum, gamma, variance, eps, len(rows))
+        sums = self.workers.map(lambda piece: self._gradient_sums(given[piece], rows[piece], mean, behind(piece)), work)
+        dbeta, centred = np.add.reduce(sums)
+        dgamma, slope, level, scale = gradient_factors(dbeta, centred, gamma, variance, eps, len(rows))
 
         def run(piece: slice) -> None:
-            centred = np.subtract(rows[piece], mean, out=out[piece])
-            centred *= slope
-            centred += level
-            centred += gradient(piece) * scale
-            if relu_before:
-                centred *= rows[piece] > 0
+            self._input_gradient(
+                given[piece], rows[piece], mean, slope, level, scale, behind(piece), relu_before, out=out[piece]
+            )
 
         self.workers.map(run, work)
         return dx, dgamma, dbeta
@@ -109,6 +94,46 @@ class NumpyNormalization(NumpyBase):
             count = total
         return mean.astype(rows.dtype), (squares / count).astype(rows.dtype)
 
+    # --- the passes over a piece of rows (m, c) that a compiled backend does in one walk each ------------------------
+
+    def _affine_map(
+        self, rows: FloatArray, mean: FloatArray, scale: FloatArray, beta: FloatArray, relu: bool, out: FloatArray
+    ) -> None:
+        """(rows - mean) * scale + beta, then a ReLU if asked for."""
+        # Subtract first: folding the mean into the offset would cancel badly where mean >> deviation.
+        np.subtract(rows, mean, out=out)
+        out *= scale
+        out += beta
+        if relu:
+            np.maximum(out, 0, out=out)
+
+    def _gradient_sums(self, dy: FloatArray, rows: FloatArray, mean: FloatArray, y: FloatArray | None) -> FloatArray:
+        """Sums (2, c) of dy and of dy * (rows - mean); with y only where it is positive."""
+        counted = _behind_relu(dy, y)
+        centred = rows - mean
+        centred *= counted
+        return np.stack([column_sum(counted), column_sum(centred)])
+
+    def _input_gradient(
+        self,
+        dy: FloatArray,
+        rows: FloatArray,
+        mean: FloatArray,
+        slope: FloatArray,
+        level: FloatArray,
+        scale: FloatArray,
+        y: FloatArray | None,
+        relu_before: bool,
+        out: FloatArray,
+    ) -> None:
+        """(rows - mean) * slope + level + dy * scale; dy only where y > 0, the result only where rows > 0."""
+        np.subtract(rows, mean, out=out)
+        out *= slope
+        out += level
+        out += _behind_relu(dy, y) * scale
+        if relu_before:
+            out *= rows > 0
+
     def _piece_statistics(self, rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Mean (c,) of rows (m, c), the mean of the deviations from it, and the sum of their squares."""
         mean = column_sum(rows) / rows.dtype.type(len(rows))
@@ -116,6 +141,10 @@ class NumpyNormalization(NumpyBase):
         rest = column_sum(centred) / rows.dtype.type(len(rows))
         centred *= centred
         return mean, rest, column_sum(centred)
+
+
+def _behind_relu(dy: FloatArray, y: FloatArray | None) -> FloatArray:
+    return dy if y is None else dy * (y > 0)
 
 
 def gradient_factors(

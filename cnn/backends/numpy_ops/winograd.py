@@ -35,11 +35,6 @@ class Transforms:
     b: NDArray[np.float64]
     g: NDArray[np.float64]
 
-    @property
-    def tile(self) -> int:
-        """Input pixels of a tile along each side, t."""
-        return self.m + TAPS - 1
-
 
 @cache
 def transforms(m: int) -> Transforms:
