@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,9 +22,12 @@ class Collection:
 
 
 def read(
-    sources: Iterable[Source], labels: LabelMap, size: int, channels: int, advance: Callable[[], object]
+    sources: Iterable[Source], labels: Mapping[str, LabelMap], size: int, channels: int, advance: Callable[[], object]
 ) -> Collection:
-    """Read every entry of every source; `advance()` is called for each. What is unusable is set aside with a reason."""
+    """Read every entry of every source; `advance()` is called for each. What is unusable is set aside with a reason.
+
+    `labels` has a map for every source.
+    """
     collection = Collection()
     seen: dict[str, int] = {}
     for source in sources:
@@ -33,7 +36,7 @@ def read(
             times = seen[row.id] = seen.get(row.id, 0) + 1
             if times > 1:  # an archive may hold one path twice
                 row.id += f"#{times}"
-            pixels = _examine(entry, row, labels)
+            pixels = _examine(entry, row, labels[source.name])
             collection.rows.append(row)
             if pixels is not None:
                 collection.images[row.id] = fit(pixels, size, channels)

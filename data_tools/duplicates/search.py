@@ -1,0 +1,121 @@
+"""The search for twins: candidates, each confirmed or not, piece by piece, so that it can be taken up again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data_tools.duplicates.alignment import Affine, Aligner, corner_shift
+from data_tools.duplicates.candidates import Pairs, candidates
+from data_tools.duplicates.levels import AUGMENTED, MIRRORED, NEAR, SEARCHED, includes
+from data_tools.duplicates.pictures import Floats
+from data_tools.duplicates.settings import TwinConfig
+from foundation.files import atomic_path
+
+SEARCH_VERSION = 1  # raise it when the same pictures and settings would give other pairs
+_PIECE = 8192  # pairs: half a minute of work, which is what an interruption costs
+
+Report = Callable[[str, int, int], object]  # what is being done, how much of it is done, of how much
+
+
+@dataclass(frozen=True, slots=True)
+class Twin:
+    """A confirmed pair of pictures, `first` < `second`, and the lowest level that calls them one photograph."""
+
+    first: int
+    second: int
+    level: str
+    detail: float  # agreement of the fine structure, at most 1
+    affine: Affine  # maps a place of the first to that of the second, mirroring included
+
+
+def find_twins(
+    pictures: NDArray[np.uint8],
+    usable: NDArray[np.bool_],
+    level: str,
+    aligner: Aligner,
+    workers: int | None = None,
+    cache: Path | None = None,
+    report: Report = lambda what, done, total: None,
+) -> list[Twin]:
+    """Confirmed pairs, up to `level`, among those of uint8 (n, 48, 48) that are `usable`; sorted.
+
+    `aligner` holds the same pictures. The result depends on the pictures and their order, not on the number of
+    `workers` (None: one a core). With a folder `cache`, finished pieces are kept there; another search for the same
+    takes them up. A search of one piece is not worth it.
+    """
+    places = np.flatnonzero(usable).astype(np.int32)
+    if len(places) < 2:
+        return []
+    config = aligner.config
+    report("looking for candidates", 0, 0)
+    pairs, alike = candidates(np.ascontiguousarray(pictures[places]), config.neighbours, includes(level, MIRRORED))
+    pairs[:, :2] = places[pairs[:, :2]]
+    folder = None if cache is None or len(pairs) <= _PIECE else cache / _key(pictures, pairs, config)
+    found: list[NDArray[np.float64]] = []
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        for at in range(0, len(pairs), _PIECE):
+            report("comparing candidates", at, len(pairs))
+            piece = slice(at, at + _PIECE)
+            kept = None if folder is None else folder / f"{at // _PIECE:06}.npy"
+            done = None if kept is None else _read(kept)
+            if done is None:
+                done = _confirm(aligner, pairs[piece], alike[piece], pool)
+                if kept is not None:
+                    _write(kept, done)
+            found.append(done)
+    report("comparing candidates", len(pairs), len(pairs))
+    rows = np.concatenate(found) if found else np.zeros((0, 10))
+    return _twins(rows, level, config)
+
+
+def _confirm(aligner: Aligner, pairs: Pairs, alike: Floats, pool: ThreadPoolExecutor) -> NDArray[np.float64]:
+    """(m, 10): first, second, mirrored, detail and the six numbers of the map, for the pairs that are confirmed."""
+
+    def one(number: int) -> list[float] | None:
+        first, second, mirrored = (int(value) for value in pairs[number])
+        match = aligner.confirm(first, second, bool(mirrored), float(alike[number]))
+        return None if match is None else [first, second, mirrored, match.detail, *match.affine.ravel()]
+
+    rows = [row for row in pool.map(one, range(len(pairs)), chunksize=64) if row is not None]
+    return np.array(rows, np.float64).reshape(-1, 10)
+
+
+def _twins(rows: NDArray[np.float64], level: str, config: TwinConfig) -> list[Twin]:
+    twins = []
+    for row in rows:
+        affine = row[4:].reshape(2, 3)
+        kind = AUGMENTED
+        if corner_shift(affine) <= config.near_shift:
+            kind = MIRRORED if row[2] else NEAR
+        if includes(level, kind):
+            twins.append(Twin(int(row[0]), int(row[1]), kind, float(row[3]), affine))
+    return sorted(twins, key=lambda twin: (twin.first, twin.second, SEARCHED.index(twin.level)))
+
+
+def _key(pictures: NDArray[np.uint8], pairs: Pairs, config: TwinConfig) -> str:
+    digest = hashlib.sha256(json.dumps([SEARCH_VERSION, _PIECE, asdict(config)]).encode())
+    digest.update(pictures.data)
+    digest.update(np.ascontiguousarray(pairs).data)
+    return digest.hexdigest()[:16]
+
+
+def _read(path: Path) -> NDArray[np.float64] | None:
+    try:
+        rows = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None  # missing or damaged: it is found anew
+    return rows if rows.dtype == np.float64 and rows.ndim == 2 and rows.shape[1] == 10 else None
+
+
+def _write(path: Path, rows: NDArray[np.float64]) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array(file, rows, allow_pickle=False)
