@@ -47,7 +47,7 @@ class Aligner:
     def __init__(self, pictures: NDArray[np.uint8], config: TwinConfig) -> None:
         self.config = config
         self._full = standardised(pictures)
-        self._half = np.stack([_halved(picture) for picture in self._full])
+        self._half = [_halved(picture) for picture in self._full]
 
     def straight(self, first: int, second: int, mirrored: bool) -> float:
         """Correlation of two pictures as they lie, the second mirrored or not."""

@@ -65,7 +65,7 @@ def find_groups(
         row.perceptual_hash = hashes[number_of[row.pixels_sha256]]
         if blank[number_of[row.pixels_sha256]]:
             found.blank.add(row.id)
-    if level not in SEARCHED or not len(pictures):
+    if level not in SEARCHED:
         return found
     aligner = Aligner(pictures, config)
     twins = find_twins(pictures, ~blank, level, aligner, workers, cache, report)

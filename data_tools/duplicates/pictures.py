@@ -22,12 +22,12 @@ def grey(images: Sequence[np.ndarray]) -> NDArray[np.uint8]:
 
 def is_blank(pictures: NDArray[np.uint8], below: float) -> NDArray[np.bool_]:
     """(n,) bool: whether the standard deviation of a picture's grey levels is smaller than `below`."""
-    return pictures.reshape(len(pictures), -1).std(axis=1) < below
+    return pictures.std(axis=(1, 2)) < below
 
 
 def standardised(pictures: NDArray[np.uint8]) -> Floats:
     """float32 (n, 48, 48) with mean 0 and standard deviation 1 in each picture; brightness and contrast are gone."""
-    flat = pictures.reshape(len(pictures), -1).astype(np.float32)
-    flat -= flat.mean(axis=1, keepdims=True)
-    flat /= np.maximum(flat.std(axis=1, keepdims=True), 1e-3)
-    return flat.reshape(-1, SIDE, SIDE)
+    out = pictures.astype(np.float32)
+    out -= out.mean(axis=(1, 2), keepdims=True)
+    out /= np.maximum(out.std(axis=(1, 2), keepdims=True), 1e-3)
+    return out
