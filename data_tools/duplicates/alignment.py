@@ -8,6 +8,7 @@ agree only if it is one photograph. So the warp is found on the pictures themsel
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -59,13 +60,23 @@ class Aligner:
         straight = self.straight(first, second, mirrored)
         guess: Affine | None = np.eye(2, 3)
         if straight < _STRAIGHT:
-            guess = self._coarse(first, second, mirrored, alike)
+            turns = (0.0, *(_TURNS if alike >= _TURNED_FROM else ()))
+            guess = self._coarse_from(first, second, mirrored, turns)
         match = None if guess is None else self._fine(first, second, mirrored, guess, self.config.detail)
         if match is None and straight >= self.config.correlation:
             match = Match(straight, np.eye(2, 3))
         if match is None:
             return None
         return Match(match.detail, after(MIRROR, match.affine) if mirrored else match.affine)
+
+    def confirm_turned(self, first: int, second: int, mirrored: bool, degrees: float) -> Match | None:
+        """As `confirm`, where `first`, mirrored or not, is expected to look like `second` once it is turned."""
+        # Turning a mirrored picture is mirroring one that was turned the other way.
+        guess = self._coarse_from(first, second, mirrored, (-degrees if mirrored else degrees,))
+        match = None if guess is None else self._fine(first, second, mirrored, guess, self.config.detail)
+        if match is None or not mirrored:
+            return match
+        return Match(match.detail, after(MIRROR, match.affine))
 
     def confirm_from(self, first: int, second: int, guess: Affine) -> Match | None:
         """As `confirm`, starting from a map that other pairs imply, against the threshold `chain`."""
@@ -75,21 +86,17 @@ class Aligner:
             return Match(match.detail, after(MIRROR, match.affine))
         return match
 
-    def _coarse(self, first: int, second: int, mirrored: bool, alike: float) -> Affine | None:
+    def _coarse_from(self, first: int, second: int, mirrored: bool, turns: Sequence[float]) -> Affine | None:
+        """The first map from one of the turns, at half the size, that makes the detail agree well enough to go on."""
         target, moving = self._half[first], self._half[second]
         if mirrored:
             moving = np.ascontiguousarray(moving[:, ::-1])
         target_detail, moving_detail = _band(target, 0.5, 2.0), _band(moving, 0.5, 2.0)
-        best, found = _GATE, None
-        for turn in (0.0, *(_TURNS if alike >= _TURNED_FROM else ())):
+        for turn in turns:
             warp = _search(target, moving, _turned(turn, _HALF), _COARSE)
-            if warp is None:
-                continue
-            detail = _agreement(target_detail, moving_detail, warp, _OVERLAP // 4)
-            if detail >= best:
-                best, found = detail, warp
-                break
-        return None if found is None else _doubled(found)
+            if warp is not None and _agreement(target_detail, moving_detail, warp, _OVERLAP // 4) >= _GATE:
+                return _doubled(warp)
+        return None
 
     def _fine(self, first: int, second: int, mirrored: bool, guess: Affine, threshold: float) -> Match | None:
         target, moving = self._full[first], self._full[second]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.duplicates.alignment import Affine, Aligner, corner_shift
-from data_tools.duplicates.candidates import Pairs, candidates
+from data_tools.duplicates.alignment import Affine, Aligner, Match, corner_shift, inverse
+from data_tools.duplicates.candidates import Candidates, Pairs
 from data_tools.duplicates.levels import AUGMENTED, MIRRORED, NEAR, SEARCHED, includes
 from data_tools.duplicates.pictures import Floats
 from data_tools.duplicates.settings import TwinConfig
@@ -23,6 +25,8 @@ from foundation.files import atomic_path
 SEARCH_VERSION = 1  # raise it when the same pictures and settings would give other pairs
 _PIECE = 8192  # pairs: half a minute of work, which is what an interruption costs
 
+# first, second, whether mirrored, and a number that tells where to begin
+Confirm = Callable[[int, int, bool, float], Match | None]
 Report = Callable[[str, int, int], object]  # what is being done, how much of it is done, of how much
 
 
@@ -57,32 +61,77 @@ def find_twins(
         return []
     config = aligner.config
     report("looking for candidates", 0, 0)
-    pairs, alike = candidates(np.ascontiguousarray(pictures[places]), config.neighbours, includes(level, MIRRORED))
+    candidates = Candidates(np.ascontiguousarray(pictures[places]))
+    pairs, alike = candidates.nearest(config.neighbours, includes(level, MIRRORED))
     pairs[:, :2] = places[pairs[:, :2]]
-    folder = None if cache is None or len(pairs) <= _PIECE else cache / _key(pictures, pairs, config)
-    found: list[NDArray[np.float64]] = []
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        for at in range(0, len(pairs), _PIECE):
-            report("comparing candidates", at, len(pairs))
-            piece = slice(at, at + _PIECE)
-            kept = None if folder is None else folder / f"{at // _PIECE:06}.npy"
-            done = None if kept is None else _read(kept)
-            if done is None:
-                done = _confirm(aligner, pairs[piece], alike[piece], pool)
-                if kept is not None:
-                    _write(kept, done)
-            found.append(done)
-    report("comparing candidates", len(pairs), len(pairs))
-    rows = np.concatenate(found) if found else np.zeros((0, 10))
+    with _one_thread_each(), ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        work = _Work(pictures, config, pool, cache, report)
+        rows = work.do("comparing candidates", aligner.confirm, pairs, alike)
+        if level == AUGMENTED:
+            # What has no twin so far may be turned further than the first search looks.
+            lonely = np.setdiff1d(places, rows[:, :2].astype(np.int32))
+            report("looking for turned candidates", 0, 0)
+            pairs, turns = candidates.turned(np.searchsorted(places, lonely))
+            pairs[:, :2] = places[pairs[:, :2]]
+            rows = np.concatenate([rows, work.do("comparing turned candidates", aligner.confirm_turned, pairs, turns)])
     return _twins(rows, level, config)
 
 
-def _confirm(aligner: Aligner, pairs: Pairs, alike: Floats, pool: ThreadPoolExecutor) -> NDArray[np.float64]:
-    """(m, 10): first, second, mirrored, detail and the six numbers of the map, for the pairs that are confirmed."""
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Pairs are compared in threads of our own: OpenCV's would only get in their way."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
+
+class _Work:
+    """Pairs compared piece by piece, each piece kept in the cache."""
+
+    def __init__(
+        self,
+        pictures: NDArray[np.uint8],
+        config: TwinConfig,
+        pool: ThreadPoolExecutor,
+        cache: Path | None,
+        report: Report,
+    ) -> None:
+        self._pool, self._cache, self._report = pool, cache, report
+        self._digest = hashlib.sha256(json.dumps([SEARCH_VERSION, _PIECE, asdict(config)]).encode())
+        self._digest.update(np.ascontiguousarray(pictures).data)
+
+    def do(self, what: str, confirm: Confirm, pairs: Pairs, about: Floats) -> NDArray[np.float64]:
+        """(m, 10): first, second, mirrored, detail and the six numbers of the map, for the pairs that are confirmed."""
+        folder = self._folder(what, pairs)
+        found = [np.zeros((0, 10))]
+        for at in range(0, len(pairs), _PIECE):
+            self._report(what, at, len(pairs))
+            kept = None if folder is None else folder / f"{at // _PIECE:06}.npy"
+            done = None if kept is None else _read(kept)
+            if done is None:
+                piece = slice(at, at + _PIECE)
+                done = _confirm(confirm, pairs[piece], about[piece], self._pool)
+                if kept is not None:
+                    _write(kept, done)
+            found.append(done)
+        self._report(what, len(pairs), len(pairs))
+        return np.concatenate(found)
+
+    def _folder(self, what: str, pairs: Pairs) -> Path | None:
+        if self._cache is None or len(pairs) <= _PIECE:
+            return None
+        digest = self._digest.copy()
+        digest.update(what.encode() + np.ascontiguousarray(pairs).tobytes())
+        return self._cache / digest.hexdigest()[:16]
+
+
+def _confirm(confirm: Confirm, pairs: Pairs, about: Floats, pool: ThreadPoolExecutor) -> NDArray[np.float64]:
     def one(number: int) -> list[float] | None:
         first, second, mirrored = (int(value) for value in pairs[number])
-        match = aligner.confirm(first, second, bool(mirrored), float(alike[number]))
+        match = confirm(first, second, bool(mirrored), float(about[number]))
         return None if match is None else [first, second, mirrored, match.detail, *match.affine.ravel()]
 
     rows = [row for row in pool.map(one, range(len(pairs)), chunksize=64) if row is not None]
@@ -97,15 +146,11 @@ def _twins(rows: NDArray[np.float64], level: str, config: TwinConfig) -> list[Tw
         if corner_shift(affine) <= config.near_shift:
             kind = MIRRORED if row[2] else NEAR
         if includes(level, kind):
-            twins.append(Twin(int(row[0]), int(row[1]), kind, float(row[3]), affine))
+            first, second = int(row[0]), int(row[1])
+            if first > second:
+                first, second, affine = second, first, inverse(affine)
+            twins.append(Twin(first, second, kind, float(row[3]), affine))
     return sorted(twins, key=lambda twin: (twin.first, twin.second, SEARCHED.index(twin.level)))
-
-
-def _key(pictures: NDArray[np.uint8], pairs: Pairs, config: TwinConfig) -> str:
-    digest = hashlib.sha256(json.dumps([SEARCH_VERSION, _PIECE, asdict(config)]).encode())
-    digest.update(pictures.data)
-    digest.update(np.ascontiguousarray(pairs).data)
-    return digest.hexdigest()[:16]
 
 
 def _read(path: Path) -> NDArray[np.float64] | None:
