@@ -36,15 +36,17 @@ def moved(picture: np.ndarray, down: int, right: int) -> np.ndarray:
         ("warped", lambda picture: turned(picture[:, ::-1], -25, 0.9, -2)),
     ],
 )
-def test_planted_twins(tmp_path: Path, kind: str, copy) -> None:
+def test_planted_twins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, copy) -> None:
+    monkeypatch.setattr(check_twins, "BEST", 2)
     folder = write_pack(tmp_path / "pack", {33: copy(photograph(5)), 36: copy(photograph(29))})
-    counts, twins = check_twins.check(folder, 8, 0, False)
+    counts, twins = check_twins.check(folder, 8 if kind == "warped" else 0, 0, False)
     assert {(twin.evaluated, twin.trained) for twin in twins if twin.kind == kind} == {(33, 5), (36, 29)}
     assert {twin.evaluated for twin in twins} == {33, 36}
     assert counts["training images"] == 30
 
 
 def test_a_clean_pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(check_twins, "BEST", 2)
     folder = write_pack(tmp_path / "pack", {})
     monkeypatch.setattr("sys.argv", ["check", str(folder), "--sample", "6"])
     assert check_twins.main() == 0
