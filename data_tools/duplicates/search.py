@@ -100,7 +100,9 @@ class _Work:
         report: Report,
     ) -> None:
         self._pool, self._cache, self._report = pool, cache, report
-        self._digest = hashlib.sha256(json.dumps([SEARCH_VERSION, _PIECE, asdict(config)]).encode())
+        settings = asdict(config)
+        del settings["near_shift"]  # names the level of what is found, and changes nothing of it
+        self._digest = hashlib.sha256(json.dumps([SEARCH_VERSION, _PIECE, settings]).encode())
         self._digest.update(np.ascontiguousarray(pictures).data)
 
     def do(self, what: str, confirm: Confirm, pairs: Pairs, about: Floats) -> NDArray[np.float64]:

@@ -12,6 +12,6 @@ class TwinConfig:
     correlation: float = 0.95  # of two pictures laid on each other as they are: enough by itself
     detail: float = 0.80  # of the fine structure of two pictures after the one is warped onto the other
     chain: float = 0.65  # the same between a group's representative and a member that joins by way of others
-    near_shift: float = 4.0  # pixels that the warp of a `near` or `mirrored` pair moves a corner at most
+    near_shift: float = 4.5  # pixels that the warp of a `near` or `mirrored` pair moves a corner at most: 3 each way
     neighbours: int = 10  # candidates for each picture, and as many for its mirror image
     blank_below: float = 2.0  # grey levels: a picture with a smaller standard deviation shows nothing to compare

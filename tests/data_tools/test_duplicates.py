@@ -50,7 +50,7 @@ COPIES: dict[str, tuple[str, Callable[[np.ndarray], np.ndarray]]] = {
     "jpeg": ("near", lambda image: jpeg(image, 60)),
     "smaller and back": ("near", lambda image: resized(image, 36)),
     "brighter and paler": ("near", brighter),
-    "trimmed": ("near", lambda image: trimmed(image, 2)),
+    "trimmed": ("near", lambda image: trimmed(image, 3)),
     "mirrored": ("mirrored", lambda image: image[:, ::-1].copy()),
     "mirrored jpeg": ("mirrored", lambda image: jpeg(image[:, ::-1].copy(), 70)),
     "turned": ("augmented", lambda image: turned(image, 15)),
