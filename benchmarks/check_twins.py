@@ -26,7 +26,7 @@ from scipy import ndimage, optimize, stats
 Floats = NDArray[np.float32]
 
 SIDE = 48
-COARSE = 0.70  # correlation of blurred pictures from which a pair is looked at
+COARSE = 0.85  # correlation of blurred pictures from which a pair is looked at
 CORRELATION = 0.95  # of a pair at its best shift
 SHIFTS = 3  # pixels
 TURNS, ZOOMS, MOVES = (-36, -27, -18, -9, 0, 9, 18, 27, 36), (0.8, 1.0, 1.25), (-6, -3, 0, 3, 6)
@@ -69,15 +69,26 @@ def equal(evaluated: NDArray[np.uint8], trained: NDArray[np.uint8]) -> list[tupl
 def shifted(
     evaluated: NDArray[np.uint8], trained: NDArray[np.uint8], show: bool
 ) -> tuple[list[tuple[int, int, bool, float]], int]:
-    """Pairs alike at their best shift, mirrored or not, and how many pairs were looked at closely."""
-    blurred = unit(ndimage.gaussian_filter(trained.astype(np.float32), (0, 2, 2))[:, ::2, ::2])
+    """Pairs alike at their best shift, mirrored or not, and how many pairs were looked at closely.
+
+    The blurred middle of every evaluation image is compared with every training image at shifts 3 pixels apart, so
+    that no shift is further than 1.5 pixels from one of them.
+    """
+    blurred = ndimage.gaussian_filter(trained.astype(np.float32), (0, 2, 2))
+    grid = [
+        unit(_window(blurred, down, right)[:, ::2, ::2]) for down, right in product((0, SHIFTS, 2 * SHIFTS), repeat=2)
+    ]
     found, looked_at = [], 0
-    steps = [(at, mirrored) for at in range(0, len(evaluated), 500) for mirrored in (False, True)]
+    steps = [(at, mirrored) for at in range(0, len(evaluated), 200) for mirrored in (False, True)]
     for at, mirrored in track(steps, "comparing all", disable=not show, console=Console(stderr=True)):
-        piece = evaluated[at : at + 500, :, ::-1] if mirrored else evaluated[at : at + 500]
-        coarse = unit(ndimage.gaussian_filter(piece.astype(np.float32), (0, 2, 2))[:, ::2, ::2]) @ blurred.T
-        for first in np.unique(np.nonzero(coarse >= COARSE)[0]):
-            others = np.flatnonzero(coarse[first] >= COARSE)
+        piece = evaluated[at : at + 200, :, ::-1] if mirrored else evaluated[at : at + 200]
+        soft = ndimage.gaussian_filter(piece.astype(np.float32), (0, 2, 2))
+        middle = unit(_window(soft, SHIFTS, SHIFTS)[:, ::2, ::2])
+        alike = np.zeros((len(piece), len(trained)), bool)
+        for other in grid:
+            alike |= middle @ other.T >= COARSE
+        for first in np.flatnonzero(alike.any(axis=1)):
+            others = np.flatnonzero(alike[first])
             looked_at += len(others)
             scores = best_shift(piece[first], trained[others])
             found += [
@@ -87,14 +98,17 @@ def shifted(
     return found, looked_at
 
 
+def _window(pictures: NDArray, down: int, right: int) -> NDArray:
+    inner = SIDE - 2 * SHIFTS
+    return pictures[:, down : down + inner, right : right + inner]
+
+
 def best_shift(picture: NDArray[np.uint8], others: NDArray[np.uint8]) -> Floats:
     """(m,): highest correlation of the picture's middle with any shift of the others."""
-    middle = unit(picture[None, SHIFTS:-SHIFTS, SHIFTS:-SHIFTS])[0]
-    inner = SIDE - 2 * SHIFTS
+    middle = unit(_window(picture[None], SHIFTS, SHIFTS))[0]
     best = np.full(len(others), -1, np.float32)
     for down, right in product(range(2 * SHIFTS + 1), repeat=2):
-        window = unit(others[:, down : down + inner, right : right + inner])
-        np.maximum(best, window @ middle, out=best)
+        np.maximum(best, unit(_window(others, down, right)) @ middle, out=best)
     return best
 
 
@@ -169,11 +183,13 @@ def unit_band(picture: Floats, low: float, high: float, inner: slice) -> Floats:
     return band / max(float(np.linalg.norm(band)), 1e-6)
 
 
-def check(folder: Path, sample: int, seed: int, show: bool) -> tuple[dict[str, object], list[Twin]]:
-    """The counts, and the twins that were found."""
+def check(
+    folder: Path, sample: int, seed: int, show: bool, part: tuple[int, int] = (1, 1)
+) -> tuple[dict[str, object], list[Twin]]:
+    """The counts, and the twins that were found; of the evaluation images only one part of so many."""
     images, splits = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("images", "splits"))
     pictures = grey(images)
-    trained, evaluated = np.flatnonzero(splits == 0), np.flatnonzero(splits > 0)
+    trained, evaluated = np.flatnonzero(splits == 0), np.flatnonzero(splits > 0)[part[0] - 1 :: part[1]]
     twins = [Twin(int(evaluated[a]), int(trained[b]), "equal", 1.0)
              for a, b in equal(pictures[evaluated], pictures[trained])]  # fmt: skip
     close, looked_at = shifted(pictures[evaluated], pictures[trained], show)
@@ -187,6 +203,7 @@ def check(folder: Path, sample: int, seed: int, show: bool) -> tuple[dict[str, o
     bound = stats.beta.ppf(0.95, len(fitted) + 1, len(chosen) - len(fitted)) if len(fitted) < len(chosen) else 1.0
     counts = {
         "pack": folder.name,
+        "part": f"{part[0]}/{part[1]}",
         "training images": len(trained),
         "evaluation images": len(evaluated),
         "pairs compared": 2 * len(trained) * len(evaluated),
@@ -214,10 +231,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("pack", type=Path)
     parser.add_argument("--sample", type=int, default=300, help="evaluation images that warped copies are sought of")
+    parser.add_argument("--part", default="1/1", help="2/5: the second of five parts of the evaluation images")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sheet", type=Path, help="PNG of the pairs that were found")
     arguments = parser.parse_args()
-    counts, twins = check(arguments.pack, arguments.sample, arguments.seed, sys.stderr.isatty())
+    number, parts = (int(value) for value in arguments.part.split("/"))
+    if not 1 <= number <= parts:
+        parser.error(f"--part {arguments.part}: the first number goes from 1 to the second")
+    counts, twins = check(arguments.pack, arguments.sample, arguments.seed, sys.stderr.isatty(), (number, parts))
     print(json.dumps(counts, indent=2))
     if twins and arguments.sheet:
         images = grey(np.load(arguments.pack / "images.npy", allow_pickle=False))
