@@ -189,10 +189,16 @@ def negatives(
     moved = np.stack(
         [warped(10, 0.05, 0.05, False)(pictures[place], generator_for(seed, int(place))) for place in pool]
     )
-    pairs, _ = Candidates(moved).nearest(10, True)
-    same_class = [pair for pair in pairs if labels[pool[pair[0]]] == labels[pool[pair[1]]]]
+    pairs, alike = Candidates(moved).nearest(10, True)
+    same_class = [
+        (*pair, likeness)
+        for pair, likeness in zip(pairs, alike, strict=True)
+        if labels[pool[pair[0]]] == labels[pool[pair[1]]]
+    ]
     anew = Aligner(moved, aligner.config)
-    confirmed = sum(anew.confirm(int(a), int(b), bool(mirrored), 1.0) is not None for a, b, mirrored in same_class)
+    confirmed = sum(
+        anew.confirm(int(a), int(b), bool(mirrored), float(near)) is not None for a, b, mirrored, near in same_class
+    )
     return confirmed, len(same_class)
 
 

@@ -146,7 +146,7 @@ def leaks(merge: MergeConfig) -> list[str]:
 
 
 def _check_twins(twins: TwinConfig) -> None:
-    for name in ("correlation", "detail", "chain"):
+    for name in ("correlation", "detail", "alike", "alike_detail", "chain"):
         value = getattr(twins, name)
         _demand(0 < value <= 1, f"merge.twins.{name}", "must be above 0 and at most 1", value)
     _demand(twins.neighbours > 0, "merge.twins.neighbours", "must be positive", twins.neighbours)

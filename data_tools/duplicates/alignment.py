@@ -56,13 +56,17 @@ class Aligner:
         return float(np.vdot(self._full[first], second_picture)) / SIDE**2
 
     def confirm(self, first: int, second: int, mirrored: bool, alike: float) -> Match | None:
-        """The map of `first` onto `second`, mirrored or not, if they are one photograph."""
+        """The map of `first` onto `second`, mirrored or not, if they are one photograph.
+
+        `alike` is how near their embeddings lie: where they are very near, less agreement of the detail is enough.
+        """
         straight = self.straight(first, second, mirrored)
         guess: Affine | None = np.eye(2, 3)
         if straight < _STRAIGHT:
             turns = (0.0, *(_TURNS if alike >= _TURNED_FROM else ()))
             guess = self._coarse_from(first, second, mirrored, turns)
-        match = None if guess is None else self._fine(first, second, mirrored, guess, self.config.detail)
+        least = self.config.detail if alike < self.config.alike else self.config.alike_detail
+        match = None if guess is None else self._fine(first, second, mirrored, guess, least)
         if match is None and straight >= self.config.correlation:
             match = Match(straight, np.eye(2, 3))
         if match is None:

@@ -19,6 +19,9 @@ _PROBED = 48  # lists of the inverted file that a search looks into, of about 4 
 TURNS = (-28.0, 28.0)  # degrees: what is turned further than the embedding bears is asked for turned back
 _TURNED_NEIGHBOURS = 5
 _TURNED_FROM = 0.6  # likeness
+_UNKNOWN = (
+    0.7  # likeness of pairs that no embedding was asked for: enough to look at from every start, proof of nothing
+)
 _HASH_PARTS, _FLIPPED = 4, 1  # 16 bits each, one of which may differ: finds every hash that differs in at most 7 bits
 _HASH_RADIUS = 7
 _SEED = 1234
@@ -46,7 +49,7 @@ class Candidates:
         kinds = (0, 1) if mirrored else (0,)
         if self._few:
             first, second = np.triu_indices(number, 1)
-            parts = [_pairs(first, second, np.ones(len(first), np.float32), kind) for kind in kinds]
+            parts = [_pairs(first, second, np.full(len(first), _UNKNOWN, np.float32), kind) for kind in kinds]
         else:
             hashes = perceptual_hashes(self._pictures)
             bits = _hash_index(hashes)
@@ -60,8 +63,7 @@ class Candidates:
                 parts.append(_pairs(first, found.ravel(), likeness.ravel(), kind))
                 limits, _, close = bits.range_search(perceptual_hashes(own) if kind else hashes, _HASH_RADIUS + 1)
                 first = np.repeat(np.arange(number), np.diff(limits.astype(np.int64)).astype(np.int64))
-                # Equal hashes need no likeness of embeddings to be worth a look.
-                parts.append(_pairs(first, close, np.ones(len(close), np.float32), kind))
+                parts.append(_pairs(first, close, np.full(len(close), _UNKNOWN, np.float32), kind))
         return _unique(np.concatenate([pairs for pairs, _ in parts]), np.concatenate([alike for _, alike in parts]))
 
     def turned(self, asking: NDArray[np.integer]) -> tuple[Pairs, Floats]:

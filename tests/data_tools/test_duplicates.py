@@ -190,7 +190,7 @@ def test_a_wrong_pair_does_not_chain_two_faces_together() -> None:
     pairs = {(0, 1): True, (0, 2): True, (0, 3): True, (3, 4): False, (4, 5): True}
     twins = []
     for (first, second), right in pairs.items():
-        match = aligner.confirm(first, second, False, 1.0)
+        match = aligner.confirm(first, second, False, 0.7)
         assert (match is not None) == right
         affine = match.affine if match else np.eye(2, 3)
         twins.append(Twin(first, second, "augmented", 0.9, affine))
@@ -236,7 +236,7 @@ def test_the_map_is_the_warp(mirrored: bool) -> None:
     image = photograph(30)
     copy = turned(image[:, ::-1] if mirrored else image, 10)
     aligner = Aligner(np.stack([image, copy]), TwinConfig())
-    match = aligner.confirm(0, 1, mirrored, 1.0)
+    match = aligner.confirm(0, 1, mirrored, 0.7)
     assert match is not None
     place = np.array([36.0, 20.0])
     x = 47 - place[0] if mirrored else place[0]
