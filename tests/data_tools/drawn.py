@@ -98,6 +98,10 @@ class Pack:
         self.json = read_json(folder / "pack.json")
         self.by_id = {row.id: row for row in self.rows}
 
+    def json_beside(self, name: str) -> dict:
+        """Another JSON file of the pack."""
+        return read_json(self.folder / name)
+
     def where(self, **values: object) -> list[Row]:
         """Rows whose columns have these values."""
         return [row for row in self.rows if all(getattr(row, key) == value for key, value in values.items())]
