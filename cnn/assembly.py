@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
 from cnn.backends import Ops, get_ops
@@ -83,6 +84,8 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
     scaling = PixelScaling.fit(settings.pixels, ops.to_numpy(train.images))
     total_steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
     weights = class_weights(settings.class_weights, train.host_labels, classes)
+    if pack.class_weights is not None:  # merge.balance.method=class_weight
+        weights = np.array([pack.class_weights[name] for name in pack.classes], np.float32)
     about = {
         "model": plain(config.model),
         "classes": list(pack.classes),

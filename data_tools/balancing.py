@@ -1,55 +1,67 @@
-"""Bring the training classes to one size: trim where there are too many, make warped copies where too few."""
+"""Bring the training classes to one size: trim where there are too many, copy where there are too few."""
 
 from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from data_tools.augmentation import warp
 from data_tools.config import BalanceConfig
-from data_tools.images import canonical, pixels_sha256
-from data_tools.manifest import MADE, TRIMMED, Row
+from data_tools.made import made_row, repeated
+from data_tools.manifest import TRIMMED, Row
 from data_tools.randomness import digest, generator_for
 
 
-def balance(rows: list[Row], images: dict[str, np.ndarray], config: BalanceConfig) -> list[Row]:
+def balance(rows: Sequence[Row], images: dict[str, np.ndarray], config: BalanceConfig) -> list[Row]:
     """Trim among the training rows in place, and return new rows for the copies, whose images go into `images`.
 
-    Choice and warp follow from the seed and the ids alone. A class's images serve as parents in turn, so that none
-    has two copies more than another.
+    `augment_to`: up to `target` by warped copies, down to it if `trim`; `oversample`: up to `target`, or the largest
+    class, by plain repeats; `undersample`: down to `target`, or the smallest class. `none` and `class_weight` change
+    no image. Choice and warp follow from the seed and the ids alone. A class's images serve as parents in turn, so
+    that none has two copies more than another.
     """
-    if config.target is None:
-        return []
     classes: dict[str, list[Row]] = {}
     for row in rows:
         if row.packed and row.split == "train":
             classes.setdefault(row.label, []).append(row)
+    target = _target(classes, config)
+    if target is None:
+        return []
+    grows, shrinks = config.method != "undersample", config.method == "undersample" or config.trim
     made = []
     for label in sorted(classes):
         members = sorted(classes[label], key=lambda row: digest(config.seed, row.id))
-        if config.trim:
-            for row in members[config.target :]:
-                row.status, row.reason = TRIMMED, f"class {label} is full with {config.target} images"
-        for index in range(config.target - len(members)):
+        if shrinks:
+            for row in members[target:]:
+                row.status, row.reason = TRIMMED, f"class {label} is full with {target} images"
+        for index in range(target - len(members) if grows else 0):
             number, parent = divmod(index, len(members))
             made.append(_copy(members[parent], number + 1, images, config))
     return made
 
 
+def class_weights(rows: Iterable[Row], classes: Sequence[str]) -> dict[str, float]:
+    """Training images / (classes * training images of the class): scikit-learn's "balanced" (King and Zeng 2001)."""
+    counts = Counter(row.label for row in rows if row.packed and row.split == "train")
+    return {name: sum(counts.values()) / (len(classes) * counts[name]) for name in classes}
+
+
+def _target(classes: dict[str, list[Row]], config: BalanceConfig) -> int | None:
+    sizes = [len(members) for members in classes.values()]
+    if config.method in ("none", "class_weight") or not sizes:
+        return None
+    if config.target is None and config.method == "oversample":
+        return max(sizes)
+    if config.target is None and config.method == "undersample":
+        return min(sizes)
+    return config.target
+
+
 def _copy(parent: Row, number: int, images: dict[str, np.ndarray], config: BalanceConfig) -> Row:
+    if config.method == "oversample":
+        return repeated(parent, f"again{number}", images)
     generator = generator_for(config.seed, parent.id, number)
     image = warp(images[parent.id], generator, config.rotation, config.shift, config.zoom, config.flip)
-    row = Row(
-        id=f"{parent.id}#copy{number}",
-        source=parent.source,
-        path=parent.path,
-        original_split=parent.original_split,
-        raw_label=parent.raw_label,
-        label=parent.label,
-        pixels_sha256=pixels_sha256(canonical(image)),
-        group=parent.group,
-        status=MADE,
-        split=parent.split,
-        parent=parent.id,
-    )
-    images[row.id] = image
-    return row
+    return made_row(parent, f"copy{number}", image, images)

@@ -10,13 +10,18 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig
 
-from data_tools.duplicates import LEVELS
+from data_tools.duplicates.levels import LEVELS, NONE
+from data_tools.duplicates.settings import TwinConfig
 from data_tools.sources.base import SPLITS
 from foundation.entry import typed
 from foundation.errors import UserError
 
 NOT_IN_PACK = ("root", "pack_dir", "workers", "downloads")  # keys of `data` that change nothing in a pack
-FORMAT_VERSION = 1  # of the pack; raise it when older packs must be made again
+FORMAT_VERSION = 2  # of the pack; raise it when older packs must be made again
+
+CONFLICTS = ("keep", "prefer", "drop", "majority")  # what becomes of training images that copies label otherwise
+BLANK = ("keep", "train", "all")  # blank images leave no split, the training split, every split
+METHODS = ("none", "class_weight", "oversample", "undersample", "augment_to")
 
 
 @dataclass
@@ -31,6 +36,7 @@ class DataConfig:
     workers: int | None = None
     classes: list[str] = MISSING
     label_map: dict[str, str] = field(default_factory=dict)
+    audit: str = "augmented"
     sources: dict[str, dict[str, Any]] = MISSING
     downloads: dict[str, str] = field(default_factory=dict)
 
@@ -42,12 +48,15 @@ class DrawConfig:
     fraction: float = 0.0
     when: str = "missing"  # or 'always'
     seed: int = 0
+    by_image: bool = False  # leaks: copies of one photograph are drawn apart
 
 
 @dataclass
 class BalanceConfig:
     """Bringing every training class to one size."""
 
+    method: str = "augment_to"
+    before_validation: bool = False  # leaks: made copies are drawn apart from their parents
     target: int | None = None
     trim: bool = False
     seed: int = 0
@@ -63,6 +72,14 @@ class MergeConfig:
 
     source_priority: list[str] | None = None
     duplicates: str = "pixels"
+    twins: TwinConfig = field(default_factory=TwinConfig)
+    governs: str | None = None
+    within_split: bool = False  # leaks: duplicates are sought in each split apart
+    conflicts: str = "keep"
+    prefer: str | None = None
+    blank: str = "keep"
+    class_maps: dict[str, dict[str, str]] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
     split_map: dict[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})
     split_precedence: list[str] = field(default_factory=lambda: ["test", "validation", "train"])
     thin: list[str] = field(default_factory=lambda: list(SPLITS))
@@ -86,10 +103,22 @@ def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
     _among("merge.split_map", merge.split_map.values(), SPLITS)
     _among("merge.thin", merge.thin, SPLITS)
     _among("merge.duplicates", [merge.duplicates], LEVELS)
+    _among("data.audit", [data.audit], LEVELS[1:])
+    for key, source in (("merge.governs", merge.governs), ("merge.prefer", merge.prefer)):
+        _among(key, [] if source is None else [source], data.sources)
+    _among("merge.conflicts", [merge.conflicts], CONFLICTS)
+    _demand(merge.conflicts != "prefer" or merge.prefer is not None, "merge.prefer", "must name a source", None)
+    _among("merge.blank", [merge.blank], BLANK)
+    for key, by_source in (("merge.class_maps", merge.class_maps), ("merge.weights", merge.weights)):
+        _among(key, by_source, data.sources)
+    for source, weight in merge.weights.items():
+        _demand(0 <= weight < float("inf"), f"merge.weights.{source}", "must be 0 or more", weight)
+    _check_twins(merge.twins)
     for key, draw in (("merge.test", merge.test), ("merge.validation", merge.validation)):
         _demand(0 <= draw.fraction < 1, f"{key}.fraction", "must be at least 0 and below 1", draw.fraction)
         _among(f"{key}.when", [draw.when], ("missing", "always"))
     balance = merge.balance
+    _among("merge.balance.method", [balance.method], METHODS)
     _demand(balance.target is None or balance.target > 0, "merge.balance.target", "must be positive", balance.target)
     _demand(0 <= balance.zoom < 1, "merge.balance.zoom", "must be at least 0 and below 1", balance.zoom)
     return data, merge
@@ -104,6 +133,27 @@ def options(data: DataConfig, merge: MergeConfig) -> dict[str, Any]:
 def options_hash(chosen: dict[str, Any]) -> str:
     """Eight hexadecimal digits; the order of mappings, and so of the sources, does not count."""
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def leaks(merge: MergeConfig) -> list[str]:
+    """The options by which a policy leaks whatever the data are, each with what it does."""
+    reasons = {
+        "duplicates: none": merge.duplicates == NONE,
+        "within_split: a picture may be in training and in another split": merge.within_split,
+        "balance.before_validation: made copies of validation images are trained on": merge.balance.before_validation,
+        "validation.by_image: copies of one photograph are drawn apart": merge.validation.by_image,
+        "test.by_image: copies of one photograph are drawn apart": merge.test.by_image,
+    }
+    return [reason for reason, holds in reasons.items() if holds]
+
+
+def _check_twins(twins: TwinConfig) -> None:
+    for name in ("correlation", "detail", "alike", "alike_detail", "chain"):
+        value = getattr(twins, name)
+        _demand(0 < value <= 1, f"merge.twins.{name}", "must be above 0 and at most 1", value)
+    _demand(twins.neighbours > 0, "merge.twins.neighbours", "must be positive", twins.neighbours)
+    for name in ("near_shift", "blank_below"):
+        _demand(getattr(twins, name) >= 0, f"merge.twins.{name}", "must be 0 or more", getattr(twins, name))
 
 
 def _same(key: str, what: str, given: Iterable[str], wanted: Iterable[str]) -> None:

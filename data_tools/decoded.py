@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -114,7 +114,7 @@ class DecodedStores:
     interruption, a kill or a crash, the next run finds what there is.
     """
 
-    def __init__(self, folder: Path, fingerprints: dict[str, Fingerprint], options: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, fingerprints: Mapping[str, Fingerprint], options: dict[str, Any]) -> None:
         versions = {"format": FORMAT_VERSION, "columns": COLUMNS, "pillow": PIL.__version__, "numpy": np.__version__}
         self._stores: dict[str, DecodedStore] = {}
         for name, fingerprint in fingerprints.items():

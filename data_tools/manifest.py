@@ -12,8 +12,9 @@ from foundation.errors import UserError
 KEPT = "kept"  # is in the pack
 DUPLICATE = "duplicate"  # yields to `duplicate_of`
 TRIMMED = "trimmed"  # its class had more training images than merge.balance.target
+DROPPED = "dropped"  # left out of training by the policy: blank, labels in conflict, weight of its source
 SET_ASIDE = "set_aside"  # unusable: unreadable, unknown label, refused by its source
-MADE = "made"  # an augmented copy of `parent`, in the pack
+MADE = "made"  # a copy of `parent`, warped or not, in the pack
 
 
 @dataclass(slots=True)
@@ -28,9 +29,10 @@ class Row:
     label: str = ""  # class, where the label map knows one
     bytes_sha256: str = ""
     pixels_sha256: str = ""
-    group: str = ""  # shared by all duplicates of one image: the smallest id among them
+    perceptual_hash: str = ""  # 64 bits in hexadecimal; copies of one photograph differ in few of them
+    group: str = ""  # shared by all duplicates of one image, at the level of the policy: the smallest id among them
     status: str = KEPT
-    reason: str = ""  # why it is not kept
+    reason: str = ""  # why it is not kept, or is kept under another label
     duplicate_of: str = ""  # id of the image that is kept instead
     split: str = ""  # split in the pack
     parent: str = ""  # id of the image that a made copy was made from

@@ -5,58 +5,138 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from data_tools.balancing import balance
-from data_tools.config import MergeConfig
-from data_tools.duplicates import assign_groups
-from data_tools.manifest import DUPLICATE, KEPT, Row
+from data_tools.config import DrawConfig, MergeConfig
+from data_tools.conflicts import settle
+from data_tools.duplicates.assign import Grouping
+from data_tools.manifest import DROPPED, DUPLICATE, KEPT, Row
 from data_tools.reading import Collection
 from data_tools.sources.base import SPLITS
 from data_tools.splitting import draw
+from data_tools.weighting import weigh
 from foundation.errors import UserError
 
 
-def merge(collection: Collection, config: MergeConfig, classes: Sequence[str]) -> None:
+def merge(collection: Collection, grouping: Grouping, config: MergeConfig, classes: Sequence[str]) -> None:
     """Decide status and split of every row, and append the made copies. Rows end up sorted by id.
 
-    The order is the point: duplicates go first, then the splits are drawn, then the training split is balanced, so
-    that no image and no copy of one can be on both sides. Raises `UserError` if a split or a training class is empty.
+    The order is the point: duplicates go first, then the splits are drawn, then the training split is weighed and
+    balanced, so that no image and no copy of one can be on both sides. Raises `UserError` if a split or a training
+    class is empty.
     """
     rows = collection.rows
     rows.sort(key=lambda row: row.id)
     usable = [row for row in rows if row.status == KEPT]
     for row in usable:
         row.split = config.split_map[row.original_split or "train"]
-    for group in assign_groups(usable, config.duplicates).values():
-        _thin(group, config)
+        row.group = grouping.groups[config.duplicates][row.id]
+    loose = grouping.loose.get(config.duplicates, [])
+    groups: dict[str, list[Row]] = {}
+    for row in usable:
+        groups.setdefault(row.group, []).append(row)
+    _drop_blank(usable, grouping, config)
+    for group in groups.values():
+        _thin([row for row in group if row.status == KEPT], config)
+    if not config.within_split:
+        _part(usable, loose, config)
+    settle(groups.values(), config)
     kept = [row for row in usable if row.status == KEPT]
-    for split, drawing in (("test", config.test), ("validation", config.validation)):
-        if drawing.fraction and (drawing.when == "always" or all(row.split != split for row in kept)):
-            draw(kept, split, drawing)
+    _draw(kept, "test", config.test)
+    made = _weigh_and_balance(kept, collection, config) if config.balance.before_validation else []
+    kept = [row for row in [*kept, *made] if row.packed]
+    _draw(kept, "validation", config.validation)
+    if not config.within_split:
+        _part(usable, loose, config)  # the draws may have parted more of them
+        kept = [row for row in kept if row.packed]
+    if not config.balance.before_validation:
+        made = _weigh_and_balance(kept, collection, config)
+        kept = [row for row in [*kept, *made] if row.packed]
     _demand_images(kept, classes)
-    rows.extend(balance(kept, collection.images, config.balance))
+    rows.extend(row for row in made if row.packed)
     rows.sort(key=lambda row: row.id)
     for row in rows:
         if not row.packed:
             row.split = ""
 
 
+def _weigh_and_balance(rows: Sequence[Row], collection: Collection, config: MergeConfig) -> list[Row]:
+    made = weigh(rows, collection.images, config.weights)
+    return made + balance([*rows, *made], collection.images, config.balance)
+
+
+def _drop_blank(rows: Sequence[Row], grouping: Grouping, config: MergeConfig) -> None:
+    """Mark the blank images of the splits that `merge.blank` names."""
+    for row in rows:
+        if row.id in grouping.blank and (config.blank == "all" or (config.blank == "train" and row.split == "train")):
+            row.status, row.reason = DROPPED, "blank: nothing to be seen"
+
+
 def _thin(group: list[Row], config: MergeConfig) -> None:
     """Mark the duplicates of a group that leave.
 
-    The first by split precedence, source priority and id always stays; every other one yields to it if its own split
-    is to be thinned.
+    Where the group has images of the governing source, they say in which split it is, and all others follow and
+    yield. Then the first by split precedence, source priority and id stays; every other one yields to it if its own
+    split is to be thinned.
     """
-    assert config.source_priority is not None
-    protected, priority = config.split_precedence, config.source_priority
-    first, *others = sorted(group, key=lambda row: (protected.index(row.split), priority.index(row.source), row.id))
+    if config.within_split:
+        for split in SPLITS:
+            _yield([row for row in group if row.split == split], config)
+        return
+    governing = [row for row in group if row.source == config.governs]
+    if governing:
+        first = min(governing, key=lambda row: _rank(row, config))
+        for row in group:
+            if row.source != config.governs:
+                row.split = first.split
+                _mark(row, first)
+        group = governing
+    _yield(group, config)
+
+
+def _yield(group: list[Row], config: MergeConfig) -> None:
+    if not group:
+        return
+    first, *others = sorted(group, key=lambda row: _rank(row, config))
     for row in others:
         if row.split in config.thin:
-            row.status, row.duplicate_of = DUPLICATE, first.id
-            row.reason = f"yields to {first.id} in {first.split}"
-            if row.label != first.label:
-                row.reason += f"; labels differ: {row.label} here, {first.label} there"
+            _mark(row, first)
 
 
-def _demand_images(kept: list[Row], classes: Sequence[str]) -> None:
+def _rank(row: Row, config: MergeConfig) -> tuple[int, int, str]:
+    assert config.source_priority is not None
+    return config.split_precedence.index(row.split), config.source_priority.index(row.source), row.id
+
+
+def _mark(row: Row, first: Row) -> None:
+    row.status, row.duplicate_of = DUPLICATE, first.id
+    row.reason = f"yields to {first.id} in {first.split}"
+    if row.label != first.label:
+        row.reason += f"; labels differ: {row.label} here, {first.label} there"
+
+
+def _part(rows: Sequence[Row], loose: Sequence[tuple[str, str]], config: MergeConfig) -> None:
+    """Training images leave whose group has a confirmed twin in another split that grouping would not chain to it."""
+    by_id = {row.id: row for row in rows}
+    members: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.status == KEPT:
+            members.setdefault(row.group, []).append(row)
+    for pair in loose:
+        groups = [members.get(by_id[name].group, []) for name in pair]
+        for own, other in (groups, groups[::-1]):
+            held = [row for row in own if row.status == KEPT and row.split != "train"]
+            if held:
+                first = min(held, key=lambda row: _rank(row, config))
+                for row in other:
+                    if row.status == KEPT and row.split == "train":
+                        _mark(row, first)
+
+
+def _draw(kept: Sequence[Row], split: str, drawing: DrawConfig) -> None:
+    if drawing.fraction and (drawing.when == "always" or all(row.split != split for row in kept)):
+        draw(kept, split, drawing)
+
+
+def _demand_images(kept: Sequence[Row], classes: Sequence[str]) -> None:
     """Raise `UserError` unless every split has an image and every class a training image."""
     for split in SPLITS:
         if all(row.split != split for row in kept):

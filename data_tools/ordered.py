@@ -24,7 +24,7 @@ def ordered_map(
     Memory stays bounded: at most 2 * `workers` + 1 chunks are on the way, each of at most 64 items, and closed as
     soon as `size_of` (in bytes) adds up to 8 MiB. An exception of `function` is raised in its item's place.
     """
-    with ThreadPoolExecutor(workers, "decode") as pool:
+    with ThreadPoolExecutor(workers, "ordered_map") as pool:
         waiting: deque[Future[list[Result]]] = deque()
         try:
             for chunk in _chunks(items, size_of):

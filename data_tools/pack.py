@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,12 @@ def write_pack(
     data: DataConfig,
     options: dict[str, Any],
     sources: dict[str, Fingerprint],
+    class_weights: dict[str, float] | None = None,
+    also: Callable[[Path], object] = lambda folder: None,
 ) -> dict[str, Any]:
     """Write a merged collection to `folder`, replacing an older pack there, and return what stands in `pack.json`.
+
+    `also(folder)` may write more files into the folder before it is put in place.
 
     images.npy uint8 (n, size, size, channels), labels.npy int64 (n,), splits.npy uint8 (n,) as indices of
     `split_names`; sorted by split and id. Raises `OSError` (disk full, say) and then leaves nothing behind.
@@ -52,6 +56,7 @@ def write_pack(
             "kept": count((row for row in packed if row.status == KEPT), "split"),
             "made": count((row for row in packed if row.status == MADE), "split"),
         },
+        "class_weights": class_weights,
         "statuses": dict(sorted(Counter(row.status for row in collection.rows).items())),
         "options": options,
         "sources": sources,
@@ -61,6 +66,7 @@ def write_pack(
             write_array(temporary / f"{name}.npy", array)
         write_manifest(temporary / "manifest.csv", collection.rows)
         write_json(temporary / "pack.json", description)
+        also(temporary)
     return description
 
 

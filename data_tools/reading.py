@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,7 +26,7 @@ class Collection:
 
 def read(
     sources: Iterable[Source],
-    labels: LabelMap,
+    labels: Mapping[str, LabelMap],
     size: int,
     channels: int,
     advance: Callable[[], object],
@@ -35,14 +35,15 @@ def read(
 ) -> Collection:
     """Read every entry of every source; `advance()` is called for each. What is unusable is set aside with a reason.
 
-    Images are decoded by `workers` threads (None: one a core), whose number changes nothing in the result. With
-    `stores`, images that an interrupted run has decoded are taken from there, and new ones are added.
+    `labels` has a map for every source. Images are decoded by `workers` threads (None: one a core), whose number
+    changes nothing in the result. With `stores`, images that an interrupted run has decoded are taken from there, and
+    new ones are added.
     """
     collection = Collection()
 
     def examine(entry: Entry) -> Decoded:
         row = Row("", entry.source, entry.path, entry.original_split, entry.label)
-        pixels = _examine(entry, row, labels)
+        pixels = _examine(entry, row, labels[entry.source])
         return Decoded(row, None if pixels is None else fit(pixels, size, channels))
 
     for source in sources:

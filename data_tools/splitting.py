@@ -1,4 +1,4 @@
-"""Draw a stratified share of the training images, whole duplicate groups at a time."""
+"""Draw a stratified share of the training images, whole duplicate groups at a time unless told otherwise."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from data_tools.randomness import digest
 def draw(rows: Iterable[Row], split: str, config: DrawConfig) -> None:
     """Move about `fraction` of each class from the training split of `rows` to `split`.
 
-    A group moves as a whole and counts for the class of its first member. Which ones go is decided by a hash of
-    seed and group: neither the order of the sources nor images of other classes matter.
+    A group moves as a whole and counts for the class of its first member (with `by_image` each image moves alone).
+    Which ones go is decided by a hash of seed and group: neither the order of the sources nor images of other classes
+    matter.
     """
     groups: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.id):
         if row.split == "train":
-            groups.setdefault(row.group, []).append(row)
+            groups.setdefault(row.id if config.by_image else row.group, []).append(row)
     classes: dict[str, list[list[Row]]] = {}
     for name in sorted(groups, key=lambda name: digest(config.seed, split, name)):
         classes.setdefault(groups[name][0].label, []).append(groups[name])

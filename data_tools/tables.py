@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data_tools.manifest import DUPLICATE, KEPT, MADE, SET_ASIDE, TRIMMED, Row
+from data_tools.manifest import DROPPED, DUPLICATE, KEPT, MADE, SET_ASIDE, TRIMMED, Row
 from data_tools.pack import Counts
 from data_tools.sources.base import SPLITS
 
-STATUSES = (KEPT, DUPLICATE, TRIMMED, SET_ASIDE, MADE)
+STATUSES = (KEPT, DUPLICATE, DROPPED, TRIMMED, SET_ASIDE, MADE)
 _WIDTH_OF_A_FILE = 132  # columns where the output is no terminal, so that a table is not broken up
 
 
@@ -66,6 +66,8 @@ def kind_of(row: Row) -> str:
     """A row's reason without its particulars, so that like reasons can be counted."""
     if row.status == DUPLICATE:
         return "duplicate under another label" if "labels differ" in row.reason else "duplicate"
+    if row.reason.startswith("labels in conflict"):
+        return "labels in conflict"
     return re.sub(r"'[^']*'", "'…'", re.sub(r"\d[\d,]*", "N", row.reason))
 
 
@@ -84,3 +86,25 @@ def show(out: Console, rows: list[Row], description: dict[str, Any], ignored: di
         if number:
             out.print(f"{name}: {number:,} files that are no images ignored", highlight=False, markup=False)
     out.print(f"pack {folder} ({description['images']:,} images)", highlight=False, markup=False, soft_wrap=True)
+
+
+def show_levels(out: Console, levels: dict[str, dict[str, int]]) -> None:
+    """Print how much is duplicated at each level, over all input."""
+    table = Table("level", title="Duplicates in the input", title_justify="left")
+    for name in ("groups", "images", "redundant", "conflicting", "cross_split"):
+        table.add_column(name.replace("_", " "), justify="right")
+    for level, numbers in levels.items():
+        table.add_row(level, *(f"{number:,}" for number in numbers.values()))
+    out.print(table)
+
+
+def show_twins(out: Console, twins: dict[str, dict[str, int]], leaks: Sequence[str]) -> None:
+    """Print how many validation and test images have a twin in training, and in red if the merge leaves any."""
+    before, after = (
+        ", ".join(f"{split} {number:,}" for split, number in twins[when].items()) for when in ("before", "after")
+    )
+    out.print(f"images with a twin in training: before the merge {before}; after it {after}", highlight=False)
+    if any(twins["after"].values()):
+        out.print("This merge LEAKS: evaluation images have twins in training.", style="bold red")
+    for reason in leaks:
+        out.print(f"Leaky by its options: {reason}", style="bold red", markup=False)

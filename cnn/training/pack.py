@@ -35,6 +35,7 @@ class Pack:
     classes: tuple[str, ...]
     content_hash: str
     splits: dict[str, Split]
+    class_weights: dict[str, float] | None = None  # of the loss, where the merge balances the classes so
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -67,7 +68,7 @@ def load_pack(folder: Path, ops: Ops) -> Pack:
         if not len(own):
             raise UserError(f"{folder}: the {name} split holds no images")
         found[name] = Split(name, ops.array(images[chosen]), ops.array(own), own)
-    return Pack(about["name"], tuple(about["classes"]), about["content_hash"], found)
+    return Pack(about["name"], tuple(about["classes"]), about["content_hash"], found, about.get("class_weights"))
 
 
 def _array(path: Path) -> NDArray[Any]:

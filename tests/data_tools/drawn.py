@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 from PIL import Image
+from scipy import ndimage
 
 from data_tools.manifest import Row, read_manifest
 from data_tools.prepare import prepare
@@ -97,6 +98,10 @@ class Pack:
         self.json = read_json(folder / "pack.json")
         self.by_id = {row.id: row for row in self.rows}
 
+    def json_beside(self, name: str) -> dict:
+        """Another JSON file of the pack."""
+        return read_json(self.folder / name)
+
     def where(self, **values: object) -> list[Row]:
         """Rows whose columns have these values."""
         return [row for row in self.rows if all(getattr(row, key) == value for key, value in values.items())]
@@ -104,3 +109,23 @@ class Pack:
 
 def prepared(config: DictConfig) -> Pack:
     return Pack(prepare(config))
+
+
+def photograph(seed: int, size: int = 48) -> np.ndarray:
+    """Coarse and fine structure everywhere, as in a photograph: what warps leave recognisable. uint8 (size, size)."""
+    rng = np.random.default_rng(seed)
+    layers = [ndimage.gaussian_filter(rng.normal(size=(size, size)), width) * width for width in (1.0, 2.0, 4.0, 8.0)]
+    field = sum(layer / layer.std() * weight for layer, weight in zip(layers, (0.6, 0.8, 1.0, 1.0), strict=True))
+    field = (field - field.min()) / (field.max() - field.min())
+    return np.rint(20 + 215 * field).astype(np.uint8)
+
+
+def turned(image: np.ndarray, degrees: float = 0.0, zoom: float = 1.0, move: float = 0.0) -> np.ndarray:
+    """Seen from its middle; what comes into view repeats the edge."""
+    angle = np.deg2rad(degrees)
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / zoom
+    middle = (np.array(image.shape) - 1) / 2
+    offset = middle - matrix @ middle + move
+    return np.rint(
+        ndimage.affine_transform(image.astype(float), matrix, offset, order=1, mode="nearest").clip(0, 255)
+    ).astype(np.uint8)

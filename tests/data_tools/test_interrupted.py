@@ -13,7 +13,9 @@ from drawn import configured, files_of, png, prepared, write_tree, write_zip
 
 import data_tools.decoded
 import data_tools.pack
+import data_tools.preparation
 import data_tools.reading
+from data_tools.audit import audit
 from data_tools.prepare import prepare
 from foundation.files import atomic_folder
 
@@ -21,7 +23,7 @@ IMAGES = 32  # of each of the two sources
 
 KILLED = textwrap.dedent("""
     import os, signal, sys
-    import data_tools.decoded, data_tools.ordered, data_tools.pack
+    import data_tools.decoded, data_tools.ordered, data_tools.pack, data_tools.preparation
     import data_tools.prepare as command
     from pathlib import Path
     from data_tools.sources.class_folders import ClassFolders
@@ -42,7 +44,7 @@ KILLED = textwrap.dedent("""
             return read(*arguments) if begin[0] >= 0 else die()
         ClassFolders._read = counting
     elif where == "merge":
-        command.merge = die
+        data_tools.preparation.merge = die
     else:
         data_tools.pack.write_manifest = die
     command.prepare(configured(Path(root), "one", "two"))
@@ -125,6 +127,30 @@ def test_a_change_that_the_fingerprint_misses_is_seen_where_the_source_is_read_a
     row = pack.by_id["one:test/cat/0.png"]
     assert row.bytes_sha256 == data_tools.reading.bytes_sha256(path.read_bytes())
     assert len(decoded) == 2 * IMAGES + 1
+
+
+def test_audit_and_prepare_take_each_others_images(
+    sources: Path, decoded: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, packs = configured(sources, "one", "two"), sources.parent / "packs"
+    kill(sources, "merge")
+    audit(config, sources.parent / "out")
+    assert (len(decoded), list(packs.iterdir())) == (0, [])
+    with monkeypatch.context() as patch:
+        patch.setattr(data_tools.preparation, "merge", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            audit(config, sources.parent / "out")
+    assert len(decoded) == 2 * IMAGES + 1
+    prepare(config)
+    assert len(decoded) == 2 * IMAGES + 1
+
+
+def test_nothing_is_taken_over_for_other_class_maps(sources: Path, decoded: list[bytes]) -> None:
+    write_tree(sources / "one", {"train/wolf/0.png": png(900)})
+    kill(sources, "merge")
+    pack = prepared(configured(sources, "one", "two", class_maps={"one": {"wolf": "dog"}}))
+    assert len(decoded) == 2 * IMAGES + 2
+    assert pack.by_id["one:train/wolf/0.png"].label == "dog"
 
 
 @pytest.mark.parametrize("options", [{"image_size": 6}, {"label_map": {"kitten": "cat"}}, {"channels": 3}])

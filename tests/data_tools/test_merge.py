@@ -247,7 +247,10 @@ def test_colour_and_size(root: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"duplicates": "vague"}, r"merge\.duplicates: must be one of none, bytes, pixels, got vague"),
+        (
+            {"duplicates": "vague"},
+            r"merge\.duplicates: must be one of none, bytes, pixels, near, mirrored, augmented, got vague",
+        ),
         ({"thin": ["tests"]}, r"merge\.thin: must be one of train, validation, test"),
         ({"split_precedence": ["test"]}, r"merge\.split_precedence: must name each split once"),
         ({"split_map": {"train": "train", "validation": "x", "test": "test"}}, r"merge\.split_map: must be one of"),

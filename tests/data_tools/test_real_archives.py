@@ -9,6 +9,7 @@ import pytest
 from drawn import Pack
 from hydra import compose, initialize_config_dir
 
+from benchmarks.check_twins import check
 from data_tools.prepare import prepare
 from foundation.entry import config_dir
 
@@ -24,6 +25,7 @@ FER_TRAIN = [3995, 436, 4097, 7215, 4965, 4830, 3171]
 FER_BOTH_TESTS = [958, 111, 1024, 1774, 1233, 1247, 831]  # PublicTest and PrivateTest, as the Kaggle folders have them
 FED_TRAIN = [3880, 2324, 3654, 6395, 5036, 4959, 3169]
 FED_TEST = [971, 567, 911, 1599, 1259, 1240, 793]
+EXACT = ("merge.duplicates=pixels", "data.audit=pixels")  # the search for other twins takes minutes on a whole archive
 
 
 def real(pack_dir: Path, *overrides: str) -> Pack:
@@ -37,7 +39,7 @@ def per_class(counts: Counter, *splits: str) -> list[int]:
 
 
 def test_fer2013(tmp_path: Path) -> None:
-    pack = real(tmp_path, "data=fer2013")
+    pack = real(tmp_path, "data=fer2013", *EXACT)
     given = Counter((row.original_split, row.label) for row in pack.rows)
     assert per_class(given, "train") == FER_TRAIN
     assert per_class(given, "validation", "test") == FER_BOTH_TESTS
@@ -51,7 +53,7 @@ def test_fer2013(tmp_path: Path) -> None:
 
 
 def test_fed(tmp_path: Path) -> None:
-    pack = real(tmp_path, "data=fed")
+    pack = real(tmp_path, "data=fed", *EXACT)
     given = Counter((row.original_split, row.label) for row in pack.rows)
     assert per_class(given, "train") == FED_TRAIN
     assert per_class(given, "test") == FED_TEST
@@ -63,3 +65,9 @@ def test_sample(tmp_path: Path) -> None:
     pack = real(tmp_path, "data=fer2013", "+data.sources.fer2013.stem=fer2013_sample")
     assert len(pack.rows) == 1797
     assert {row.original_split for row in pack.rows} == {"train", "validation", "test"}
+    audit = pack.json_beside("audit.json")
+    assert (audit["levels"]["pixels"]["redundant"], audit["input"]["blank"]) == (4, 1)
+    assert audit["levels"]["augmented"]["redundant"] > 20
+    assert audit["twins"]["after"] == {"validation": 0, "test": 0}
+    _, twins = check(pack.folder, 0, 0, False)
+    assert twins == []

@@ -1,0 +1,225 @@
+"""`python -m benchmarks.duplicate_recall`: which known copies of real pictures are found, and what is taken for one.
+
+Copies of distinct pictures are made by one transformation each and mixed among all the pictures, so that candidates
+have to come from the indexes. Precision is counted twice: of hard negatives, pairs of different pictures of one class
+that lie closest to each other in the embedding, how many are confirmed; and of all pairs that the search confirms and
+that involve a copy, how many join it to a stranger. A stranger may be another print of the same photograph, of which
+real collections are full: pairs that the search without any copies confirms are known, and taken out beforehand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+from scipy import stats
+
+from data_tools.augmentation import warp
+from data_tools.duplicates.alignment import Aligner
+from data_tools.duplicates.candidates import Candidates
+from data_tools.duplicates.levels import AUGMENTED, MIRRORED, NEAR, includes
+from data_tools.duplicates.pictures import grey, is_blank
+from data_tools.duplicates.search import find_twins
+from data_tools.duplicates.settings import TwinConfig
+from data_tools.images import decode
+from data_tools.randomness import generator_for
+from data_tools.sources.base import Source
+from data_tools.sources.find import make_source
+
+Picture = NDArray[np.uint8]
+Make = Callable[[Picture, np.random.Generator], Picture]
+
+
+def jpeg(quality: int) -> Make:
+    """Encoded and decoded once more."""
+
+    def make(picture: Picture, generator: np.random.Generator) -> Picture:
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=quality)
+        return np.asarray(Image.open(file).convert("L"))
+
+    return make
+
+
+def resize(size: int) -> Make:
+    """There and back."""
+
+    def make(picture: Picture, generator: np.random.Generator) -> Picture:
+        small = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC)
+        return np.asarray(small.resize(picture.shape[::-1], Image.Resampling.BICUBIC))
+
+    return make
+
+
+def light(picture: Picture, generator: np.random.Generator) -> Picture:
+    """Contrast times 0.6 to 1.4 about the mean, and up to 40 grey levels brighter or darker."""
+    mean = picture.mean()
+    moved = (picture - mean) * generator.uniform(0.6, 1.4) + mean + generator.uniform(-40, 40)
+    return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
+
+
+def crop(pixels: int) -> Make:
+    """So many pixels of two neighbouring sides cut off, the rest brought back to size."""
+
+    def make(picture: Picture, generator: np.random.Generator) -> Picture:
+        down, right = generator.integers(0, 2, 2) * pixels
+        height, width = picture.shape
+        inner = picture[down : down + height - pixels, right : right + width - pixels]
+        return np.asarray(
+            Image.fromarray(np.ascontiguousarray(inner)).resize((width, height), Image.Resampling.BICUBIC)
+        )
+
+    return make
+
+
+def mirror(picture: Picture, generator: np.random.Generator) -> Picture:
+    """Seen in a mirror, and encoded once more at quality 75."""
+    return jpeg(75)(np.ascontiguousarray(picture[:, ::-1]), generator)
+
+
+def warped(rotation: float, shift: float, zoom: float, flip: bool) -> Make:
+    """As augmentation writes it to disk: uniform within these ranges, the edge repeated."""
+
+    def make(picture: Picture, generator: np.random.Generator) -> Picture:
+        return warp(picture[:, :, None], generator, rotation, shift, zoom, flip)[:, :, 0]
+
+    return make
+
+
+# Name -> the level at which it is to be found, and how it is made.
+TRANSFORMATIONS: dict[str, tuple[str, Make]] = {
+    **{f"JPEG quality {quality}": (NEAR, jpeg(quality)) for quality in (30, 50, 70, 95)},
+    **{f"resized to {size} and back": (NEAR, resize(size)) for size in (24, 36, 96)},
+    "brightness and contrast": (NEAR, light),
+    **{f"cropped by {pixels} px": (NEAR, crop(pixels)) for pixels in (1, 2, 3)},
+    "turned by up to 3 degrees": (NEAR, warped(3, 0, 0, False)),
+    "mirrored, JPEG quality 75": (MIRRORED, mirror),
+    "turned by up to 20 degrees": (AUGMENTED, warped(20, 0, 0, False)),
+    "augmented: 20 degrees, 0.1, 0.15, flip": (AUGMENTED, warped(20, 0.1, 0.15, True)),
+}
+
+
+def read(root: str, names: list[str]) -> tuple[Picture, list[str]]:
+    """Distinct pictures (n, 48, 48) of the sources, sorted by content, and their labels."""
+    found: dict[bytes, tuple[Picture, str]] = {}
+    for name in names:
+        source: Source = make_source(name, root, {"kind": "files"})
+        for entry in source.entries():
+            if entry.error:
+                continue
+            pixels = decode(entry.data) if entry.data is not None else entry.pixels
+            assert pixels is not None
+            picture = grey([pixels if pixels.ndim == 3 else pixels[:, :, None]])[0]
+            found.setdefault(picture.tobytes(), (picture, entry.label))
+    order = sorted(found)
+    return np.stack([found[key][0] for key in order]), [found[key][1] for key in order]
+
+
+def measure(pictures: Picture, labels: list[str], each: int, seed: int, cache: Path | None) -> dict[str, object]:
+    """Recall of every transformation on `each` pictures of their own, and precision."""
+    config = TwinConfig()
+    usable = ~is_blank(pictures, config.blank_below)
+    known = find_twins(pictures, usable, AUGMENTED, Aligner(pictures, config), cache=cache)
+    repeated = {place for twin in known for place in (twin.first, twin.second)}
+    single = [place for place in np.flatnonzero(usable) if place not in repeated]
+    chosen = generator_for(seed, "chosen").permutation(single)[: each * len(TRANSFORMATIONS)]
+    copies, parents, kinds = [], [], []
+    for number, (name, (_, make)) in enumerate(TRANSFORMATIONS.items()):
+        for place in chosen[number :: len(TRANSFORMATIONS)]:
+            copies.append(make(pictures[place], generator_for(seed, name, int(place))))
+            parents.append(int(place))
+            kinds.append(name)
+    together = np.concatenate([pictures, np.stack(copies)])
+    aligner = Aligner(together, config)
+    twins = find_twins(together, ~is_blank(together, config.blank_below), AUGMENTED, aligner, cache=cache)
+    found: dict[int, str] = {}
+    strangers = []
+    for twin in twins:
+        if twin.second < len(pictures):
+            continue  # both were there before
+        copy = twin.second - len(pictures)
+        if twin.first == parents[copy]:
+            level = found.get(copy, AUGMENTED)
+            found[copy] = twin.level if includes(level, twin.level) else level
+        elif twin.first < len(pictures) or parents[twin.first - len(pictures)] != parents[copy]:
+            strangers.append((twin.first, twin.second, round(twin.detail, 3)))
+    confirmed, tried = negatives(pictures, labels, np.array(single), Aligner(pictures, config), seed)
+    recall = {}
+    for name, (level, _) in TRANSFORMATIONS.items():
+        own = [copy for copy, kind in enumerate(kinds) if kind == name]
+        at_level = sum(copy in found and includes(level, found[copy]) for copy in own)
+        recall[name] = {
+            "copies": len(own),
+            "level": level,
+            "recall": round(at_level / len(own), 4),
+            "recall at augmented": round(sum(copy in found for copy in own) / len(own), 4),
+        }
+    return {
+        "pictures": len(pictures),
+        "without a twin of their own": len(single),
+        "recall": recall,
+        "pairs with a copy confirmed": len(found) + len(strangers),
+        "of these to a stranger": strangers,
+        "precision": round(len(found) / max(1, len(found) + len(strangers)), 5),
+        "hard negatives": tried,
+        "hard negatives confirmed": confirmed,
+        "precision bound (95 %), hard negatives": round(
+            float(stats.beta.ppf(0.95, confirmed + 1, tried - confirmed)), 5
+        ),
+    }
+
+
+def negatives(
+    pictures: Picture, labels: list[str], single: NDArray[np.intp], aligner: Aligner, seed: int
+) -> tuple[int, int]:
+    """Closest pairs of one class among pictures without a twin: how many are confirmed all the same, and of how many.
+
+    That they have no twin the search itself said; so each is turned by up to 10 degrees and moved a little first,
+    and the pair is compared anew from every start.
+    """
+    pool = generator_for(seed, "negatives").permutation(single)[:6000]
+    moved = np.stack(
+        [warped(10, 0.05, 0.05, False)(pictures[place], generator_for(seed, int(place))) for place in pool]
+    )
+    pairs, alike = Candidates(moved).nearest(10, True)
+    same_class = [
+        (*pair, likeness)
+        for pair, likeness in zip(pairs, alike, strict=True)
+        if labels[pool[pair[0]]] == labels[pool[pair[1]]]
+    ]
+    anew = Aligner(moved, aligner.config)
+    confirmed = sum(
+        anew.confirm(int(a), int(b), bool(mirrored), float(near)) is not None for a, b, mirrored, near in same_class
+    )
+    return confirmed, len(same_class)
+
+
+def main() -> int:
+    """Print the measurements as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", default="data")
+    parser.add_argument("--sources", nargs="+", default=["fer2013"])
+    parser.add_argument("--limit", type=int, help="only so many pictures, chosen by their content")
+    parser.add_argument("--each", type=int, default=200, help="copies of each transformation")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, help="folder in which an interrupted measurement is taken up again")
+    arguments = parser.parse_args()
+    with Console(stderr=True).status("reading"):
+        pictures, labels = read(arguments.root, arguments.sources)
+    if arguments.limit:
+        chosen = np.sort(generator_for(arguments.seed, "limit").permutation(len(pictures))[: arguments.limit])
+        pictures, labels = pictures[chosen], [labels[place] for place in chosen]
+    print(json.dumps(measure(pictures, labels, arguments.each, arguments.seed, arguments.cache), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""`python -m benchmarks.duplicate_scale`: time and memory of the search for twins against the number of images.
+
+Each size runs in a process of its own, so that its peak of memory is its own. The images are the first so many of the
+sources' in an order that looks random; each size contains the one before.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from data_tools.duplicates.assign import find_groups
+from data_tools.duplicates.levels import AUGMENTED
+from data_tools.duplicates.settings import TwinConfig
+from data_tools.images import bytes_sha256, decode, fit, pixels_sha256
+from data_tools.manifest import Row
+from data_tools.sources.find import make_source
+
+
+def one_size(root: str, sources: list[str], number: int, workers: int | None) -> dict[str, object]:
+    """Seconds of reading and of each step of the search, and the peak of memory in MB."""
+    begun = time.perf_counter()
+    rows, images = [], {}
+    for name in sources:
+        for entry in make_source(name, root, {"kind": "files"}).entries():
+            if entry.error or entry.data is None:
+                continue
+            pixels = decode(entry.data)
+            row = Row(f"{name}:{entry.path}", name, entry.path, entry.original_split, entry.label, entry.label)
+            row.bytes_sha256, row.pixels_sha256 = bytes_sha256(entry.data), pixels_sha256(pixels)
+            rows.append(row)
+            images[row.id] = fit(pixels, 48, 1)
+    rows.sort(key=lambda row: hashlib.sha256(row.id.encode()).digest())
+    rows = rows[:number]
+    images = {row.id: images[row.id] for row in rows}
+    steps: list[tuple[str, float]] = [("reading", begun)]
+
+    def report(what: str, done: int, total: int) -> None:
+        step = what.split(":", maxsplit=1)[0]
+        if step != steps[-1][0]:
+            steps.append((step, time.perf_counter()))
+
+    steps.append(("hashes", time.perf_counter()))
+    found = find_groups(rows, images, AUGMENTED, TwinConfig(), workers, None, report)
+    steps.append(("end", time.perf_counter()))
+    seconds = {name: round(end - at, 1) for (name, at), (_, end) in itertools.pairwise(steps)}
+    return {
+        "images": len(rows),
+        "distinct pictures": len({row.pixels_sha256 for row in rows}),
+        "groups": len(set(found.groups[AUGMENTED].values())),
+        "seconds": seconds,
+        "seconds of the search": round(sum(value for name, value in seconds.items() if name != "reading"), 1),
+        "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def main() -> int:
+    """Print a JSON object a size, a line each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", default="data")
+    parser.add_argument("--sources", nargs="+", default=["fer2013", "fed"])
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 20_000, 40_000, 72_644])
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--this", type=int, help="measure this size here instead of each in a process")
+    arguments = parser.parse_args()
+    if arguments.this:
+        print(json.dumps(one_size(arguments.root, arguments.sources, arguments.this, arguments.workers)), flush=True)
+        return 0
+    for size in arguments.sizes:
+        workers = ["--workers", str(arguments.workers)] if arguments.workers else []
+        options = ["--root", arguments.root, "--sources", *arguments.sources, "--this", str(size), *workers]
+        project = Path(__file__).resolve().parents[1]
+        subprocess.run([sys.executable, "-m", "benchmarks.duplicate_scale", *options], check=True, cwd=project)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,45 @@
+"""`python -m data_tools.audit data=fer2013_fed`: what is in the sources, and what the merge makes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from data_tools.auditing.findings import examine
+from data_tools.auditing.report import write_audit
+from data_tools.config import leaks, load
+from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
+from data_tools.tables import console, show_levels, show_twins
+from foundation.entry import entry
+
+
+def audit(config: DictConfig, folder: Path) -> Path:
+    """Write `audit.json` and `audit.html` to `folder`; return the path of the latter.
+
+    Raises `UserError` for bad options and unusable data. What an interrupted call had decoded is taken up again.
+    """
+    data, policy = load(config)
+    sources = open_sources(data)
+    fingerprints = {source.name: source.fingerprint() for source in sources}
+    with decoded_stores(data, policy, fingerprints) as stores:
+        prepared = collect_and_merge(sources, data, policy, stores)
+        findings = examine(prepared, data, policy)
+        write_audit(folder, prepared, findings)
+    out = console()
+    show_levels(out, findings.numbers["levels"])
+    show_twins(out, findings.numbers["twins"], leaks(policy))
+    path = folder / "audit.html"
+    out.print(f"audit {path}", highlight=False, markup=False, soft_wrap=True)
+    return path
+
+
+@entry("audit")
+def main(config: DictConfig) -> None:
+    """Audit into Hydra's run folder."""
+    audit(config, Path(HydraConfig.get().runtime.output_dir))
+
+
+if __name__ == "__main__":
+    main()

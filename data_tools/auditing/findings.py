@@ -1,0 +1,136 @@
+"""The audit's numbers, each counted from rows and groups. `audit.json` is these."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from data_tools.config import DataConfig, MergeConfig, leaks
+from data_tools.duplicates.levels import BYTES, LEVELS, includes
+from data_tools.manifest import KEPT, MADE, SET_ASIDE, Row
+from data_tools.pack import count
+from data_tools.preparation import Prepared
+
+EVALUATED = ("validation", "test")
+Cell = tuple[str, str]  # source and original split
+
+
+@dataclass
+class Findings:
+    """`numbers` is what `audit.json` holds; the others are lists of ids for the page's pictures."""
+
+    numbers: dict[str, Any]
+    labels: dict[str, str]  # row id -> class as the source gave it
+    conflicts: list[list[str]] = field(default_factory=list)  # members of groups with more than one label
+    blank: list[str] = field(default_factory=list)
+    doubtful: dict[str, list[tuple[str, str, float]]] = field(default_factory=dict)  # level -> least certain pairs
+
+
+def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findings:
+    """Everything that the audit tells, of a collection after its merge."""
+    rows, grouping = prepared.collection.rows, prepared.grouping
+    given = [row for row in rows if row.status != MADE]
+    by_id = {row.id: row for row in given}
+    levels = [level for level in LEVELS if level in grouping.groups and includes(level, BYTES)]
+    members = {level: _members(grouping.groups[level], by_id) for level in levels}
+    deepest = grouping.groups[levels[-1]]
+    packed = [row for row in rows if row.packed]
+    numbers = {
+        "name": data.name,
+        "policy": _policy(policy),
+        "leaky_options": leaks(policy),
+        "input": {
+            "images": len(given),
+            "counts": count(given, "original_split"),
+            "set_aside": dict(sorted(Counter(row.reason for row in given if row.status == SET_ASIDE).items())),
+            "blank": len(grouping.blank),
+            "ignored_files": prepared.ignored,
+        },
+        "levels": {level: _level(members[level], grouping.labels) for level in levels},
+        "twins": {
+            "level": levels[-1],
+            "before": _twins((row for row in given if row.id in deepest), "original_split", deepest),
+            "after": _twins(packed, "split", deepest),
+        },
+        "twins_before_by_level": {
+            level: _twins((row for row in given if row.id in deepest), "original_split", grouping.groups[level])
+            for level in levels
+        },
+        "overlap": {level: _overlap(members[level]) for level in levels},
+        "loose_pairs": {level: len(pairs) for level, pairs in grouping.loose.items()},
+        "result": {
+            "statuses": dict(sorted(Counter(row.status for row in rows).items())),
+            "kept": count((row for row in rows if row.status == KEPT), "split"),
+            "made": count((row for row in rows if row.status == MADE), "split"),
+            "relabelled": sum(row.status == KEPT and bool(row.reason) for row in rows),
+        },
+    }
+    conflicts = [[row.id for row in group] for group in members[levels[-1]] if _labels(group, grouping.labels) > 1]
+    doubtful: dict[str, list[tuple[str, str, float]]] = {level: [] for level in levels}
+    for first, second, level, detail in sorted(grouping.twins, key=lambda twin: (twin[3], twin[:2])):
+        doubtful[level].append((first, second, detail))
+    return Findings(numbers, grouping.labels, conflicts, sorted(grouping.blank), doubtful)
+
+
+def _members(groups: Mapping[str, str], by_id: Mapping[str, Row]) -> list[list[Row]]:
+    """Groups of two images or more."""
+    found: dict[str, list[Row]] = defaultdict(list)
+    for name, group in groups.items():
+        found[group].append(by_id[name])
+    return [group for group in found.values() if len(group) > 1]
+
+
+def _level(groups: list[list[Row]], given: Mapping[str, str]) -> dict[str, int]:
+    images = sum(map(len, groups))
+    return {
+        "groups": len(groups),
+        "images": images,
+        "redundant": images - len(groups),
+        "conflicting": sum(_labels(group, given) > 1 for group in groups),
+        "cross_split": sum(len({row.original_split for row in group}) > 1 for group in groups),
+    }
+
+
+def _labels(group: Iterable[Row], given: Mapping[str, str]) -> int:
+    """Different labels as the sources gave them: the merge may have changed a row's `label`."""
+    return len({given[row.id] for row in group})
+
+
+def _twins(rows: Iterable[Row], split: str, groups: Mapping[str, str]) -> dict[str, int]:
+    """Images of each evaluation split that share a group with a training image; made copies are their parents'."""
+    held: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        held[groups[row.parent or row.id]][getattr(row, split) or "train"] += 1
+    return {name: sum(splits[name] for splits in held.values() if splits["train"]) for name in EVALUATED}
+
+
+def _overlap(groups: list[list[Row]]) -> dict[str, dict[str, int]]:
+    """Of the images in the outer cell, how many share a group with another image, in the inner cell."""
+    table: dict[str, Counter[str]] = defaultdict(Counter)
+    for group in groups:
+        cells = Counter(cell_name(row) for row in group)
+        for cell, number in cells.items():
+            for other, others in cells.items():
+                if cell != other or others > 1:
+                    table[cell][other] += number
+    return {cell: dict(sorted(table[cell].items())) for cell in sorted(table)}
+
+
+def cell_name(row: Row) -> str:
+    """Source and original split, as the overlap matrix names them."""
+    return f"{row.source} {row.original_split or 'no split'}"
+
+
+def _policy(policy: MergeConfig) -> dict[str, Any]:
+    return {
+        "duplicates": policy.duplicates,
+        "governs": policy.governs,
+        "source_priority": policy.source_priority,
+        "conflicts": policy.conflicts,
+        "prefer": policy.prefer,
+        "blank": policy.blank,
+        "thin": list(policy.thin),
+        "balance": policy.balance.method if policy.balance.target or policy.balance.method != "augment_to" else "none",
+    }

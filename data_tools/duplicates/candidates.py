@@ -1,0 +1,136 @@
+"""Pairs that are worth a closer look, from indexes: never all pairs of a large collection."""
+
+from __future__ import annotations
+
+import cv2
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from data_tools.duplicates.embedding import Embedding
+from data_tools.duplicates.perceptual_hash import perceptual_hashes
+from data_tools.duplicates.pictures import SIDE, Floats
+
+Pairs = NDArray[np.int32]  # (n, 3): first and second picture, and 1 if one is to be mirrored
+
+ALL_PAIRS_UP_TO = 64  # pictures: too few to fit an embedding to
+_EXACT_UP_TO = 20_000  # pictures: below, comparing all vectors is faster than an inverted file and misses nothing
+_PROBED = 48  # lists of the inverted file that a search looks into, of about 4 * sqrt(n)
+TURNS = (-28.0, 28.0)  # degrees: what is turned further than the embedding bears is asked for turned back
+_TURNED_NEIGHBOURS = 5
+_TURNED_FROM = 0.6  # likeness
+_UNKNOWN = (
+    0.7  # likeness of pairs that no embedding was asked for: enough to look at from every start, proof of nothing
+)
+_HASH_PARTS, _FLIPPED = 4, 1  # 16 bits each, one of which may differ: finds every hash that differs in at most 7 bits
+_HASH_RADIUS = 7
+_SEED = 1234
+
+
+class Candidates:
+    """The indexes over uint8 (n, 48, 48)."""
+
+    def __init__(self, pictures: NDArray[np.uint8]) -> None:
+        self._pictures = pictures
+        self._few = len(pictures) <= ALL_PAIRS_UP_TO
+        if not self._few:
+            self._embed = Embedding(pictures)
+            self._vectors = self._embed(pictures)
+            self._index = _vector_index(self._vectors)
+
+    def nearest(self, neighbours: int, mirrored: bool) -> tuple[Pairs, Floats]:
+        """Pairs, sorted, each once, and float32 (m,): how alike their embeddings are.
+
+        Every picture brings its `neighbours` nearest in the embedding, those of its mirror image if `mirrored`, and
+        all whose perceptual hash differs from its own, or its mirror image's, in at most 7 bits. Of a few pictures
+        all pairs are taken.
+        """
+        number = len(self._pictures)
+        kinds = (0, 1) if mirrored else (0,)
+        if self._few:
+            first, second = np.triu_indices(number, 1)
+            parts = [_pairs(first, second, np.full(len(first), _UNKNOWN, np.float32), kind) for kind in kinds]
+        else:
+            hashes = perceptual_hashes(self._pictures)
+            bits = _hash_index(hashes)
+            parts = []
+            for kind in kinds:
+                own = np.ascontiguousarray(self._pictures[:, :, ::-1]) if kind else self._pictures
+                likeness, found = self._index.search(
+                    self._embed(own) if kind else self._vectors, min(neighbours + 1, number)
+                )
+                first = np.repeat(np.arange(number), found.shape[1])
+                parts.append(_pairs(first, found.ravel(), likeness.ravel(), kind))
+                limits, _, close = bits.range_search(perceptual_hashes(own) if kind else hashes, _HASH_RADIUS + 1)
+                first = np.repeat(np.arange(number), np.diff(limits.astype(np.int64)).astype(np.int64))
+                parts.append(_pairs(first, close, np.full(len(close), _UNKNOWN, np.float32), kind))
+        return _unique(np.concatenate([pairs for pairs, _ in parts]), np.concatenate([alike for _, alike in parts]))
+
+    def turned(self, asking: NDArray[np.integer]) -> tuple[Pairs, Floats]:
+        """More pairs, for the pictures `asking`, as they look when turned by `TURNS`.
+
+        (m, 3): the asking picture, the other, and 1 if the asking one was mirrored first; float32 (m,): degrees by
+        which it was turned, as OpenCV counts them.
+        """
+        parts, turns = [np.zeros((0, 3), np.int32)], [np.zeros(0, np.float32)]
+        for mirrored in (0, 1) if len(asking) and not self._few else ():
+            own = self._pictures[asking][:, :, ::-1] if mirrored else self._pictures[asking]
+            for turn in TURNS:
+                likeness, found = self._index.search(self._embed(turned(own, turn)), _TURNED_NEIGHBOURS + 1)
+                first, second = np.repeat(asking, found.shape[1]), found.ravel()
+                worth = (likeness.ravel() >= _TURNED_FROM) & (first != second) & (second >= 0)
+                kind = np.full(int(worth.sum()), mirrored)
+                parts.append(np.stack([first[worth], second[worth], kind], axis=1).astype(np.int32))
+                turns.append(np.full(len(kind), turn, np.float32))
+        return np.concatenate(parts), np.concatenate(turns)
+
+
+def turned(pictures: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
+    """Every picture turned about its middle, the edge repeated outwards."""
+    matrix = cv2.getRotationMatrix2D(((SIDE - 1) / 2, (SIDE - 1) / 2), degrees, 1.0)
+    out = np.empty_like(pictures, order="C")
+    for picture, target in zip(pictures, out, strict=True):
+        cv2.warpAffine(
+            np.ascontiguousarray(picture), matrix, (SIDE, SIDE), dst=target, flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )  # fmt: skip
+    return out
+
+
+def _pairs(first: NDArray[np.integer], second: NDArray[np.integer], alike: Floats, kind: int) -> tuple[Pairs, Floats]:
+    apart = (first != second) & (second >= 0)  # FAISS fills up with -1 where it finds too few
+    first, second = first[apart], second[apart]
+    pairs = np.stack([np.minimum(first, second), np.maximum(first, second), np.full(len(first), kind)], axis=1)
+    return pairs.astype(np.int32), alike[apart]
+
+
+def _unique(pairs: Pairs, alike: Floats) -> tuple[Pairs, Floats]:
+    order = np.lexsort((-alike, pairs[:, 2], pairs[:, 1], pairs[:, 0]))
+    pairs, alike = pairs[order], alike[order]
+    fresh = np.ones(len(pairs), bool)
+    fresh[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
+    return pairs[fresh], alike[fresh]
+
+
+def _vector_index(vectors: Floats) -> faiss.Index:
+    """Nearest by inner product: exact for small collections, an inverted file (Sivic and Zisserman 2003) for others."""
+    number, dimensions = vectors.shape
+    flat = faiss.IndexFlatIP(dimensions)
+    if number <= _EXACT_UP_TO:
+        flat.add(vectors)
+        return flat
+    lists = int(4 * np.sqrt(number))
+    index = faiss.IndexIVFFlat(flat, dimensions, lists, faiss.METRIC_INNER_PRODUCT)
+    index.cp.seed, index.cp.niter = _SEED, 10
+    index.cp.min_points_per_centroid = 1
+    index.train(vectors)
+    index.nprobe = _PROBED
+    index.add(vectors)
+    return index
+
+
+def _hash_index(hashes: NDArray[np.uint8]) -> faiss.IndexBinary:
+    index = faiss.IndexBinaryMultiHash(64, _HASH_PARTS, 64 // _HASH_PARTS)
+    index.nflip = _FLIPPED
+    index.add(hashes)
+    return index

@@ -1,0 +1,69 @@
+"""From the config to a merged collection: what `prepare` and `audit` share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from data_tools.config import NOT_IN_PACK, DataConfig, MergeConfig
+from data_tools.decoded import DecodedStores
+from data_tools.duplicates.assign import Grouping, find_groups
+from data_tools.duplicates.levels import LEVELS
+from data_tools.labels import LabelMap
+from data_tools.manifest import KEPT
+from data_tools.merge import merge
+from data_tools.progress import bar
+from data_tools.reading import Collection, read
+from data_tools.sources.base import Fingerprint, Source
+from data_tools.sources.find import make_source
+
+CACHE = ".twins"  # in data.pack_dir: what the search for twins has found so far
+
+
+@dataclass
+class Prepared:
+    """A collection after the merge, and all groups that were found among its images before it."""
+
+    collection: Collection
+    grouping: Grouping
+    ignored: dict[str, int]  # files of each source that are no images
+
+
+def open_sources(data: DataConfig) -> list[Source]:
+    """The sources that the config names. Raises `UserError` where one is missing."""
+    return [make_source(name, data.root, kind) for name, kind in data.sources.items()]
+
+
+def decoded_stores(data: DataConfig, policy: MergeConfig, fingerprints: Mapping[str, Fingerprint]) -> DecodedStores:
+    """Where decoded images wait, beside the packs, in case this run is interrupted; `prepare` and `audit` share them.
+
+    Of the policy only the class maps matter to them: the rest comes into play after decoding.
+    """
+    shape = {key: value for key, value in asdict(data).items() if key not in ("name", "audit", *NOT_IN_PACK)}
+    shape["class_maps"] = policy.class_maps
+    return DecodedStores(Path(data.pack_dir).expanduser(), fingerprints, shape)
+
+
+def collect_and_merge(
+    sources: Sequence[Source], data: DataConfig, policy: MergeConfig, stores: DecodedStores
+) -> Prepared:
+    """Read every source, find the groups at every level that the policy or the audit asks for, merge.
+
+    What is in `stores` is not decoded again, and what is decoded goes there.
+    """
+    labels = {
+        source.name: LabelMap(data.classes, data.label_map | policy.class_maps.get(source.name, {}))
+        for source in sources
+    }
+    expected = [source.expected() for source in sources]
+    total = None if None in expected else sum(number or 0 for number in expected)
+    with bar("reading images", total) as progress:
+        collection = read(sources, labels, data.image_size, data.channels, progress.advance, data.workers, stores)
+    usable = [row for row in collection.rows if row.status == KEPT]
+    level = max(policy.duplicates, data.audit, key=LEVELS.index)
+    cache = Path(data.pack_dir).expanduser() / CACHE
+    with bar("finding duplicates") as progress:
+        grouping = find_groups(usable, collection.images, level, policy.twins, data.workers, cache, progress.report)
+    merge(collection, grouping, policy, data.classes)
+    return Prepared(collection, grouping, {source.name: source.ignored for source in sources})
