@@ -151,7 +151,7 @@ def measure(pictures: Picture, labels: list[str], each: int, seed: int, cache: P
             found[copy] = twin.level if includes(level, twin.level) else level
         elif twin.first < len(pictures) or parents[twin.first - len(pictures)] != parents[copy]:
             strangers.append((twin.first, twin.second, round(twin.detail, 3)))
-    confirmed, tried = negatives(pictures, labels, np.array(single), Aligner(pictures, config), seed)
+    confirmed, tried = negatives(pictures, labels, np.array(single), config, seed)
     recall = {}
     for name, (level, _) in TRANSFORMATIONS.items():
         own = [copy for copy, kind in enumerate(kinds) if kind == name]
@@ -178,7 +178,7 @@ def measure(pictures: Picture, labels: list[str], each: int, seed: int, cache: P
 
 
 def negatives(
-    pictures: Picture, labels: list[str], single: NDArray[np.intp], aligner: Aligner, seed: int
+    pictures: Picture, labels: list[str], single: NDArray[np.intp], config: TwinConfig, seed: int
 ) -> tuple[int, int]:
     """Closest pairs of one class among pictures without a twin: how many are confirmed all the same, and of how many.
 
@@ -195,7 +195,7 @@ def negatives(
         for pair, likeness in zip(pairs, alike, strict=True)
         if labels[pool[pair[0]]] == labels[pool[pair[1]]]
     ]
-    anew = Aligner(moved, aligner.config)
+    anew = Aligner(moved, config)
     confirmed = sum(
         anew.confirm(int(a), int(b), bool(mirrored), float(near)) is not None for a, b, mirrored, near in same_class
     )

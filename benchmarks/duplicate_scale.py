@@ -16,30 +16,31 @@ import sys
 import time
 from pathlib import Path
 
+from hydra import compose, initialize_config_dir
+
+from data_tools.config import load
 from data_tools.duplicates.assign import find_groups
 from data_tools.duplicates.levels import AUGMENTED
-from data_tools.duplicates.settings import TwinConfig
-from data_tools.images import bytes_sha256, decode, fit, pixels_sha256
-from data_tools.manifest import Row
-from data_tools.sources.find import make_source
+from data_tools.labels import LabelMap
+from data_tools.manifest import KEPT
+from data_tools.preparation import open_sources
+from data_tools.reading import read
+from foundation.entry import config_dir
 
 
-def one_size(root: str, sources: list[str], number: int, workers: int | None) -> dict[str, object]:
+def one_size(name: str, root: str, number: int, workers: int | None) -> dict[str, object]:
     """Seconds of reading and of each step of the search, and the peak of memory in MB."""
     begun = time.perf_counter()
-    rows, images = [], {}
-    for name in sources:
-        for entry in make_source(name, root, {"kind": "files"}).entries():
-            if entry.error or entry.data is None:
-                continue
-            pixels = decode(entry.data)
-            row = Row(f"{name}:{entry.path}", name, entry.path, entry.original_split, entry.label, entry.label)
-            row.bytes_sha256, row.pixels_sha256 = bytes_sha256(entry.data), pixels_sha256(pixels)
-            rows.append(row)
-            images[row.id] = fit(pixels, 48, 1)
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        data, policy = load(compose("audit", [f"data={name}", f"data.root={root}"]))
+    sources, labels = open_sources(data), LabelMap(data.classes, data.label_map)
+    by_source = {source.name: labels for source in sources}
+    collection = read(sources, by_source, data.image_size, data.channels, lambda: None, workers)
+    rows = [row for row in collection.rows if row.status == KEPT]
     rows.sort(key=lambda row: hashlib.sha256(row.id.encode()).digest())
     rows = rows[:number]
-    images = {row.id: images[row.id] for row in rows}
+    images = {row.id: collection.images[row.id] for row in rows}
+    del collection
     steps: list[tuple[str, float]] = [("reading", begun)]
 
     def report(what: str, done: int, total: int) -> None:
@@ -48,7 +49,7 @@ def one_size(root: str, sources: list[str], number: int, workers: int | None) ->
             steps.append((step, time.perf_counter()))
 
     steps.append(("hashes", time.perf_counter()))
-    found = find_groups(rows, images, AUGMENTED, TwinConfig(), workers, None, report)
+    found = find_groups(rows, images, AUGMENTED, policy.twins, workers, None, report)
     steps.append(("end", time.perf_counter()))
     seconds = {name: round(end - at, 1) for (name, at), (_, end) in itertools.pairwise(steps)}
     return {
@@ -65,17 +66,17 @@ def main() -> int:
     """Print a JSON object a size, a line each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", default="data")
-    parser.add_argument("--sources", nargs="+", default=["fer2013", "fed"])
+    parser.add_argument("--data", default="fer2013_fed", help="of conf/data/")
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 20_000, 40_000, 72_644])
     parser.add_argument("--workers", type=int)
     parser.add_argument("--this", type=int, help="measure this size here instead of each in a process")
     arguments = parser.parse_args()
     if arguments.this:
-        print(json.dumps(one_size(arguments.root, arguments.sources, arguments.this, arguments.workers)), flush=True)
+        print(json.dumps(one_size(arguments.data, arguments.root, arguments.this, arguments.workers)), flush=True)
         return 0
     for size in arguments.sizes:
         workers = ["--workers", str(arguments.workers)] if arguments.workers else []
-        options = ["--root", arguments.root, "--sources", *arguments.sources, "--this", str(size), *workers]
+        options = ["--root", arguments.root, "--data", arguments.data, "--this", str(size), *workers]
         project = Path(__file__).resolve().parents[1]
         subprocess.run([sys.executable, "-m", "benchmarks.duplicate_scale", *options], check=True, cwd=project)
     return 0

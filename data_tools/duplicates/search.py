@@ -101,7 +101,7 @@ class _Work:
         self._workers, self._cache, self._report = workers, cache, report
         settings = asdict(config)
         del settings["near_shift"]  # names the level of what is found, and changes nothing of it
-        self._digest = hashlib.sha256(json.dumps([SEARCH_VERSION, _PIECE, settings]).encode())
+        self._digest = hashlib.sha256(json.dumps([SEARCH_VERSION, cv2.__version__, _PIECE, settings]).encode())
         self._digest.update(np.ascontiguousarray(pictures).data)
 
     def do(self, what: str, confirm: Confirm, pairs: Pairs, about: Floats) -> NDArray[np.float64]:

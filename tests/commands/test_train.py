@@ -183,3 +183,18 @@ def test_a_failed_job_costs_the_sweep_only_itself(command, workplace):
     assert (workplace / "swept/0/metrics.json").exists()
     assert "UserError" in (workplace / "swept/1/error.txt").read_text()
     assert "lenet" in (workplace / "swept/leaderboard.csv").read_text()
+
+
+def test_the_merge_may_weigh_the_classes(command, workplace):
+    """Its weights follow the same rule as the trainer's own: the two runs learn alike, one without weights does not."""
+    for path in sorted((workplace / "data/fer2013/train/angry").iterdir())[3:]:
+        path.unlink()
+    losses = []
+    for place, option in enumerate(
+        ("merge.balance.method=class_weight", "trainer.class_weights=balanced", "trainer.class_weights=none")
+    ):
+        outcome = command("cnn.train", *QUICK, option, f"hydra.run.dir=out{place}")
+        assert outcome.status == 0, outcome.err
+        losses.append([row["train_loss"] for row in read_history(workplace / f"out{place}" / "metrics.csv")])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    assert losses[0] != pytest.approx(losses[2], rel=1e-2)
