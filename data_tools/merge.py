@@ -140,9 +140,11 @@ def _demand_images(kept: Sequence[Row], classes: Sequence[str]) -> None:
     """Raise `UserError` unless every split has an image and every class a training image."""
     for split in SPLITS:
         if all(row.split != split for row in kept):
-            hint = "" if split == "train" else f"; merge.{split}.fraction=0.2 draws one from the training images"
+            hint = f"; merge.{split}.fraction=0.2 draws one from the training images"
+            if split == "train":
+                hint = ", or merge has let all of them go"
             raise UserError(f"the {split} split is empty: no source brings an image to it{hint}")
     trained = {row.label for row in kept if row.split == "train"}
     for name in classes:
         if name not in trained:
-            raise UserError(f"class '{name}' has no training image; correct data.classes or data.label_map")
+            raise UserError(f"class '{name}' has no training image; correct data.classes, data.label_map or merge")

@@ -15,6 +15,7 @@ from foundation.entry import config_dir, typed
 
 GROUPS = ("data", "merge", "augment", "model", "optimizer", "schedule", "trainer", "backend", "experiment")
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((config_dir() / group).glob("*.yaml"))]
+NEEDS_DATA = {"merge=fer2013_governs": ("data=fer2013_fed",)}  # it names a source
 NEEDS_GPU = pytest.mark.skipif(gpu_missing() is not None, reason=f"{gpu_missing()}")
 
 
@@ -27,7 +28,7 @@ def composed(*overrides):
     "choice", [pytest.param(choice, marks=NEEDS_GPU if choice == "backend=cupy" else ()) for choice in CHOICES]
 )
 def test_every_config_composes_to_something_that_can_be_built(choice):
-    config = composed(choice)
+    config = composed(choice, *NEEDS_DATA.get(choice, ()))
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     load(config)
     optimizer = build_optimizer(config, model_of(config, ops_of(config)))
@@ -60,6 +61,8 @@ def test_an_experiment_wins_over_the_groups_and_the_command_line_over_it():
 def test_a_data_set_chooses_its_merge_and_the_command_line_overrides_it():
     assert composed("data=fer2013").merge.thin == ["train"]
     assert composed("data=fer2013", "merge=predecessor_sizes").merge.balance.target == 7000
+    assert composed("data=fer2013_fed").merge.governs == "fer2013"
+    assert composed("data=fer2013_fed", "merge=as_published").merge.within_split
     assert composed("data=toy_faces").merge.balance.target == 500
 
 
