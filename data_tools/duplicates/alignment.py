@@ -25,8 +25,9 @@ Affine = NDArray[np.float64]
 _HALF = SIDE // 2
 _COARSE = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 8, 1e-3)
 _FINE = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
-_TURNS = (-14.0, 14.0)  # degrees: further places to start from
-_TURNED_FROM = 0.6  # likeness of embeddings from which these are tried
+# Where to start, at half the size: as they lie, and turned by 14 degrees either way.
+_STARTS = tuple(cv2.getRotationMatrix2D(((_HALF - 1) / 2, (_HALF - 1) / 2), degrees, 1.0) for degrees in (0, -14, 14))
+_TURNED_FROM = 0.6  # likeness of embeddings from which more than the first is tried
 _GATE = 0.70  # detail at half the size from which a pair is looked at in full size
 _STRAIGHT = 0.85  # correlation without any warp from which the search for one starts with none
 _OVERLAP = 300  # pixels that both must show, of 2,304
@@ -63,8 +64,7 @@ class Aligner:
         straight = self.straight(first, second, mirrored)
         guess: Affine | None = np.eye(2, 3)
         if straight < _STRAIGHT:
-            turns = (0.0, *(_TURNS if alike >= _TURNED_FROM else ()))
-            guess = self._coarse_from(first, second, mirrored, turns)
+            guess = self._coarse_from(first, second, mirrored, _STARTS if alike >= _TURNED_FROM else _STARTS[:1])
         least = self.config.detail if alike < self.config.alike else self.config.alike_detail
         match = None if guess is None else self._fine(first, second, mirrored, guess, least)
         if match is None and straight >= self.config.correlation:
@@ -73,10 +73,10 @@ class Aligner:
             return None
         return Match(match.detail, after(MIRROR, match.affine) if mirrored else match.affine)
 
-    def confirm_turned(self, first: int, second: int, mirrored: bool, degrees: float) -> Match | None:
-        """As `confirm`, where `first`, mirrored or not, is expected to look like `second` once it is turned."""
-        # Turning a mirrored picture is mirroring one that was turned the other way.
-        guess = self._coarse_from(first, second, mirrored, (-degrees if mirrored else degrees,))
+    def confirm_warped(self, first: int, second: int, mirrored: bool, expected: Affine) -> Match | None:
+        """As `confirm`, where `first`, mirrored or not, is expected to look like `second` under a map of its places."""
+        start = after(MIRROR, after(expected, MIRROR)) if mirrored else expected
+        guess = self._coarse_from(first, second, mirrored, (_halved_map(start),))
         match = None if guess is None else self._fine(first, second, mirrored, guess, self.config.detail)
         if match is None or not mirrored:
             return match
@@ -90,14 +90,14 @@ class Aligner:
             return Match(match.detail, after(MIRROR, match.affine))
         return match
 
-    def _coarse_from(self, first: int, second: int, mirrored: bool, turns: Sequence[float]) -> Affine | None:
-        """The first map from one of the turns, at half the size, that makes the detail agree well enough to go on."""
+    def _coarse_from(self, first: int, second: int, mirrored: bool, starts: Sequence[Affine]) -> Affine | None:
+        """The first map from one of the starts, at half the size, that makes the detail agree well enough to go on."""
         target, moving = self._half[first], self._half[second]
         if mirrored:
             moving = np.ascontiguousarray(moving[:, ::-1])
         target_detail, moving_detail = _band(target, 0.5, 2.0), _band(moving, 0.5, 2.0)
-        for turn in turns:
-            warp = _search(target, moving, _turned(turn, _HALF), _COARSE)
+        for start in starts:
+            warp = _search(target, moving, start, _COARSE)
             if warp is not None and _agreement(target_detail, moving_detail, warp, _OVERLAP // 4) >= _GATE:
                 return _doubled(warp)
         return None
@@ -174,12 +174,13 @@ def _halved(picture: Floats) -> Floats:
     return cast(Floats, cv2.resize(picture, (_HALF, _HALF), interpolation=cv2.INTER_AREA))
 
 
-def _turned(degrees: float, size: int) -> Affine:
-    middle = (size - 1) / 2
-    return cast(Affine, cv2.getRotationMatrix2D((middle, middle), degrees, 1.0))
-
-
 def _doubled(warp: Affine) -> Affine:
     """A map between pictures of half the size, for the pictures; the middle of pixel 0 lies between 0 and 1 there."""
     half = np.array([0.5, 0.5])
     return np.column_stack([warp[:, :2], 2 * warp[:, 2] + half - warp[:, :2] @ half])
+
+
+def _halved_map(warp: Affine) -> Affine:
+    """The inverse of `_doubled`."""
+    half = np.array([0.5, 0.5])
+    return np.column_stack([warp[:, :2], (warp[:, 2] - half + warp[:, :2] @ half) / 2])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import product
+
 import cv2
 import faiss
 import numpy as np
@@ -11,14 +14,21 @@ from data_tools.duplicates.embedding import Embedding
 from data_tools.duplicates.perceptual_hash import perceptual_hashes
 from data_tools.duplicates.pictures import SIDE, Floats
 
+Report = Callable[[int, int], object]  # how much is done, of how much
+Affine = NDArray[np.float64]
 Pairs = NDArray[np.int32]  # (n, 3): first and second picture, and 1 if one is to be mirrored
 
 ALL_PAIRS_UP_TO = 64  # pictures: too few to fit an embedding to
 _EXACT_UP_TO = 20_000  # pictures: below, comparing all vectors is faster than an inverted file and misses nothing
 _PROBED = 48  # lists of the inverted file that a search looks into, of about 4 * sqrt(n)
-TURNS = (-28.0, 28.0)  # degrees: what is turned further than the embedding bears is asked for turned back
-_TURNED_NEIGHBOURS = 5
-_TURNED_FROM = 0.6  # likeness
+# What is warped further than the embedding bears is asked for warped back: degrees, zoom, pixels to the right and down.
+WARPS = (
+    *((degrees, 1.0, 0.0, 0.0) for degrees in (-28.0, 28.0)),
+    *((0.0, zoom, 0.0, 0.0) for zoom in (0.74, 1.35)),
+    *((0.0, 1.0, right, down) for right, down in product((-8.0, 0.0, 8.0), repeat=2) if right or down),
+)
+_WARPED_NEIGHBOURS = 4
+_WARPED_FROM = 0.62  # likeness
 _UNKNOWN = (
     0.7  # likeness of pairs that no embedding was asked for: enough to look at from every start, proof of nothing
 )
@@ -64,30 +74,42 @@ class Candidates:
                 limits, _, close = bits.range_search(perceptual_hashes(own) if kind else hashes, _HASH_RADIUS + 1)
                 first = np.repeat(np.arange(number), np.diff(limits.astype(np.int64)).astype(np.int64))
                 parts.append(_pairs(first, close, np.full(len(close), _UNKNOWN, np.float32), kind))
-        return _unique(np.concatenate([pairs for pairs, _ in parts]), np.concatenate([alike for _, alike in parts]))
+        pairs, alike = (np.concatenate(each) for each in zip(*parts, strict=True))
+        best = _best(pairs, alike)
+        return pairs[best], alike[best]
 
-    def turned(self, asking: NDArray[np.integer]) -> tuple[Pairs, Floats]:
-        """More pairs, for the pictures `asking`, as they look when turned by `TURNS`.
+    def warped(self, asking: NDArray[np.integer], report: Report = lambda done, total: None) -> tuple[Pairs, Floats]:
+        """More pairs, for the pictures `asking`, as they look when warped by each of `WARPS`.
 
-        (m, 3): the asking picture, the other, and 1 if the asking one was mirrored first; float32 (m,): degrees by
-        which it was turned, as OpenCV counts them.
+        (m, 3): the asking picture, the other, and 1 if the asking one was mirrored first; float32 (m,): the place in
+        `WARPS` of the warp under which they are most alike.
         """
-        parts, turns = [np.zeros((0, 3), np.int32)], [np.zeros(0, np.float32)]
-        for mirrored in (0, 1) if len(asking) and not self._few else ():
+        found = [(np.zeros((0, 3), np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32))]
+        kinds = list(product((0, 1), range(len(WARPS)))) if len(asking) and not self._few else []
+        for step, (mirrored, number) in enumerate(kinds):
+            report(step, len(kinds))
             own = self._pictures[asking][:, :, ::-1] if mirrored else self._pictures[asking]
-            for turn in TURNS:
-                likeness, found = self._index.search(self._embed(turned(own, turn)), _TURNED_NEIGHBOURS + 1)
-                first, second = np.repeat(asking, found.shape[1]), found.ravel()
-                worth = (likeness.ravel() >= _TURNED_FROM) & (first != second) & (second >= 0)
-                kind = np.full(int(worth.sum()), mirrored)
-                parts.append(np.stack([first[worth], second[worth], kind], axis=1).astype(np.int32))
-                turns.append(np.full(len(kind), turn, np.float32))
-        return np.concatenate(parts), np.concatenate(turns)
+            likeness, others = self._index.search(self._embed(warped(own, warp_map(number))), _WARPED_NEIGHBOURS + 1)
+            first, second, likeness = np.repeat(asking, others.shape[1]), others.ravel(), likeness.ravel()
+            worth = (likeness >= _WARPED_FROM) & (first != second) & (second >= 0)
+            kind = np.full(int(worth.sum()), mirrored)
+            pairs = np.stack([first[worth], second[worth], kind], axis=1).astype(np.int32)
+            found.append((pairs, likeness[worth], np.full(len(pairs), number, np.float32)))
+        pairs, likeness, warps = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        best = _best(pairs, likeness)
+        return pairs[best], warps[best]
 
 
-def turned(pictures: NDArray[np.uint8], degrees: float) -> NDArray[np.uint8]:
-    """Every picture turned about its middle, the edge repeated outwards."""
-    matrix = cv2.getRotationMatrix2D(((SIDE - 1) / 2, (SIDE - 1) / 2), degrees, 1.0)
+def warp_map(number: int) -> Affine:
+    """The map (2, 3) from a picture's places to those of the same in the picture warped by `WARPS[number]`."""
+    degrees, zoom, right, down = WARPS[number]
+    matrix = cv2.getRotationMatrix2D(((SIDE - 1) / 2, (SIDE - 1) / 2), degrees, zoom)
+    matrix[:, 2] += (right, down)
+    return matrix
+
+
+def warped(pictures: NDArray[np.uint8], matrix: Affine) -> NDArray[np.uint8]:
+    """Every picture under a map of its places, the edge repeated outwards."""
     out = np.empty_like(pictures, order="C")
     for picture, target in zip(pictures, out, strict=True):
         cv2.warpAffine(
@@ -104,12 +126,12 @@ def _pairs(first: NDArray[np.integer], second: NDArray[np.integer], alike: Float
     return pairs.astype(np.int32), alike[apart]
 
 
-def _unique(pairs: Pairs, alike: Floats) -> tuple[Pairs, Floats]:
+def _best(pairs: Pairs, alike: Floats) -> NDArray[np.intp]:
+    """Where each pair is at its most alike, in the order of the pairs."""
     order = np.lexsort((-alike, pairs[:, 2], pairs[:, 1], pairs[:, 0]))
-    pairs, alike = pairs[order], alike[order]
     fresh = np.ones(len(pairs), bool)
-    fresh[1:] = (pairs[1:] != pairs[:-1]).any(axis=1)
-    return pairs[fresh], alike[fresh]
+    fresh[1:] = (pairs[order][1:] != pairs[order][:-1]).any(axis=1)
+    return order[fresh]
 
 
 def _vector_index(vectors: Floats) -> faiss.Index:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -14,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data_tools.duplicates.alignment import Affine, Aligner, Match, corner_shift, inverse
-from data_tools.duplicates.candidates import Candidates, Pairs
+from data_tools.duplicates.candidates import Candidates, Pairs, warp_map
 from data_tools.duplicates.levels import AUGMENTED, MIRRORED, NEAR, SEARCHED, includes
 from data_tools.duplicates.pictures import Floats
 from data_tools.duplicates.settings import TwinConfig
 from data_tools.ordered import cores, ordered_map
 from foundation.files import atomic_path
 
-SEARCH_VERSION = 1  # raise it when the same pictures and settings would give other pairs
+SEARCH_VERSION = 2  # raise it when the same pictures and settings would give other pairs
 _PIECE = 8192  # pairs: half a minute of work, which is what an interruption costs
 
 # first, second, whether mirrored, and a number that tells where to begin
@@ -67,12 +68,16 @@ def find_twins(
         work = _Work(pictures, config, workers or cores(), cache, report)
         rows = work.do("comparing candidates", aligner.confirm, pairs, alike)
         if level == AUGMENTED:
-            # What has no twin so far may be turned further than the first search looks.
+            # What has no twin so far may be warped further than the first search looks.
             lonely = np.setdiff1d(places, rows[:, :2].astype(np.int32))
-            report("looking for turned candidates", 0, 0)
-            pairs, turns = candidates.turned(np.searchsorted(places, lonely))
+            what = "looking for warped candidates"
+            pairs, warps = candidates.warped(np.searchsorted(places, lonely), partial(report, what))
             pairs[:, :2] = places[pairs[:, :2]]
-            rows = np.concatenate([rows, work.do("comparing turned candidates", aligner.confirm_turned, pairs, turns)])
+
+            def confirm(first: int, second: int, mirrored: bool, warp: float) -> Match | None:
+                return aligner.confirm_warped(first, second, mirrored, warp_map(int(warp)))
+
+            rows = np.concatenate([rows, work.do("comparing warped candidates", confirm, pairs, warps)])
     return _twins(rows, level, config)
 
 

@@ -98,12 +98,25 @@ def test_each_copy_is_found_through_the_indexes(strangers: dict[str, np.ndarray]
     assert all(len({name.removesuffix(" copy") for name in members}) == 1 for members in _members(found, "augmented"))
 
 
-@pytest.mark.parametrize(("degrees", "mirrored"), [(-30, False), (36, False), (30, True)])
-def test_far_turned_copies(strangers: dict[str, np.ndarray], degrees: float, mirrored: bool) -> None:
-    """Further than the embedding bears: found by asking with the picture turned back."""
+@pytest.mark.parametrize(
+    ("degrees", "zoom", "move", "mirrored"),
+    [
+        (-30, 1, 0, False),
+        (36, 1, 0, False),
+        (30, 1, 0, True),
+        (0, 1, 9, False),
+        (0, 1.15, -9, True),
+        (8, 1.45, 0, False),
+    ],
+)
+def test_far_warped_copies(
+    strangers: dict[str, np.ndarray], degrees: float, zoom: float, move: float, mirrored: bool
+) -> None:
+    """Further than the embedding bears: found by asking with the picture warped back."""
     chosen = list(strangers)[:12]
     copies = {
-        f"{name} copy": turned(strangers[name][:, ::-1] if mirrored else strangers[name], degrees) for name in chosen
+        f"{name} copy": turned(strangers[name][:, ::-1] if mirrored else strangers[name], degrees, zoom, move)
+        for name in chosen
     }
     groups = grouped(strangers | copies).groups["augmented"]
     found = [name for name in chosen if groups[name] == groups[f"{name} copy"]]
