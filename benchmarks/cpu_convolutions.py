@@ -18,13 +18,14 @@ import numpy as np
 from benchmarks.cpu_cells import Cell
 from benchmarks.cpu_vs_torch import MODELS
 from cnn.backends import CONVOLUTIONS, NumpyOps, get_ops
-from cnn.backends.numpy_ops.conv_choice import FILTER_GRADIENT, FORWARD, cost
+from cnn.backends.numpy_ops.conv_choice import FILTER_GRADIENT, FORWARD, INFERENCE, cost
 from cnn.backends.numpy_ops.conv_problem import ConvProblem
 from cnn.layers.conv2d import Conv2D
 from cnn.reporting.provenance import collect_provenance
 from foundation.files import write_json
 
 _ROUNDS = 7
+_WAYS = {FORWARD: "y", INFERENCE: "y, constant filter", FILTER_GRADIENT: "dw"}
 
 
 def shapes(batch: int) -> list[ConvProblem]:
@@ -41,7 +42,7 @@ def shapes(batch: int) -> list[ConvProblem]:
 
 
 def measure(problem: ConvProblem, threads: int) -> dict[str, Any]:
-    """Milliseconds of every algorithm forward and for the filter's gradient, in turns."""
+    """Milliseconds of every algorithm forward, with a constant filter, and for the filter's gradient, in turns."""
     random = np.random.default_rng(0)
     size, window = problem.window.input_hw, problem.window
     x = random.standard_normal((problem.batch, *size, problem.channels), np.float32)
@@ -54,9 +55,11 @@ def measure(problem: ConvProblem, threads: int) -> dict[str, Any]:
         "filters": problem.filters,
         "threads": threads,
     }
+    constant = NumpyOps(1).constant(w)
     sides = {name: get_ops("numpy", threads, convolution=name) for name in CONVOLUTIONS}
     runs: dict[str, Callable[[Any], Any]] = {
         FORWARD: lambda ops: ops.conv2d(x, w, None, window, 1),
+        INFERENCE: lambda ops: ops.conv2d(x, constant, None, window, 1),
         FILTER_GRADIENT: lambda ops: ops.conv2d_backward_filter(dy, x, window, 1),
     }
     for way, run in runs.items():
@@ -76,13 +79,13 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown; the choice is bold."""
     lines = [
         "| batch | pixels | channels | filters | "
-        + " | ".join(f"{way}: {name}" for way in ("y", "dw") for name in CONVOLUTIONS)
+        + " | ".join(f"{way}: {name}" for way in _WAYS.values() for name in CONVOLUTIONS)
         + " |",
-        "| " + " | ".join(["---:"] * (4 + 2 * len(CONVOLUTIONS))) + " |",
+        "| " + " | ".join(["---:"] * (4 + len(_WAYS) * len(CONVOLUTIONS))) + " |",
     ]
     for row in rows:
         cells = [str(row["batch"]), f"{row['side']}²", str(row["channels"]), str(row["filters"])]
-        for way in (FORWARD, FILTER_GRADIENT):
+        for way in _WAYS:
             for name in CONVOLUTIONS:
                 text = f"{row[way]['ms'][name]:.2f}"
                 cells.append(f"**{text}**" if name == row[way]["chosen"] else text)
@@ -103,7 +106,7 @@ def main() -> int:
             rows.append(measure(problem, chosen.threads))
             print(f"batch {batch}, {problem.channels} to {problem.filters} channels", file=sys.stderr, flush=True)
     print(table(rows))
-    losses = [row[way]["loses"] for row in rows for way in (FORWARD, FILTER_GRADIENT)]
+    losses = [row[way]["loses"] for row in rows for way in _WAYS]
     print(f"\nThe choice loses {100 * median(losses):.0f} % in the median, {100 * max(losses):.0f} % at most.")
     if chosen.json:
         write_json(chosen.json, {"provenance": collect_provenance(), "rows": rows})

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from cnn.backends import Array, Ops
+from cnn.backends import Array, Ops, Window
 from cnn.layers import Layer
 from cnn.layers.batch_norm import BatchNorm
 from cnn.layers.conv2d import Conv2D
@@ -56,7 +56,7 @@ def _steps(layers: list[Layer], ops: Ops) -> list[Step]:
         elif isinstance(layer, BatchNorm) and folded:
             folded = False
             if layer.pooling is not None:
-                steps.append(partial(_pooled, ops, layer.pooling))
+                steps.append(partial(_pooled, ops, layer.pooling.fixed_window))
         elif isinstance(layer, Residual):
             body, shortcut = (_steps(way.layers, ops) for way in (layer.body, layer.shortcut))
             steps.append(partial(_joined, ops, body, shortcut))
@@ -78,13 +78,24 @@ def _product(layer: Conv2D | Dense, norm: BatchNorm | None, ops: Ops) -> Step:
         bias = beta + ((0 if bias is None else bias) - mean) * scale
         relu = norm.relu
     placed, b = ops.constant(weight), None if bias is None else ops.array(bias)
+    # The steps hold what they need and not the layer: with it its weights and gradients would stay.
     if isinstance(layer, Dense):
-        return lambda x: ops.dense(x, placed, b, relu=relu)
-    return lambda x: ops.conv2d(x, placed, b, layer.fixed_window, layer.groups, relu=relu)
+        return partial(_dense, ops, placed, b, relu)
+    return partial(_convolution, ops, placed, b, layer.fixed_window, layer.groups, relu)
 
 
-def _pooled(ops: Ops, pooling: MaxPool2D, x: Array) -> Array:
-    return ops.max_pool2d(x, pooling.fixed_window)[0]
+def _dense(ops: Ops, weight: Array, bias: Array | None, relu: bool, x: Array) -> Array:
+    return ops.dense(x, weight, bias, relu=relu)
+
+
+def _convolution(
+    ops: Ops, weight: Array, bias: Array | None, window: Window, groups: int, relu: bool, x: Array
+) -> Array:
+    return ops.conv2d(x, weight, bias, window, groups, relu=relu)
+
+
+def _pooled(ops: Ops, window: Window, x: Array) -> Array:
+    return ops.max_pool2d(x, window)[0]
 
 
 def _joined(ops: Ops, body: list[Step], shortcut: list[Step], x: Array) -> Array:

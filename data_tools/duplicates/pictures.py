@@ -14,7 +14,10 @@ Floats = NDArray[np.float32]
 
 
 def grey(images: Sequence[np.ndarray]) -> NDArray[np.uint8]:
-    """uint8 (n, 48, 48) of images (h, w, c) uint8 of any size: another size is resampled, colour becomes luma."""
+    """uint8 (n, 48, 48) of images (h, w, c) uint8 of any size: another size is resampled, colour becomes luma.
+
+    Much smaller images have lost the detail by which photographs are told apart: at 4 x 4 strangers become twins.
+    """
     if not images:
         return np.zeros((0, SIDE, SIDE), np.uint8)
     return np.stack([fit(image[:, :, 0] if image.shape[2] == 1 else image, SIDE, 1)[:, :, 0] for image in images])

@@ -78,6 +78,7 @@ def configured(root: Path, *sources: str, data: dict | None = None, **merge: obj
             "image_size": 8,
             "channels": 1,
             "classes": CLASSES,
+            "audit": "pixels",  # the search for more takes its time
             "sources": {name: {"kind": "files"} for name in sources},
             **(data or {}),
         },

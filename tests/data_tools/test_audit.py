@@ -12,7 +12,7 @@ from drawn import configured, encoded, files_of, photograph, png, prepared, turn
 from data_tools.audit import audit
 from foundation.files import read_json
 
-SIZE = {"image_size": 48}
+SIZE = {"image_size": 48, "audit": "augmented"}
 
 
 @pytest.fixture

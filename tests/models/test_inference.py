@@ -1,6 +1,7 @@
 """A network made ready for answers alone gives the answers of the network."""
 
 import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -97,3 +98,13 @@ def test_it_keeps_nothing_between_batches(ops, rng):
         ops.memory.empty((1 << 20,), np.uint8)  # takes back what was returned
         used.append((ops.memory.fresh, ops.memory.in_use))
     assert len(set(used[1:])) == 1
+
+
+def test_the_network_that_it_was_made_from_can_be_freed(ops, rng):
+    model = trained(ops, [CONV, "batch_norm", "relu", CONV, {"max_pool2d": 2}, *END], rng)
+    layers = [weakref.ref(leaf) for leaf in model.root.leaves() if leaf.params]
+    ready = InferenceModel(model)
+    del model
+    gc.collect()
+    assert not any(layer() for layer in layers)
+    assert ready.forward(ops.array(rng.normal(size=(2, *IMAGE)))).shape == (2, CLASSES)

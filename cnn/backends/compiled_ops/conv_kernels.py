@@ -31,21 +31,25 @@ def pad(x, top, left, padded):
 
 
 @compiled
-def unroll(padded, stride, dilation, kernel, q, columns):
-    """Im2col without groups: padded (n, H, W, c) to columns (n * p * q, kh * kw * c)."""
-    n_images, channels = padded.shape[0], padded.shape[3]
+def unroll(padded, stride, step, runs, kernel_rows, row_dilation, q, columns):
+    """Im2col without groups: padded (n, H, W * c) to columns (n * p * q, kh * kw * c).
+
+    Of each row that a window sees, `runs` runs of equally many neighbouring numbers are taken, `step` numbers apart;
+    windows are `stride` (rows, numbers) apart.
+    """
+    n_images = padded.shape[0]
     p = columns.shape[0] // (n_images * q)
+    length = columns.shape[1] // (kernel_rows * runs)
     for n in range(n_images):
         for i in range(p):
-            for k in range(kernel[0]):
-                row = i * stride[0] + k * dilation[0]
+            for k in range(kernel_rows):
+                row = i * stride[0] + k * row_dilation
                 for j in range(q):
                     to = (n * p + i) * q + j
-                    for l in range(kernel[1]):  # noqa: E741
-                        column = j * stride[1] + l * dilation[1]
-                        at = (k * kernel[1] + l) * channels
-                        for c in range(channels):
-                            columns[to, np.uint64(at + c)] = padded[n, row, column, c]
+                    for run in range(runs):
+                        begin, at = j * stride[1] + run * step, (k * runs + run) * length
+                        for e in range(length):
+                            columns[to, np.uint64(at + e)] = padded[n, row, np.uint64(begin + e)]
 
 
 @compiled

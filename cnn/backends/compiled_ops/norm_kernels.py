@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from cnn.backends.compiled_ops.jit import compiled
+from cnn.backends.compiled_ops.pool_kernels import challenge, rectified
 
 # Rows that are summed up by themselves before they join the whole: one sum of thousands of numbers would lose digits.
 BLOCK = 32
@@ -98,23 +99,33 @@ def pool(x, mean, scale, beta, kernel, relu, y, winner):
     for n in range(y.shape[0]):
         for i in range(y.shape[1]):
             for j in range(y.shape[2]):
+                if kernel[0] == 2 and kernel[1] == 2:  # in registers, four times as fast as the loop over taps below
+                    r, q = 2 * i, 2 * j
+                    for c in range(x.shape[3]):
+                        m, f, o = mean[c], scale[c], beta[c]
+                        best, won = rectified((x[n, r, q, c] - m) * f + o, relu, zero), np.int32(0)
+                        best, won = challenge(rectified((x[n, r, q + 1, c] - m) * f + o, relu, zero), 1, best, won)
+                        best, won = challenge(rectified((x[n, r + 1, q, c] - m) * f + o, relu, zero), 2, best, won)
+                        best, won = challenge(rectified((x[n, r + 1, q + 1, c] - m) * f + o, relu, zero), 3, best, won)
+                        y[n, i, j, c] = best
+                        winner[n, i, j, c] = won
+                    continue
                 for k in range(kernel[0]):
                     row = i * kernel[0] + k
                     for l in range(kernel[1]):  # noqa: E741
                         column, tap = j * kernel[1] + l, k * kernel[1] + l
                         if tap == 0:
                             for c in range(x.shape[3]):
-                                value = (x[n, row, column, c] - mean[c]) * scale[c] + beta[c]
-                                y[n, i, j, c] = zero if relu and value < zero else value
+                                y[n, i, j, c] = rectified(
+                                    (x[n, row, column, c] - mean[c]) * scale[c] + beta[c], relu, zero
+                                )
                                 winner[n, i, j, c] = 0
                         else:
                             for c in range(x.shape[3]):
-                                value = (x[n, row, column, c] - mean[c]) * scale[c] + beta[c]
-                                value = zero if relu and value < zero else value
-                                best, won = y[n, i, j, c], winner[n, i, j, c]
-                                # A NaN stays, as it does in np.maximum.
-                                y[n, i, j, c] = value if value > best or np.isnan(value) else best
-                                winner[n, i, j, c] = tap if value > best else won
+                                value = rectified((x[n, row, column, c] - mean[c]) * scale[c] + beta[c], relu, zero)
+                                best, won = challenge(value, tap, y[n, i, j, c], np.int32(winner[n, i, j, c]))
+                                y[n, i, j, c] = best
+                                winner[n, i, j, c] = won
 
 
 @compiled

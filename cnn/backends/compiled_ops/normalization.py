@@ -7,13 +7,11 @@ from typing import Any
 import numpy as np
 
 from cnn.backends.compiled_ops import norm_kernels
+from cnn.backends.compiled_ops.pooling import PIECE_BYTES, PooledPiece, pooled_pieces
 from cnn.backends.numpy_ops.base import FloatArray, by_channel
 from cnn.backends.numpy_ops.normalization import NumpyNormalization, gradient_factors
 from cnn.backends.window import Window
 from cnn.backends.workers import pieces
-
-# Bytes of a piece of images for pooling and normalisation: it is read twice, the second time from the cache.
-_PIECE_BYTES = 1 << 18
 
 
 class CompiledNormalization(NumpyNormalization):
@@ -125,12 +123,13 @@ class CompiledNormalization(NumpyNormalization):
         y, winner = self.memory.empty(shape, x.dtype), self.memory.empty(shape, np.uint8)
         scale = gamma / np.sqrt(variance + x.dtype.type(eps))
 
-        def run(piece: slice) -> None:
-            norm_kernels.pool(x[piece], mean, scale, beta, window.kernel, relu, y[piece], winner[piece])
+        def run(piece: PooledPiece) -> None:
+            made = piece.made
+            norm_kernels.pool(x[piece.seen], mean, scale, beta, window.kernel, relu, y[made], winner[made])
 
-        self.workers.map(run, _image_pieces(x))
+        self.workers.map(run, pooled_pieces(x, window))
         return y, winner
 
 
 def _image_pieces(x: FloatArray) -> list[slice]:
-    return pieces(len(x), max(1, _PIECE_BYTES // max(1, x.nbytes // max(1, len(x)))))
+    return pieces(len(x), max(1, PIECE_BYTES // max(1, x.nbytes // max(1, len(x)))))

@@ -8,11 +8,33 @@ from cnn.backends.compiled_ops.jit import compiled
 
 
 @compiled
+def rectified(value, relu, zero):
+    """max(value, 0) if `relu`; a NaN stays. `zero` is of the value's type."""
+    return zero if relu and value < zero else value
+
+
+@compiled
+def challenge(value, tap, best, won):
+    """The larger of value and best, and whose it is. A NaN stays, as it does in np.maximum, and wins nothing."""
+    return value if value > best or np.isnan(value) else best, np.int32(tap) if value > best else won
+
+
+@compiled
 def max_pool(x, kernel, y, winner):
     """x (n, h, w, c) to y and winner (n, p, q, c)."""
     for n in range(y.shape[0]):
         for i in range(y.shape[1]):
             for j in range(y.shape[2]):
+                if kernel[0] == 2 and kernel[1] == 2:  # in registers, far faster than the loop over taps below
+                    r, q = 2 * i, 2 * j
+                    for c in range(x.shape[3]):
+                        best, won = x[n, r, q, c], np.int32(0)
+                        best, won = challenge(x[n, r, q + 1, c], 1, best, won)
+                        best, won = challenge(x[n, r + 1, q, c], 2, best, won)
+                        best, won = challenge(x[n, r + 1, q + 1, c], 3, best, won)
+                        y[n, i, j, c] = best
+                        winner[n, i, j, c] = won
+                    continue
                 for k in range(kernel[0]):
                     row = i * kernel[0] + k
                     for l in range(kernel[1]):  # noqa: E741
@@ -23,10 +45,11 @@ def max_pool(x, kernel, y, winner):
                                 winner[n, i, j, c] = 0
                         else:
                             for c in range(x.shape[3]):
-                                value, best, won = x[n, row, column, c], y[n, i, j, c], winner[n, i, j, c]
-                                # A NaN stays, as it does in np.maximum.
-                                y[n, i, j, c] = value if value > best or np.isnan(value) else best
-                                winner[n, i, j, c] = tap if value > best else won
+                                best, won = challenge(
+                                    x[n, row, column, c], tap, y[n, i, j, c], np.int32(winner[n, i, j, c])
+                                )
+                                y[n, i, j, c] = best
+                                winner[n, i, j, c] = won
 
 
 @compiled

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from cnn.backends.compiled_ops import pool_kernels
@@ -9,6 +11,29 @@ from cnn.backends.numpy_ops.base import FloatArray
 from cnn.backends.numpy_ops.pooling import NumpyPooling
 from cnn.backends.window import Window
 from cnn.backends.workers import pieces
+
+# Bytes of a piece of images: it is read twice by batch normalisation, the second time from the cache.
+PIECE_BYTES = 1 << 18
+
+
+class PooledPiece(NamedTuple):
+    """Some images, or some rows of one: where they lie in the input, and what becomes of them in the output."""
+
+    seen: tuple[slice, slice]
+    made: tuple[slice, slice]
+
+
+def pooled_pieces(x: FloatArray, window: Window) -> list[PooledPiece]:
+    """x (n, h, w, c) in pieces of about `PIECE_BYTES`, whose views are contiguous: whole images, or rows of one."""
+    one = max(1, x[:1].nbytes)
+    images, rows = max(1, PIECE_BYTES // one), window.output_hw[0]
+    down = max(1, rows if len(x) > 1 else rows * PIECE_BYTES // one)
+    height = window.kernel[0]
+    return [
+        PooledPiece((some, slice(height * lines.start, height * lines.stop)), (some, lines))
+        for some in pieces(len(x), images)
+        for lines in pieces(rows, down)
+    ]
 
 
 class CompiledPooling(NumpyPooling):
@@ -19,9 +44,11 @@ class CompiledPooling(NumpyPooling):
             return super().max_pool2d(x, window)
         shape = (len(x), *window.output_hw, x.shape[3])
         y, winner = self.memory.empty(shape, x.dtype), self.memory.empty(shape, np.uint8)
-        self.workers.map(
-            lambda piece: pool_kernels.max_pool(x[piece], window.kernel, y[piece], winner[piece]), pieces(len(x), 1)
-        )
+
+        def run(piece: PooledPiece) -> None:
+            pool_kernels.max_pool(x[piece.seen], window.kernel, y[piece.made], winner[piece.made])
+
+        self.workers.map(run, pooled_pieces(x, window))
         return y, winner
 
     def max_pool2d_backward(self, dy: FloatArray, winner: FloatArray, window: Window) -> FloatArray:

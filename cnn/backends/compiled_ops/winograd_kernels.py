@@ -59,9 +59,12 @@ def input_4(padded, bt, v, start):
 
 
 @compiled
-def output_4(products, at_, b, relu, y, start):
-    """A^T products A with bias (k,) and ReLU: products (36, tiles, k) to y (n, p, q, k); at_ is A^T (4, 6)."""
-    p, q, filters = y.shape[1], y.shape[2], y.shape[3]
+def output_4(products, at_, b, relu, y, start, first, last):
+    """A^T products A with bias (k,) and ReLU: products (36, tiles, k) to y (n, p, q, k); at_ is A^T (4, 6).
+
+    Filters `first` to `last`, excluded, are computed.
+    """
+    p, q = y.shape[1], y.shape[2]
     down, across = (p + 3) // 4, (q + 3) // 4
     half = np.empty((4, 6, CHUNK), y.dtype)
     whole = np.empty((4, CHUNK), y.dtype)
@@ -72,8 +75,8 @@ def output_4(products, at_, b, relu, y, start):
         for ti in range(down):
             for tj in range(across):
                 tile = start + (n * down + ti) * across + tj
-                for begin in range(0, filters, CHUNK):
-                    length = min(CHUNK, filters - begin)
+                for begin in range(first, last, CHUNK):
+                    length = min(CHUNK, last - begin)
                     for j in range(6):
                         for c in range(length):
                             at = np.uint64(begin + c)
@@ -189,9 +192,9 @@ def input_2(padded, bt, v, start):
 
 
 @compiled
-def output_2(products, at_, b, relu, y, start):
-    """A^T products A with bias (k,) and ReLU: products (16, tiles, k) to y (n, p, q, k)."""
-    p, q, filters = y.shape[1], y.shape[2], y.shape[3]
+def output_2(products, at_, b, relu, y, start, first, last):
+    """A^T products A with bias (k,) and ReLU: products (16, tiles, k) to y (n, p, q, k); filters as in `output_4`."""
+    p, q = y.shape[1], y.shape[2]
     down, across = (p + 1) // 2, (q + 1) // 2
     half = np.empty((2, 4, CHUNK), y.dtype)
     zero = y.dtype.type(0)
@@ -199,8 +202,8 @@ def output_2(products, at_, b, relu, y, start):
         for ti in range(down):
             for tj in range(across):
                 tile = start + (n * down + ti) * across + tj
-                for begin in range(0, filters, CHUNK):
-                    length = min(CHUNK, filters - begin)
+                for begin in range(first, last, CHUNK):
+                    length = min(CHUNK, last - begin)
                     for j in range(4):
                         for c in range(length):
                             at = np.uint64(begin + c)

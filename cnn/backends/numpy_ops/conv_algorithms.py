@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn.backends.numpy_ops.conv_kit import ConvKit, FloatArray
+from cnn.backends.numpy_ops.conv_kit import FILTERS, ConvKit, FloatArray
 from cnn.backends.numpy_ops.conv_problem import ConvProblem, Piece, cut
 from cnn.backends.numpy_ops.memory import Pool
 from cnn.backends.numpy_ops.winograd import TAPS, kron
@@ -92,6 +92,11 @@ class Im2col(Algorithm):
         return True
 
     def filter_form(self, w: FloatArray, groups: int) -> FloatArray:
+        matrices = self.matrices(w, groups)
+        return self.kit.form(matrices, self.pool) if groups == 1 else matrices
+
+    @staticmethod
+    def matrices(w: FloatArray, groups: int) -> FloatArray:
         """One matrix a group: (groups, taps * c / groups, k / groups)."""
         rows = w.shape[0] * w.shape[1] * w.shape[2]
         return np.ascontiguousarray(w.reshape(rows, groups, -1).transpose(1, 0, 2))
@@ -108,10 +113,9 @@ class Im2col(Algorithm):
         scratch = rows * problem.window.taps * problem.channels * problem.itemsize
         if problem.groups == 1 and rows < _FEW_ROWS and scratch <= _SMALL_BATCH_BYTES:
             columns = self._columns(x, Piece(slice(0, len(x)), slice(0, y.shape[1])), problem)[0]
-            flat = y.reshape(rows, -1)
+            flat = y.reshape(1, rows, -1)
             self.workers.map(
-                lambda some: np.matmul(columns, form[0][:, some], out=flat[:, some]),
-                pieces(problem.filters, max(16, -(-problem.filters // 4))),
+                lambda some: self.kit.products(columns[None], form, flat, some), filter_pieces(problem.filters)
             )
             self.kit.finish(y, b, relu)
             return
@@ -119,7 +123,10 @@ class Im2col(Algorithm):
         def run(piece: Piece) -> None:
             out = y[piece.images, piece.rows]
             columns = self._columns(x, piece, problem)
-            np.matmul(columns, form, out=by_group(out, problem.groups))
+            if problem.groups == 1:
+                self.kit.products(columns, form, out.reshape(1, -1, problem.filters))
+            else:
+                np.matmul(columns, form, out=by_group(out, problem.groups))
             self.kit.finish(out, b, relu)
 
         self.workers.map(run, self.pieces(problem))
@@ -220,16 +227,17 @@ class Winograd(Algorithm):
         return problem.is_plain and problem.window.kernel == (TAPS, TAPS)
 
     def filter_form(self, w: FloatArray, groups: int) -> FloatArray:
-        """G w G^T: (t * t, c, k)."""
-        form = self.pool.empty((self.elements, w.shape[2], w.shape[3]), w.dtype)
-        matrix, taps, flat = (
+        """G w G^T: matrices (t * t, c, k) in the kit's layout, in which the nine taps are laid out first."""
+        taps = self.kit.form(w.reshape(TAPS * TAPS, w.shape[2], w.shape[3]), self.pool)
+        form = self.pool.empty((self.elements, *taps.shape[1:]), w.dtype)
+        matrix, flat_taps, flat = (
             kron(self.m, "filter", w.dtype.name),
-            w.reshape(TAPS * TAPS, -1),
-            form.reshape(len(form), -1),
+            taps.reshape(TAPS * TAPS, -1),
+            form.reshape(self.elements, -1),
         )
         # Pieces of columns: one product would keep a single core busy.
         self.workers.map(
-            lambda some: np.matmul(matrix, taps[:, some], out=flat[:, some]), pieces(taps.shape[1], 1 << 14)
+            lambda some: np.matmul(matrix, flat_taps[:, some], out=flat[:, some]), pieces(flat.shape[1], 1 << 14)
         )
         return form
 
@@ -246,7 +254,7 @@ class Winograd(Algorithm):
             v = self.pool.empty((self.elements, self._tiles(piece, problem), problem.channels), x.dtype)
             self._transform(x, piece, problem, v, 0)
             products = self.pool.empty((self.elements, v.shape[1], problem.filters), x.dtype)
-            np.matmul(v, form, out=products)
+            self.kit.products(v, form, products)
             self.kit.winograd_output(products, self.m, b, relu, out, 0)
 
         self.workers.map(run, self.pieces(problem))
@@ -261,22 +269,16 @@ class Winograd(Algorithm):
         y: FloatArray,
         tiles: int,
     ) -> None:
-        """As `forward`, each of the t * t products as a whole."""
+        """As `forward`, each of the t * t products over all tiles: filter by filter from there on."""
         v = self.pool.empty((self.elements, tiles, problem.channels), x.dtype)
         products = self.pool.empty((self.elements, tiles, problem.filters), x.dtype)
         self._transform(x, Piece(slice(0, len(x)), slice(0, y.shape[1])), problem, v, 0)
-        self.workers.map(
-            lambda some: np.matmul(v[some], form[some], out=products[some]), pieces(self.elements, self.elements // 4)
-        )
 
-        work = self.pieces(problem)
-        starts = np.cumsum([0, *(self._tiles(piece, problem) for piece in work)])
+        def run(filters: slice) -> None:
+            self.kit.products(v, form, products, filters)
+            self.kit.winograd_output(products, self.m, b, relu, y, 0, filters)
 
-        def finish(index: int) -> None:
-            piece = work[index]
-            self.kit.winograd_output(products, self.m, b, relu, y[piece.images, piece.rows], int(starts[index]))
-
-        self.workers.map(finish, range(len(work)))
+        self.workers.map(run, filter_pieces(problem.filters))
 
     def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem) -> FloatArray:
         """In turns: some tiles are transformed, then each of the t * t products gathers them, both on all cores.
@@ -378,6 +380,11 @@ def add_products(a: FloatArray, b: FloatArray, total: FloatArray, pool: Pool, *,
         products = pool.empty(total.shape, total.dtype)
         np.matmul(a, b, out=products)
         total += products
+
+
+def filter_pieces(filters: int) -> list[slice]:
+    """The filters in four pieces, or as many as there are groups of `FILTERS`."""
+    return pieces(filters, FILTERS * -(-filters // (4 * FILTERS)))
 
 
 def by_group(y: FloatArray, groups: int) -> FloatArray:

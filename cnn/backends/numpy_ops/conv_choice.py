@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 from cnn.backends.numpy_ops.conv_algorithms import Algorithm
 from cnn.backends.numpy_ops.conv_problem import PIECE_BYTES, ConvProblem
@@ -16,15 +16,32 @@ AUTO, TUNE = "auto", "tune"
 # Runs of each algorithm when trying, of which the median counts; the first only warms up.
 _TRIES = 3
 
-# The cost model: nanoseconds on one core of a processor with AVX2. Only ratios matter, and they are fixed: the choice
-# follows from the shape alone, on every machine, so that a run repeats. Fitted by hand to measurements of single
-# layers; `python -m benchmarks.cpu_convolutions` shows what it chooses beside what is fastest.
-_NS_PER_MAC = 0.024  # of a large product
-# A product with so many rows, columns or terms takes twice its share: what is read for it serves few.
-_ROWS, _COLUMNS, _TERMS = 8, 5, 20
-_IM2COL_NS, _SHIFTED_NS = 0.16, 0.02  # per byte of unrolled windows; of sums, for each tap
-_WINOGRAD_NS = {True: 0.13, False: 0.5}  # per byte of transformed tiles: compiled, and in plain NumPy
-_FORM_NS, _FILTER_NS = 0.1, 0.15  # per byte of a filter's form: to make it, and to read it for a piece of the batch
+
+class _Costs(NamedTuple):
+    """The cost model: nanoseconds on one core of a processor with AVX2.
+
+    Only ratios matter, and they are fixed: the choice follows from the shape alone, on every machine, so that a run
+    repeats. `python -m benchmarks.cpu_convolutions` shows what is chosen beside what is fastest.
+    """
+
+    mac: float  # of a large product
+    # BLAS: a product with so many rows, columns or terms takes twice its share, since what is read for it serves few.
+    rows: float
+    columns: float
+    terms: float
+    tile_terms: float  # the same of the compiled product, whose rows and columns come in tiles instead
+    unrolled: float  # per byte of im2col's windows
+    shifted: float  # per byte of its sums, for each tap
+    transformed: float  # per byte of Winograd's tiles
+    form: float  # per byte of a filter's form: to make it
+    reading: float  # and to read it for a piece of the batch
+    gathered: float  # per byte of a filter gradient in the algorithm's form
+
+
+# Fitted to the times of our networks' layers at batch 1, 4 and 64 (compiled), and by hand to six shapes (plain).
+_COMPILED = _Costs(0.025, 22, 5, 20, 3, 0.03, 0.012, 0.182, 0.285, 0.073, 0.263)
+_PLAIN = _Costs(0.024, 8, 5, 20, 0, 0.16, 0.02, 0.5, 0.1, 0.15, 0.15)
+_TILE_ROWS, _TILE_COLUMNS = 6, 16
 
 
 class Choice:
@@ -74,31 +91,48 @@ class Choice:
 
 def cost(name: str, way: str, problem: ConvProblem, compiled: bool) -> float:
     """Estimated nanoseconds of `name` on one core."""
+    costs = _COMPILED if compiled else _PLAIN
     window, (p, q) = problem.window, problem.window.output_hw
     if name == "depthwise":
         return 0.0  # the others' products would be a single column wide
-    pixels, depth, filters = problem.batch * p * q, problem.channels / problem.groups, problem.filters / problem.groups
-    rows, terms, products, form = float(pixels), depth, float(problem.macs), window.taps * depth * problem.filters
+    pixels, depth, filters = (
+        problem.batch * p * q,
+        problem.channels // problem.groups,
+        problem.filters // problem.groups,
+    )
+    rows, terms, products, form = pixels, depth, float(problem.macs), window.taps * depth * problem.filters
     if name == "im2col":
         terms = depth * window.taps
         scratch = 4.0 * pixels * window.taps * problem.channels
-        moving = 0.0 if window.taps == 1 and problem.is_plain else _IM2COL_NS * scratch
+        moving = 0.0 if window.taps == 1 and problem.is_plain else costs.unrolled * scratch
     elif name == "shifted":
         products *= window.padded_hw[0] * window.padded_hw[1] / (p * q)
         scratch = 4.0 * pixels * (problem.channels + problem.filters)
-        moving = _SHIFTED_NS * 2 * 4.0 * pixels * problem.filters * window.taps
+        moving = costs.shifted * 2 * 4.0 * pixels * problem.filters * window.taps
     else:
         m = int(name.removeprefix("winograd"))
         elements, tiles = (m + 2) ** 2, problem.batch * -(-p // m) * -(-q // m)
-        rows, form = float(tiles), elements * depth * problem.filters
-        products = tiles * form
+        rows, form = tiles, elements * depth * problem.filters
+        products = float(tiles * form)
         scratch = 4.0 * elements * tiles * (problem.channels + problem.filters)
-        moving = _WINOGRAD_NS[compiled] * scratch
-    if way == FILTER_GRADIENT:  # its sums run over the rows
-        rows, terms = terms, rows
-    narrow = (1 + _ROWS / rows) * (1 + _COLUMNS / filters) * (1 + _TERMS / terms)
-    reading = _FILTER_NS * max(1.0, scratch / PIECE_BYTES) + (_FORM_NS if way == FORWARD else 0.0)
-    return _NS_PER_MAC * products * narrow + moving + reading * 4 * form
+        moving = costs.transformed * scratch
+    if compiled and way != FILTER_GRADIENT and name != "shifted" and problem.groups == 1:
+        narrow = _filled(rows, _TILE_ROWS) * _filled(filters, _TILE_COLUMNS) * (1 + costs.tile_terms / terms)
+    else:
+        # A filter gradient's sums run over the rows.
+        rows, terms = (terms, rows) if way == FILTER_GRADIENT else (rows, terms)
+        narrow = (1 + costs.rows / rows) * (1 + costs.columns / filters) * (1 + costs.terms / terms)
+    if way == FILTER_GRADIENT:
+        # The others' gradients are summed in partial sums, each made, added to and added up.
+        form_cost = costs.gathered * (1 if name.startswith("winograd") else 4)
+    else:
+        form_cost = costs.reading * max(1.0, scratch / PIECE_BYTES) + (costs.form if way == FORWARD else 0.0)
+    return costs.mac * products * narrow + moving + form_cost * 4 * form
+
+
+def _filled(size: int, step: int) -> float:
+    """How much larger `size` becomes when it is rounded up to whole steps."""
+    return -(-size // step) * step / size
 
 
 def _seconds(run: Callable[[], Any]) -> float:

@@ -12,10 +12,14 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
+from cnn.backends.numpy_ops.memory import Pool
 from cnn.backends.numpy_ops.winograd import kron
 from cnn.backends.window import Window
 
 FloatArray = NDArray[Any]
+ALL = slice(None)
+# Where the columns of a product are shared out, they are cut at multiples of this: so a form may hold them in groups.
+FILTERS = 16
 
 
 class ConvKit:
@@ -56,6 +60,14 @@ class ConvKit:
         )
         columns.reshape(groups, n, p, q, *window.kernel, depth)[...] = windows.transpose(5, 0, 1, 2, 3, 4, 6)
 
+    def form(self, matrices: FloatArray, pool: Pool) -> FloatArray:
+        """Filters as matrices (e, k, n), in the layout that `products` reads: (e, ...), e's elements in one order."""
+        return matrices
+
+    def products(self, a: FloatArray, form: FloatArray, out: FloatArray, filters: slice = ALL) -> None:
+        """out (e, m, n)[..., filters] = a (e, m, k) @ the matrices in `form`."""
+        np.matmul(a, form[..., filters], out=out[..., filters])
+
     def finish(self, y: FloatArray, b: FloatArray | None, relu: bool) -> None:
         """In place: y (n, p, q, k) plus bias (k,), then max(y, 0)."""
         if b is not None:
@@ -74,15 +86,23 @@ class ConvKit:
         v[:, start : start + transformed.shape[1]] = transformed
 
     def winograd_output(
-        self, products: FloatArray, m: int, b: FloatArray | None, relu: bool, y: FloatArray, start: int
+        self,
+        products: FloatArray,
+        m: int,
+        b: FloatArray | None,
+        relu: bool,
+        y: FloatArray,
+        start: int,
+        filters: slice = ALL,
     ) -> None:
-        """A^T products A of every tile, with bias and ReLU: products (t * t, tiles, k) to y (n, p, q, k).
+        """A^T products A of every tile, with bias and ReLU: products (t * t, tiles, k) to y (n, p, q, k)[..., filters].
 
         The first tile is `start`. Tiles that reach beyond y are cut off.
         """
+        y, b = y[..., filters], None if b is None else b[filters]
         n, p, q, k = y.shape
         across, along = -(-p // m), -(-q // m)
-        own = products[:, start : start + n * across * along]
+        own = products[:, start : start + n * across * along, filters]
         flat = kron(m, "output", y.dtype.name) @ own.reshape(len(own), -1)
         whole = flat.reshape(m, m, n, across, along, k).transpose(2, 3, 0, 4, 1, 5)
         y[...] = whole.reshape(n, across * m, along * m, k)[:, :p, :q]

@@ -74,7 +74,7 @@ class NumpyConvolution(NumpyBase):
         # With a stride the gradient is no plain convolution: spread each window's gradient over the pixels it saw.
         channels = w.shape[2] * groups
         dx = self.memory.empty((len(dy), *window.input_hw, channels), dy.dtype)
-        matrices = self.algorithms["im2col"].filter_form(w, groups).transpose(0, 2, 1)
+        matrices = Im2col.matrices(w, groups).transpose(0, 2, 1)
 
         def run(piece: slice) -> None:
             columns = np.matmul(by_group(dy[piece], groups), matrices)  # (groups, rows, taps * c / groups)
