@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.ticker import StrMethodFormatter
 
 from cnn.reporting.style import BLUE, GREY, ORANGE, PALE_BLUE, PALE_ORANGE, heading, picture
 from foundation.errors import UserError
@@ -84,6 +86,7 @@ def draw_sweep(path: Path, over: str, cells: Sequence[Mapping[str, Any]]) -> Non
             label = f"PyTorch, {layout.replace('_', ' ')}"
             upper.loglog(x, times, "s" + style, color=ORANGE, markersize=4, label=label)
         upper.set_ylabel("ms of a training step")
+        upper.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))  # the default writes powers in TeX
         upper.grid(which="major")
         upper.legend()
         first = cells[0]
@@ -94,6 +97,8 @@ def draw_sweep(path: Path, over: str, cells: Sequence[Mapping[str, Any]]) -> Non
         lower.set_ylim(bottom=0)
         lower.set_ylabel("ours / PyTorch's best")
         lower.set_xlabel(_X_LABELS[over])
-        lower.set_xticks(x, [f"{each:g}" for each in x], rotation=45 if len(x) > 10 else 0)
+        # A number too close to the one before it is left out.
+        names = [f"{each:g}" if each >= 1.1 * before else "" for before, each in pairwise([0.0, *x])]
+        lower.set_xticks(x, names, rotation=45 if len(x) > 10 else 0)
         lower.minorticks_off()
         lower.grid()

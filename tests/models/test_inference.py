@@ -18,6 +18,19 @@ NETWORKS = {
     "norm_pooled": [CONV, "batch_norm", "relu", {"max_pool2d": 2}, CONV, "batch_norm", {"max_pool2d": [2, 3]}, *END],
     "norm_pooled_with_padding": [CONV, "batch_norm", {"max_pool2d": {"kernel": 3, "stride": 2, "padding": 1}}, *END],
     "norm_alone": ["batch_norm", "relu", {"max_pool2d": 2}, "batch_norm", CONV, "elu", "batch_norm", *END],
+    "norm_pooled_behind_dropout": [CONV, "relu", "batch_norm", {"dropout": 0.3}, {"max_pool2d": 3}, *END],
+    "norm_in_front_of_dense": [
+        "flatten",
+        {"dense": 9},
+        "relu",
+        "batch_norm",
+        {"dropout": 0.5},
+        {"dense": {"units": 5, "bias": False}},
+        "batch_norm",
+        "relu",
+        {"dense": "classes"},
+    ],
+    "norm_between_flatten_and_dense": [CONV, "flatten", "batch_norm", {"dense": "classes"}],
     "two_norms": [CONV, "batch_norm", "batch_norm", "relu", *END],
     "norm_of_vectors": ["flatten", {"dense": 9}, "batch_norm", "relu", {"dense": 5}, "relu", {"dense": "classes"}],
     "depthwise_and_grouped": [
@@ -108,3 +121,14 @@ def test_the_network_that_it_was_made_from_can_be_freed(ops, rng):
     gc.collect()
     assert not any(layer() for layer in layers)
     assert ready.forward(ops.array(rng.normal(size=(2, *IMAGE)))).shape == (2, CLASSES)
+
+
+def test_later_training_does_not_move_it(ops, rng):
+    model = trained(ops, [CONV, "relu", "batch_norm", *END], rng)
+    ready, x = InferenceModel(model), ops.array(rng.normal(size=(2, *IMAGE)))
+    before = np.array(ops.to_numpy(ready.forward(x)))
+    model.forward(x, True, 1)  # moves the running statistics
+    for leaf in model.root.leaves():
+        for parameter in leaf.params.values():
+            parameter.value[...] += 1
+    np.testing.assert_array_equal(ops.to_numpy(ready.forward(x)), before)

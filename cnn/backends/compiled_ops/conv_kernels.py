@@ -10,6 +10,8 @@ import numpy as np
 
 from cnn.backends.compiled_ops.jit import compiled
 
+_SHORT_RUN = 8  # numbers
+
 
 @compiled
 def pad(x, top, left, padded):
@@ -44,6 +46,13 @@ def unroll(padded, stride, step, runs, kernel_rows, row_dilation, q, columns):
         for i in range(p):
             for k in range(kernel_rows):
                 row = i * stride[0] + k * row_dilation
+                if length < _SHORT_RUN:  # pixel by pixel in the inner loop: a run would end before it is under way
+                    for run in range(runs):
+                        for e in range(length):
+                            begin, at = run * step + e, (k * runs + run) * length + e
+                            for j in range(q):
+                                columns[(n * p + i) * q + j, at] = padded[n, row, np.uint64(j * stride[1] + begin)]
+                    continue
                 for j in range(q):
                     to = (n * p + i) * q + j
                     for run in range(runs):

@@ -14,6 +14,8 @@ from cnn.backends.workers import pieces
 
 # Bytes of a piece of images: it is read twice by batch normalisation, the second time from the cache.
 PIECE_BYTES = 1 << 18
+# A single image is cut only if it is as large as this: a second core has to fetch it from the first one's cache.
+_WORTH_TWO_CORES = 1 << 20
 
 
 class PooledPiece(NamedTuple):
@@ -27,7 +29,7 @@ def pooled_pieces(x: FloatArray, window: Window) -> list[PooledPiece]:
     """x (n, h, w, c) in pieces of about `PIECE_BYTES`, whose views are contiguous: whole images, or rows of one."""
     one = max(1, x[:1].nbytes)
     images, rows = max(1, PIECE_BYTES // one), window.output_hw[0]
-    down = max(1, rows if len(x) > 1 else rows * PIECE_BYTES // one)
+    down = max(1, rows * PIECE_BYTES // one if len(x) == 1 and one >= _WORTH_TWO_CORES else rows)
     height = window.kernel[0]
     return [
         PooledPiece((some, slice(height * lines.start, height * lines.stop)), (some, lines))

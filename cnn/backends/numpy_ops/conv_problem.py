@@ -10,8 +10,9 @@ from cnn.backends.window import Window
 # Bytes of scratch per piece: unrolled windows, or transformed tiles. Measured on a core with 512 KB of L2 and 32 MB of
 # shared L3: from 1 to 4 MB makes no difference, below that the products get too small, above it they leave the cache.
 PIECE_BYTES = 2 << 20
-# A batch has at least so many pieces where its size allows, for that many cores; a single image has two.
-_LEAST_PIECES, _LEAST_PIECES_OF_AN_IMAGE = 8, 2
+# A batch has at least so many pieces where its size allows, for that many cores; a single image has two, if it is worth
+# waking a second core, which then has to fetch the image from the first one's cache.
+_LEAST_PIECES, _LEAST_PIECES_OF_AN_IMAGE, _WORTH_TWO_CORES = 8, 2, 4_000_000  # multiply-accumulates
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ def cut(problem: ConvProblem, row_bytes: int, row_step: int = 1) -> list[Piece]:
     """
     batch, rows = problem.batch, problem.window.output_hw[0]
     images = max(1, min(PIECE_BYTES // max(1, rows * row_bytes), -(-batch // _LEAST_PIECES)))
-    parts = max(-(-rows * row_bytes // (2 * PIECE_BYTES)), _LEAST_PIECES_OF_AN_IMAGE if batch == 1 else 1)
+    least = _LEAST_PIECES_OF_AN_IMAGE if batch == 1 and problem.macs >= _WORTH_TWO_CORES else 1
+    parts = max(-(-rows * row_bytes // (2 * PIECE_BYTES)), least)
     step = row_step * -(-rows // (parts * row_step))
     return [
         Piece(slice(start, min(start + images, batch)), slice(top, min(top + step, rows)))

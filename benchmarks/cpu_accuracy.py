@@ -1,0 +1,116 @@
+"""`python -m benchmarks.cpu_accuracy`: what the CPU backend's convolution algorithms cost in accuracy.
+
+Prints, for each algorithm, the largest error of one layer in float32 against im2col in float64, as a share of the
+largest value. With `--runs NAME=FOLDER ...` it draws the curves of training runs that differ in the algorithm alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn.backends import CONVOLUTIONS, NumpyOps, Window, get_ops
+from cnn.reporting.provenance import collect_provenance
+from cnn.reporting.style import BLUE, GREY, ORANGE, heading, picture
+from foundation.errors import UserError
+from foundation.files import write_json
+
+CHANNELS = (16, 64, 128, 256, 512)
+_OPERATIONS = {"y": "conv2d", "dx": "conv2d_backward_input", "dw": "conv2d_backward_filter"}
+_IMAGES, _SIDE, _FILTERS = 4, 12, 64
+_COLOURS = (BLUE, ORANGE, GREY)
+
+
+def layer_errors(seed: int) -> list[dict[str, Any]]:
+    """For every algorithm and number of channels, the errors of y, dx and dw on standard normal noise."""
+    rows = []
+    exact, window = NumpyOps(None, "im2col"), Window.over((_SIDE, _SIDE), 3, 1, "same")
+    for channels in CHANNELS:
+        random = np.random.default_rng(seed)
+        x = random.standard_normal((_IMAGES, _SIDE, _SIDE, channels), np.float32)
+        w = random.standard_normal((3, 3, channels, _FILTERS), np.float32)
+        dy = random.standard_normal((_IMAGES, _SIDE, _SIDE, _FILTERS), np.float32)
+        given = {"y": (x, w, None), "dx": (dy, w), "dw": (dy, x)}
+        for name in CONVOLUTIONS:
+            ops, row = get_ops("numpy", convolution=name), {"algorithm": name, "channels": channels}
+            for what, operation in _OPERATIONS.items():
+                wide = [None if each is None else each.astype(np.float64) for each in given[what]]
+                expected = getattr(exact, operation)(*wide, window, 1)
+                actual = getattr(ops, operation)(*given[what], window, 1)
+                row[what] = float(np.abs(actual - expected).max() / np.abs(expected).max())
+            rows.append(row)
+    return rows
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows in Markdown."""
+    lines = ["| channels | algorithm | y | dx | dw |", "| ---: | --- | ---: | ---: | ---: |"]
+    lines += [
+        f"| {row['channels']} | {row['algorithm']} | " + " | ".join(f"{row[what]:.1e}" for what in _OPERATIONS) + " |"
+        for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def metrics(folder: Path) -> Any:
+    """A run's `metrics.csv` as a record array. Raises `UserError` where there is none."""
+    path = folder / "metrics.csv"
+    if not path.is_file():
+        raise UserError(f"{path} is missing: name the folder of a run of cnn.train")
+    return np.atleast_1d(np.genfromtxt(path, delimiter=",", names=True))
+
+
+def draw_curves(path: Path, runs: Mapping[str, Any]) -> None:
+    """Loss and validation accuracy by epoch, a colour a run."""
+    with picture(path, 9, 3.6) as figure:
+        losses, accuracies = figure.subplots(1, 2)
+        for colour, (name, rows) in zip(_COLOURS, runs.items(), strict=False):
+            losses.plot(rows["epoch"], rows["train_loss"], "o-", color=colour, markersize=4, label=f"{name}: training")
+            losses.plot(rows["epoch"], rows["val_loss"], "s--", color=colour, markersize=4, label="validation")
+            accuracies.plot(rows["epoch"], rows["val_accuracy"], "s--", color=colour, markersize=4, label=name)
+        for axes, title in ((losses, "loss"), (accuracies, "validation accuracy")):
+            axes.set_xticks(next(iter(runs.values()))["epoch"])
+            axes.set_xlabel("epoch")
+            axes.grid(visible=True)
+            axes.legend()
+            heading(axes, title)
+
+
+def main() -> int:
+    """Print the table; draw and write what is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.cpu_accuracy", description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--runs", nargs="+", default=[], metavar="NAME=FOLDER", help="runs of cnn.train, at most three")
+    parser.add_argument("--picture", type=Path, metavar="PNG", help="of the runs' curves")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    chosen = parser.parse_args()
+    named = [each.partition("=") for each in chosen.runs]
+    if len(named) > len(_COLOURS) or not all(name and folder for name, _, folder in named):
+        parser.error(f"--runs wants NAME=FOLDER, at most {len(_COLOURS)} of them")
+    if bool(named) != bool(chosen.picture):
+        parser.error("--runs and --picture belong together")
+    try:
+        runs = {name: metrics(Path(folder)) for name, _, folder in named}
+    except UserError as error:
+        parser.error(str(error))
+    rows = layer_errors(chosen.seed)
+    print(table(rows))
+    if runs:
+        draw_curves(chosen.picture, runs)
+    if chosen.json:
+        curves = {
+            name: [dict(zip(run.dtype.names, map(float, row), strict=True)) for row in run]
+            for name, run in runs.items()
+        }
+        about = {"seed": chosen.seed, "provenance": collect_provenance()}
+        write_json(chosen.json, {**about, "layers": rows, "runs": curves})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
