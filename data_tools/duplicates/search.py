@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import cv2
+import faiss
 import numpy as np
 from numpy.typing import NDArray
 
@@ -59,45 +60,58 @@ def find_twins(
     places = np.flatnonzero(usable).astype(np.int32)
     if len(places) < 2:
         return []
-    config = aligner.config
+    workers = workers or cores()
+    work = _Work(pictures, usable, aligner.config, workers, cache, report)
+    rows = work.finished(level)
+    if rows is None:
+        with _threads(workers):
+            rows = _search(pictures, places, level, aligner, work, report)
+        work.finish(level, rows)
+    return _twins(rows, level, aligner.config)
+
+
+def _search(
+    pictures: NDArray[np.uint8], places: NDArray[np.int32], level: str, aligner: Aligner, work: _Work, report: Report
+) -> NDArray[np.float64]:
+    """The confirmed pairs among the pictures at `places`, as `_Work.do` gives them."""
     report("looking for candidates", 0, 0)
     candidates = Candidates(np.ascontiguousarray(pictures[places]))
-    pairs, alike = candidates.nearest(config.neighbours, includes(level, MIRRORED))
+    pairs, alike = candidates.nearest(aligner.config.neighbours, includes(level, MIRRORED))
     pairs[:, :2] = places[pairs[:, :2]]
-    with _one_thread_each():
-        work = _Work(pictures, config, workers or cores(), cache, report)
-        rows = work.do("comparing candidates", aligner.confirm, pairs, alike)
-        if level == AUGMENTED:
-            # What has no twin so far may be warped further than the first search looks.
-            lonely = np.setdiff1d(places, rows[:, :2].astype(np.int32))
-            what = "looking for warped candidates"
-            pairs, warps = candidates.warped(np.searchsorted(places, lonely), partial(report, what))
-            pairs[:, :2] = places[pairs[:, :2]]
+    rows = work.do("comparing candidates", aligner.confirm, pairs, alike)
+    if level != AUGMENTED:
+        return rows
+    # What has no twin so far may be warped further than the first search looks.
+    lonely = np.setdiff1d(places, rows[:, :2].astype(np.int32))
+    pairs, warps = candidates.warped(np.searchsorted(places, lonely), partial(report, "looking for warped candidates"))
+    pairs[:, :2] = places[pairs[:, :2]]
 
-            def confirm(first: int, second: int, mirrored: bool, warp: float) -> Match | None:
-                return aligner.confirm_warped(first, second, mirrored, warp_map(int(warp)))
+    def confirm(first: int, second: int, mirrored: bool, warp: float) -> Match | None:
+        return aligner.confirm_warped(first, second, mirrored, warp_map(int(warp)))
 
-            rows = np.concatenate([rows, work.do("comparing warped candidates", confirm, pairs, warps)])
-    return _twins(rows, level, config)
+    return np.concatenate([rows, work.do("comparing warped candidates", confirm, pairs, warps)])
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Pairs are compared in threads of our own: OpenCV's would only get in their way."""
-    before = cv2.getNumThreads()
+def _threads(workers: int) -> Iterator[None]:
+    """As many of FAISS's threads; one of OpenCV's, since pairs are compared in threads of our own."""
+    before = cv2.getNumThreads(), faiss.omp_get_max_threads()
     cv2.setNumThreads(1)
+    faiss.omp_set_num_threads(workers)
     try:
         yield
     finally:
-        cv2.setNumThreads(before)
+        cv2.setNumThreads(before[0])
+        faiss.omp_set_num_threads(before[1])
 
 
 class _Work:
-    """Pairs compared piece by piece, each piece kept in the cache."""
+    """Pairs compared piece by piece, each piece kept in the cache, and at the end all that were confirmed."""
 
     def __init__(
         self,
         pictures: NDArray[np.uint8],
+        usable: NDArray[np.bool_],
         config: TwinConfig,
         workers: int,
         cache: Path | None,
@@ -106,8 +120,26 @@ class _Work:
         self._workers, self._cache, self._report = workers, cache, report
         settings = asdict(config)
         del settings["near_shift"]  # names the level of what is found, and changes nothing of it
-        self._digest = hashlib.sha256(json.dumps([SEARCH_VERSION, cv2.__version__, _PIECE, settings]).encode())
+        versions = [SEARCH_VERSION, cv2.__version__, faiss.__version__, _PIECE]
+        self._digest = hashlib.sha256(json.dumps([*versions, settings]).encode())
         self._digest.update(np.ascontiguousarray(pictures).data)
+        self._digest.update(np.ascontiguousarray(usable).data)
+        self._kept = False
+
+    def finished(self, level: str) -> NDArray[np.float64] | None:
+        """What an earlier search for the same has confirmed, if it came to its end."""
+        return None if self._cache is None else _read(self._whole(level))
+
+    def finish(self, level: str, rows: NDArray[np.float64]) -> None:
+        """Keep the end of a search that was worth keeping pieces of."""
+        if self._kept:
+            _write(self._whole(level), rows)
+
+    def _whole(self, level: str) -> Path:
+        assert self._cache is not None
+        digest = self._digest.copy()
+        digest.update(level.encode())
+        return self._cache / f"{digest.hexdigest()[:16]}.npy"
 
     def do(self, what: str, confirm: Confirm, pairs: Pairs, about: Floats) -> NDArray[np.float64]:
         """(m, 10): first, second, mirrored, detail and the six numbers of the map, for the pairs that are confirmed."""
@@ -131,6 +163,7 @@ class _Work:
             return None
         digest = self._digest.copy()
         digest.update(what.encode() + np.ascontiguousarray(pairs).tobytes())
+        self._kept = True
         return self._cache / digest.hexdigest()[:16]
 
 

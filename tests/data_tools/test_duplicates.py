@@ -327,6 +327,17 @@ def test_an_interrupted_search_goes_on(
     find_twins(pictures, usable, "augmented", aligner, cache=tmp_path)
     assert compared == []
 
+    # A finished search is not even begun again, unless it is another one.
+    monkeypatch.setattr(search, "Candidates", None)
+    assert [_plain(twin) for twin in find_twins(pictures, usable, "augmented", aligner, cache=tmp_path)] == [
+        _plain(twin) for twin in expected
+    ]
+    with pytest.raises(TypeError):
+        find_twins(pictures, usable, "mirrored", aligner, cache=tmp_path)
+    usable[0] = False
+    with pytest.raises(TypeError):
+        find_twins(pictures, usable, "augmented", aligner, cache=tmp_path)
+
 
 def _plain(twin: Twin) -> tuple[int, int, str, float]:
     return twin.first, twin.second, twin.level, twin.detail
