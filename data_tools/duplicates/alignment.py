@@ -26,7 +26,10 @@ _HALF = SIDE // 2
 _COARSE = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 8, 1e-3)
 _FINE = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
 # Where to start, at half the size: as they lie, and turned by 14 degrees either way.
-_STARTS = tuple(cv2.getRotationMatrix2D(((_HALF - 1) / 2, (_HALF - 1) / 2), degrees, 1.0) for degrees in (0, -14, 14))
+_STARTS: tuple[Affine, ...] = tuple(
+    np.asarray(cv2.getRotationMatrix2D(((_HALF - 1) / 2, (_HALF - 1) / 2), degrees, 1.0), np.float64)
+    for degrees in (0, -14, 14)
+)
 _TURNED_FROM = 0.6  # likeness of embeddings from which more than the first is tried
 _GATE = 0.70  # detail at half the size from which a pair is looked at in full size
 _STRAIGHT = 0.85  # correlation without any warp from which the search for one starts with none

@@ -103,9 +103,8 @@ class Candidates:
 def warp_map(number: int) -> Affine:
     """The map (2, 3) from a picture's places to those of the same in the picture warped by `WARPS[number]`."""
     degrees, zoom, right, down = WARPS[number]
-    matrix = cv2.getRotationMatrix2D(((SIDE - 1) / 2, (SIDE - 1) / 2), degrees, zoom)
-    matrix[:, 2] += (right, down)
-    return matrix
+    turned = np.asarray(cv2.getRotationMatrix2D(((SIDE - 1) / 2, (SIDE - 1) / 2), degrees, zoom), np.float64)
+    return turned + np.array([[0.0, 0.0, right], [0.0, 0.0, down]])
 
 
 def warped(pictures: NDArray[np.uint8], matrix: Affine) -> NDArray[np.uint8]:
