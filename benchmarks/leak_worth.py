@@ -35,7 +35,7 @@ def packed(folder: Path) -> list[Row]:
 def parts(published: list[Row], trained: list[list[Row]], groups: dict[str, str]) -> dict[str, NDArray[np.int64]]:
     """Places in the published pack of its test images: all, those with a twin in training or validation, the others.
 
-    `groups` has the group of every image that is blank or not; what it does not know stands for itself.
+    `groups` has the group of each image by its id; what it does not know stands for itself.
     """
     seen = {
         groups.get(row.parent or row.id, row.parent or row.id)

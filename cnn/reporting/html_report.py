@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from cnn.reporting.plots import best_row
 from foundation.files import write_text
+from foundation.pages import templates
 
 _LEADING = 2  # so many pictures stand above the tables
 
@@ -51,13 +50,7 @@ def write_report(
         best_epoch: the epoch whose weights were scored; left out, that of the highest validation accuracy.
     """
     shown = list((pictures or {}).items())
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,  # class names and configurations come from people's folders
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent / "templates")
     environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
     environment.filters["width"] = lambda share: f"{100 * min(max(float(share), 0.0), 1.0):.1f}%"  # in CSS
     text = environment.get_template("report.html.j2").render(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from data_tools.auditing.findings import Findings
@@ -21,6 +20,7 @@ from data_tools.pack import Counts
 from data_tools.preparation import Prepared
 from data_tools.sources.base import SPLITS
 from foundation.files import write_json, write_text
+from foundation.pages import templates
 
 _SHOWN = 24  # pictures or groups of each kind
 _OF_A_GROUP = 6
@@ -52,13 +52,7 @@ def write_audit(folder: Path, prepared: Prepared, findings: Findings) -> None:
 
 def render(prepared: Prepared, findings: Findings) -> str:
     """The page."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,  # file names and labels come from people's folders
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates(Path(__file__).parent / "templates")
     environment.filters["thousands"] = lambda number: f"{number:,}"
     numbers, images = findings.numbers, prepared.collection.images
     rows = {row.id: row for row in prepared.collection.rows if row.status != MADE}
