@@ -16,27 +16,16 @@ import sys
 import time
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-
-from data_tools.config import load
+from benchmarks.collecting import collect
 from data_tools.duplicates.assign import find_groups
 from data_tools.duplicates.levels import AUGMENTED
-from data_tools.labels import LabelMap
-from data_tools.manifest import KEPT
-from data_tools.preparation import open_sources
-from data_tools.reading import read
-from foundation.entry import config_dir
 
 
 def one_size(name: str, root: str, number: int, workers: int | None) -> dict[str, object]:
     """Seconds of reading and of each step of the search, and the peak of memory in MB."""
     begun = time.perf_counter()
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        data, policy = load(compose("audit", [f"data={name}", f"data.root={root}"]))
-    sources, labels = open_sources(data), LabelMap(data.classes, data.label_map)
-    by_source = {source.name: labels for source in sources}
-    collection = read(sources, by_source, data.image_size, data.channels, lambda: None, workers)
-    rows = [row for row in collection.rows if row.status == KEPT]
+    collection, config = collect(name, root, workers)
+    rows = collection.rows
     rows.sort(key=lambda row: hashlib.sha256(row.id.encode()).digest())
     rows = rows[:number]
     images = {row.id: collection.images[row.id] for row in rows}
@@ -49,7 +38,7 @@ def one_size(name: str, root: str, number: int, workers: int | None) -> dict[str
             steps.append((step, time.perf_counter()))
 
     steps.append(("hashes", time.perf_counter()))
-    found = find_groups(rows, images, AUGMENTED, policy.twins, workers, None, report)
+    found = find_groups(rows, images, AUGMENTED, config, workers, None, report)
     steps.append(("end", time.perf_counter()))
     seconds = {name: round(end - at, 1) for (name, at), (_, end) in itertools.pairwise(steps)}
     return {

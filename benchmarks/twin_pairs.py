@@ -1,0 +1,114 @@
+"""`python -m benchmarks.twin_pairs SHEET`: confirmed pairs, drawn at random from bands of agreement, to be looked at.
+
+From such a sheet the thresholds of `merge.twins` were chosen; and how many of the pairs that the default takes for one
+photograph are not, only eyes can count. With `--below` the search also confirms what agrees less than the defaults ask
+for. The second picture is shown as it is and, in the third place, laid on the first by the map that the search found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks.collecting import collect
+from data_tools.duplicates.alignment import Aligner
+from data_tools.duplicates.levels import AUGMENTED, SEARCHED
+from data_tools.duplicates.pictures import SIDE, grey, is_blank
+from data_tools.duplicates.search import Twin, find_twins
+from data_tools.randomness import generator_for
+from foundation.files import atomic_path
+
+_MARGIN, _GAP = 72, 6  # pixels: for the band's name, and between pairs
+
+
+def sheet(pictures: NDArray[np.uint8], bands: list[Band], columns: int) -> Image.Image:
+    """Every band's pairs, `columns` a row: first, second, second laid on the first."""
+    width = 3 * SIDE + _GAP
+    lines = [
+        ("" if at else band.name, band.drawn[at : at + columns])
+        for band in bands
+        for at in range(0, len(band.drawn), columns)
+    ]
+    page = Image.new("L", (_MARGIN + columns * width, len(lines) * (SIDE + _GAP)), 255)
+    pen = ImageDraw.Draw(page)
+    for row, (name, twins) in enumerate(lines):
+        top = row * (SIDE + _GAP)
+        pen.text((2, top + SIDE // 3), name, fill=0)
+        for column, twin in enumerate(twins):
+            left = _MARGIN + column * width
+            first, second = pictures[twin.first], pictures[twin.second]
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            laid = cv2.warpAffine(second, twin.affine, (SIDE, SIDE), flags=flags, borderValue=128)
+            for place, picture in enumerate((first, second, laid)):
+                page.paste(Image.fromarray(np.asarray(picture)), (left + place * SIDE, top))
+    return page
+
+
+@dataclass(frozen=True)
+class Band:
+    """Pairs whose detail agrees so well, and some of them drawn at random."""
+
+    name: str
+    pairs: int
+    drawn: list[Twin]
+
+
+def draw(twins: list[Twin], limits: list[float], each: int, seed: int) -> list[Band]:
+    """At most `each` pairs of every band between two limits, the best band first."""
+    bands = []
+    for low, high in sorted(pairwise(sorted(limits)), reverse=True):
+        inside = [twin for twin in twins if low <= twin.detail < high]
+        chosen = generator_for(seed, f"{low} {high}").permutation(len(inside))[:each]
+        bands.append(Band(f"{low:.2f}-{min(high, 1):.2f}", len(inside), [inside[at] for at in chosen]))
+    return bands
+
+
+def main() -> int:
+    """Write the sheet, and print how many pairs each band has and how many are shown."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("sheet", type=Path, help="picture to be written, .png")
+    parser.add_argument("--root", default="data")
+    parser.add_argument("--data", default="fer2013_fed", help="of conf/data/")
+    parser.add_argument("--level", choices=SEARCHED, default=AUGMENTED, help="pairs that this level adds")
+    parser.add_argument("--bands", type=float, nargs="+", default=[0.65, 0.8, 0.82, 0.85, 0.95, 1.01])
+    parser.add_argument("--below", action="store_true", help="confirm all pairs of these bands, not only the defaults'")
+    parser.add_argument("--each", type=int, default=24, help="pairs of every band")
+    parser.add_argument("--columns", type=int, default=8)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, help="folder of earlier searches: .twins beside the packs")
+    arguments = parser.parse_args()
+    with Console(stderr=True).status("reading"):
+        collection, config = collect(arguments.data, arguments.root)
+    if arguments.below:
+        config = replace(config, detail=min(arguments.bands), alike_detail=min(arguments.bands))
+    distinct = {row.pixels_sha256: row.id for row in collection.rows}
+    pictures = grey([collection.images[distinct[pixels]] for pixels in sorted(distinct)])
+    usable, aligner = ~is_blank(pictures, config.blank_below), Aligner(pictures, config)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=None)
+
+        def report(what: str, done: int, total: int) -> None:
+            progress.update(task, description=what, completed=done, total=total or None)
+
+        twins = find_twins(pictures, usable, AUGMENTED, aligner, cache=arguments.cache, report=report)
+    of_level = [twin for twin in twins if twin.level == arguments.level]
+    bands = draw(of_level, arguments.bands, arguments.each, arguments.seed)
+    with atomic_path(arguments.sheet) as temporary:
+        sheet(pictures, bands, arguments.columns).save(temporary, "PNG")
+    for band in bands:
+        print(f"{band.name}: {len(band.drawn)} of {band.pairs:,} pairs")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
