@@ -31,34 +31,12 @@ from foundation.files import atomic_path
 _MARGIN, _GAP = 72, 6  # pixels: for the band's name, and between pairs
 
 
-def sheet(pictures: NDArray[np.uint8], bands: list[Band], columns: int) -> Image.Image:
-    """Every band's pairs, `columns` a row: first, second, second laid on the first."""
-    width = 3 * SIDE + _GAP
-    lines = [
-        ("" if at else band.name, band.drawn[at : at + columns])
-        for band in bands
-        for at in range(0, len(band.drawn), columns)
-    ]
-    page = Image.new("L", (_MARGIN + columns * width, len(lines) * (SIDE + _GAP)), 255)
-    pen = ImageDraw.Draw(page)
-    for row, (name, twins) in enumerate(lines):
-        top = row * (SIDE + _GAP)
-        pen.text((2, top + SIDE // 3), name, fill=0)
-        for column, twin in enumerate(twins):
-            left = _MARGIN + column * width
-            first, second = pictures[twin.first], pictures[twin.second]
-            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-            laid = cv2.warpAffine(second, twin.affine, (SIDE, SIDE), flags=flags, borderValue=128)
-            for place, picture in enumerate((first, second, laid)):
-                page.paste(Image.fromarray(np.asarray(picture)), (left + place * SIDE, top))
-    return page
-
-
 @dataclass(frozen=True)
 class Band:
     """Pairs whose detail agrees so well, and some of them drawn at random."""
 
     name: str
+    low: float
     pairs: int
     drawn: list[Twin]
 
@@ -69,8 +47,36 @@ def draw(twins: list[Twin], limits: list[float], each: int, seed: int) -> list[B
     for low, high in sorted(pairwise(sorted(limits)), reverse=True):
         inside = [twin for twin in twins if low <= twin.detail < high]
         chosen = generator_for(seed, f"{low} {high}").permutation(len(inside))[:each]
-        bands.append(Band(f"{low:.2f}-{min(high, 1):.2f}", len(inside), [inside[at] for at in chosen]))
+        bands.append(Band(f"{low:.2f}-{min(high, 1):.2f}", low, len(inside), [inside[at] for at in chosen]))
     return bands
+
+
+def sheet(pictures: NDArray[np.uint8], bands: list[Band], columns: int, threshold: float) -> Image.Image:
+    """Every band's pairs, `columns` a row: first, second, second laid on the first. A line where `threshold` lies."""
+    width = 3 * SIDE + _GAP
+    lines = [
+        (None if at else band, band.drawn[at : at + columns])
+        for band in bands
+        for at in range(0, len(band.drawn), columns)
+    ]
+    page = Image.new("L", (_MARGIN + columns * width, max(1, len(lines)) * (SIDE + _GAP)), 255)
+    pen = ImageDraw.Draw(page)
+    above = False
+    for row, (band, twins) in enumerate(lines):
+        top = row * (SIDE + _GAP)
+        if band:
+            pen.text((2, top + SIDE // 3), band.name, fill=0)
+            if above and band.low < threshold:
+                pen.line((0, top - _GAP // 2, page.width, top - _GAP // 2), fill=0, width=2)
+            above = band.low >= threshold
+        for column, twin in enumerate(twins):
+            left = _MARGIN + column * width
+            first, second = pictures[twin.first], pictures[twin.second]
+            flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+            laid = cv2.warpAffine(second, twin.affine, (SIDE, SIDE), flags=flags, borderValue=128)
+            for place, picture in enumerate((first, second, laid)):
+                page.paste(Image.fromarray(np.asarray(picture)), (left + place * SIDE, top))
+    return page
 
 
 def main() -> int:
@@ -89,6 +95,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with Console(stderr=True).status("reading"):
         collection, config = collect(arguments.data, arguments.root)
+    threshold = config.detail
     if arguments.below:
         config = replace(config, detail=min(arguments.bands), alike_detail=min(arguments.bands))
     distinct = {row.pixels_sha256: row.id for row in collection.rows}
@@ -104,7 +111,7 @@ def main() -> int:
     of_level = [twin for twin in twins if twin.level == arguments.level]
     bands = draw(of_level, arguments.bands, arguments.each, arguments.seed)
     with atomic_path(arguments.sheet) as temporary:
-        sheet(pictures, bands, arguments.columns).save(temporary, "PNG")
+        sheet(pictures, bands, arguments.columns, threshold).save(temporary, "PNG")
     for band in bands:
         print(f"{band.name}: {len(band.drawn)} of {band.pairs:,} pairs")
     return 0

@@ -38,13 +38,13 @@ _SEED = 1234
 
 
 class Candidates:
-    """The indexes over uint8 (n, 48, 48)."""
+    """The indexes over uint8 (n, 48, 48), made with so many threads, whose number changes nothing."""
 
-    def __init__(self, pictures: NDArray[np.uint8]) -> None:
+    def __init__(self, pictures: NDArray[np.uint8], workers: int = 1) -> None:
         self._pictures = pictures
         self._few = len(pictures) <= ALL_PAIRS_UP_TO
         if not self._few:
-            self._embed = Embedding(pictures)
+            self._embed = Embedding(pictures, workers)
             self._vectors = self._embed(pictures)
             self._index = _vector_index(self._vectors)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -54,8 +55,8 @@ def find_twins(
     """Confirmed pairs, up to `level`, among those of uint8 (n, 48, 48) that are `usable`; sorted.
 
     `aligner` holds the same pictures. The result depends on the pictures and their order, not on the number of
-    `workers` (None: one a core). With a folder `cache`, finished pieces are kept there; another search for the same
-    takes them up. A search of one piece is not worth it.
+    `workers` (None: one a core). Finished pieces are kept in the folder `cache` for another search for the same to go
+    on from, and at the end the result in their place; a search of one piece is not worth it.
     """
     places = np.flatnonzero(usable).astype(np.int32)
     if len(places) < 2:
@@ -65,17 +66,23 @@ def find_twins(
     rows = work.finished(level)
     if rows is None:
         with _threads(workers):
-            rows = _search(pictures, places, level, aligner, work, report)
+            rows = _search(pictures, places, level, aligner, work, workers, report)
         work.finish(level, rows)
     return _twins(rows, level, aligner.config)
 
 
 def _search(
-    pictures: NDArray[np.uint8], places: NDArray[np.int32], level: str, aligner: Aligner, work: _Work, report: Report
+    pictures: NDArray[np.uint8],
+    places: NDArray[np.int32],
+    level: str,
+    aligner: Aligner,
+    work: _Work,
+    workers: int,
+    report: Report,
 ) -> NDArray[np.float64]:
     """The confirmed pairs among the pictures at `places`, as `_Work.do` gives them."""
     report("looking for candidates", 0, 0)
-    candidates = Candidates(np.ascontiguousarray(pictures[places]))
+    candidates = Candidates(np.ascontiguousarray(pictures[places]), workers)
     pairs, alike = candidates.nearest(aligner.config.neighbours, includes(level, MIRRORED))
     pairs[:, :2] = places[pairs[:, :2]]
     rows = work.do("comparing candidates", aligner.confirm, pairs, alike)
@@ -124,16 +131,19 @@ class _Work:
         self._digest = hashlib.sha256(json.dumps([*versions, settings]).encode())
         self._digest.update(np.ascontiguousarray(pictures).data)
         self._digest.update(np.ascontiguousarray(usable).data)
-        self._kept = False
+        self._folders: list[Path] = []  # of pieces, one for each kind of comparison
 
     def finished(self, level: str) -> NDArray[np.float64] | None:
         """What an earlier search for the same has confirmed, if it came to its end."""
         return None if self._cache is None else _read(self._whole(level))
 
     def finish(self, level: str, rows: NDArray[np.float64]) -> None:
-        """Keep the end of a search that was worth keeping pieces of."""
-        if self._kept:
-            _write(self._whole(level), rows)
+        """Keep the result of a search that was worth keeping pieces of, in their place."""
+        if not self._folders:
+            return
+        _write(self._whole(level), rows)
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)  # another process may be removing it, or be at work in it
 
     def _whole(self, level: str) -> Path:
         assert self._cache is not None
@@ -163,8 +173,8 @@ class _Work:
             return None
         digest = self._digest.copy()
         digest.update(what.encode() + np.ascontiguousarray(pairs).tobytes())
-        self._kept = True
-        return self._cache / digest.hexdigest()[:16]
+        self._folders.append(self._cache / digest.hexdigest()[:16])
+        return self._folders[-1]
 
 
 def _confirm(confirm: Confirm, pairs: Pairs, about: Floats, workers: int) -> NDArray[np.float64]:

@@ -326,6 +326,8 @@ def test_an_interrupted_search_goes_on(
     compared.clear()
     find_twins(pictures, usable, "augmented", aligner, cache=tmp_path)
     assert compared == []
+    (result,) = tmp_path.iterdir()  # the pieces are gone
+    assert result.is_file()
 
     # A finished search is not even begun again, unless it is another one.
     monkeypatch.setattr(search, "Candidates", None)
