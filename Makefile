@@ -9,8 +9,8 @@ BIN := .venv/bin
 train: .venv/.installed-run ## train on the embedded data set
 	$(BIN)/python -m cnn.train $(ARGS)
 
-test: .venv/.installed-test ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: .venv/.installed-test ## run the tests, on all cores (ARGS="-n 0": in one process)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(ARGS)
 
 lint: .venv/.installed-dev ## check style and types
 	$(BIN)/ruff check .
