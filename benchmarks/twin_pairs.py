@@ -17,14 +17,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from rich.console import Console
-from rich.progress import Progress
 
 from benchmarks.collecting import collect
 from data_tools.duplicates.alignment import Aligner
 from data_tools.duplicates.levels import AUGMENTED, SEARCHED
 from data_tools.duplicates.pictures import SIDE, grey, is_blank
 from data_tools.duplicates.search import Twin, find_twins
+from data_tools.progress import bar
 from data_tools.randomness import generator_for
 from foundation.files import atomic_path
 
@@ -93,7 +92,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder of earlier searches: .twins beside the packs")
     arguments = parser.parse_args()
-    with Console(stderr=True).status("reading"):
+    with bar("reading"):
         collection, config = collect(arguments.data, arguments.root)
     threshold = config.detail
     if arguments.below:
@@ -101,13 +100,8 @@ def main() -> int:
     distinct = {row.pixels_sha256: row.id for row in collection.rows}
     pictures = grey([collection.images[distinct[pixels]] for pixels in sorted(distinct)])
     usable, aligner = ~is_blank(pictures, config.blank_below), Aligner(pictures, config)
-    with Progress(console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=None)
-
-        def report(what: str, done: int, total: int) -> None:
-            progress.update(task, description=what, completed=done, total=total or None)
-
-        twins = find_twins(pictures, usable, AUGMENTED, aligner, cache=arguments.cache, report=report)
+    with bar("searching") as progress:
+        twins = find_twins(pictures, usable, AUGMENTED, aligner, cache=arguments.cache, report=progress.report)
     of_level = [twin for twin in twins if twin.level == arguments.level]
     bands = draw(of_level, arguments.bands, arguments.each, arguments.seed)
     with atomic_path(arguments.sheet) as temporary:

@@ -66,23 +66,17 @@ def find_twins(
     rows = work.finished(level)
     if rows is None:
         with _threads(workers):
-            rows = _search(pictures, places, level, aligner, work, workers, report)
+            rows = _search(pictures, places, level, aligner, work, report)
         work.finish(level, rows)
     return _twins(rows, level, aligner.config)
 
 
 def _search(
-    pictures: NDArray[np.uint8],
-    places: NDArray[np.int32],
-    level: str,
-    aligner: Aligner,
-    work: _Work,
-    workers: int,
-    report: Report,
+    pictures: NDArray[np.uint8], places: NDArray[np.int32], level: str, aligner: Aligner, work: _Work, report: Report
 ) -> NDArray[np.float64]:
     """The confirmed pairs among the pictures at `places`, as `_Work.do` gives them."""
     report("looking for candidates", 0, 0)
-    candidates = Candidates(np.ascontiguousarray(pictures[places]), workers)
+    candidates = Candidates(np.ascontiguousarray(pictures[places]), work.workers)
     pairs, alike = candidates.nearest(aligner.config.neighbours, includes(level, MIRRORED))
     pairs[:, :2] = places[pairs[:, :2]]
     rows = work.do("comparing candidates", aligner.confirm, pairs, alike)
@@ -124,7 +118,7 @@ class _Work:
         cache: Path | None,
         report: Report,
     ) -> None:
-        self._workers, self._cache, self._report = workers, cache, report
+        self.workers, self._cache, self._report = workers, cache, report
         settings = asdict(config)
         del settings["near_shift"]  # names the level of what is found, and changes nothing of it
         versions = [SEARCH_VERSION, cv2.__version__, faiss.__version__, _PIECE]
@@ -161,7 +155,7 @@ class _Work:
             done = None if kept is None else _read(kept)
             if done is None:
                 piece = slice(at, at + _PIECE)
-                done = _confirm(confirm, pairs[piece], about[piece], self._workers)
+                done = _confirm(confirm, pairs[piece], about[piece], self.workers)
                 if kept is not None:
                     _write(kept, done)
             found.append(done)
