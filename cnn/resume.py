@@ -1,12 +1,23 @@
-"""`resume=FOLDER`: compose again what that run was composed of; and keep new runs out of folders that hold one."""
+"""`resume=FOLDER`: compose again what that run was composed of; and keep new runs out of folders that hold one.
+
+The folder may come from a stranger, and Hydra's command line can set environment variables, add folders of configs
+and name classes to call. So of the recorded overrides only those pass that set options or choose configs of ours.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from omegaconf import OmegaConf
+import yaml  # type: ignore[import-untyped]  # the parser that OmegaConf stands on
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
 
 from cnn.training.checkpoint import LAST
+from foundation.entry import config_dir
 from foundation.errors import UserError
 
 _METRICS = "metrics.json"  # written last: where it stands, the run is finished
@@ -16,7 +27,8 @@ def run_arguments(arguments: list[str]) -> list[str]:
     """The command line to give to Hydra: `arguments`, or for `resume=FOLDER` that run's recorded overrides and those.
 
     It looks before Hydra does, which would write the new options over the record of the run in that folder. Raises
-    `UserError` if FOLDER is no run, has no checkpoint or is finished, and if a new run's folder already holds a run.
+    `UserError` if FOLDER is no run, has no checkpoint or is finished, if its record holds a line that could do more
+    than set an option or choose a config of ours, and if a new run's folder already holds a run.
     """
     given = dict(argument.partition("=")[::2] for argument in arguments if "=" in argument)
     folder = given.get("resume", "").strip("'\"")
@@ -36,8 +48,64 @@ def run_arguments(arguments: list[str]) -> list[str]:
     if not (run / LAST).exists():
         raise UserError(f"resume={folder}: the run stopped before its first checkpoint; start it anew")
     replaced = {*given, "hydra.run.dir"}
-    earlier = [str(override) for override in OmegaConf.load(recorded)]
+    earlier = _recorded_overrides(recorded)
     kept = [override for override in earlier if override.partition("=")[0] not in replaced]
     own = [argument for argument in arguments if not argument.startswith(("resume=", "hydra.run.dir="))]
     # No output_subdir: the record of what the run was begun with stays as it is.
     return [*kept, *own, f"resume='{folder}'", f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"]
+
+
+def _recorded_overrides(record: Path) -> list[str]:
+    """The lines of a run's `overrides.yaml`. Raises `UserError` at the first that a run of ours does not record."""
+    try:
+        lines = yaml.safe_load(record.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as error:
+        raise UserError(f"{record} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(lines, list):
+        raise UserError(f"{record} is not a list of overrides")
+    for line in lines:
+        if reason := _objection(line):
+            raise UserError(f"{record}: the override {line!r} {reason}; if you trust it, begin a new run with it")
+    return lines
+
+
+def _objection(line: Any) -> str | None:
+    """Why `line` may not go on Hydra's command line, or None. Hydra's own parser reads it; nothing is composed."""
+    if not isinstance(line, str):
+        return "is no text"
+    if line.startswith("-"):
+        return "is an option of Hydra's command line"
+    try:
+        override = OverridesParser.create().parse_override(line)
+    except (HydraException, RecursionError):
+        return "is no override"
+    group = override.key_or_group
+    names = re.split(r"[^\w-]+", f"{group}@{override.package or ''}")
+    texts = list(_texts(override.value()))
+    of_ours = all(re.fullmatch(r"\w[\w.-]*", text) and ".." not in text for text in texts)
+    objections = {
+        "configures Hydra itself": "hydra" in (name.casefold() for name in names),
+        "names no option": not group,
+        "is a sweep": override.is_sweep_override(),
+        "calls a resolver": any(":" in text.partition("${")[2] for text in texts),
+        f"chooses a config from outside conf/{group}": _chooses_config(override) and not of_ours,
+    }
+    return next((reason for reason, applies in objections.items() if applies), None)
+
+
+def _chooses_config(override: Override) -> bool:
+    """Whether the override chooses files of a config group (`model=lenet`), and does not set a value."""
+    group = override.key_or_group
+    return not isinstance(override.value(), dict) and ("/" in group or (config_dir() / group).is_dir())
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every string in a parsed value, with the keys and items of what is nested in it."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for pair in value.items():
+            yield from _texts(list(pair))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
