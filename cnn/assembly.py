@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from cnn.backends import Ops, get_ops
@@ -70,10 +71,27 @@ def model_of(config: DictConfig, ops: Ops) -> Model:
     )
 
 
+def loss_weights(rule: str, pack: Pack) -> NDArray[np.float32]:
+    """The weight of each class in the loss, (classes,), by `trainer.class_weights` or, where that is none, by the pack.
+
+    Raises `UserError` for an unknown rule, and where both give weights: `merge.balance.method=class_weight` put some
+    into the pack.
+    """
+    weights = class_weights(rule, pack.splits["train"].host_labels, len(pack.classes))
+    if pack.class_weights is None:
+        return weights
+    if rule != "none":
+        raise UserError(
+            f"trainer.class_weights={rule} and merge.balance.method=class_weight both weight the loss: drop one, "
+            "with trainer.class_weights=none or merge.balance.method=none"
+        )
+    return np.array([pack.class_weights[name] for name in pack.classes], np.float32)
+
+
 def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Trainer:
     """Everything that a run trains with. Raises `UserError` for options that do not fit the data."""
     settings = typed(config, "trainer", TrainerSettings)
-    train, classes = pack.splits["train"], len(pack.classes)
+    train = pack.splits["train"]
     if settings.batch_size > len(train):
         raise UserError(
             f"trainer.batch_size is {settings.batch_size}, but the training split of '{pack.name}' has only "
@@ -83,9 +101,7 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
     optimizer = build_optimizer(config, model)
     scaling = PixelScaling.fit(settings.pixels, ops.to_numpy(train.images))
     total_steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
-    weights = class_weights(settings.class_weights, train.host_labels, classes)
-    if pack.class_weights is not None:  # merge.balance.method=class_weight
-        weights = np.array([pack.class_weights[name] for name in pack.classes], np.float32)
+    weights = loss_weights(settings.class_weights, pack)
     about = {
         "model": plain(config.model),
         "classes": list(pack.classes),

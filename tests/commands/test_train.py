@@ -185,7 +185,7 @@ def test_a_failed_job_costs_the_sweep_only_itself(command, workplace):
     assert "lenet" in (workplace / "swept/leaderboard.csv").read_text()
 
 
-def test_the_merge_may_weigh_the_classes(command, workplace):
+def test_the_merge_may_give_the_class_weights(command, workplace):
     """Its weights follow the same rule as the trainer's own: the two runs learn alike, one without weights does not."""
     for path in sorted((workplace / "data/fer2013/train/angry").iterdir())[3:]:
         path.unlink()
@@ -198,3 +198,11 @@ def test_the_merge_may_weigh_the_classes(command, workplace):
         losses.append([row["train_loss"] for row in read_history(workplace / f"out{place}" / "metrics.csv")])
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
     assert losses[0] != pytest.approx(losses[2], rel=1e-2)
+
+
+def test_class_weights_of_the_merge_and_of_the_trainer_are_refused_together(command, workplace):
+    both = ("merge.balance.method=class_weight", "trainer.class_weights=balanced")
+    error = command("cnn.train", *QUICK, *both).error
+    assert "trainer.class_weights=none or merge.balance.method=none" in error
+    for one in both:
+        assert command("cnn.train", *QUICK, "trainer.epochs=1", one).status == 0
