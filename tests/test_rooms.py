@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,64 @@ def test_rooms_import_only_from_below(package):
         for module in imports(path):
             if module.split(".")[0] in OWN and room_of(module) != room:
                 assert room_of(module) in ALLOWED[room], f"{path.relative_to(ROOT)} imports {module}"
+
+
+def import_graph(root: Path, packages: tuple[str, ...]) -> dict[str, set[str]]:
+    """Each module below `root` -> those it imports by name, at its top or inside a function."""
+    paths = {}
+    for package in packages:
+        for path in (root / package).rglob("*.py"):
+            parts = path.relative_to(root).with_suffix("").parts
+            paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph: dict[str, set[str]] = {module: set() for module in paths}
+    for module, path in paths.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                graph[module] |= {alias.name for alias in node.names} & paths.keys()
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path}: a relative import"
+                names = {f"{node.module}.{alias.name}" for alias in node.names}
+                graph[module] |= names & paths.keys()  # modules of a package
+                if names - paths.keys():  # names in a module
+                    graph[module] |= {str(node.module)} & paths.keys()
+    return graph
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Modules that import one another in a ring, the first repeated at the end; none: an empty list."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_modules_import_one_another():
+    graph = import_graph(ROOT, OWN)
+    assert len(graph) > 100
+    assert circle(graph) == []
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("import pack.b", "import pack.a"),
+        ("from pack.b import name", "from pack.a import name"),
+        ("from pack import b", "from pack import a"),
+        ("def later():\n    from pack.b import name", "import pack.a as a"),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import pack.b", "from pack.a import name"),
+        ("from pack import name", "name = 1"),  # pack/__init__.py imports pack.a
+        ("import pack.a", "name = 1"),
+    ],
+)
+def test_a_circle_is_found_however_it_is_written(tmp_path, one, other):
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack/__init__.py").write_text("from pack.a import name\n")
+    (tmp_path / "pack/a.py").write_text("name = 1\n")
+    (tmp_path / "pack/b.py").write_text(other)
+    assert circle(import_graph(tmp_path, ("pack",))) == []
+    (tmp_path / "pack/a.py").write_text(one)
+    assert "pack.a" in circle(import_graph(tmp_path, ("pack",)))
 
 
 def test_layers_call_ops_and_never_numpy_on_data():

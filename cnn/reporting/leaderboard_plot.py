@@ -10,8 +10,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from cnn.reporting.leaderboard import Entry, varying_keys
 from cnn.reporting.style import INK, PALE_BLUE, PALE_ORANGE, heading, picture, shorten
+from cnn.reporting.sweeps import Entry, varying_keys
 
 _HEIGHT = 0.3  # of one bar; a row holds two, validation above test
 
