@@ -1,1 +1,4 @@
-"""What every room stands on: errors for people, atomic files, the Hydra entry point. Imports no other room."""
+"""What every room stands on: errors for people, atomic files, the Hydra entry point, log loss.
+
+Imports no other package of the project.
+"""

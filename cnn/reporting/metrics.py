@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, f1_score, log_loss, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
 
 from foundation.errors import UserError
+from foundation.scores import log_loss
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Scores:
     accuracy: float
     accuracy_interval: tuple[float, float]  # Wilson, 95 %
     macro_f1: float  # mean over all K classes; one without images and never predicted counts as 0
-    log_loss: float  # mean negative log-likelihood in nats
+    log_loss: float  # mean negative log-likelihood in nats, as foundation.scores defines it
     per_class: dict[str, dict[str, float | int]]  # name -> precision, recall, f1, support
     confusion: NDArray[np.int64]  # (K, K), row = true class, column = predicted class
 
@@ -57,7 +58,7 @@ def compute_scores(labels: NDArray[Any], probabilities: NDArray[Any], classes: S
         accuracy=correct / len(labels),
         accuracy_interval=wilson_interval(correct, len(labels)),
         macro_f1=float(f1_score(labels, predicted, labels=numbers, average="macro", zero_division=0)),
-        log_loss=_log_loss(labels, probabilities),
+        log_loss=log_loss(labels, probabilities),
         per_class={
             name: {
                 "precision": float(precision[number]),
@@ -95,10 +96,3 @@ def predict_classes(labels: NDArray[Any], probabilities: NDArray[Any], classes: 
         # argmax would call a NaN the winner, and a diverged network would get a score.
         raise UserError("the network's probabilities are not finite: training diverged, try a lower learning rate")
     return np.argmax(probabilities, axis=1).astype(np.int64)
-
-
-def _log_loss(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
-    """Mean negative log-likelihood; a float32 softmax sums to one only roughly, which scikit-learn warns of."""
-    exact = np.asarray(probabilities, dtype=np.float64)
-    exact = exact / exact.sum(axis=1, keepdims=True)
-    return float(log_loss(labels, exact, labels=range(exact.shape[1])))

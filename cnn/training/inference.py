@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from cnn.backends import Array
 from cnn.models import InferenceModel, Model
 from cnn.training.augmentation import BatchMaker
+from foundation.scores import log_loss
 
 
 def predict_probabilities(
@@ -31,8 +32,5 @@ def predict_probabilities(
 
 
 def loss_and_accuracy(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Mean cross-entropy in nats, unweighted, and the share of right answers."""
-    likelihood = probabilities[np.arange(len(labels)), labels]
-    tiny = np.finfo(probabilities.dtype).tiny  # a float32 softmax may round to zero
-    loss = -np.log(np.maximum(likelihood, tiny)).mean(dtype=np.float64)
-    return float(loss), float((probabilities.argmax(axis=1) == labels).mean())
+    """Log loss in nats, as `foundation.scores` defines it, and the fraction of right answers."""
+    return log_loss(labels, probabilities), float((probabilities.argmax(axis=1) == labels).mean())

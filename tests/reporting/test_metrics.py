@@ -5,9 +5,11 @@ import math
 
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from cnn.reporting.classification_report import write_classification_report
 from cnn.reporting.metrics import compute_scores, wilson_interval
+from cnn.training.inference import loss_and_accuracy
 from foundation.errors import UserError
 
 CLASSES = ["cat", "dog", "eel"]
@@ -70,9 +72,27 @@ def test_as_dict_is_json_and_complete():
     assert back["classes"] == CLASSES
 
 
-def test_a_probability_of_zero_for_the_truth_stays_finite():
-    scores = compute_scores(np.array([0, 1]), np.array([[0.0, 1.0], [0.0, 1.0]], dtype=np.float32), ["a", "b"])
-    assert math.isfinite(scores.log_loss)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("likelihood", [0.0, 1e-300, 1e-42, 2.0**-126, 1e-37, 1e-20, 1e-16, 1e-7, 0.3, 1.0])
+def test_training_and_report_take_the_same_log_loss(likelihood, dtype):
+    """Down to 2^-126 and no further: the smallest normal float32, whatever type the probabilities have."""
+    labels = np.array([0, 1, 1])
+    probabilities = np.array([[likelihood, 1 - likelihood], [0.5, 0.5], [0.25, 0.75]], dtype)
+    scores = compute_scores(labels, probabilities, ["a", "b"])
+    expected = -(math.log(max(likelihood, 2.0**-126)) + math.log(0.5) + math.log(0.75)) / 3
+    assert scores.log_loss == pytest.approx(expected, rel=1e-7, abs=1e-12)
+    assert loss_and_accuracy(probabilities, labels)[0] == scores.log_loss
+
+
+@pytest.mark.parametrize(("images", "classes"), [(1, 2), (17, 3), (401, 7)])
+def test_log_loss_is_that_of_scikit_learn(images, classes):
+    rng = np.random.default_rng(images)
+    probabilities = rng.dirichlet(np.full(classes, 0.3), images) + 1e-9
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    labels = rng.integers(0, classes, images)
+    scores = compute_scores(labels, probabilities, [str(number) for number in range(classes)])
+    expected = sklearn.metrics.log_loss(labels, probabilities, labels=range(classes))
+    assert scores.log_loss == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_diverged_network_gets_no_score():
