@@ -14,9 +14,9 @@ class ScheduleSettings:
     """The config group `schedule`; each kind reads the fields it needs."""
 
     name: str = "constant"  # constant, cosine, one_cycle or plateau
-    warmup: float = 0.0  # cosine, one_cycle: share of all steps that rises linearly from `start` to 1
-    start: float = 0.0  # factor that the rise sets out from, just before the first step
-    end: float = 0.0  # factor at the last step
+    warmup: float = 0.0  # cosine, one_cycle: fraction of all steps in which the rate rises linearly from `start` to 1
+    start: float = 0.0  # factor on the rate just before the first step
+    end: float = 0.0  # factor on the rate just after the last step
     factor: float = 0.5  # plateau: what the rate is multiplied by
     patience: int = 3  # plateau: epochs without a better monitored value before it is
     minimum: float = 1e-6  # plateau: the least learning rate, absolute
@@ -50,19 +50,24 @@ class Schedule:
 
 
 class Cosine(Schedule):
-    """Linear rise, then half a cosine down to `end` (Loshchilov & Hutter 2017, without restarts).
+    """Linear rise, then half a cosine down towards `end` (Loshchilov & Hutter 2017, without restarts).
+
+    The factor on the base rate is `start` at step 0 and 1 at the peak: at step `warmup * total_steps`, or at step 1
+    if that comes later. It is `end` at step `total_steps + 1`, which is the one after the last. So every step trains,
+    with `end = 0` too, and a run of one step trains at the base rate.
 
     One-cycle (Smith & Topin 2018) is the same shape with a long rise from a small start.
     """
 
     def learning_rate(self, step: int) -> float:
-        """The rate for training step `step`."""
+        """The rate for training step `step`, from 1 to `total_steps`."""
         s = self.settings
         rise = s.warmup * self.total_steps
         if step <= rise:
             return self.base * (s.start + (1 - s.start) * step / rise)
-        done = (step - rise) / (self.total_steps - rise)
-        return self.base * (s.end + (1 - s.end) * (1 + math.cos(math.pi * min(1.0, done))) / 2)
+        peak = max(rise, 1.0)
+        done = min(1.0, (step - peak) / (self.total_steps + 1 - peak))
+        return self.base * (s.end + (1 - s.end) * (1 + math.cos(math.pi * done)) / 2)
 
 
 class Plateau(Schedule):
@@ -106,9 +111,9 @@ SCHEDULES: dict[str, type[Schedule]] = {
 
 
 def build_schedule(settings: ScheduleSettings, learning_rate: float, total_steps: int) -> Schedule:
-    """The schedule that `settings` name. Raises `UserError` for an unknown one or a share out of range."""
+    """The schedule that `settings` name. Raises `UserError` for an unknown one or a fraction out of range."""
     if settings.name not in SCHEDULES:
         raise UserError(f"schedule.name is '{settings.name}'; choose one of: {', '.join(SCHEDULES)}")
     if not 0 <= settings.warmup < 1:
-        raise UserError(f"schedule.warmup is a share of all steps, from 0 to below 1, not {settings.warmup}")
+        raise UserError(f"schedule.warmup is a fraction of all steps, from 0 to below 1, not {settings.warmup}")
     return SCHEDULES[settings.name](settings, learning_rate, total_steps)
