@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: train test lint format kernel-resources kernel-floors mutants gpu-check clean help
+.PHONY: train test lint format kernel-resources kernel-floors step-launches mutants onnx-vectors gpu-check clean help
 
 train: .venv/.installed-run ## train on the embedded data set
 	$(BIN)/python -m cnn.train $(ARGS)
@@ -27,8 +27,14 @@ kernel-resources: .venv/.installed-test ## write docs/benchmarks/kernel_resource
 mutants: .venv/.installed-test ## break kernels on purpose, show that tests notice: docs/benchmarks/mutants.md
 	cd tests && ../$(BIN)/python -m kernel_mutants.run --write
 
+onnx-vectors: .venv/.installed-test ## write docs/onnx_vectors.md anew: which of ONNX's test vectors are run
+	cd tests && ../$(BIN)/python -m onnx_vectors.table --write
+
 kernel-floors: .venv/.installed-test ## write docs/benchmarks/kernel_floors.md anew: bytes and operations of a training step
 	$(BIN)/python -m benchmarks.kernel_floors --write
+
+step-launches: .venv/.installed-test ## write docs/benchmarks/step_launches.md anew: launches, bytes, uploads of a step
+	$(BIN)/python -m benchmarks.step_launches --write
 
 # Everything that wants a GPU: the tests marked gpu, then the benchmark, of which benchmark.md and benchmark.json go to
 # GPU_OUT. ARGS goes to the benchmark: make gpu-check ARGS="benchmark.quick=true benchmark.batch_sizes=[256]"
@@ -59,7 +65,7 @@ help: ## list the targets
 
 # The stamp is written last, so an interrupted installation is taken up again.
 .venv/.installed-run: .venv/bin/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast]'
 	@touch $@
 
 .venv/.installed-%: .venv/bin/python pyproject.toml constraints.txt

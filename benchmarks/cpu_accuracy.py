@@ -1,7 +1,8 @@
-"""`python -m benchmarks.cpu_accuracy`: what the CPU backend's convolution algorithms cost in accuracy.
+"""`python -m benchmarks.cpu_accuracy`: what the CPU engine's convolution algorithms cost in accuracy.
 
-Prints, for each algorithm, the largest error of one layer in float32 against im2col in float64, as a share of the
-largest value. With `--runs NAME=FOLDER ...` it draws the curves of training runs that differ in the algorithm alone.
+Prints, for each algorithm, the largest error of one layer in float32 against the reference in float64, as a fraction
+of the largest value. With `--runs NAME=FOLDER ...` it draws the curves of training runs that differ in the algorithm
+alone.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn.backends import CONVOLUTIONS, NumpyOps, Window, get_ops
+from cnn.backends import CONVOLUTIONS, Window, get_ops
 from cnn.reporting.provenance import collect_provenance
 from cnn.reporting.style import BLUE, GREY, ORANGE, heading, picture
 from foundation.errors import UserError
@@ -29,7 +30,7 @@ _COLOURS = (BLUE, ORANGE, GREY)
 def layer_errors(seed: int) -> list[dict[str, Any]]:
     """For every algorithm and number of channels, the errors of y, dx and dw on standard normal noise."""
     rows = []
-    exact, window = NumpyOps(None, "im2col"), Window.over((_SIDE, _SIDE), 3, 1, "same")
+    exact, window = get_ops("numpy"), Window.over((_SIDE, _SIDE), 3, 1, "same")
     for channels in CHANNELS:
         random = np.random.default_rng(seed)
         x = random.standard_normal((_IMAGES, _SIDE, _SIDE, channels), np.float32)
@@ -41,7 +42,7 @@ def layer_errors(seed: int) -> list[dict[str, Any]]:
             wide = [None if each is None else each.astype(np.float64) for each in given[what]]
             expected[what] = getattr(exact, operation)(*wide, window, 1)
         for name in CONVOLUTIONS:
-            ops, row = get_ops("numpy", convolution=name), {"algorithm": name, "channels": channels}
+            ops, row = get_ops("cpu", convolution=name), {"algorithm": name, "channels": channels}
             for what, operation in _OPERATIONS.items():
                 actual = getattr(ops, operation)(*given[what], window, 1)
                 row[what] = float(np.abs(actual - expected[what]).max() / np.abs(expected[what]).max())
@@ -88,14 +89,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cpu_accuracy", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", nargs="+", default=[], metavar="NAME=FOLDER", help="runs of cnn.train, at most three")
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="of the runs' curves")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="of the runs' curves")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     chosen = parser.parse_args()
     named = [each.partition("=") for each in chosen.runs]
     if len(named) > len(_COLOURS) or not all(name and folder for name, _, folder in named):
         parser.error(f"--runs wants NAME=FOLDER, at most {len(_COLOURS)} of them")
-    if bool(named) != bool(chosen.picture):
-        parser.error("--runs and --picture belong together")
+    if bool(named) != bool(chosen.plot):
+        parser.error("--runs and --plot belong together")
     try:
         runs = {name: metrics(Path(folder)) for name, _, folder in named}
     except UserError as error:
@@ -103,14 +104,14 @@ def main() -> int:
     rows = layer_errors(chosen.seed)
     print(table(rows))
     if runs:
-        draw_curves(chosen.picture, runs)
+        draw_curves(chosen.plot, runs)
     if chosen.json:
         curves = {
             name: [dict(zip(run.dtype.names, map(float, row), strict=True)) for row in run]
             for name, run in runs.items()
         }
-        about = {"seed": chosen.seed, "provenance": collect_provenance()}
-        write_json(chosen.json, {**about, "layers": rows, "runs": curves})
+        metadata = {"seed": chosen.seed, "provenance": collect_provenance()}
+        write_json(chosen.json, {**metadata, "layers": rows, "runs": curves})
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.cpu_convolutions`: every algorithm of the CPU backend on the layers of our networks.
+"""`python -m benchmarks.cpu_convolutions`: every algorithm of the CPU engine on the layers of our networks.
 
 Beside the times stands what the cost model chooses, and what that choice loses against the fastest.
 """
@@ -15,29 +15,27 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cpu_cells import Cell
+from benchmarks.cpu.cells import Cell
 from benchmarks.cpu_vs_torch import MODELS
-from cnn.backends import CONVOLUTIONS, NumpyOps, get_ops
-from cnn.backends.numpy_ops.conv_choice import FILTER_GRADIENT, FORWARD, INFERENCE, cost
-from cnn.backends.numpy_ops.conv_problem import ConvProblem
+from cnn.backends import CONVOLUTIONS, get_ops
+from cnn.backends.cpu.conv_choice import FILTER_GRADIENT, FORWARD, INFERENCE, cost
+from cnn.backends.cpu.conv_problem import ConvProblem
 from cnn.layers.conv2d import Conv2D
 from cnn.reporting.provenance import collect_provenance
 from foundation.files import write_json
 
 _ROUNDS = 7
-_WAYS = {FORWARD: "y", INFERENCE: "y, constant filter", FILTER_GRADIENT: "dw"}
+_PASSES = {FORWARD: "y", INFERENCE: "y, constant filter", FILTER_GRADIENT: "dw"}
 
 
 def shapes(batch: int) -> list[ConvProblem]:
     """The 3x3 convolutions of our networks on 48x48 pixels, each once; the first layers' single channel left out."""
     found: dict[ConvProblem, None] = {}
     for name in MODELS:
-        model = Cell(name, batch, 1).build(NumpyOps(1))
-        for leaf in model.root.leaves():
-            if isinstance(leaf, Conv2D):
-                filters, channels = leaf.filters, leaf.params["weight"].value.shape[2]
-                if channels > 1:
-                    found[ConvProblem(batch, channels, filters, leaf.fixed_window)] = None
+        for node in Cell(name, batch, 1).build(get_ops("numpy")).graph.nodes:
+            if isinstance(node.layer, Conv2D) and (channels := node.input_shape[2]) > 1:
+                window = node.layer.window(node.input_shape)
+                found[ConvProblem(batch, channels, node.layer.filters, window)] = None
     return list(found)
 
 
@@ -55,23 +53,23 @@ def measure(problem: ConvProblem, threads: int) -> dict[str, Any]:
         "filters": problem.filters,
         "threads": threads,
     }
-    constant = NumpyOps(1).constant(w)
-    sides = {name: get_ops("numpy", threads, convolution=name) for name in CONVOLUTIONS}
-    runs: dict[str, Callable[[Any], Any]] = {
-        FORWARD: lambda ops: ops.conv2d(x, w, None, window, 1),
-        INFERENCE: lambda ops: ops.conv2d(x, constant, None, window, 1),
-        FILTER_GRADIENT: lambda ops: ops.conv2d_backward_filter(dy, x, window, 1),
+    sides = {name: get_ops("cpu", threads, convolution=name) for name in CONVOLUTIONS}
+    constants = {name: ops.constant(w) for name, ops in sides.items()}
+    runs: dict[str, Callable[[str], Any]] = {
+        FORWARD: lambda name: sides[name].conv2d(x, w, None, window, 1),
+        INFERENCE: lambda name: sides[name].conv2d(x, constants[name], None, window, 1),
+        FILTER_GRADIENT: lambda name: sides[name].conv2d_backward_filter(dy, x, window, 1),
     }
-    for way, run in runs.items():
+    for direction, run in runs.items():
         taken: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(_ROUNDS + 1):
-            for name, ops in sides.items():
+            for name in sides:
                 begin = time.perf_counter()
-                run(ops)
+                run(name)
                 taken[name].append(time.perf_counter() - begin)
         times = {name: 1e3 * median(each[1:]) for name, each in taken.items()}
-        chosen = min(sides, key=lambda name: cost(name, way, problem, True))
-        row[way] = {"ms": times, "chosen": chosen, "loses": times[chosen] / min(times.values()) - 1}
+        chosen = min(sides, key=lambda name: cost(name, direction, problem))
+        row[direction] = {"ms": times, "chosen": chosen, "loses": times[chosen] / min(times.values()) - 1}
     return row
 
 
@@ -79,16 +77,16 @@ def table(rows: list[dict[str, Any]]) -> str:
     """The rows in Markdown; the choice is bold."""
     lines = [
         "| batch | pixels | channels | filters | "
-        + " | ".join(f"{way}: {name}" for way in _WAYS.values() for name in CONVOLUTIONS)
+        + " | ".join(f"{label}: {name}" for label in _PASSES.values() for name in CONVOLUTIONS)
         + " |",
-        "| " + " | ".join(["---:"] * (4 + len(_WAYS) * len(CONVOLUTIONS))) + " |",
+        "| " + " | ".join(["---:"] * (4 + len(_PASSES) * len(CONVOLUTIONS))) + " |",
     ]
     for row in rows:
         cells = [str(row["batch"]), f"{row['side']}²", str(row["channels"]), str(row["filters"])]
-        for way in _WAYS:
+        for direction in _PASSES:
             for name in CONVOLUTIONS:
-                text = f"{row[way]['ms'][name]:.2f}"
-                cells.append(f"**{text}**" if name == row[way]["chosen"] else text)
+                text = f"{row[direction]['ms'][name]:.2f}"
+                cells.append(f"**{text}**" if name == row[direction]["chosen"] else text)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -106,7 +104,7 @@ def main() -> int:
             rows.append(measure(problem, chosen.threads))
             print(f"batch {batch}, {problem.channels} to {problem.filters} channels", file=sys.stderr, flush=True)
     print(table(rows))
-    losses = [row[way]["loses"] for row in rows for way in _WAYS]
+    losses = [row[direction]["loses"] for row in rows for direction in _PASSES]
     print(f"\nThe choice loses {100 * median(losses):.0f} % in the median, {100 * max(losses):.0f} % at most.")
     if chosen.json:
         write_json(chosen.json, {"provenance": collect_provenance(), "rows": rows})

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import itertools
-import math
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,12 +17,13 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cpu_cells import Cell
-from benchmarks.cpu_pair import OURS, Process, check_threads, processes, time_layers, time_sides
-from benchmarks.cpu_pictures import draw_breakdown, draw_sweep, merged
-from benchmarks.torch_check import TOLERANCE, checked_batch, largest
-from benchmarks.torch_twin import LAYOUTS
-from cnn.backends.workers import available_cores
+from benchmarks.cpu.cells import Cell
+from benchmarks.cpu.plots import draw_breakdown, draw_sweep, merged
+from benchmarks.cpu.processes import EARLIER, OURS, Process, check_threads, processes, time_layers, time_sides
+from benchmarks.records import finite
+from benchmarks.torch_comparison import TOLERANCE, checked_batch, largest
+from benchmarks.torch_reference import LAYOUTS
+from cnn.backends.cpu.workers import available_cores
 from cnn.reporting.provenance import collect_provenance
 from foundation.errors import UserError
 from foundation.files import write_json
@@ -42,7 +42,8 @@ METHOD = (
     "Each side runs in processes of its own: ours, PyTorch with contiguous images, PyTorch with channels last; one "
     "trio trains, a second infers. All are bound to the same cores, as many as threads, and asked in turns; a round "
     "asks each once, beginning with another each time. A turn's figure is the mean of its runs, a cell's the median of "
-    "the rounds. Weights, batch and labels lie ready; a training step is forward, loss, backward, Adam's update "
+    "the rounds. A training step is forward, loss, backward, Adam's update; ours is the loop's own and "
+    "gathers its images, too "
     "(PyTorch: eager, ReLUs in place, fused Adam, l2 as weight decay); inference is eager forward under "
     "inference_mode. Memory (`peak`) is the most resident bytes (VmHWM) from the building of the network on, warm-up "
     "included, less those resident once everything is imported; `steady_peak` leaves the warm-up out, `data_peak` the "
@@ -58,9 +59,10 @@ class DifferenceError(UserError):
 class Bench:
     """Measures cells; what it has checked once it does not check again."""
 
-    def __init__(self, rounds: int, say: Callable[[str], None] = lambda _: None) -> None:
-        self.rounds, self.say = rounds, say
-        self.about: dict[str, Any] = {}
+    def __init__(self, rounds: int, say: Callable[[str], None] = lambda _: None, against: Path | None = None) -> None:
+        """`against` is another checkout, whose own engine is timed in the same rounds."""
+        self.rounds, self.say, self.against = rounds, say, against
+        self.metadata: dict[str, Any] = {}
         self._checked: dict[Cell, dict[str, Any]] = {}
 
     def check(self, cell: Cell) -> dict[str, Any]:
@@ -89,9 +91,10 @@ class Bench:
         check_threads(cell.threads)
         found: dict[str, Any] = {**vars(cell), "rounds": self.rounds, "check": self.check(cell)}
         found["load_before"] = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
-        sides: dict[str, dict[str, Any]] = {side: {} for side in (OURS, *LAYOUTS)}
+        earlier = [EARLIER] if self.against else []
+        sides: dict[str, dict[str, Any]] = {side: {} for side in (OURS, *LAYOUTS, *earlier)}
         for kind in kinds:
-            with processes(list(sides), cell) as workers:
+            with processes(list(sides), cell, self.against or Path()) as workers:
                 self._remember(workers)
                 timed = time_sides(workers, kind, self.rounds)
                 for side, row in timed.items():
@@ -99,11 +102,12 @@ class Bench:
                 if breakdown and kind == "train":
                     found["layers"] = time_layers(workers, timed, self.rounds)
             self.say(f"{cell.model}, batch {cell.batch}, {cell.threads} threads: {kind} {_in_short(sides, kind)}")
-        return found | summary(sides) | {"ours": sides.pop(OURS), "torch": sides}
+        found |= summary(sides)
+        return found | {side: sides.pop(side) for side in (OURS, *earlier)} | {"torch": sides}
 
     def _remember(self, workers: Mapping[str, Process]) -> None:
         for side, worker in workers.items():
-            self.about.setdefault("workers", {})[side] = worker.about
+            self.metadata.setdefault("workers", {})[side] = worker.about
 
 
 def summary(sides: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
@@ -118,6 +122,10 @@ def summary(sides: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, A
             f"torch_{kind}_ms": theirs,
             f"torch_{kind}_layout": best,
         }
+        if EARLIER in sides:
+            before = sides[EARLIER][kind]
+            found |= {f"earlier_{kind}_ms": before["median_ms"], f"earlier_{kind}_ratio": ours / before["median_ms"]}
+            found[f"earlier_{kind}_peak_bytes"] = before["peak_bytes"]
         for name, key in (("peak", ""), ("steady_peak", "steady_"), ("data_peak", "data_")):
             peaks = [sides[layout][kind][f"{name}_bytes"] for layout in LAYOUTS]
             mine, lowest = sides[OURS][kind][f"{name}_bytes"], None if None in peaks else min(peaks)
@@ -139,9 +147,12 @@ def overview(cells: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title="Medians in ms, peak memory in MB; ratios are ours over PyTorch's best", title_justify="left")
     for name in ("model", "batch", "threads"):
         table.add_column(name, justify="left" if name == "model" else "right")
+    earlier = any("earlier_train_ms" in cell for cell in cells)
     for kind in KINDS:
         for name in (f"{kind}: ours", "PyTorch", "format", "ratio", "MB ours", "PyTorch", "ratio"):
             table.add_column(name, justify="left" if name == "format" else "right", no_wrap=True)
+        for name in ("earlier", "ours over it") if earlier else ():
+            table.add_column(name, justify="right", no_wrap=True)
     for cell in cells:
         row = [str(cell["model"]), str(cell["batch"]), str(cell["threads"])]
         if "error" in cell:
@@ -149,6 +160,9 @@ def overview(cells: Sequence[Mapping[str, Any]]) -> Table:
             continue
         for kind in KINDS:
             row += _figures(cell, kind)
+            if earlier:
+                figures = (cell.get(f"earlier_{kind}_ms"), cell.get(f"earlier_{kind}_ratio"))
+                row += ["" if each is None else f"{each:.2f}" for each in figures]
         table.add_row(*row)
     return table
 
@@ -203,10 +217,11 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, metavar="N", help=f"({' '.join(map(str, THREADS))})")
     parser.add_argument("--rounds", type=int, metavar="N", help=f"of which the median counts ({ROUNDS})")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds; batches 1 and 16, short sweeps")
+    parser.add_argument("--against", type=Path, metavar="FOLDER", help="another checkout, timed in the same rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     parser.add_argument("--breakdown", type=Path, metavar="PNG", help="one cell: draw the step layer by layer")
     parser.add_argument("--sweep", choices=sorted(SWEEPS), help="step time against batch, width or image side")
-    parser.add_argument("--picture", type=Path, metavar="PNG", help="of the sweep (its JSON's name, .png)")
+    parser.add_argument("--plot", type=Path, metavar="PNG", help="of the sweep (its JSON's name, .png)")
     chosen = parser.parse_args(arguments)
     chosen.rounds = chosen.rounds or (QUICK_ROUNDS if chosen.quick else ROUNDS)
     if chosen.rounds < 1 or min(chosen.batch or [1]) < 1:
@@ -214,13 +229,15 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     if chosen.sweep:
         chosen.model = chosen.model or ["baseline"]
         chosen.threads = chosen.threads or [min(2, available_cores())]
-        chosen.picture = chosen.picture or (chosen.json and chosen.json.with_suffix(".png"))
-        if chosen.breakdown or not chosen.picture or (chosen.sweep == "batch" and chosen.batch):
-            parser.error("--sweep wants --json or --picture, no --breakdown, and over batches no --batch")
+        chosen.plot = chosen.plot or (chosen.json and chosen.json.with_suffix(".png"))
+        if chosen.breakdown or not chosen.plot or (chosen.sweep == "batch" and chosen.batch):
+            parser.error("--sweep wants --json or --plot, no --breakdown, and over batches no --batch")
         if len(chosen.model) * len(chosen.threads) * len(chosen.batch or [1]) > 1:
             parser.error("--sweep goes over one thing: one model, one number of threads, one batch")
-    elif chosen.picture:
-        parser.error("--picture is of a --sweep")
+    elif chosen.plot:
+        parser.error("--plot is of a --sweep")
+    if chosen.against and not (chosen.against / "benchmarks").is_dir():
+        parser.error(f"--against {chosen.against}: there is no checkout of this project in that folder")
     chosen.cells = _cells(chosen)
     if chosen.breakdown and len(chosen.cells) > 1:
         parser.error("--breakdown is of one cell: give --model, --batch and --threads")
@@ -246,8 +263,8 @@ def run(chosen: argparse.Namespace, command: str, say: Callable[[str], None]) ->
     for cell in chosen.cells:  # a wrong name or number shall not end the run half-way
         cell.config()
         check_threads(cell.threads)
-    bench = Bench(chosen.rounds, say)
-    about = {"command": command, "method": METHOD, "provenance": collect_provenance()}
+    bench = Bench(chosen.rounds, say, chosen.against)
+    metadata = {"command": command, "method": METHOD, "provenance": collect_provenance()}
     found: list[dict[str, Any]] = []
     record: dict[str, Any] = {}
     for cell in chosen.cells:
@@ -258,21 +275,12 @@ def run(chosen: argparse.Namespace, command: str, say: Callable[[str], None]) ->
                 raise
             found.append({**vars(cell), "error": str(error), "refused": isinstance(error, DifferenceError)})
             say(f"error: {error}")
-        record = {**(found[0] if len(chosen.cells) == 1 else {}), **about, **bench.about, "cells": found}
+        record = {**(found[0] if len(chosen.cells) == 1 else {}), **metadata, **bench.metadata, "cells": found}
         if chosen.sweep:
             record["sweep"] = chosen.sweep
         if chosen.json:
-            write_json(chosen.json, _clean(record))
+            write_json(chosen.json, finite(record))
     return record
-
-
-def _clean(value: Any) -> Any:
-    """NaN and infinity as null, which JSON lacks."""
-    if isinstance(value, Mapping):
-        return {str(key): _clean(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_clean(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -294,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if "error" in cell:
                 console.print(f"batch {cell['batch']}, {cell['threads']} threads: {cell['error']}", markup=False)
         if chosen.sweep:
-            draw_sweep(chosen.picture, chosen.sweep, record["cells"])
+            draw_sweep(chosen.plot, chosen.sweep, record["cells"])
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1 if isinstance(error, DifferenceError) else 2

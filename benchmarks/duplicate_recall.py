@@ -1,7 +1,7 @@
-"""`python -m benchmarks.duplicate_recall`: which known copies of real pictures are found, and what is taken for one.
+"""`python -m benchmarks.duplicate_recall`: which known copies of real images are found, and what is taken for one.
 
-Copies of distinct pictures are made by one transformation each and mixed among all the pictures, so that candidates
-have to come from the indexes. Precision is counted twice: of hard negatives, pairs of different pictures of one class
+Copies of distinct images are made by one transformation each and mixed among all the images, so that candidates
+have to come from the indexes. Precision is counted twice: of hard negatives, pairs of different images of one class
 that lie closest to each other in the embedding, how many are confirmed; and of all pairs that the search confirms and
 that involve a copy, how many join it to a stranger. A stranger may be another print of the same photograph, of which
 real collections are full: pairs that the search without any copies confirms are known, and taken out beforehand.
@@ -26,24 +26,24 @@ from data_tools.augmentation import warp
 from data_tools.duplicates.alignment import Aligner
 from data_tools.duplicates.candidates import Candidates
 from data_tools.duplicates.levels import AUGMENTED, MIRRORED, NEAR, includes
-from data_tools.duplicates.pictures import grey, is_blank
-from data_tools.duplicates.search import find_twins
-from data_tools.duplicates.settings import TwinConfig
+from data_tools.duplicates.search import find_near_duplicates
+from data_tools.duplicates.settings import SearchConfig
+from data_tools.duplicates.thumbnails import grey, is_blank
 from data_tools.images import decode
 from data_tools.randomness import generator_for
 from data_tools.sources.base import Source
 from data_tools.sources.find import make_source
 
-Picture = NDArray[np.uint8]
-Make = Callable[[Picture, np.random.Generator], Picture]
+Pixels = NDArray[np.uint8]
+Make = Callable[[Pixels, np.random.Generator], Pixels]
 
 
 def jpeg(quality: int) -> Make:
     """Encoded and decoded once more."""
 
-    def make(picture: Picture, generator: np.random.Generator) -> Picture:
+    def make(image: Pixels, generator: np.random.Generator) -> Pixels:
         file = io.BytesIO()
-        Image.fromarray(picture).save(file, "JPEG", quality=quality)
+        Image.fromarray(image).save(file, "JPEG", quality=quality)
         return np.asarray(Image.open(file).convert("L"))
 
     return make
@@ -52,27 +52,27 @@ def jpeg(quality: int) -> Make:
 def resize(size: int) -> Make:
     """There and back."""
 
-    def make(picture: Picture, generator: np.random.Generator) -> Picture:
-        small = Image.fromarray(picture).resize((size, size), Image.Resampling.BICUBIC)
-        return np.asarray(small.resize(picture.shape[::-1], Image.Resampling.BICUBIC))
+    def make(image: Pixels, generator: np.random.Generator) -> Pixels:
+        small = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
+        return np.asarray(small.resize(image.shape[::-1], Image.Resampling.BICUBIC))
 
     return make
 
 
-def light(picture: Picture, generator: np.random.Generator) -> Picture:
+def light(image: Pixels, generator: np.random.Generator) -> Pixels:
     """Contrast times 0.6 to 1.4 about the mean, and up to 40 grey levels brighter or darker."""
-    mean = picture.mean()
-    moved = (picture - mean) * generator.uniform(0.6, 1.4) + mean + generator.uniform(-40, 40)
+    mean = image.mean()
+    moved = (image - mean) * generator.uniform(0.6, 1.4) + mean + generator.uniform(-40, 40)
     return np.clip(np.rint(moved), 0, 255).astype(np.uint8)
 
 
 def crop(pixels: int) -> Make:
     """So many pixels of two neighbouring sides cut off, the rest brought back to size."""
 
-    def make(picture: Picture, generator: np.random.Generator) -> Picture:
+    def make(image: Pixels, generator: np.random.Generator) -> Pixels:
         down, right = generator.integers(0, 2, 2) * pixels
-        height, width = picture.shape
-        inner = picture[down : down + height - pixels, right : right + width - pixels]
+        height, width = image.shape
+        inner = image[down : down + height - pixels, right : right + width - pixels]
         return np.asarray(
             Image.fromarray(np.ascontiguousarray(inner)).resize((width, height), Image.Resampling.BICUBIC)
         )
@@ -80,16 +80,16 @@ def crop(pixels: int) -> Make:
     return make
 
 
-def mirror(picture: Picture, generator: np.random.Generator) -> Picture:
+def mirror(image: Pixels, generator: np.random.Generator) -> Pixels:
     """Seen in a mirror, and encoded once more at quality 75."""
-    return jpeg(75)(np.ascontiguousarray(picture[:, ::-1]), generator)
+    return jpeg(75)(np.ascontiguousarray(image[:, ::-1]), generator)
 
 
 def warped(rotation: float, shift: float, zoom: float, flip: bool) -> Make:
     """As augmentation writes it to disk: uniform within these ranges, the edge repeated."""
 
-    def make(picture: Picture, generator: np.random.Generator) -> Picture:
-        return warp(picture[:, :, None], generator, rotation, shift, zoom, flip)[:, :, 0]
+    def make(image: Pixels, generator: np.random.Generator) -> Pixels:
+        return warp(image[:, :, None], generator, rotation, shift, zoom, flip)[:, :, 0]
 
     return make
 
@@ -107,9 +107,9 @@ TRANSFORMATIONS: dict[str, tuple[str, Make]] = {
 }
 
 
-def read(root: str, names: list[str]) -> tuple[Picture, list[str]]:
-    """Distinct pictures (n, 48, 48) of the sources, sorted by content, and their labels."""
-    found: dict[bytes, tuple[Picture, str]] = {}
+def read(root: str, names: list[str]) -> tuple[Pixels, list[str]]:
+    """Distinct images (n, 48, 48) of the sources, sorted by content, and their labels."""
+    found: dict[bytes, tuple[Pixels, str]] = {}
     for name in names:
         source: Source = make_source(name, root, {"kind": "files"})
         for entry in source.entries():
@@ -117,41 +117,41 @@ def read(root: str, names: list[str]) -> tuple[Picture, list[str]]:
                 continue
             pixels = decode(entry.data) if entry.data is not None else entry.pixels
             assert pixels is not None
-            picture = grey([pixels if pixels.ndim == 3 else pixels[:, :, None]])[0]
-            found.setdefault(picture.tobytes(), (picture, entry.label))
+            image = grey([pixels if pixels.ndim == 3 else pixels[:, :, None]])[0]
+            found.setdefault(image.tobytes(), (image, entry.label))
     order = sorted(found)
     return np.stack([found[key][0] for key in order]), [found[key][1] for key in order]
 
 
-def measure(pictures: Picture, labels: list[str], each: int, seed: int, cache: Path | None) -> dict[str, object]:
-    """Recall of every transformation on `each` pictures of their own, and precision."""
-    config = TwinConfig()
-    usable = ~is_blank(pictures, config.blank_below)
-    known = find_twins(pictures, usable, AUGMENTED, Aligner(pictures, config), cache=cache)
-    repeated = {place for twin in known for place in (twin.first, twin.second)}
+def measure(images: Pixels, labels: list[str], each: int, seed: int, cache: Path | None) -> dict[str, object]:
+    """Recall of every transformation on `each` images of their own, and precision."""
+    config = SearchConfig()
+    usable = ~is_blank(images, config.blank_below)
+    known = find_near_duplicates(images, usable, AUGMENTED, Aligner(images, config), cache=cache)
+    repeated = {place for pair in known for place in (pair.first, pair.second)}
     single = [place for place in np.flatnonzero(usable) if place not in repeated]
     chosen = generator_for(seed, "chosen").permutation(single)[: each * len(TRANSFORMATIONS)]
     copies, parents, kinds = [], [], []
     for number, (name, (_, make)) in enumerate(TRANSFORMATIONS.items()):
         for place in chosen[number :: len(TRANSFORMATIONS)]:
-            copies.append(make(pictures[place], generator_for(seed, name, int(place))))
+            copies.append(make(images[place], generator_for(seed, name, int(place))))
             parents.append(int(place))
             kinds.append(name)
-    together = np.concatenate([pictures, np.stack(copies)])
+    together = np.concatenate([images, np.stack(copies)])
     aligner = Aligner(together, config)
-    twins = find_twins(together, ~is_blank(together, config.blank_below), AUGMENTED, aligner, cache=cache)
+    pairs = find_near_duplicates(together, ~is_blank(together, config.blank_below), AUGMENTED, aligner, cache=cache)
     found: dict[int, str] = {}
     strangers = []
-    for twin in twins:
-        if twin.second < len(pictures):
+    for pair in pairs:
+        if pair.second < len(images):
             continue  # both were there before
-        copy = twin.second - len(pictures)
-        if twin.first == parents[copy]:
+        copy = pair.second - len(images)
+        if pair.first == parents[copy]:
             level = found.get(copy, AUGMENTED)
-            found[copy] = twin.level if includes(level, twin.level) else level
-        elif twin.first < len(pictures) or parents[twin.first - len(pictures)] != parents[copy]:
-            strangers.append((twin.first, twin.second, round(twin.detail, 3)))
-    confirmed, tried = negatives(pictures, labels, np.array(single), config, seed)
+            found[copy] = pair.level if includes(level, pair.level) else level
+        elif pair.first < len(images) or parents[pair.first - len(images)] != parents[copy]:
+            strangers.append((pair.first, pair.second, round(pair.detail, 3)))
+    confirmed, tried = negatives(images, labels, np.array(single), config, seed)
     recall = {}
     for name, (level, _) in TRANSFORMATIONS.items():
         own = [copy for copy, kind in enumerate(kinds) if kind == name]
@@ -163,8 +163,8 @@ def measure(pictures: Picture, labels: list[str], each: int, seed: int, cache: P
             "recall at augmented": round(sum(copy in found for copy in own) / len(own), 4),
         }
     return {
-        "pictures": len(pictures),
-        "without a twin of their own": len(single),
+        "images": len(images),
+        "without a near-duplicate of their own": len(single),
         "recall": recall,
         "pairs with a copy confirmed": len(found) + len(strangers),
         "of these to a stranger": strangers,
@@ -178,17 +178,15 @@ def measure(pictures: Picture, labels: list[str], each: int, seed: int, cache: P
 
 
 def negatives(
-    pictures: Picture, labels: list[str], single: NDArray[np.intp], config: TwinConfig, seed: int
+    images: Pixels, labels: list[str], single: NDArray[np.intp], config: SearchConfig, seed: int
 ) -> tuple[int, int]:
-    """Closest pairs of one class among pictures without a twin: how many are confirmed all the same, and of how many.
+    """Closest pairs of one class among images without a near-duplicate: how many are confirmed, and of how many.
 
-    That they have no twin the search itself said; so each is turned by up to 10 degrees and moved a little first,
-    and the pair is compared anew from every start.
+    That they have no near-duplicate the search itself said; so each is first turned by up to 10 degrees and moved a
+    little, and the pair is compared anew from every start.
     """
     pool = generator_for(seed, "negatives").permutation(single)[:6000]
-    moved = np.stack(
-        [warped(10, 0.05, 0.05, False)(pictures[place], generator_for(seed, int(place))) for place in pool]
-    )
+    moved = np.stack([warped(10, 0.05, 0.05, False)(images[place], generator_for(seed, int(place))) for place in pool])
     pairs, alike = Candidates(moved).nearest(10, True)
     same_class = [
         (*pair, likeness)
@@ -207,17 +205,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", default="data")
     parser.add_argument("--sources", nargs="+", default=["fer2013"])
-    parser.add_argument("--limit", type=int, help="only so many pictures, chosen by their content")
+    parser.add_argument("--limit", type=int, help="only so many images, chosen by their content")
     parser.add_argument("--each", type=int, default=200, help="copies of each transformation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder in which an interrupted measurement is taken up again")
     arguments = parser.parse_args()
     with Console(stderr=True).status("reading"):
-        pictures, labels = read(arguments.root, arguments.sources)
+        images, labels = read(arguments.root, arguments.sources)
     if arguments.limit:
-        chosen = np.sort(generator_for(arguments.seed, "limit").permutation(len(pictures))[: arguments.limit])
-        pictures, labels = pictures[chosen], [labels[place] for place in chosen]
-    print(json.dumps(measure(pictures, labels, arguments.each, arguments.seed, arguments.cache), indent=2))
+        chosen = np.sort(generator_for(arguments.seed, "limit").permutation(len(images))[: arguments.limit])
+        images, labels = images[chosen], [labels[place] for place in chosen]
+    print(json.dumps(measure(images, labels, arguments.each, arguments.seed, arguments.cache), indent=2))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.duplicate_scale`: time and memory of the search for twins against the number of images.
+"""`python -m benchmarks.duplicate_scale`: time and memory of the search for near-duplicates by number of images.
 
 Each size runs in a process of its own, so that its peak of memory is its own. The images are the first so many of the
 sources' in an order that looks random; each size contains the one before.
@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.collecting import collect
+from benchmarks.data.collecting import collect
 from data_tools.duplicates.assign import find_groups
 from data_tools.duplicates.levels import AUGMENTED
 
@@ -43,7 +43,7 @@ def one_size(name: str, root: str, number: int, workers: int | None) -> dict[str
     seconds = {name: round(end - at, 1) for (name, at), (_, end) in itertools.pairwise(steps)}
     return {
         "images": len(rows),
-        "distinct pictures": len({row.pixels_sha256 for row in rows}),
+        "distinct images": len({row.pixels_sha256 for row in rows}),
         "groups": len(set(found.groups[AUGMENTED].values())),
         "seconds": seconds,
         "seconds of the search": round(sum(value for name, value in seconds.items() if name != "reading"), 1),

@@ -9,35 +9,37 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatch
-from pathlib import Path
-from typing import Any
 
-from omegaconf import OmegaConf
 from rich.console import Console
 from rich.table import Table
 
-from cnn.backends.cupy_ops import CupyOps
-from cnn.benchmarking.ceilings import Ceilings
-from cnn.benchmarking.dry_run import DryRun
-from cnn.benchmarking.launches import PER_PARAMETER, Work, count_launches
-from cnn.benchmarking.models import model_config
-from cnn.benchmarking.workload import Workload
+from benchmarks.kernels.ceilings import Ceilings
+from benchmarks.kernels.dry_run import DryRun
+from benchmarks.kernels.launches import Work, count_launches
+from benchmarks.models import model_config
+from benchmarks.records import TABLES, write_or_check
+from benchmarks.workload import option_groups, workload
+from cnn.backends.blocks import GRADIENT_NEEDS
+from cnn.backends.cuda import CudaOps
 from cnn.kernels import KERNELS, Kernel
-from foundation.entry import config_dir
 from foundation.errors import UserError
-from foundation.files import write_text
 
-TABLE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "kernel_floors.md"
+TABLE = TABLES / "kernel_floors.md"
 
 MODELS, BATCH = ("baseline", "resnet9"), 256
 INPUT, CLASSES = (48, 48, 1), 7
 H200 = Ceilings(bandwidth=4.3e12, arithmetic=60e12)  # a copy as it was measured on one; fp32 without matrix units
 
 # Bytes that kernels move for each element of their longest array, where the others count for nothing.
-PER_ELEMENT = {"softmax": 8, "l2_penalty": 4, "global_avg_pool2d": 4, "global_avg_pool2d_backward": 4}
+PER_ELEMENT = {
+    **{"softmax": 8, "l2_penalty": 4, "global_avg_pool2d": 4, "global_avg_pool2d_backward": 4},
+    # Parameter and moments both ways, the gradient once.
+    **{"sgd_update": 20, "adam_update": 28},
+}
 
 # Kernels that the networks of the table never launch: when they are.
 ELSEWHERE = {
+    "*_bf16": "activations kept in bfloat16",
     "conv_*_large_vector": "a product with tiles enough to fill a device unsplit, four values at a time",
     "conv_*_small_vector": "a product of few tiles, four values at a time",
     "conv_*_small": "a product whose channels or filters do not come in fours",
@@ -49,7 +51,7 @@ ELSEWHERE = {
     "max_pool2d*_uint8": "maxima of windows of up to 256 taps",
     "max_pool2d*_int32": "maxima of windows of more than 256 taps",
     "avg_pool2d*": "average pooling",
-    "global_avg_pool2d*": "average over whole pictures",
+    "global_avg_pool2d*": "average over whole images",
     "softmax": "scoring",
     "l2_penalty": "the penalty in an epoch's record",
     "l2_penalty_backward": "layers with l2",
@@ -59,28 +61,32 @@ ELSEWHERE = {
     "sum_splits": "products that are cut along k",
     "column_sums": "biases",
     "relu*": "a ReLU that no layer before it applies",
-    "leaky_relu*": "the activation",
-    "elu*": "the activation",
-    "gelu*": "the activation",
-    "silu*": "the activation",
+    "clip_to_norm": "clipping of the gradient",
+    **{f"{name}*": "the activation" for name in sorted({*GRADIENT_NEEDS, "prelu"} - {"relu"})},
+    "multiply": "branches that are multiplied",
+    "multiply_gate": "gates, as in squeeze-excite",
+    "gate_backward": "gates, as in squeeze-excite",
+    "copy_channels": "concatenations",
+    "moments": "batch norm",
+    "merge_moments": "batch norm of more than 1,024 rows",
+    "normalize*": "batch norm",
+    "running_average": "batch norm",
+    "group_norm_*_by_warp": "group and layer norm of groups up to 1,024 elements",
+    "group_norm_*": "group and layer norm",
+    "softmax_cross_entropy": "targets that are distributions",
+    "sum_squares": "clipping of the gradient",
+    "augmentation": "augmented batches",
+    "gather_batch_of_floats": "images that are stored as floats",
 }
 
 
 def launches_of(model: str, batch: int) -> dict[Work, int]:
     """What one training step of the model launches, in order, and how often."""
-    ops = CupyOps(DryRun(), device="dry run")
-    work = Workload(_options(), model_config(model), ops, input_shape=INPUT, classes=CLASSES, images=batch, batch=batch)
-    return count_launches(ops, work.step)
-
-
-def _options() -> Any:
-    """The groups that a step is composed of, as the benchmark has them."""
-    return OmegaConf.create(
-        {
-            group: OmegaConf.load(config_dir() / group / f"{name}.yaml")
-            for group, name in (("optimizer", "adam"), ("augment", "flip_shift"))
-        }
-    )
+    ops = CudaOps(DryRun(), device="dry run")
+    options = option_groups(optimizer="adam", augment="flip_shift")
+    work = workload(options, model_config(model), ops, input_shape=INPUT, classes=CLASSES, images=batch, batch=batch)
+    work.begin_epoch()
+    return count_launches(ops, lambda: work.step.run(batch))
 
 
 def step_floor(counts: Mapping[Work, int], ceilings: Ceilings) -> float:
@@ -136,7 +142,7 @@ def unlaunched(launched: Sequence[Mapping[Work, int]], ceilings: Ceilings) -> li
 
 def _per_element(kernel: Kernel, ceilings: Ceilings) -> str:
     """What a kernel moves for each element, where its arrays are all of one length or one is much longer."""
-    moved = PER_ELEMENT.get(kernel.name) or 4 * PER_PARAMETER.get(kernel.name, 0)
+    moved = PER_ELEMENT.get(kernel.name)
     if not moved and [argument.name for argument in kernel.arguments if not argument.pointer][-1] == "count":
         moved = sum(argument.dtype.itemsize for argument in kernel.arguments if argument.pointer)
     return f"{moved} bytes, {1e12 * moved / ceilings.bandwidth:.1f} ps" if moved else ""
@@ -156,14 +162,14 @@ def render(models: Sequence[str], batch: int, ceilings: Ceilings) -> str:
     lines = [
         "# What a training step asks of a GPU at least",
         "",
-        "Written by `python -m benchmarks.kernel_floors --write`; a test holds it against the code.",
+        "Written by `python -m benchmarks.kernel_floors --write`; a test compares it with the code.",
         "",
         f"One step at {'×'.join(map(str, INPUT))}, {CLASSES} classes, with Adam. Bytes are those of every array that a",
         "kernel is given, once, twice where it updates it. A launch cannot take less than its bytes over",
         f"{ceilings.bandwidth / 1e12:g} TB/s or its operations over {ceilings.arithmetic / 1e12:g} TFLOP/s, whichever "
         "is longer: the floor. Times are of one launch,",
-        "shares of all calls. What comes from the L2 cache may be faster than its floor, and no launch takes less than",
-        "some two microseconds. Convolutions count every tap, those that see only padding too, as matrix products do.",
+        "fractions of all calls. What comes from the L2 cache may be faster than its floor, and no launch takes less",
+        "than some two microseconds. Convolutions count every tap, also those over padding, as matrix products do.",
         "",
         *(f"- {headline(model, batch, counts, ceilings)}" for model, counts in launched.items()),
     ]
@@ -220,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = _arguments(arguments)
     try:
         if chosen.write or chosen.check:
-            return _table(render(MODELS, BATCH, H200), chosen.check)
+            return write_or_check(TABLE, render(MODELS, BATCH, H200), chosen.check)
         ceilings = Ceilings(1e12 * chosen.bandwidth, 1e12 * chosen.arithmetic)
         console = Console(width=None if sys.stdout.isatty() else 200)
         for model in chosen.model:
@@ -229,19 +235,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _table(text: str, check: bool) -> int:
-    shown = TABLE.relative_to(TABLE.parents[2])
-    if not check:
-        write_text(TABLE, text)
-        print(f"{shown}: written")
-        return 0
-    if TABLE.exists() and TABLE.read_text(encoding="utf-8") == text:
-        print(f"{shown} is up to date")
-        return 0
-    print(f"error: {shown} is out of date; run python -m benchmarks.kernel_floors --write", file=sys.stderr)
-    return 1
 
 
 if __name__ == "__main__":

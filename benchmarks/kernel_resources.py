@@ -16,7 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.occupancy import Occupancy, occupancy
+from benchmarks.kernels.occupancy import Occupancy, occupancy
+from benchmarks.records import TABLES
 from cnn.kernels import KERNELS, Kernel, source_names
 from cnn.kernels.nvrtc import (
     ARCHITECTURES,
@@ -29,7 +30,7 @@ from cnn.kernels.nvrtc import (
 )
 from foundation.files import write_text
 
-TABLE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks" / "kernel_resources.md"
+TABLE = TABLES / "kernel_resources.md"
 OCCUPANCY_OF = 90  # the architecture whose occupancy the written table shows
 
 ByArchitecture = Mapping[int, Resources]
@@ -62,12 +63,12 @@ def render(measured: Mapping[str, ByArchitecture], version: tuple[int, int]) -> 
     lines = [
         "# What the kernels take of a GPU",
         "",
-        "Written by `python -m benchmarks.kernel_resources --write`; a test holds it against the kernels.",
+        "Written by `python -m benchmarks.kernel_resources --write`; a test compares it with the kernels.",
         "",
         f"The columns sm_75 to sm_120 are registers of a thread, as NVRTC {version[0]}.{version[1]} compiles for that "
         "architecture. Shared memory",
         "(static, of a block) and spills (stores and loads of a thread) are in bytes, the most of any architecture.",
-        f"Occupancy is the share of a multiprocessor's threads that can be resident on sm_{OCCUPANCY_OF}, and what "
+        f"Occupancy is the fraction of a multiprocessor's threads that can be resident on sm_{OCCUPANCY_OF}, and what "
         "bounds it.",
         "",
         f"| kernel | block | {registers} | shared | spills | occupancy |",
@@ -82,7 +83,7 @@ def render(measured: Mapping[str, ByArchitecture], version: tuple[int, int]) -> 
             *(str(resources[architecture].registers) for architecture in ARCHITECTURES),
             str(max(each.shared for each in resources.values())),
             str(max(each.spills for each in resources.values())),
-            _share(fits),
+            _occupancy(fits),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -94,9 +95,9 @@ def rows_of(text: str) -> dict[str, str]:
     return {row.split(" | ")[0].removeprefix("| "): row for row in rows}
 
 
-def _share(fits: Occupancy) -> str:
-    percent = f"{100 * fits.share:.0f} %"
-    return percent if fits.share >= 1 else f"{percent}, {fits.limit}"
+def _occupancy(fits: Occupancy) -> str:
+    percent = f"{100 * fits.fraction:.0f} %"
+    return percent if fits.fraction >= 1 else f"{percent}, {fits.limit}"
 
 
 def overview(measured: Mapping[str, ByArchitecture]) -> Table:
@@ -112,7 +113,7 @@ def overview(measured: Mapping[str, ByArchitecture]) -> Table:
         cells = []
         for architecture, each in resources.items():
             fits = occupancy_of(KERNELS[name], architecture, each)
-            cells.append(f"{each.registers} {100 * fits.share:3.0f}%")
+            cells.append(f"{each.registers} {100 * fits.fraction:3.0f}%")
         spills = max(each.spills for each in resources.values())
         table.add_row(
             name,
@@ -141,7 +142,7 @@ def details(name: str, by_architecture: ByArchitecture) -> Table:
             *(f"{size:,}" for size in (each.shared, each.stack, each.spill_stores, each.spill_loads)),
             str(fits.blocks),
             f"{fits.threads:,}",
-            f"{100 * fits.share:.0f} %",
+            f"{100 * fits.fraction:.0f} %",
             fits.limit,
         )
     return table

@@ -24,7 +24,7 @@ from data_tools.manifest import Row, read_manifest
 from foundation.errors import UserError
 
 _BATCH = 256
-WHOLE, TWINS, CLEAN = "whole", "with a twin", "leak-free"
+WHOLE, DUPLICATED, CLEAN = "whole", "with a near-duplicate", "leak-free"
 
 
 def packed(folder: Path) -> list[Row]:
@@ -33,7 +33,8 @@ def packed(folder: Path) -> list[Row]:
 
 
 def parts(published: list[Row], trained: list[list[Row]], groups: dict[str, str]) -> dict[str, NDArray[np.int64]]:
-    """Places in the published pack of its test images: all, those with a twin in training or validation, the others.
+    """Places in the published pack of its test images: all, those with a near-duplicate in training or
+    validation, the others.
 
     `groups` has the group of each image by its id; what it does not know stands for itself.
     """
@@ -44,9 +45,9 @@ def parts(published: list[Row], trained: list[list[Row]], groups: dict[str, str]
         if row.split != "test"
     }
     tested = [row for row in published if row.split == "test"]
-    has_twin = np.array([groups.get(row.id, row.id) in seen for row in tested])
+    duplicated = np.array([groups.get(row.id, row.id) in seen for row in tested])
     places = np.array([row.pack_row for row in tested], np.int64)
-    return {WHOLE: places, TWINS: places[has_twin], CLEAN: places[~has_twin]}
+    return {WHOLE: places, DUPLICATED: places[duplicated], CLEAN: places[~duplicated]}
 
 
 def score(run: FinishedRun, images: NDArray[np.uint8], labels: NDArray[np.int64], ops: Any) -> NDArray[np.bool_]:

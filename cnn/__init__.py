@@ -1,1 +1,28 @@
-"""Convolutional networks from scratch: layers over an array backend, NumPy or CUDA."""
+"""Convolutional networks from scratch: layers over an array backend, NumPy or CUDA.
+
+`from cnn import Classifier` is a network with scikit-learn's protocol, `from cnn import ops` what networks compute, on
+NumPy and CuPy arrays. Both are imported when they are first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cnn import ops as ops
+    from cnn.api import Classifier as Classifier
+
+__all__ = ["Classifier", "ops"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Classifier":
+        return importlib.import_module("cnn.api").Classifier
+    if name == "ops":
+        return importlib.import_module("cnn.ops")
+    raise AttributeError(f"module 'cnn' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -13,19 +13,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from cnn.backends import Ops, get_ops
 from cnn.models import Model, build_model
-from cnn.training.augmentation import AugmentSettings, BatchMaker
+from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.best import Best
 from cnn.training.loop import Trainer, TrainerSettings
 from cnn.training.losses import CrossEntropy, class_weights
-from cnn.training.normalization import PixelScaling
-from cnn.training.optimizers import build_optimizer
+from cnn.training.optimizers import OPTIMIZERS, AdamSettings, SgdSettings, build_optimizer
 from cnn.training.pack import Pack
+from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.schedules import ScheduleSettings, build_schedule
-from foundation.entry import typed
+from foundation.config import typed
 from foundation.errors import UserError
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
+def to_container(config: DictConfig) -> dict[str, Any]:
     """A config node as plain mappings and lists, interpolations resolved."""
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
@@ -36,26 +36,19 @@ def plain(config: DictConfig) -> dict[str, Any]:
 class BackendSettings:
     """The config group `backend`."""
 
-    name: str = "numpy"
-    threads: int | None = None  # of numpy; None takes every core that the process may use
-    compiled: bool | None = None  # of numpy: passes over memory compiled by Numba; None takes it where it is installed
-    convolution: str = "auto"  # of numpy: the algorithm of convolutions
+    name: str = "auto"
+    threads: int | None = None  # of cpu; None takes every core that the process may use
+    convolution: str = "auto"  # of cpu: the algorithm of convolutions
     cublas: bool = False  # of cupy: dense layers by CuPy's matmul instead of the project's own kernels
 
 
 def ops_of(config: DictConfig) -> Ops:
     """The backend that the group `backend` names."""
     settings = typed(config, "backend", BackendSettings)
-    return get_ops(
-        settings.name,
-        settings.threads,
-        compiled=settings.compiled,
-        convolution=settings.convolution,
-        cublas=settings.cublas,
-    )
+    return get_ops(settings.name, settings.threads, convolution=settings.convolution, cublas=settings.cublas)
 
 
-def whole(config: DictConfig, key: str, least: int) -> int:
+def require_int(config: DictConfig, key: str, least: int) -> int:
     """The option `key` at the top of the config as a whole number. Raises `UserError` naming it."""
     value = config[key]
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -67,7 +60,7 @@ def model_of(config: DictConfig, ops: Ops) -> Model:
     """The model that the groups `model` and `data` describe, with fresh weights from `seed`."""
     size, data = config.data.image_size, config.data
     return build_model(
-        plain(config.model), ops, (size, size, data.channels), len(data.classes), whole(config, "seed", 0)
+        to_container(config.model), ops, (size, size, data.channels), len(data.classes), require_int(config, "seed", 0)
     )
 
 
@@ -88,6 +81,15 @@ def loss_weights(rule: str, pack: Pack) -> NDArray[np.float32]:
     return np.array([pack.class_weights[name] for name in pack.classes], np.float32)
 
 
+def optimizer_settings(config: DictConfig) -> SgdSettings | AdamSettings:
+    """The group `optimizer`. Raises `UserError` for an unknown name."""
+    name = config.optimizer.get("name")
+    if name not in OPTIMIZERS:
+        raise UserError(f"optimizer.name is '{name}'; choose {' or '.join(OPTIMIZERS)}")
+    settings: SgdSettings | AdamSettings = typed(config, "optimizer", OPTIMIZERS[name])
+    return settings
+
+
 def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Trainer:
     """Everything that a run trains with. Raises `UserError` for options that do not fit the data."""
     settings = typed(config, "trainer", TrainerSettings)
@@ -97,30 +99,62 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
             f"trainer.batch_size is {settings.batch_size}, but the training split of '{pack.name}' has only "
             f"{len(train)} images"
         )
-    model = model_of(config, ops)
-    optimizer = build_optimizer(config, model)
     scaling = PixelScaling.fit(settings.pixels, ops.to_numpy(train.images))
-    total_steps = settings.epochs * math.ceil(len(train) / settings.batch_size)
-    weights = loss_weights(settings.class_weights, pack)
-    about = {
-        "model": plain(config.model),
+    metadata = {
+        "model": to_container(config.model),
         "classes": list(pack.classes),
         "image_shape": list(pack.image_shape),
         "pixel_scale": scaling.scale.tolist(),
         "pixel_offset": scaling.offset.tolist(),
         "pack_hash": pack.content_hash,
         "seed": config.seed,
-        **{group: plain(config[group]) for group in ("augment", "optimizer", "schedule", "trainer")},
+        **{group: to_container(config[group]) for group in ("augment", "optimizer", "schedule", "trainer")},
     }
+    options = TrainingOptions(
+        settings,
+        optimizer_settings(config),
+        typed(config, "schedule", ScheduleSettings),
+        typed(config, "augment", AugmentSettings),
+        config.seed,
+    )
+    weights = loss_weights(settings.class_weights, pack)
+    return new_trainer(model_of(config, ops), len(train), scaling, weights, options, folder, metadata)
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """What a run is trained by: the config groups of these names, and the seed."""
+
+    trainer: TrainerSettings
+    optimizer: SgdSettings | AdamSettings
+    schedule: ScheduleSettings
+    augment: AugmentSettings
+    seed: int
+
+
+def new_trainer(
+    model: Model,
+    images: int,
+    scaling: PixelScaling,
+    weights: NDArray[np.float32],
+    options: TrainingOptions,
+    folder: Path | None,
+    metadata: dict[str, Any],
+) -> Trainer:
+    """A trainer of `model` on so many images, scaled by `scaling`; `weights` (classes,) are those of the loss."""
+    settings = options.trainer
+    optimizer = build_optimizer(options.optimizer, model, settings.clip_norm)
+    total_steps = settings.epochs * math.ceil(images / settings.batch_size)
+    vectors = len(model.input_shape) == 1
     return Trainer(
         model=model,
-        criterion=CrossEntropy(ops, weights, settings.label_smoothing),
+        loss=CrossEntropy(model.ops, weights, settings.label_smoothing),
         optimizer=optimizer,
-        schedule=build_schedule(typed(config, "schedule", ScheduleSettings), optimizer.learning_rate, total_steps),
-        batches=BatchMaker(ops, scaling, typed(config, "augment", AugmentSettings), config.seed),
+        schedule=build_schedule(options.schedule, optimizer.learning_rate, total_steps),
+        batches=BatchMaker(model.ops, scaling, options.augment, options.seed, vectors),
         settings=settings,
-        seed=config.seed,
+        seed=options.seed,
         folder=folder,
-        about=about,
+        metadata=metadata,
         best=Best(settings.early_stopping),
     )

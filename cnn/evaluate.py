@@ -9,11 +9,11 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
 
-from cnn.assembly import ops_of, whole
+from cnn.assembly import ops_of, require_int
 from cnn.finished_run import FinishedRun
 from cnn.reporting.metrics import Scores, compute_scores
 from cnn.training.inference import predict_probabilities
-from cnn.training.pack import load_pack
+from cnn.training.pack import Pack, load_pack
 from data_tools.prepare import pack_folder, prepare
 from data_tools.sources.base import SPLITS
 from foundation.entry import entry
@@ -29,13 +29,9 @@ def main(config: DictConfig) -> None:
     ops = ops_of(config)
     run = FinishedRun.open(Path(config.run), ops)
     pack = load_pack(_pack_folder(config, run), ops)
-    if pack.content_hash != run.pack_hash:
-        raise UserError(
-            f"the data pack is no longer the one that {config.run} was trained on (its hash is "
-            f"{pack.content_hash[:12]}, not {run.pack_hash[:12]}): the scores would not be comparable"
-        )
+    _check_pack(pack, run)
     split = pack.splits[config.split]
-    probabilities = predict_probabilities(run.model, split.images, run.batches, whole(config, "batch_size", 1))
+    probabilities = predict_probabilities(run.model, split.images, run.batches, require_int(config, "batch_size", 1))
     scores = compute_scores(split.host_labels, probabilities, run.classes)
     write_json(run.folder / f"evaluation_{config.split}.json", {"split": config.split, **scores.as_dict()})
     rich.print(scores_table(scores, f"{run.model.name}, epoch {run.epoch}, {config.split} split"))
@@ -60,6 +56,22 @@ def scores_table(scores: Scores, title: str) -> Table:
         figures = [f"{row[key]:.3f}" for key in ("precision", "recall", "f1")]
         table.add_row(Text(name), *figures, f"{row['support']:,}")
     return table
+
+
+def _check_pack(pack: Pack, run: FinishedRun) -> None:
+    """Raise `UserError` for a pack that is not the run's, or whose images and classes are not the network's."""
+    if run.pack_hash is not None and pack.content_hash != run.pack_hash:
+        raise UserError(
+            f"the data pack is no longer the one that {run.folder} was trained on (its hash is "
+            f"{pack.content_hash[:12]}, not {run.pack_hash[:12]}): the scores would not be comparable"
+        )
+    if pack.image_shape != run.image_shape or pack.classes != run.classes:
+        raise UserError(
+            f"the network in {run.folder} sees images of {run.image_shape} and tells {', '.join(run.classes)} apart; "
+            f"the pack holds images of {pack.image_shape} and {', '.join(pack.classes)}"
+        )
+    if run.pack_hash is None:
+        print("The network was trained on arrays, from Python: whether it has seen these images cannot be told.")
 
 
 def _pack_folder(config: DictConfig, run: FinishedRun) -> Path:

@@ -11,9 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from cnn.backends import Ops
 from cnn.models import Model, build_model
-from cnn.training.augmentation import AugmentSettings, BatchMaker
+from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.checkpoint import BEST, load_checkpoint
-from cnn.training.normalization import PixelScaling
+from cnn.training.pixel_scaling import PixelScaling
 from foundation.errors import UserError
 
 
@@ -26,28 +26,34 @@ class FinishedRun:
     batches: BatchMaker
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
-    pack_hash: str
+    pack_hash: str | None  # of the data that it was trained on; None for arrays, from Python
     epoch: int
 
     @classmethod
     def open(cls, folder: Path, ops: Ops) -> FinishedRun:
-        """Load `model.best.safetensors`. Raises `UserError` if `folder` holds none, or a damaged one."""
+        """Load `model.best.safetensors`.
+
+        Raises `UserError` if `folder` holds none, or a damaged one, or a network that sees anything but uint8 images.
+        """
         if not folder.is_dir():
             raise UserError(f"run={folder}: there is no such folder")
         path = folder / BEST
-        tensors, about = load_checkpoint(path)
-        height, width, channels = about["image_shape"]
+        tensors, metadata = load_checkpoint(path)
+        if len(metadata["image_shape"]) != 3 or metadata.get("pixel_type", "uint8") != "uint8":
+            seen = "images of floating-point numbers" if len(metadata["image_shape"]) == 3 else "vectors"
+            raise UserError(f"{folder}: the network was trained on {seen}: use it from Python, with Classifier.load")
+        height, width, channels = metadata["image_shape"]
         shape = (height, width, channels)
-        model = build_model(about["model"], ops, shape, len(about["classes"]), about["seed"])
+        model = build_model(metadata["model"], ops, shape, len(metadata["classes"]), metadata["seed"])
         model.load_state(tensors, str(path))
-        scaling = PixelScaling(*(np.array(about[f"pixel_{part}"], np.float32) for part in ("scale", "offset")))
-        batches = BatchMaker(ops, scaling, AugmentSettings(), about["seed"])
-        return cls(folder, model, batches, tuple(about["classes"]), shape, about["pack_hash"], about["epoch"])
+        scaling = PixelScaling(*(np.array(metadata[f"pixel_{part}"], np.float32) for part in ("scale", "offset")))
+        batches = BatchMaker(ops, scaling, AugmentSettings(), metadata["seed"])
+        return cls(folder, model, batches, tuple(metadata["classes"]), shape, metadata["pack_hash"], metadata["epoch"])
 
     def config(self) -> DictConfig:
         """The config that the run was composed of."""
         path = self.folder / ".hydra" / "config.yaml"
         if not path.is_file():
-            raise UserError(f"{path} is missing: it says which data the run was made with")
+            raise UserError(f"{path} is missing, which says what data the run was made with: give pack=FOLDER")
         config: Any = OmegaConf.load(path)
         return config

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cnn.assembly import ops_of, whole
+from cnn.assembly import ops_of, require_int
 from cnn.finished_run import FinishedRun
 from cnn.training.inference import predict_probabilities
 from data_tools.images import ImageError, decode, fit
@@ -28,11 +28,13 @@ def main(config: DictConfig) -> None:
     """Print a table: a row a picture, a column a class, the prediction first."""
     ops, paths = ops_of(config), _paths(Path(config.images))
     run = FinishedRun.open(Path(config.run), ops)
-    size, _, channels = run.image_shape
+    *size, channels = run.image_shape
+    if channels not in (1, 3):
+        raise UserError(f"run={config.run}: its network sees images of {channels} channels, files hold 1 or 3")
     pictures, names, refused = [], [], []
     for path in paths:
         try:
-            pictures.append(fit(decode(path.read_bytes()), size, channels))
+            pictures.append(fit(decode(path.read_bytes()), (size[0], size[1]), channels))
             names.append(str(path))
         except ImageError as error:
             refused.append(f"{path}: {error}")
@@ -41,7 +43,7 @@ def main(config: DictConfig) -> None:
     if not pictures:
         raise UserError(f"images={config.images}: none of {len(refused)} files could be read as a picture")
     probabilities = predict_probabilities(
-        run.model, ops.array(np.stack(pictures)), run.batches, whole(config, "batch_size", 1)
+        run.model, ops.array(np.stack(pictures)), run.batches, require_int(config, "batch_size", 1)
     )
     table = Table("picture", "prediction", *map(escape, run.classes))
     for name, row in zip(names, probabilities, strict=True):

@@ -17,7 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from cnn.training.checkpoint import LAST
-from foundation.entry import config_dir
+from foundation.config import config_dir
 from foundation.errors import UserError
 
 _METRICS = "metrics.json"  # written last: where it stands, the run is finished

@@ -13,7 +13,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from cnn.assembly import ops_of, trainer_of
-from cnn.backends import NumpyOps
 from cnn.models.summary import summary_rows
 from cnn.reporting.baselines import logistic_regression, majority_guess
 from cnn.reporting.metrics_csv import write_history
@@ -68,8 +67,8 @@ def run(config: DictConfig, folder: Path) -> float:
             print(f"interrupted; python -m cnn.train resume={_shown(folder)} goes on from the last whole epoch")
         raise
     _finish(config, folder, pack, trainer, provenance)
-    if isinstance(ops, NumpyOps):
-        write_json(folder / "convolutions.json", {"wanted": ops.choice.wanted, "chosen": ops.choice.record()})
+    if (choice := getattr(ops, "choice", None)) is not None:
+        write_json(folder / "convolutions.json", {"wanted": choice.wanted, "chosen": choice.record()})
     return trainer.best.value
 
 

@@ -1,1 +1,1 @@
-"""From sources of labelled images to a pack: read, find duplicates, merge, split, balance. Knows no network."""
+"""From sources of labelled images to a pack: read, find duplicates, merge, split, balance. Independent of `cnn`."""

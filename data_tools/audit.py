@@ -1,4 +1,4 @@
-"""`python -m data_tools.audit data=fer2013_fed`: what is in the sources, and what the merge makes of it."""
+"""`python -m data_tools.audit data=fer2013_fed`: count what is in the sources and what the merge keeps."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from data_tools.auditing.findings import examine
 from data_tools.auditing.report import write_audit
 from data_tools.config import leaks, load
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
-from data_tools.tables import console, show_levels, show_twins
+from data_tools.tables import console, show_leaks, show_levels
 from foundation.entry import entry
 
 
 def audit(config: DictConfig, folder: Path) -> Path:
-    """Write `audit.json` and `audit.html` to `folder`; return the path of the latter.
+    """Write `audit.json` and `audit.html` to `folder`, and return the path of the latter.
 
-    Raises `UserError` for bad options and unusable data. What an interrupted call had decoded is taken up again.
+    Raises `UserError` for bad options and unusable data. Images that an interrupted call has decoded are not decoded
+    again.
     """
     data, policy = load(config)
     sources = open_sources(data)
@@ -29,7 +30,7 @@ def audit(config: DictConfig, folder: Path) -> Path:
         write_audit(folder, prepared, findings)
     out = console()
     show_levels(out, findings.numbers["levels"])
-    show_twins(out, findings.numbers["twins"], leaks(policy))
+    show_leaks(out, findings.numbers["twins"], leaks(policy))
     path = folder / "audit.html"
     out.print(f"audit {path}", highlight=False, markup=False, soft_wrap=True)
     return path
@@ -37,7 +38,7 @@ def audit(config: DictConfig, folder: Path) -> Path:
 
 @entry("audit")
 def main(config: DictConfig) -> None:
-    """Audit into Hydra's run folder."""
+    """Write the audit into Hydra's run folder."""
     audit(config, Path(HydraConfig.get().runtime.output_dir))
 
 

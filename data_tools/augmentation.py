@@ -1,4 +1,4 @@
-"""The warp of made copies: a random rotation, shift, zoom and mirroring, the edge repeated outwards."""
+"""The warp of augmented copies: a random rotation, shift, zoom and mirroring. Pixels from outside repeat the edge."""
 
 from __future__ import annotations
 
@@ -14,20 +14,21 @@ def warp(
     zoom: float,
     flip: bool,
 ) -> np.ndarray:
-    """A random affine copy of a uint8 image (h, w, c), same shape and dtype, bilinear, nearest fill.
+    """A randomly warped copy of `image`, uint8 (h, w, c): same shape and dtype, bilinear, the edge repeated outwards.
 
-    Uniform within +-`rotation` degrees, +-`shift` of each side, 1 +- `zoom` for each axis apart; mirrored half of
-    the time if `flip`. Always the same numbers are drawn, so that one option does not change what the others do.
+    The warp is uniform within +-`rotation` degrees, +-`shift` of each side, and 1 +- `zoom` for each axis
+    independently. With `flip` the copy is mirrored with probability 0.5. The same numbers are drawn whatever the
+    options are, so that one option does not change the effect of the others.
     """
     height, width, channels = image.shape
     turn, down, right, tall, wide = generator.uniform(-1, 1, 5)
     mirrored = generator.random() < 0.5 and flip
     angle = np.deg2rad(rotation * turn)
     cosine, sine = np.cos(angle), np.sin(angle)
-    # Maps a place in the copy to the place in the original that it shows, both seen from the middle.
+    # Maps coordinates of the copy to those of the original, both relative to the centre.
     matrix = np.array([[cosine, -sine], [sine, cosine]]) @ np.diag([1 + zoom * tall, 1 + zoom * wide])
-    middle = (np.array([height, width]) - 1) / 2
-    offset = middle - matrix @ middle + np.array([height * shift * down, width * shift * right])
+    centre = (np.array([height, width]) - 1) / 2
+    offset = centre - matrix @ centre + np.array([height * shift * down, width * shift * right])
     source = image[:, ::-1] if mirrored else image
     copy = np.empty_like(image)
     for channel in range(channels):

@@ -1,4 +1,4 @@
-"""Bring the training classes to one size: trim where there are too many, copy where there are too few."""
+"""Balance the training classes: drop images where there are too many, add copies where there are too few."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 
 from data_tools.augmentation import warp
 from data_tools.config import BalanceConfig
-from data_tools.made import made_row, repeated
+from data_tools.copies import copy_row, repeat_row
 from data_tools.manifest import TRIMMED, Row
 from data_tools.randomness import digest, generator_for
 
 
 def balance(rows: Sequence[Row], images: dict[str, np.ndarray], config: BalanceConfig) -> list[Row]:
-    """Trim among the training rows in place, and return new rows for the copies, whose images go into `images`.
+    """Mark surplus training rows as trimmed, and return new rows for the copies; their images are added to `images`.
 
-    `augment_to`: up to `target` by warped copies, down to it if `trim`; `oversample`: up to `target`, or the largest
-    class, by plain repeats; `undersample`: down to `target`, or the smallest class. `none` and `class_weight` change
-    no image. Choice and warp follow from the seed and the ids alone. A class's images serve as parents in turn, so
-    that none has two copies more than another.
+    `augment_to` adds augmented copies up to `target`, and trims down to it if `trim`. `oversample` repeats images up
+    to `target`, or to the largest class. `undersample` trims down to `target`, or to the smallest class. `none` and
+    `class_weight` change nothing. Selection and warp depend only on the seed and the ids. The images of a class are
+    copied in turn, so that their numbers of copies differ by at most 1.
     """
     classes: dict[str, list[Row]] = {}
     for row in rows:
@@ -30,7 +30,7 @@ def balance(rows: Sequence[Row], images: dict[str, np.ndarray], config: BalanceC
     if target is None:
         return []
     grows, shrinks = config.method != "undersample", config.method == "undersample" or config.trim
-    made = []
+    copies = []
     for label in sorted(classes):
         members = sorted(classes[label], key=lambda row: digest(config.seed, row.id))
         if shrinks:
@@ -38,8 +38,8 @@ def balance(rows: Sequence[Row], images: dict[str, np.ndarray], config: BalanceC
                 row.status, row.reason = TRIMMED, f"class {label} is full with {target} images"
         for index in range(target - len(members) if grows else 0):
             number, parent = divmod(index, len(members))
-            made.append(_copy(members[parent], number + 1, images, config))
-    return made
+            copies.append(_copy(members[parent], number + 1, images, config))
+    return copies
 
 
 def class_weights(rows: Iterable[Row], classes: Sequence[str]) -> dict[str, float]:
@@ -61,7 +61,7 @@ def _target(classes: dict[str, list[Row]], config: BalanceConfig) -> int | None:
 
 def _copy(parent: Row, number: int, images: dict[str, np.ndarray], config: BalanceConfig) -> Row:
     if config.method == "oversample":
-        return repeated(parent, f"again{number}", images)
+        return repeat_row(parent, f"again{number}", images)
     generator = generator_for(config.seed, parent.id, number)
     image = warp(images[parent.id], generator, config.rotation, config.shift, config.zoom, config.flip)
-    return made_row(parent, f"copy{number}", image, images)
+    return copy_row(parent, f"copy{number}", image, images)

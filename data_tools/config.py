@@ -1,4 +1,4 @@
-"""The config groups `data` and `merge` as dataclasses: their keys, types and what else must hold."""
+"""The config groups `data` and `merge` as dataclasses: their keys, types and checks."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 from omegaconf import MISSING, DictConfig
 
 from data_tools.duplicates.levels import LEVELS, NONE
-from data_tools.duplicates.settings import TwinConfig
+from data_tools.duplicates.settings import SearchConfig
 from data_tools.sources.base import SPLITS
-from foundation.entry import typed
+from foundation.config import typed
 from foundation.errors import UserError
 
-NOT_IN_PACK = ("root", "pack_dir", "workers", "downloads")  # keys of `data` that change nothing in a pack
-FORMAT_VERSION = 2  # of the pack; raise it when older packs must be made again
+NOT_IN_PACK = ("root", "pack_dir", "workers", "downloads")  # keys of `data` that do not change the pack
+FORMAT_VERSION = 2  # of the pack; raise it when older packs must be written again
 
-CONFLICTS = ("keep", "prefer", "drop", "majority")  # what becomes of training images that copies label otherwise
-BLANK = ("keep", "train", "all")  # blank images leave no split, the training split, every split
+CONFLICTS = ("keep", "prefer", "drop", "majority")  # for training images whose duplicates have another label
+BLANK = ("keep", "train", "all")  # from which splits blank images are dropped: none, training, all
 METHODS = ("none", "class_weight", "oversample", "undersample", "augment_to")
 
 
 @dataclass
 class DataConfig:
-    """`conf/data/*.yaml`: which sources, and what an image of the pack looks like."""
+    """`conf/data/*.yaml`: the sources, and the size, channels and classes of the pack."""
 
     name: str = MISSING
     root: str = "data"
@@ -43,20 +43,20 @@ class DataConfig:
 
 @dataclass
 class DrawConfig:
-    """A stratified share of the training images that becomes another split."""
+    """A stratified fraction of the training images that becomes another split."""
 
     fraction: float = 0.0
     when: str = "missing"  # or 'always'
     seed: int = 0
-    by_image: bool = False  # leaks: copies of one photograph are drawn apart
+    by_image: bool = False  # leaks: duplicates are drawn separately
 
 
 @dataclass
 class BalanceConfig:
-    """Bringing every training class to one size."""
+    """How the training classes are balanced."""
 
     method: str = "augment_to"
-    before_validation: bool = False  # leaks: made copies are drawn apart from their parents
+    before_validation: bool = False  # leaks: augmented copies are drawn separately from their originals
     target: int | None = None
     trim: bool = False
     seed: int = 0
@@ -72,9 +72,9 @@ class MergeConfig:
 
     source_priority: list[str] | None = None
     duplicates: str = "pixels"
-    twins: TwinConfig = field(default_factory=TwinConfig)
+    twins: SearchConfig = field(default_factory=SearchConfig)
     governs: str | None = None
-    within_split: bool = False  # leaks: duplicates are sought in each split apart
+    within_split: bool = False  # leaks: duplicates are searched in each split separately
     conflicts: str = "keep"
     prefer: str | None = None
     blank: str = "keep"
@@ -89,7 +89,7 @@ class MergeConfig:
 
 
 def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
-    """Both groups, checked; `source_priority` is filled in. Raises `UserError` naming the key that is wrong."""
+    """Both groups, checked, with `source_priority` filled in. Raises `UserError` naming the key that is wrong."""
     data, merge = typed(config, "data", DataConfig), typed(config, "merge", MergeConfig)
     _demand(data.image_size > 0, "data.image_size", "must be positive", data.image_size)
     _demand(data.channels in (1, 3), "data.channels", "must be 1 or 3", data.channels)
@@ -113,7 +113,7 @@ def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
         _among(key, by_source, data.sources)
     for source, weight in merge.weights.items():
         _demand(0 <= weight < float("inf"), f"merge.weights.{source}", "must be 0 or more", weight)
-    _check_twins(merge.twins)
+    _check_search(merge.twins)
     for key, draw in (("merge.test", merge.test), ("merge.validation", merge.validation)):
         _demand(0 <= draw.fraction < 1, f"{key}.fraction", "must be at least 0 and below 1", draw.fraction)
         _among(f"{key}.when", [draw.when], ("missing", "always"))
@@ -125,35 +125,35 @@ def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
 
 
 def options(data: DataConfig, merge: MergeConfig) -> dict[str, Any]:
-    """All that decides what is in the pack besides the sources' contents; where things lie is not among it."""
+    """The options that decide the content of the pack, without the paths."""
     shape = {key: value for key, value in asdict(data).items() if key not in NOT_IN_PACK}
     return {"format_version": FORMAT_VERSION, "data": shape, "merge": asdict(merge)}
 
 
 def options_hash(chosen: dict[str, Any]) -> str:
-    """Eight hexadecimal digits; the order of mappings, and so of the sources, does not count."""
+    """Hash of the options, eight hexadecimal digits. It does not depend on the order of mappings, so of the sources."""
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def leaks(merge: MergeConfig) -> list[str]:
-    """The options by which a policy leaks whatever the data are, each with what it does."""
+    """The options that make a policy leak on any data, each with its effect."""
     reasons = {
         "duplicates: none": merge.duplicates == NONE,
-        "within_split: a picture may be in training and in another split": merge.within_split,
-        "balance.before_validation: made copies of validation images are trained on": merge.balance.before_validation,
-        "validation.by_image: copies of one photograph are drawn apart": merge.validation.by_image,
-        "test.by_image: copies of one photograph are drawn apart": merge.test.by_image,
+        "within_split: an image may be in training and in another split": merge.within_split,
+        "balance.before_validation: copies of validation images are in training": merge.balance.before_validation,
+        "validation.by_image: duplicates are drawn separately": merge.validation.by_image,
+        "test.by_image: duplicates are drawn separately": merge.test.by_image,
     }
     return [reason for reason, holds in reasons.items() if holds]
 
 
-def _check_twins(twins: TwinConfig) -> None:
+def _check_search(search: SearchConfig) -> None:
     for name in ("correlation", "detail", "alike", "alike_detail", "chain"):
-        value = getattr(twins, name)
+        value = getattr(search, name)
         _demand(0 < value <= 1, f"merge.twins.{name}", "must be above 0 and at most 1", value)
-    _demand(twins.neighbours > 0, "merge.twins.neighbours", "must be positive", twins.neighbours)
+    _demand(search.neighbours > 0, "merge.twins.neighbours", "must be positive", search.neighbours)
     for name in ("near_shift", "blank_below"):
-        _demand(getattr(twins, name) >= 0, f"merge.twins.{name}", "must be 0 or more", getattr(twins, name))
+        _demand(getattr(search, name) >= 0, f"merge.twins.{name}", "must be 0 or more", getattr(search, name))
 
 
 def _same(key: str, what: str, given: Iterable[str], wanted: Iterable[str]) -> None:

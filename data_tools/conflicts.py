@@ -1,4 +1,4 @@
-"""What becomes of a training image whose copies carry another label. Evaluation images keep what they came with."""
+"""Conflicts: training images whose duplicates have another label. Validation and test images keep their label."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from data_tools.config import MergeConfig
 from data_tools.manifest import DROPPED, KEPT, Row
 
 
-def settle(groups: Iterable[Sequence[Row]], config: MergeConfig) -> None:
+def resolve_conflicts(groups: Iterable[Sequence[Row]], config: MergeConfig) -> None:
     """Relabel or drop the kept training images of every group with more than one label, as `merge.conflicts` says.
 
-    `prefer`: the label that `merge.prefer` gives, where it gives one and no second; else the image is dropped.
-    `majority`: the label of most of the group's images, duplicates included; a tie drops. `drop` drops. `keep` leaves
-    each image its own.
+    `prefer` takes the label from the source `merge.prefer` if that gives exactly one, and drops the image otherwise.
+    `majority` takes the most frequent label in the group, duplicates included, and drops the image at a tie. `drop`
+    always drops it. `keep` leaves each image its own label.
     """
     if config.conflicts == "keep":
         return

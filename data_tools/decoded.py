@@ -1,4 +1,4 @@
-"""What an interrupted `prepare` had decoded, kept beside the packs until a pack is made of it."""
+"""Decoded images, kept beside the packs until the pack is written, so that an interrupted `prepare` can go on."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from data_tools.sources.base import Fingerprint
 from foundation.errors import UserError
 from foundation.files import atomic_path, read_json, write_json
 
-FORMAT_VERSION = 1  # raise it when images are decoded or fitted otherwise than before
+FORMAT_VERSION = 1  # raise it when decoding or resizing changes
 
-# A part is written after so many images or seconds, whichever comes first: an interruption costs no more than that.
+# A part is written after this many images or seconds, whichever comes first.
 PART_IMAGES = 4096
 PART_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image as reading leaves it: its row, and uint8 (size, size, channels) unless it was set aside."""
+    """An image after reading: its row, and its pixels uint8 (size, size, channels), None if it was set aside."""
 
     row: Row
     image: np.ndarray | None
 
 
 class DecodedStore:
-    """The decoded images of one source in one state, in order, in parts that are whole or absent.
+    """The decoded images of one state of one source, in order, in files (parts) that are complete or absent.
 
-    It is a convenience: what cannot be read counts as absent, and a disk that is full ends the keeping, not the run.
+    A part that cannot be read counts as absent. If the disk is full, the store is removed and the run goes on.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -52,7 +52,7 @@ class DecodedStore:
         self._broken = False
 
     def load(self) -> list[Decoded]:
-        """What earlier runs have left here, up to the first part that is missing or damaged."""
+        """The images that earlier runs have stored, up to the first part that is missing or damaged."""
         found: list[Decoded] = []
         try:
             while True:
@@ -69,7 +69,7 @@ class DecodedStore:
         return found
 
     def add(self, decoded: Decoded) -> None:
-        """Keep one image more, in the source's order."""
+        """Store the next image in the order of the source."""
         if self._broken:
             return
         self._pending.append(decoded)
@@ -77,7 +77,7 @@ class DecodedStore:
             self._write()
 
     def finish(self, images: int, ignored: int) -> None:
-        """The source has given its last image, the `images`-th, and has passed over `ignored` other files."""
+        """Mark the source as complete: it has given `images` images and skipped `ignored` other files."""
         if self._pending:
             self._write()
         if not self._broken and not self.complete:
@@ -87,12 +87,12 @@ class DecodedStore:
                 self.give_up()
 
     def give_up(self) -> None:
-        """Keep nothing of this source, and nothing more."""
+        """Remove the store and store nothing further."""
         self._broken, self._pending = True, []
         self.remove()
 
     def remove(self) -> None:
-        """Free the space."""
+        """Remove the stored parts."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self) -> None:
@@ -108,10 +108,10 @@ class DecodedStore:
 
 
 class DecodedStores:
-    """The stores of all sources of a pack, below `folder`; `options` is what decoding depends on.
+    """The stores of all sources of a pack, below `folder`. `options` holds the options that decoding depends on.
 
-    As a context: whether the block succeeds or ends in an error that a person has to mend, nothing stays. After an
-    interruption, a kill or a crash, the next run finds what there is.
+    As a context manager it removes the stores when the block succeeds or ends with an error that the person has to
+    correct. After an interruption, a kill or a crash they stay for the next run.
     """
 
     def __init__(self, folder: Path, fingerprints: Mapping[str, Fingerprint], options: dict[str, Any]) -> None:
@@ -122,7 +122,7 @@ class DecodedStores:
             prefix = f".decoded-{safe}-{_digest({'source': name, **versions, **options})}-"
             store = DecodedStore(folder / (prefix + _digest(fingerprint)))
             for old in folder.glob(f"{prefix}*"):
-                if old != store.folder:  # the source has changed since
+                if old != store.folder:  # of an earlier state of the source
                     shutil.rmtree(old, ignore_errors=True)
             self._stores[name] = store
 
@@ -141,7 +141,9 @@ class DecodedStores:
 def _write_part(path: Path, decoded: Sequence[Decoded]) -> None:
     rows = [[asdict(one.row), one.image is not None] for one in decoded]
     images = [one.image for one in decoded if one.image is not None]
-    text = np.frombuffer(json.dumps(rows).encode(), np.uint8)  # as bytes: the format of strings would need a pickle
+    text = np.frombuffer(
+        json.dumps(rows).encode(), np.uint8
+    )  # as bytes, because NumPy stores strings of any length as pickles
     with atomic_path(path) as temporary:
         np.savez(temporary, rows=text, images=np.stack(images) if images else np.zeros(0, np.uint8))
 

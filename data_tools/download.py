@@ -13,7 +13,8 @@ from omegaconf import DictConfig
 
 from data_tools.config import DataConfig
 from data_tools.sources.find import locate
-from foundation.entry import entry, typed
+from foundation.config import typed
+from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import atomic_folder
 
@@ -21,13 +22,14 @@ INSTALL = "pip install 'cnn-from-scratch[download]'"
 
 
 class DownloadError(Exception):
-    """Why Kaggle gave nothing, shortly."""
+    """Why a download from Kaggle failed, in a few words."""
 
 
 def download(root: Path, handles: Mapping[str, str]) -> None:
-    """Fetch every data set of `handles` (name below `root` -> Kaggle's owner/name) that is not there yet.
+    """Fetch every data set of `handles` (name below `root` -> Kaggle's owner/name) that is missing.
 
-    A data set arrives as a folder, whole or not at all. Raises `DownloadError`; those fetched before it stay.
+    A data set becomes a folder below `root`; an incomplete one is removed. Raises `DownloadError`; data sets that
+    were fetched before it stay.
     """
     wanted = missing(root, handles)
     for name in handles:
@@ -38,7 +40,7 @@ def download(root: Path, handles: Mapping[str, str]) -> None:
 
 
 def missing(root: Path, handles: Mapping[str, str]) -> dict[str, str]:
-    """What of `handles` has no folder, archive or table below `root`."""
+    """The part of `handles` that has no folder, archive or table below `root`."""
     left = {}
     for name, handle in handles.items():
         try:
@@ -55,7 +57,7 @@ def fetch(handle: str, folder: Path) -> None:
         os.environ.setdefault("TQDM_DISABLE", "1")
     try:
         import kagglehub  # noqa: PLC0415 - an extra, and slow to import
-        import requests  # noqa: PLC0415 - comes with it
+        import requests  # noqa: PLC0415 - a dependency of kagglehub
         from kagglehub.exceptions import DataCorruptionError  # noqa: PLC0415
     except ImportError as error:
         raise DownloadError(f"kagglehub is not installed ({INSTALL})") from error
@@ -65,12 +67,12 @@ def fetch(handle: str, folder: Path) -> None:
         status = error.response.status_code if error.response is not None else None
         raise DownloadError(_answer(status)) from error
     except (DataCorruptionError, zipfile.BadZipFile) as error:
-        raise DownloadError("what came from Kaggle is damaged") from error
-    except ValueError as error:  # credentials that cannot be read, an archive that is none
+        raise DownloadError("the download from Kaggle is damaged") from error
+    except ValueError as error:  # unreadable credentials, or not an archive
         raise DownloadError(f"Kaggle's client says: {error}") from error
-    shutil.rmtree(folder / ".complete", ignore_errors=True)  # the client's own note
+    shutil.rmtree(folder / ".complete", ignore_errors=True)  # written by the client
     if not any(folder.iterdir()):
-        raise DownloadError("what came from Kaggle is empty")
+        raise DownloadError("the download from Kaggle is empty")
 
 
 def _answer(status: int | None) -> str:
@@ -82,7 +84,7 @@ def _answer(status: int | None) -> str:
 
 
 def by_hand(reason: str, root: Path, handles: Mapping[str, str]) -> str:
-    """Three lines: why not, what to download, where to put it."""
+    """Three lines: the reason, what to download by hand, and where to save it."""
     pages = " and ".join(f"https://www.kaggle.com/datasets/{handle}" for handle in handles.values())
     places = " and ".join(str(root / f"{name}.zip") for name in handles)
     return (
@@ -94,7 +96,7 @@ def by_hand(reason: str, root: Path, handles: Mapping[str, str]) -> str:
 
 @entry("download")
 def main(config: DictConfig) -> None:
-    """Download what is missing, or say how to do it by hand and exit with status 2."""
+    """Download what is missing, or print how to do it by hand and exit with status 2."""
     data = typed(config, "data", DataConfig)
     root = Path(data.root).expanduser()
     if not data.downloads:

@@ -1,9 +1,9 @@
-"""Cartoon faces: an emotion, a style and a generator give one picture.
+"""Cartoon faces: an image from an emotion, a style and a generator.
 
-A picture is drawn from the back to the front in *face units*: the middle of the head is (0, 0), its edge lies near 1,
-x points right and y down. `Pose` carries these units to a canvas three times too large, which is then reduced: that
-is what smooths the edges. An emotion lives only in brows, eyes, nose and mouth (`EMOTIONS`); all else (pose, head,
-hair, glasses, light, noise) says nothing about the class and is there to distract.
+An image is drawn from back to front in *face units*: the centre of the head is (0, 0), its edge lies near 1, x points
+right and y down. `Pose` maps these units to a canvas three times the final size; reducing it smooths the edges. An
+emotion changes only brows, eyes, nose and mouth (`EMOTIONS`). All other features (pose, head, hair, glasses, light,
+noise) are independent of the class.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ SIZE = 48
 OVERSAMPLING = 3
 CANVAS = SIZE * OVERSAMPLING
 RAMP = np.linspace(-1, 1, SIZE)
-DRAWING_VERSION = 1  # raise it when a change to this file changes the pictures: packs made before are then stale
+DRAWING_VERSION = 1  # raise it when a change to this file changes the images, so that older packs are written again
 
 Range = tuple[float, float]
 
 
-# --- Chance ------------------------------------------------------------------------------------------------------
+# --- Random numbers -----------------------------------------------------------------------------------------------
 # A generator's own `uniform`, `integers` and `choice` take several times as long for a single number.
 
 
@@ -39,12 +39,12 @@ def either_side(rng: Generator) -> float:
     return -1.0 if rng.random() < 0.5 else 1.0
 
 
-# --- What an emotion is ------------------------------------------------------------------------------------------
+# --- Emotions -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """The muscles of a cartoon face, in face units. The defaults are a face at rest."""
+    """The features of a cartoon face that express an emotion, in face units. The defaults are a neutral face."""
 
     brow_raise: float = 0.0  # upwards; negative presses the brows onto the eyes
     brow_tilt: float = 0.0  # positive pulls the inner ends down (a scowl), negative up (worry)
@@ -52,8 +52,8 @@ class Expression:
     eye_open: float = 0.19  # half the height of an eye
     eye_smile: float = 0.0  # above 0.5 the eye closes into an upward arc
     lid_slant: float = 0.0  # upper lid: positive low at the nose (anger), negative low at the temple (sorrow)
-    lid_droop: float = 0.0  # share of the upper half that the lid covers
-    squint: float = 0.0  # share of the lower half that the lower lid covers
+    lid_droop: float = 0.0  # fraction of the upper half that the lid covers
+    squint: float = 0.0  # fraction of the lower half that the lower lid covers
     pupil: float = 0.095
     nose_wrinkle: float = 0.0
     mouth_curve: float = 0.0  # positive smiles
@@ -66,7 +66,7 @@ class Expression:
     tear: float = 0.0  # above 0.5 there is one
 
 
-# For each emotion its mild and its strong end. A face takes each value from somewhere between the two.
+# The mild and the strong extreme of each emotion. Each value of a face lies between the two.
 EMOTIONS: dict[str, tuple[Expression, Expression]] = {
     "angry": (
         Expression(brow_raise=-0.02, brow_tilt=0.18, brow_arch=0.0, eye_open=0.17, lid_slant=0.3, squint=0.0,
@@ -117,40 +117,40 @@ CLASSES = tuple(EMOTIONS)
 
 
 def draw_expression(rng: Generator, emotion: str) -> Expression:
-    """An expression between the mild and the strong end of `emotion`, each value on its own."""
+    """An expression between the mild and the strong extreme of `emotion`; each value is drawn independently."""
     mild, strong = EMOTIONS[emotion]
     names = [field.name for field in fields(Expression)]
-    shares = rng.random(len(names))
+    weights = rng.random(len(names))
     values = {
-        name: (1 - share) * getattr(mild, name) + share * getattr(strong, name)
-        for name, share in zip(names, shares.tolist(), strict=True)
+        name: (1 - weight) * getattr(mild, name) + weight * getattr(strong, name)
+        for name, weight in zip(names, weights.tolist(), strict=True)
     }
-    values["mouth_skew"] *= either_side(rng)  # either corner may rise: a mirrored face keeps its class
+    values["mouth_skew"] *= either_side(rng)  # either corner may rise, so that a mirrored face keeps its class
     return Expression(**values)
 
 
-# --- How a source takes its pictures ------------------------------------------------------------------------------
+# --- Styles -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a source takes its pictures."""
+    """The style of a source: line width, and the ranges of pose, background and camera."""
 
-    key: int  # keeps the random numbers of the sources apart
+    key: int  # part of the seed, so that the sources differ
     line: Range  # line width in face units
-    scale: Range  # half the width of a head, in units of half the picture
+    scale: Range  # half the width of a head, in units of half the image
     shift: float  # largest shift of the head, in the same units
-    roll: float  # largest rotation in the picture, in degrees
+    roll: float  # largest rotation in the image, in degrees
     yaw: float  # largest turn to the side, in degrees
     clutter: Range  # number of things in the background
     noise: Range  # standard deviation, in grey levels
     blur: Range  # radius in pixels; negative is none
     light: float  # strongest lighting gradient
-    negative: float  # share of pictures that are negatives: light lines on dark faces
+    negative: float  # fraction of images that are negatives: light lines on dark faces
 
 
-# --- Geometry ----------------------------------------------------------------------------------------------------
-# A point is a complex number, x + iy: then one multiplication turns and scales a whole line.
+# --- Geometry -----------------------------------------------------------------------------------------------------
+# A point is a complex number, x + iy, so that one multiplication rotates and scales all points of a line.
 
 FULL_TURN = np.linspace(0, 2 * np.pi, 21)
 HALF_TURN = np.linspace(0, np.pi, 11)
@@ -159,24 +159,24 @@ ACROSS = np.linspace(-1, 1, 13)  # from one end of a brow or a mouth to the othe
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """Where the head is and how it is turned."""
+    """Position, size and rotation of the head."""
 
     centre: complex  # on the canvas
     scale: float  # canvas pixels per face unit
-    turn: complex  # rotation in the picture, times scale
+    turn: complex  # rotation in the image, times scale
     yaw: float  # radians, positive looks to the right
-    pitch: float  # face units that the features sit too low
+    pitch: float  # face units by which the features are shifted down
     width: float  # of the head, relative to its height
 
     def flat(self, points: np.ndarray) -> list[float]:
-        """Canvas coordinates x0, y0, x1, y1, ... of points in the plane of the picture: head, hair, hats."""
+        """Canvas coordinates x0, y0, x1, y1, ... of points in the plane of the image: head, hair, hats."""
         squeezed = points.real * self.width + 1j * points.imag
         placed: np.ndarray = squeezed * self.turn + self.centre
         coordinates: list[float] = placed.view(np.float64).tolist()
         return coordinates
 
     def on_face(self, points: np.ndarray) -> list[float]:
-        """Canvas coordinates of points on the front of the head, which is round and may be turned."""
+        """Canvas coordinates x0, y0, ... of points on the front of the head, which is round and may be turned."""
         x = points.real
         depth = np.sqrt(np.maximum(0.0, 1 - x * x))
         turned = math.cos(self.yaw) * x + 0.8 * math.sin(self.yaw) * depth
@@ -214,12 +214,12 @@ def corners(*points: tuple[float, float]) -> np.ndarray:
     return np.array([complex(x, y) for x, y in points])
 
 
-# --- The brush ---------------------------------------------------------------------------------------------------
+# --- The brush ----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Palette:
-    """The greys of one picture, 0 black to 255 white."""
+    """The greys of one image, 0 black to 255 white."""
 
     background: int
     skin: int
@@ -229,7 +229,7 @@ class Palette:
 
 
 def draw_palette(rng: Generator) -> Palette:
-    """Greys with ink that shows on the skin and eyes that are lighter than it."""
+    """Random greys: the ink is darker than the skin, the whites of the eyes are lighter."""
     skin = int(between(rng, 115, 226))
     return Palette(
         background=int(between(rng, 20, 236)),
@@ -258,11 +258,11 @@ class Brush:
         self._fill(self.pose.on_face(points), grey, outline)
 
     def flat_stroke(self, points: np.ndarray, width: float = 1.0, grey: int | None = None) -> None:
-        """A line around the face, which does not turn with it."""
+        """A line around the face that does not turn with it."""
         self._line(self.pose.flat(points), width, grey)
 
     def flat_shape(self, points: np.ndarray, grey: int, outline: float = 1.0) -> None:
-        """A filled shape around the face, which does not turn with it."""
+        """A filled shape around the face that does not turn with it."""
         self._fill(self.pose.flat(points), grey, outline)
 
     def _line(self, placed: list[float], width: float, grey: int | None) -> None:
@@ -275,7 +275,7 @@ class Brush:
             self._line([*placed, *placed[:2]], outline, None)
 
 
-# --- Distractors: they tell nothing about the emotion ----------------------------------------------------------------
+# --- Distractors: independent of the emotion ----------------------------------------------------------------------
 
 
 def draw_background(canvas: ImageDraw.ImageDraw, rng: Generator, style: Style) -> None:
@@ -309,7 +309,7 @@ def draw_head(brush: Brush, rng: Generator) -> None:
 
 
 def draw_hair_behind(brush: Brush, rng: Generator) -> None:
-    """Long hair or a bun, which the head then covers in part."""
+    """Long hair or a bun, partly covered by the head."""
     kind = rng.random()
     if kind < 0.25:
         bottom = between(rng, 0.5, 1.2)
@@ -320,7 +320,7 @@ def draw_hair_behind(brush: Brush, rng: Generator) -> None:
 
 
 def draw_hair_in_front(brush: Brush, rng: Generator) -> None:
-    """A fringe, spikes, curls, a hat or nothing. All stay above the brows, which carry the emotion."""
+    """A fringe, spikes, curls, a hat or nothing, always above the brows."""
     hair, kind = brush.palette.hair, rng.random()
     if kind < 0.3:  # a fringe with a parting somewhere
         parting = between(rng, -0.6, 0.6)
@@ -364,7 +364,7 @@ def draw_cheeks(brush: Brush, rng: Generator) -> None:
                 brush.shape(ellipse(side * x, y, 0.03, 0.03), brush.palette.ink, outline=0)
 
 
-# --- Features: they are the emotion ------------------------------------------------------------------------------
+# --- Features: they express the emotion ---------------------------------------------------------------------------
 
 
 def draw_brows(brush: Brush, face: Expression, thickness: float) -> None:
@@ -376,7 +376,7 @@ def draw_brows(brush: Brush, face: Expression, thickness: float) -> None:
 
 
 def draw_eyes(brush: Brush, face: Expression, gaze: tuple[float, float]) -> None:
-    """Whites and pupils, cut off by the lids; or closed into arcs by a smile."""
+    """Whites and pupils, cut by the lids; or arcs, if a smile closes the eyes."""
     for side in (-1, 1):
         if face.eye_smile > 0.5:
             brush.stroke(arc(side * 0.42, -0.02, 0.2, 0.2, 195, 345), 1.3)
@@ -385,7 +385,7 @@ def draw_eyes(brush: Brush, face: Expression, gaze: tuple[float, float]) -> None
 
 
 def draw_eye(brush: Brush, face: Expression, side: int, gaze: tuple[float, float]) -> None:
-    """One eye. Its outline is an ellipse whose heights the upper and the lower lid limit."""
+    """One eye: an ellipse whose height the upper and the lower lid limit."""
 
     def lids(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Upper and lower edge over `t`, which runs from -1 at the nose to 1 at the temple."""
@@ -456,11 +456,11 @@ def draw_tear(brush: Brush, face: Expression, rng: Generator) -> None:
         brush.shape(drop, brush.palette.white, outline=0.5)
 
 
-# --- The picture -------------------------------------------------------------------------------------------------
+# --- The image ----------------------------------------------------------------------------------------------------
 
 
 def draw_face(rng: Generator, emotion: str, style: Style) -> Image.Image:
-    """One picture of `SIZE` x `SIZE` grey pixels."""
+    """One image of `SIZE` x `SIZE` grey pixels."""
     face = draw_expression(rng, emotion)
     palette = draw_palette(rng)
     image = Image.new("L", (CANVAS, CANVAS), palette.background)
@@ -482,7 +482,7 @@ def draw_face(rng: Generator, emotion: str, style: Style) -> Image.Image:
 
 
 def develop(image: Image.Image, rng: Generator, style: Style) -> Image.Image:
-    """What the camera does: blur, light from one side, contrast, perhaps a negative, noise."""
+    """The effects of the camera: blur, light from one side, contrast, in some images inversion, noise."""
     radius = between(rng, *style.blur)
     if radius > 0.05:
         image = image.filter(ImageFilter.GaussianBlur(radius))

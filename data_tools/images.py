@@ -1,4 +1,4 @@
-"""From encoded bytes to pixels, by way of everything that can be wrong with a picture file."""
+"""Decoding images: from encoded bytes to pixels, with a reason for every file that cannot be used."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-# 8,000 x 8,000. A small file may claim any size; the limit keeps one picture below 200 MB of memory.
+# Pixels, 8,000 x 8,000: a small file may claim any size, and this limit keeps one image below 200 MB of memory.
 LARGEST_IMAGE = 64_000_000
 
 
 class ImageError(Exception):
-    """The picture is unusable; the message says why, shortly."""
+    """The image is unusable; the message gives the reason in a few words."""
 
 
 class _Quietly:
-    """No warnings while any thread is inside. `warnings.catch_warnings` alone is not made for threads.
+    """Suppresses warnings while any thread is inside, because `warnings.catch_warnings` is not thread-safe.
 
-    The first thread in saves the process's filters and the last one out restores them.
+    The first thread that enters saves the process's filters, and the last one that leaves restores them.
     """
 
     def __init__(self) -> None:
@@ -48,15 +48,15 @@ _quietly = _Quietly()
 
 
 def decode(data: bytes) -> np.ndarray:
-    """Pixels of an encoded image at its own size: uint8, (h, w) where it is grey, else (h, w, 3) RGB.
+    """Pixels of an encoded image at its own size, uint8: (h, w) if it is grey, else (h, w, 3) RGB.
 
-    Only the first frame of an animation is taken; the rotation in EXIF is applied; transparency is laid on white;
-    16-bit values keep their upper half; a colour file without any colour counts as grey, so that it can be found
-    to be the same picture as a grey one. Raises `ImageError`.
+    Of an animation only the first frame is read. EXIF's rotation is applied, transparency is blended with white, and
+    16-bit values keep their upper byte. A colour file without any colour becomes grey, so that it is equal to the
+    same image stored as grey. Raises `ImageError`.
     """
     if not data:
         raise ImageError("empty file")
-    with _quietly:  # damaged metadata, odd palettes: the pixels decide
+    with _quietly:  # such as damaged metadata: only the pixels matter
         try:
             with Image.open(io.BytesIO(data)) as image:
                 if image.width * image.height > LARGEST_IMAGE:
@@ -71,28 +71,29 @@ def decode(data: bytes) -> np.ndarray:
             raise ImageError("not an image that can be recognised") from error
         except Image.DecompressionBombError as error:
             raise ImageError("too large (a decompression bomb)") from error
-        except Exception as error:  # decoders meet hostile bytes with whatever comes up: OSError, struct.error, ...
+        except Exception as error:  # decoders raise any exception on hostile bytes
             kind = "truncated" if "truncated" in str(error).lower() else "damaged"
             raise ImageError(f"{kind} image file") from error
 
 
 def canonical(pixels: np.ndarray) -> np.ndarray:
-    """uint8 (h, w) or (h, w, 3) in the one form that is hashed: C-contiguous, (h, w) if all channels are equal."""
+    """The form of an image that is hashed: uint8, C-contiguous, (h, w) if all channels are equal, else (h, w, 3)."""
     if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():
         pixels = pixels[:, :, 0]
     return np.ascontiguousarray(pixels)
 
 
-def fit(pixels: np.ndarray, size: int, channels: int) -> np.ndarray:
-    """Canonical pixels as uint8 (size, size, channels).
+def fit(pixels: np.ndarray, size: int | tuple[int, int], channels: int) -> np.ndarray:
+    """Canonical pixels as uint8 (height, width, channels); one number as `size` stands for both sides.
 
-    Colour becomes grey by the luma weights of ITU-R 601; grey becomes three equal channels. Another size is
-    resampled with Pillow's Lanczos filter, which smooths when it reduces; another aspect ratio is stretched.
+    Colour becomes grey by the luma weights of ITU-R 601; grey becomes three equal channels. An image of another size
+    is resampled with Pillow's Lanczos filter, which also smooths when it reduces; the aspect ratio is not kept.
     """
     if pixels.ndim == 3 and channels == 1:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))
-    if pixels.shape[:2] != (size, size):
-        pixels = np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.LANCZOS))
+    height, width = (size, size) if isinstance(size, int) else size
+    if pixels.shape[:2] != (height, width):
+        pixels = np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
     if pixels.ndim == 2:
         pixels = np.repeat(pixels[:, :, None], channels, axis=2)
     return np.ascontiguousarray(pixels)
@@ -111,7 +112,7 @@ def pixels_sha256(pixels: np.ndarray) -> str:
 
 
 def _check_sums(data: bytes) -> None:
-    """Raise `SyntaxError` if a checksum of a PNG is wrong: those of its pixels are ignored when it is loaded."""
+    """Raise `SyntaxError` if a checksum of a PNG is wrong; loading it does not check those of the pixels."""
     with Image.open(io.BytesIO(data)) as image:
         image.verify()
 

@@ -1,4 +1,4 @@
-"""The classes of a data set, and the map from the names that sources use to them."""
+"""The classes of a data set, and the map from the names that sources use to classes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from foundation.errors import UserError
 
-# Other names that collections of facial emotions give to the same classes. One whose class a data set does not
-# have is simply not used.
+# Names that other collections of facial emotions use for the same classes. An alias of a class that the data set does
+# not have is ignored.
 ALIASES = {
     "anger": "angry",
     "disgusted": "disgust",
@@ -21,10 +21,10 @@ ALIASES = {
 
 
 class LabelMap:
-    """Class names in their order, and what raw name means which class; upper and lower case do not matter.
+    """Class names in their order, and the map from raw names to classes. Names are compared without case.
 
-    `extra` comes from `data.label_map` and wins over `ALIASES`. Raises `UserError` for no class or a repeated one,
-    and for an entry of `extra` that leads to no class.
+    `extra` comes from `data.label_map` and takes precedence over `ALIASES`. Raises `UserError` if there is no class,
+    for a class given twice, and for an entry of `extra` that names no class.
     """
 
     def __init__(self, classes: Sequence[str], extra: Mapping[str, str] | None = None) -> None:
@@ -44,10 +44,10 @@ class LabelMap:
             self._map[normalise(raw)] = name
 
     def __call__(self, raw: str) -> str | None:
-        """Class of a raw name, or None if it has none."""
+        """The class of a raw name, or None if it is unknown."""
         return self._map.get(normalise(raw))
 
 
 def normalise(name: str) -> str:
-    """The form in which names are compared: without outer blanks, case-folded."""
+    """The form in which names are compared: stripped and case-folded."""
     return name.strip().casefold()

@@ -1,4 +1,4 @@
-"""The manifest: one row for every input image, kept or not, and one for every made copy."""
+"""The manifest: one row for every input image, kept or not, and one for every copy that the merge adds."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from pathlib import Path
 from foundation.errors import UserError
 
 KEPT = "kept"  # is in the pack
-DUPLICATE = "duplicate"  # yields to `duplicate_of`
+DUPLICATE = "duplicate"  # left out, because `duplicate_of` is kept
 TRIMMED = "trimmed"  # its class had more training images than merge.balance.target
 DROPPED = "dropped"  # left out of training by the policy: blank, labels in conflict, weight of its source
 SET_ASIDE = "set_aside"  # unusable: unreadable, unknown label, refused by its source
-MADE = "made"  # a copy of `parent`, warped or not, in the pack
+MADE = "made"  # a copy of `parent` that the merge added, augmented or repeated
 
 
 @dataclass(slots=True)
 class Row:
-    """What is known about one image. Empty strings stand for what does not apply."""
+    """The data of one image. An empty string means that the column does not apply."""
 
-    id: str  # 'source:path'; a made copy has its parent's with '#copyN'
+    id: str  # 'source:path'; an added copy has its parent's with '#copyN', '#againN' or '#repeatN'
     source: str
     path: str  # as in the archive
     original_split: str
-    raw_label: str  # as the source writes it
-    label: str = ""  # class, where the label map knows one
+    raw_label: str  # as written by the source
+    label: str = ""  # class, if the label map knows the raw label
     bytes_sha256: str = ""
     pixels_sha256: str = ""
-    perceptual_hash: str = ""  # 64 bits in hexadecimal; copies of one photograph differ in few of them
-    group: str = ""  # shared by all duplicates of one image, at the level of the policy: the smallest id among them
+    perceptual_hash: str = ""  # 64 bits in hexadecimal; duplicates differ in few of them
+    group: str = ""  # of duplicates at the level of the policy: the smallest id among them
     status: str = KEPT
-    reason: str = ""  # why it is not kept, or is kept under another label
+    reason: str = ""  # why it is not kept, or kept with another label
     duplicate_of: str = ""  # id of the image that is kept instead
     split: str = ""  # split in the pack
-    parent: str = ""  # id of the image that a made copy was made from
+    parent: str = ""  # of an added copy: id of the image that it copies
     pack_row: int | None = None  # position in images.npy
 
     @property

@@ -1,4 +1,4 @@
-"""The policy: which images of the sources stay, and in which split."""
+"""The merge: which images of the sources are kept, and in which split."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ from collections.abc import Sequence
 
 from data_tools.balancing import balance
 from data_tools.config import DrawConfig, MergeConfig
-from data_tools.conflicts import settle
+from data_tools.conflicts import resolve_conflicts
 from data_tools.duplicates.assign import Grouping
 from data_tools.manifest import DROPPED, DUPLICATE, KEPT, Row
 from data_tools.reading import Collection
 from data_tools.sources.base import SPLITS
 from data_tools.splitting import draw
-from data_tools.weighting import weigh
+from data_tools.weighting import apply_weights
 from foundation.errors import UserError
 
 
 def merge(collection: Collection, grouping: Grouping, config: MergeConfig, classes: Sequence[str]) -> None:
-    """Decide status and split of every row, and append the made copies. Rows end up sorted by id.
+    """Set status and split of every row, and append rows for the added copies. Sorts the rows by id.
 
-    The order is the point: duplicates go first, then the splits are drawn, then the training split is weighed and
-    balanced, so that no image and no copy of one can be on both sides. Raises `UserError` if a split or a training
-    class is empty.
+    Duplicates are dropped first, then the splits are drawn, then weights and balancing are applied to the training
+    split. In this order no image and no copy of it can be both in training and in another split. Raises `UserError`
+    if a split or a training class is empty.
     """
     rows = collection.rows
     rows.sort(key=lambda row: row.id)
@@ -35,64 +35,64 @@ def merge(collection: Collection, grouping: Grouping, config: MergeConfig, class
         groups.setdefault(row.group, []).append(row)
     _drop_blank(usable, grouping, config)
     for group in groups.values():
-        _thin([row for row in group if row.status == KEPT], config)
+        _drop_duplicates([row for row in group if row.status == KEPT], config)
     if not config.within_split:
-        _part(usable, loose, config)
-    settle(groups.values(), config)
+        _drop_loose(usable, loose, config)
+    resolve_conflicts(groups.values(), config)
     kept = [row for row in usable if row.status == KEPT]
     _draw(kept, "test", config.test)
-    made = _weigh_and_balance(kept, collection, config) if config.balance.before_validation else []
-    kept = [row for row in [*kept, *made] if row.packed]
+    copies = _weight_and_balance(kept, collection, config) if config.balance.before_validation else []
+    kept = [row for row in [*kept, *copies] if row.packed]
     _draw(kept, "validation", config.validation)
     if not config.within_split:
-        _part(usable, loose, config)  # the draws may have parted more of them
+        _drop_loose(usable, loose, config)  # the draws may have put more pairs into different splits
         kept = [row for row in kept if row.packed]
     if not config.balance.before_validation:
-        made = _weigh_and_balance(kept, collection, config)
-        kept = [row for row in [*kept, *made] if row.packed]
+        copies = _weight_and_balance(kept, collection, config)
+        kept = [row for row in [*kept, *copies] if row.packed]
     _demand_images(kept, classes)
-    rows.extend(row for row in made if row.packed)
+    rows.extend(row for row in copies if row.packed)
     rows.sort(key=lambda row: row.id)
     for row in rows:
         if not row.packed:
             row.split = ""
 
 
-def _weigh_and_balance(rows: Sequence[Row], collection: Collection, config: MergeConfig) -> list[Row]:
-    made = weigh(rows, collection.images, config.weights)
-    return made + balance([*rows, *made], collection.images, config.balance)
+def _weight_and_balance(rows: Sequence[Row], collection: Collection, config: MergeConfig) -> list[Row]:
+    copies = apply_weights(rows, collection.images, config.weights)
+    return copies + balance([*rows, *copies], collection.images, config.balance)
 
 
 def _drop_blank(rows: Sequence[Row], grouping: Grouping, config: MergeConfig) -> None:
     """Mark the blank images of the splits that `merge.blank` names."""
     for row in rows:
         if row.id in grouping.blank and (config.blank == "all" or (config.blank == "train" and row.split == "train")):
-            row.status, row.reason = DROPPED, "blank: nothing to be seen"
+            row.status, row.reason = DROPPED, "blank"
 
 
-def _thin(group: list[Row], config: MergeConfig) -> None:
-    """Mark the duplicates of a group that leave.
+def _drop_duplicates(group: list[Row], config: MergeConfig) -> None:
+    """Mark the images of a group of duplicates that are dropped.
 
-    Where the group has images of the governing source, they say in which split it is, and all others follow and
-    yield. Then the first by split precedence, source priority and id stays; every other one yields to it if its own
-    split is to be thinned.
+    If the group has images of the authoritative source (`merge.governs`), these decide its split, and the images of
+    all other sources are dropped. Of the remaining images the first by split precedence, source priority and id is
+    kept, and the others are dropped if their split is in `merge.thin`.
     """
     if config.within_split:
         for split in SPLITS:
-            _yield([row for row in group if row.split == split], config)
+            _keep_first([row for row in group if row.split == split], config)
         return
-    governing = [row for row in group if row.source == config.governs]
-    if governing:
-        first = min(governing, key=lambda row: _rank(row, config))
+    authoritative = [row for row in group if row.source == config.governs]
+    if authoritative:
+        first = min(authoritative, key=lambda row: _rank(row, config))
         for row in group:
             if row.source != config.governs:
                 row.split = first.split
                 _mark(row, first)
-        group = governing
-    _yield(group, config)
+        group = authoritative
+    _keep_first(group, config)
 
 
-def _yield(group: list[Row], config: MergeConfig) -> None:
+def _keep_first(group: list[Row], config: MergeConfig) -> None:
     if not group:
         return
     first, *others = sorted(group, key=lambda row: _rank(row, config))
@@ -108,13 +108,13 @@ def _rank(row: Row, config: MergeConfig) -> tuple[int, int, str]:
 
 def _mark(row: Row, first: Row) -> None:
     row.status, row.duplicate_of = DUPLICATE, first.id
-    row.reason = f"yields to {first.id} in {first.split}"
+    row.reason = f"duplicate of {first.id} in {first.split}"
     if row.label != first.label:
         row.reason += f"; labels differ: {row.label} here, {first.label} there"
 
 
-def _part(rows: Sequence[Row], loose: Sequence[tuple[str, str]], config: MergeConfig) -> None:
-    """Training images leave whose group has a confirmed twin in another split that grouping would not chain to it."""
+def _drop_loose(rows: Sequence[Row], loose: Sequence[tuple[str, str]], config: MergeConfig) -> None:
+    """Mark training images whose group has a loose pair with an image in another split."""
     by_id = {row.id: row for row in rows}
     members: dict[str, list[Row]] = {}
     for row in rows:
@@ -142,8 +142,8 @@ def _demand_images(kept: Sequence[Row], classes: Sequence[str]) -> None:
         if all(row.split != split for row in kept):
             hint = f"; merge.{split}.fraction=0.2 draws one from the training images"
             if split == "train":
-                hint = ", or merge has let all of them go"
-            raise UserError(f"the {split} split is empty: no source brings an image to it{hint}")
+                hint = ", or the merge has dropped all of them"
+            raise UserError(f"the {split} split is empty: no source has an image for it{hint}")
     trained = {row.label for row in kept if row.split == "train"}
     for name in classes:
         if name not in trained:

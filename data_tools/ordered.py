@@ -1,4 +1,4 @@
-"""Work on a stream with threads: results in the stream's order, however many threads there are."""
+"""Map a function over a stream with threads; the results keep the order of the stream."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# A small picture is decoded in a tenth of a millisecond: handed over one by one, the handing over would cost as much.
+# Items are handed over in chunks: decoding a small image takes 0.1 ms, as long as handing it over to a thread.
 CHUNK_ITEMS = 64
 CHUNK_BYTES = 8 * 2**20
 
@@ -19,10 +19,11 @@ CHUNK_BYTES = 8 * 2**20
 def ordered_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, size_of: Callable[[Item], int]
 ) -> Iterator[Result]:
-    """`map` on `workers` threads. `items` is read by the calling thread, as far ahead as the workers need.
+    """`map` on `workers` threads. The calling thread reads `items`, as far ahead as the workers need.
 
-    Memory stays bounded: at most 2 * `workers` + 1 chunks are on the way, each of at most 64 items, and closed as
-    soon as `size_of` (in bytes) adds up to 8 MiB. An exception of `function` is raised in its item's place.
+    Memory is bounded: at most 2 * `workers` + 1 chunks are in progress. A chunk has at most 64 items, and ends as
+    soon as the sum of `size_of` (in bytes) reaches 8 MiB. An exception of `function` is raised where its result
+    would come.
     """
     with ThreadPoolExecutor(workers, "ordered_map") as pool:
         waiting: deque[Future[list[Result]]] = deque()
@@ -33,13 +34,13 @@ def ordered_map(
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
-        finally:  # after an error, an interrupt, or when nobody wants the rest
+        finally:  # after an error, an interrupt, or when the caller stops early
             for future in waiting:
                 future.cancel()
 
 
 def cores() -> int:
-    """Number of cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""The pack: a folder with everything that training needs to know of the data, written whole or not at all."""
+"""The pack: a folder with all data that training needs, which is written completely or not at all."""
 
 from __future__ import annotations
 
@@ -29,12 +29,11 @@ def write_pack(
     class_weights: dict[str, float] | None = None,
     also: Callable[[Path], object] = lambda folder: None,
 ) -> dict[str, Any]:
-    """Write a merged collection to `folder`, replacing an older pack there, and return what stands in `pack.json`.
+    """Write a merged collection to `folder`, replacing an older pack, and return the content of `pack.json`.
 
-    `also(folder)` may write more files into the folder before it is put in place.
-
-    images.npy uint8 (n, size, size, channels), labels.npy int64 (n,), splits.npy uint8 (n,) as indices of
-    `split_names`; sorted by split and id. Raises `OSError` (disk full, say) and then leaves nothing behind.
+    The arrays are images.npy uint8 (n, size, size, channels), labels.npy int64 (n,) and splits.npy uint8 (n,), indices
+    of `split_names`, sorted by split and id. `also(folder)` may write more files before the folder is renamed. Raises
+    `OSError` (such as a full disk) and then leaves nothing behind.
     """
     packed = sorted((row for row in collection.rows if row.packed), key=lambda row: (SPLITS.index(row.split), row.id))
     for position, row in enumerate(packed):
@@ -71,23 +70,23 @@ def write_pack(
 
 
 def find_pack(folder: Path, options: dict[str, Any], sources: dict[str, Fingerprint] | None) -> dict[str, Any] | None:
-    """What stands in the pack's `pack.json`, or None if there is no whole pack made with these options and sources.
+    """The content of `pack.json`, or None if there is no complete pack with these options and sources.
 
-    `sources` None asks for the options alone.
+    With `sources` None only the options are compared.
     """
     try:
         description = read_json(folder / "pack.json")
         for name in ("images", "labels", "splits"):
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)  # reads the header, compares the size
+            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)  # checks header and size
     except (UserError, OSError, ValueError):
-        return None  # missing or damaged: it is made again
+        return None  # missing or damaged: it is written again
     if not isinstance(description, dict) or description.get("options") != options:
         return None
     return description if sources is None or description.get("sources") == sources else None
 
 
 def content_hash(images: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: Sequence[str]) -> str:
-    """SHA-256, in hexadecimal, over what a network sees: not over names, times or the order of the sources."""
+    """SHA-256 in hexadecimal of what training reads; names, times and the order of the sources do not change it."""
     digest = hashlib.sha256("\n".join(classes).encode())
     for array in (images, labels, splits):
         digest.update(f"\n{array.dtype.str}{array.shape}\n".encode())
@@ -96,7 +95,7 @@ def content_hash(images: np.ndarray, labels: np.ndarray, splits: np.ndarray, cla
 
 
 def write_array(path: Path, array: np.ndarray) -> None:
-    """Write a .npy file. Unlike `numpy.save`, a full disk raises an `OSError` that says so by its errno."""
+    """Write a .npy file. Unlike with `numpy.save`, the `OSError` of a full disk has its errno."""
     array = np.ascontiguousarray(array)
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
@@ -104,7 +103,7 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def count(rows: Iterable[Row], split: str) -> Counts:
-    """Images per source, split (the column `split` names) and class; '' stands for an unknown class."""
+    """Images per source, split (the column `split` names) and class; '' is the unknown class."""
     counts: Counts = {}
     for row in rows:
         classes = counts.setdefault(row.source, {}).setdefault(getattr(row, split), {})

@@ -1,4 +1,4 @@
-"""From the config to a merged collection: what `prepare` and `audit` share."""
+"""From the config to a merged collection: the steps that `prepare` and `audit` share."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from data_tools.reading import Collection, read
 from data_tools.sources.base import Fingerprint, Source
 from data_tools.sources.find import make_source
 
-CACHE = ".twins"  # in data.pack_dir: what the search for twins has found so far
+CACHE = ".twins"  # in data.pack_dir: the cache of the search for near-duplicates
 
 
 @dataclass
 class Prepared:
-    """A collection after the merge, and all groups that were found among its images before it."""
+    """A collection after the merge, and the groups of duplicates that were found before it."""
 
     collection: Collection
     grouping: Grouping
@@ -31,14 +31,14 @@ class Prepared:
 
 
 def open_sources(data: DataConfig) -> list[Source]:
-    """The sources that the config names. Raises `UserError` where one is missing."""
+    """The sources that the config names. Raises `UserError` if one is missing."""
     return [make_source(name, data.root, kind) for name, kind in data.sources.items()]
 
 
 def decoded_stores(data: DataConfig, policy: MergeConfig, fingerprints: Mapping[str, Fingerprint]) -> DecodedStores:
-    """Where decoded images wait, beside the packs, in case this run is interrupted; `prepare` and `audit` share them.
+    """The stores of decoded images, beside the packs, for a run after an interruption; the audit shares them.
 
-    Of the policy only the class maps matter to them: the rest comes into play after decoding.
+    Of the policy they depend only on the class maps, because the other options apply after decoding.
     """
     shape = {key: value for key, value in asdict(data).items() if key not in ("name", "audit", *NOT_IN_PACK)}
     shape["class_maps"] = policy.class_maps
@@ -48,9 +48,9 @@ def decoded_stores(data: DataConfig, policy: MergeConfig, fingerprints: Mapping[
 def collect_and_merge(
     sources: Sequence[Source], data: DataConfig, policy: MergeConfig, stores: DecodedStores
 ) -> Prepared:
-    """Read every source, find the groups at every level that the policy or the audit asks for, merge.
+    """Read every source, find the groups at every level that the policy or the audit needs, and merge.
 
-    What is in `stores` is not decoded again, and what is decoded goes there.
+    Images in `stores` are not decoded again; newly decoded ones are added.
     """
     labels = {
         source.name: LabelMap(data.classes, data.label_map | policy.class_maps.get(source.name, {}))

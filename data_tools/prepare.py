@@ -1,4 +1,4 @@
-"""`python -m data_tools.prepare data=fer2013`: from the sources to the pack, with the counts on the way."""
+"""`python -m data_tools.prepare data=fer2013`: write the pack of a data set and print its counts."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from data_tools.config import DataConfig, leaks, load, options, options_hash
 from data_tools.labels import LabelMap
 from data_tools.pack import find_pack, write_pack
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
-from data_tools.tables import console, show, show_twins
+from data_tools.tables import console, show, show_leaks
 from foundation.entry import entry
 from foundation.errors import UserError
 
 
 def prepare(config: DictConfig) -> Path:
-    """Folder of the pack that `config.data` and `config.merge` describe; it is made unless it is there and current.
+    """The folder of the pack that `config.data` and `config.merge` describe; writes the pack unless it is current.
 
-    A pack is current if its options and the fingerprints of its sources are those of now. Beside the pack's own files
-    lie `audit.json` and `audit.html`. Raises `UserError` for bad options and unusable data, `OSError` if the pack
-    cannot be written; nothing half-written is left. What an interrupted call had decoded is taken up again.
+    A pack is current if its options and the fingerprints of its sources are unchanged. Its folder also holds
+    `audit.json` and `audit.html`. Raises `UserError` for bad options and unusable data, and `OSError` if the pack
+    cannot be written; no partial file is left. Images that an interrupted call has decoded are not decoded again.
     """
     data, policy = load(config)
-    LabelMap(data.classes, data.label_map)  # complains of bad classes before anything is read
+    LabelMap(data.classes, data.label_map)  # raises for bad classes before anything is read
     chosen, out = options(data, policy), console()
     folder = _folder(data, chosen)
     try:
         sources = open_sources(data)
         fingerprints = {source.name: source.fingerprint() for source in sources}
     except UserError as missing:
-        # A pack is enough to train with: it may have come to this machine without the data it was made from.
+        # The pack is enough for training: it may have been copied to this machine without its sources.
         if find_pack(folder, chosen, None) is None:
             raise
-        print(f"{missing}; using the pack {folder} as it stands")
+        print(f"{missing}; using the pack {folder} as it is")
         return folder
     if (found := find_pack(folder, chosen, fingerprints)) is not None:
         print(f"using the pack {folder} ({found['images']:,} images)")
@@ -52,12 +52,12 @@ def prepare(config: DictConfig) -> Path:
             lambda place: write_audit(place, prepared, findings),
         )  # fmt: skip
     show(out, collection.rows, description, prepared.ignored, folder)
-    show_twins(out, findings.numbers["twins"], leaks(policy))
+    show_leaks(out, findings.numbers["twins"], leaks(policy))
     return folder
 
 
 def pack_folder(config: DictConfig) -> Path:
-    """Where the pack of `config.data` and `config.merge` lies, or would lie."""
+    """The folder of the pack of `config.data` and `config.merge`, whether or not it exists."""
     data, policy = load(config)
     return _folder(data, options(data, policy))
 
@@ -68,7 +68,7 @@ def _folder(data: DataConfig, chosen: dict[str, Any]) -> Path:
 
 @entry("prepare")
 def main(config: DictConfig) -> None:
-    """Make the pack, or find it."""
+    """Write the pack, unless it is current."""
     prepare(config)
 
 

@@ -1,4 +1,4 @@
-"""Choices that look random and that every machine, and every order of the sources, repeats."""
+"""Pseudo-random choices that are the same on every machine and for every order of the sources."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import numpy as np
 
 
 def generator_for(seed: int, *names: str | int) -> np.random.Generator:
-    """A generator that depends on the seed and the names alone, not on what was drawn before."""
+    """A generator that depends only on the seed and the names, not on earlier draws."""
     return np.random.default_rng(int.from_bytes(digest(seed, *names)[:16], "big"))
 
 
 def digest(seed: int, *names: str | int) -> bytes:
-    """SHA-256 of a seed and names: an order that looks random and that every machine repeats."""
+    """SHA-256 of a seed and names, to sort by in a pseudo-random order."""
     return hashlib.sha256("\n".join(map(str, (seed, *names))).encode()).digest()

@@ -1,4 +1,4 @@
-"""Stream the sources into rows of the manifest and images of one size."""
+"""Read the sources: rows of the manifest, and images of one size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from data_tools.sources.base import Entry, Source
 
 @dataclass
 class Collection:
-    """All input images. `images` holds uint8 (size, size, channels) under the id of every row that is not set aside."""
+    """All input images. `images` maps the id of every row that is not set aside to uint8 (size, size, channels)."""
 
     rows: list[Row] = field(default_factory=list)
     images: dict[str, np.ndarray] = field(default_factory=dict)
@@ -33,11 +33,11 @@ def read(
     workers: int | None = None,
     stores: DecodedStores | None = None,
 ) -> Collection:
-    """Read every entry of every source; `advance()` is called for each. What is unusable is set aside with a reason.
+    """Read every entry of every source and call `advance()` for each. Unusable images are set aside with a reason.
 
-    `labels` has a map for every source. Images are decoded by `workers` threads (None: one a core), whose number
-    changes nothing in the result. With `stores`, images that an interrupted run has decoded are taken from there, and
-    new ones are added.
+    `labels` has a map for every source. Images are decoded by `workers` threads (None: one per core), whose number
+    does not change the result. Images that an interrupted run has put into `stores` are taken from there, and new
+    ones are added.
     """
     collection = Collection()
 
@@ -64,19 +64,19 @@ def read(
 def _decoded(
     source: Source, examine: Callable[[Entry], Decoded], workers: int, store: DecodedStore | None
 ) -> Iterator[Decoded]:
-    """The source's images in its order, the known ones from the store as long as they are those of the source."""
+    """The images of the source in its order, taken from the store as long as it agrees with the source."""
     known = deque(store.load() if store else ())
     if store and store.complete:
         source.ignored = store.ignored
         yield from known
         return
     if known:
-        print(f"{source.name}: going on after {len(known):,} images that an interrupted run had decoded")
+        print(f"{source.name}: continuing after {len(known):,} images that an interrupted run has decoded")
 
     def tasks() -> Iterator[Entry | Decoded]:
         for entry in source.entries():
             if known and not _same(known[0].row, entry):
-                known.clear()  # a source whose order is not that of last time
+                known.clear()  # the order of the source has changed
                 assert store is not None
                 store.give_up()
             yield known.popleft() if known else entry
@@ -111,7 +111,7 @@ def _bytes_hash(entry: Entry) -> str:
 
 
 def _examine(entry: Entry, row: Row, labels: LabelMap) -> np.ndarray | None:
-    """Fill in label, hashes and status; return canonical pixels, or None if the image is set aside."""
+    """Set label, hashes and status of `row`; return canonical pixels, or None if the image is set aside."""
     row.label = labels(entry.label) or ""
     row.bytes_sha256 = _bytes_hash(entry)
     try:

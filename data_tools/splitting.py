@@ -1,4 +1,4 @@
-"""Draw a stratified share of the training images, whole duplicate groups at a time unless told otherwise."""
+"""Draw a stratified fraction of the training images as another split, by groups of duplicates."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from data_tools.randomness import digest
 
 
 def draw(rows: Iterable[Row], split: str, config: DrawConfig) -> None:
-    """Move about `fraction` of each class from the training split of `rows` to `split`.
+    """Move about `config.fraction` of each class from the training split of `rows` to `split`.
 
-    A group moves as a whole and counts for the class of its first member (with `by_image` each image moves alone).
-    Which ones go is decided by a hash of seed and group: neither the order of the sources nor images of other classes
-    matter.
+    The images of a group move together and count for the class of its first member; with `by_image` each image moves
+    alone. A hash of seed and group decides which groups move, so the order of the sources and the images of other
+    classes do not matter.
     """
     groups: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.id):

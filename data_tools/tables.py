@@ -1,4 +1,4 @@
-"""What a person sees of a pack: counts per source, split and class, and what became of the rest."""
+"""The tables that the commands print: counts per source, split and class, and reasons for images left out."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from data_tools.pack import Counts
 from data_tools.sources.base import SPLITS
 
 STATUSES = (KEPT, DUPLICATE, DROPPED, TRIMMED, SET_ASIDE, MADE)
-_WIDTH_OF_A_FILE = 132  # columns where the output is no terminal, so that a table is not broken up
+_WIDTH_OF_A_FILE = 132  # columns if the output is not a terminal, so that lines are not wrapped
 
 
 def console() -> Console:
-    """Where tables go: the standard output, at a fixed width if that is a file or a pipe."""
+    """The console of the standard output, with a fixed width if that is a file or a pipe."""
     screen = Console()
     return screen if screen.is_terminal else Console(width=_WIDTH_OF_A_FILE)
 
 
 def count_table(title: str, counts: Counts, classes: Sequence[str]) -> Table:
-    """Sources and splits down, classes across, with sums. Images of unknown class have a column if there are any."""
+    """A row per source and split, a column per class, with sums; a column for unknown classes if there are any."""
     columns = [*classes]
     if any("" in by_class for by_split in counts.values() for by_class in by_split.values()):
         columns.append("")
@@ -46,7 +46,7 @@ def count_table(title: str, counts: Counts, classes: Sequence[str]) -> Table:
 
 
 def reason_table(rows: Iterable[Row]) -> Table | None:
-    """Why images are not in the pack: how many for each kind of reason, and the first; None if all are."""
+    """Why images are not in the pack: number and first example of each kind of reason. None if all are in it."""
     kinds: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if not row.packed:
@@ -63,7 +63,7 @@ def reason_table(rows: Iterable[Row]) -> Table | None:
 
 
 def kind_of(row: Row) -> str:
-    """A row's reason without its particulars, so that like reasons can be counted."""
+    """The reason of a row without names and numbers, so that equal kinds can be counted."""
     if row.status == DUPLICATE:
         return "duplicate under another label" if "labels differ" in row.reason else "duplicate"
     if row.reason.startswith("labels in conflict"):
@@ -72,24 +72,24 @@ def kind_of(row: Row) -> str:
 
 
 def show(out: Console, rows: list[Row], description: dict[str, Any], ignored: dict[str, int], folder: Path) -> None:
-    """Print the tables of a new pack, how many files each source ignored, and where the pack is."""
+    """Print the tables of a new pack, the number of files that each source ignored, and the folder of the pack."""
     classes, counts = description["classes"], description["counts"]
     out.print(count_table("Input images", counts["input"], classes))
     out.print(count_table("Kept", counts["kept"], classes))
     if counts["made"]:
-        out.print(count_table("Made copies", counts["made"], classes))
+        out.print(count_table("Added copies", counts["made"], classes))
     if (reasons := reason_table(rows)) is not None:
         out.print(reasons)
     statuses = ", ".join(f"{name} {description['statuses'].get(name, 0):,}" for name in STATUSES)
     out.print(f"{sum(row.status != MADE for row in rows):,} input images; {statuses}", highlight=False)
     for name, number in ignored.items():
         if number:
-            out.print(f"{name}: {number:,} files that are no images ignored", highlight=False, markup=False)
+            out.print(f"{name}: {number:,} files ignored that are not images", highlight=False, markup=False)
     out.print(f"pack {folder} ({description['images']:,} images)", highlight=False, markup=False, soft_wrap=True)
 
 
 def show_levels(out: Console, levels: dict[str, dict[str, int]]) -> None:
-    """Print how much is duplicated at each level, over all input."""
+    """Print the numbers of duplicates in the input at each level."""
     table = Table("level", title="Duplicates in the input", title_justify="left")
     for name in ("groups", "images", "redundant", "conflicting", "cross_split"):
         table.add_column(name.replace("_", " "), justify="right")
@@ -98,13 +98,13 @@ def show_levels(out: Console, levels: dict[str, dict[str, int]]) -> None:
     out.print(table)
 
 
-def show_twins(out: Console, twins: dict[str, dict[str, int]], leaks: Sequence[str]) -> None:
-    """Print how many validation and test images have a twin in training, and in red if the merge leaves any."""
+def show_leaks(out: Console, in_training: dict[str, dict[str, int]], leaks: Sequence[str]) -> None:
+    """Print how many validation and test images have a duplicate in training; in red if the merge leaves any."""
     before, after = (
-        ", ".join(f"{split} {number:,}" for split, number in twins[when].items()) for when in ("before", "after")
+        ", ".join(f"{split} {number:,}" for split, number in in_training[when].items()) for when in ("before", "after")
     )
-    out.print(f"images with a twin in training: before the merge {before}; after it {after}", highlight=False)
-    if any(twins["after"].values()):
-        out.print("This merge LEAKS: evaluation images have twins in training.", style="bold red")
+    out.print(f"images with a duplicate in training: before the merge {before}; after it {after}", highlight=False)
+    if any(in_training["after"].values()):
+        out.print("This merge LEAKS: evaluation images have duplicates in training.", style="bold red")
     for reason in leaks:
-        out.print(f"Leaky by its options: {reason}", style="bold red", markup=False)
+        out.print(f"This option leaks: {reason}", style="bold red", markup=False)

@@ -1,4 +1,4 @@
-"""A source's weight: how often each of its training images is in the pack."""
+"""The weight of a source: how often each of its training images is in the pack."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_tools.made import repeated
+from data_tools.copies import repeat_row
 from data_tools.manifest import DROPPED, Row
 from data_tools.randomness import digest
 
 
-def weigh(rows: Sequence[Row], images: dict[str, np.ndarray], weights: Mapping[str, float]) -> list[Row]:
-    """Repeat, or drop, training images so that each source has `weight` times as many; return the rows of repeats.
+def apply_weights(rows: Sequence[Row], images: dict[str, np.ndarray], weights: Mapping[str, float]) -> list[Row]:
+    """Repeat or drop training images so that each source has `weight` times as many; return rows for the repeats.
 
-    Of every class the whole part of the weight is repeated for each image, and the rest for a share of them that
-    a hash of their ids chooses.
+    In every class each image is taken floor(weight) times, and a fraction of them, chosen by a hash of their ids, once
+    more.
     """
-    made: list[Row] = []
+    copies: list[Row] = []
     classes: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         if row.packed and row.split == "train" and weights.get(row.source, 1) != 1:
@@ -32,5 +32,5 @@ def weigh(rows: Sequence[Row], images: dict[str, np.ndarray], weights: Mapping[s
             if not times:
                 row.status, row.reason = DROPPED, f"merge.weights.{source} is {weight:g}"
             for number in range(1, times):
-                made.append(repeated(row, f"repeat{number}", images))
-    return made
+                copies.append(repeat_row(row, f"repeat{number}", images))
+    return copies

@@ -8,30 +8,21 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from foundation.config import config_dir
 from foundation.errors import UserError
-
-Schema = TypeVar("Schema")
 
 # Environment errors that a person can mend; every other OSError is a bug and keeps its stack trace.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MENDABLE = {*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
-
-
-def config_dir() -> Path:
-    """The folder of configs: `foundation/conf` in an installed wheel, the top-level `conf` in a checkout."""
-    here = Path(__file__).resolve().parent
-    installed = here / "conf"
-    return installed if installed.is_dir() else here.parent / "conf"
 
 
 def entry(
@@ -107,19 +98,3 @@ def _explain_composition(text: str) -> str:
     if missing := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{missing.group(1)}=... is missing: give it on the command line"
     return text
-
-
-def typed(config: DictConfig, group: str, schema: type[Schema]) -> Schema:
-    """The config group `group` as the dataclass `schema`, its values checked and converted.
-
-    Raises `UserError` naming the full key for an unknown key, a missing one or a value of the wrong type.
-    """
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), config[group])
-        instance = OmegaConf.to_object(merged)
-    except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        key = f"{group}.{error.full_key}" if getattr(error, "full_key", None) else group
-        raise UserError(f"{key}: {reason}") from error
-    assert isinstance(instance, schema)
-    return instance

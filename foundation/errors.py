@@ -1,10 +1,11 @@
 """The one exception that means: the person, not the program, can mend this."""
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Bad input, with a message of one line: what was wrong, where, and what to do.
 
-    Entry points print the message without a stack trace and exit with status 2.
+    Entry points print the message without a stack trace and exit with status 2. It is a ValueError, because that is
+    what callers from Python, scikit-learn among them, expect of bad input.
     """
 
     def __init__(self, message: str) -> None:

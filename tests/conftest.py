@@ -1,4 +1,4 @@
-"""What every room's tests share."""
+"""What the tests of several packages share."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,15 @@ from cnn.backends import Ops, get_ops
 
 @pytest.fixture(scope="session")
 def ops() -> Ops:
-    """The NumPy backend on one thread; the arrays choose float32 or float64."""
-    return get_ops("numpy", 1)
+    """The reference; the arrays choose float32 or float64."""
+    return get_ops("numpy")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Ops:
+    """The compiled engine on one thread."""
+    pytest.importorskip("numba", reason="Numba (the extra `fast`) is not installed")
+    return get_ops("cpu", 1)
 
 
 @pytest.fixture

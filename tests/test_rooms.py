@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib
+import inspect
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from cnn.backends import Ops
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,19 +25,13 @@ ALLOWED = {
     "cnn.models": {"foundation", "cnn.backends", "cnn.layers"},
     "cnn.training": {"foundation", "cnn.backends", "cnn.layers", "cnn.models"},
     "cnn.reporting": {"foundation"},
-    "cnn.benchmarking": {
-        *("foundation", "cnn.kernels", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training"),
-    },
-    "cnn": {
-        *("foundation", "data_tools", "cnn.backends", "cnn.models", "cnn.training", "cnn.reporting"),
-        "cnn.benchmarking",
-    },
-    # Measures what it likes; nothing imports it but its tests.
+    "cnn": {"foundation", "data_tools", "cnn.backends", "cnn.models", "cnn.training", "cnn.reporting"},
+    # Everything that measures; of the library only its command knows it.
     "benchmarks": {
         *("foundation", "data_tools", "cnn"),
         *("cnn.kernels", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training", "cnn.reporting"),
-        "cnn.benchmarking",
     },
+    "cnn.benchmark": {"foundation", "cnn", "benchmarks"},
 }
 OWN = ("foundation", "data_tools", "cnn", "benchmarks")
 
@@ -59,6 +58,78 @@ def test_rooms_import_only_from_below(package):
         for module in imports(path):
             if module.split(".")[0] in OWN and room_of(module) != room:
                 assert room_of(module) in ALLOWED[room], f"{path.relative_to(ROOT)} imports {module}"
+
+
+# --- within the core ------------------------------------------------------------------------------------------------
+
+BACKENDS = {
+    # A backend's package and what it may import of the others.
+    "reference": set(),
+    "cpu": {"reference"},
+    "cuda": {"reference"},
+}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_backend_knows_the_reference_and_no_other_backend(backend):
+    for path in sorted((ROOT / "cnn" / "backends" / backend).glob("*.py")):
+        for module in imports(path):
+            if module.startswith("cnn.backends."):
+                other = module.split(".")[2]
+                assert other not in BACKENDS or other == backend or other in BACKENDS[backend], f"{path}: {module}"
+
+
+def families(of: type) -> dict[str, str]:
+    """Each operation of a backend -> the file that defines it, as far as it is one of the backend's own package."""
+    package = of.__module__
+    return {
+        name: function.__module__.removeprefix(f"{package}.")
+        for name, function in inspect.getmembers(of, inspect.isfunction)
+        if not name.startswith("_") and function.__module__.startswith(f"{package}.")
+    }
+
+
+@pytest.mark.parametrize("backend", ["cpu", "cuda"])
+def test_an_operation_stands_in_the_file_of_its_name_in_every_backend(backend):
+    contract = {
+        name: function.__module__.rpartition(".")[2]
+        for name, function in inspect.getmembers(Ops, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert set(contract.values()) == {
+        path.stem for path in (ROOT / "cnn/backends/reference").glob("*.py") if path.stem != "__init__"
+    }
+    pytest.importorskip("numba" if backend == "cpu" else "cnn.backends.cuda")
+    module = importlib.import_module(f"cnn.backends.{backend}")
+    own = {name: file for name, file in families(getattr(module, module.__all__[0])).items() if name in contract}
+    assert len(own) > 15
+    assert own == {name: contract[name] for name in own}
+
+
+def test_the_plan_alone_decides_what_is_computed_together():
+    """Blocks are made in one file, and no layer or backend has a flag that a neighbour sets."""
+    for path in sorted((ROOT / "cnn").rglob("*.py")):
+        calls = {
+            node.func.id
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert "Block" not in calls or path.name == "plan.py", path
+    flags = re.compile(r"takes_relu|relu_gradient_taken|relu_before|pools_with_batch_norm|\.fused\b")
+    for path in sorted((ROOT / "cnn").rglob("*")):
+        if path.suffix in {".py", ".cu", ".cuh"}:
+            assert not flags.search(path.read_text()), path
+
+
+def test_a_training_step_stands_in_one_place():
+    """One file of the library calls an optimizer, and one begins a batch."""
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / "cnn").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                call = f"{ast.unparse(node.func.value).split('.')[-1]}.{node.func.attr}"
+                found.setdefault(call, set()).add(path.relative_to(ROOT).as_posix())
+    assert found["optimizer.step"] == found["ops.next_batch"] == {"cnn/training/step.py"}
 
 
 def import_graph(root: Path, packages: tuple[str, ...]) -> dict[str, set[str]]:
@@ -141,8 +212,9 @@ def test_no_pickle(package):
 
 
 def test_cuda_is_imported_only_where_it_is_used():
-    """`import cnn` works without CuPy, without NVRTC and without PyTorch: their imports stand inside functions."""
-    for path in sorted((ROOT / "cnn").rglob("*.py")):
+    """`import cnn` works without CuPy, without NVRTC and without PyTorch, measuring without PyTorch or a GPU too:
+    their imports stand inside functions."""
+    for path in sorted([*(ROOT / "cnn").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]):
         for node in ast.parse(path.read_text()).body:
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []

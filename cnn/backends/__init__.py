@@ -1,9 +1,38 @@
 """Backends: the ops contract and those who fulfil it."""
 
+from cnn.backends.blocks import (
+    Activation,
+    Array,
+    Augmentation,
+    Dropout,
+    Epilogue,
+    Join,
+    Normalize,
+    Pool,
+    PReLU,
+    Stage,
+)
 from cnn.backends.choice import BACKENDS, CONVOLUTIONS, get_ops, gpu_missing
-from cnn.backends.numpy_ops import NumpyOps
-from cnn.backends.ops import Array, Ops
+from cnn.backends.ops import Ops
 from cnn.backends.philox import RandomKey
 from cnn.backends.window import Window
 
-__all__ = ["BACKENDS", "CONVOLUTIONS", "Array", "NumpyOps", "Ops", "RandomKey", "Window", "get_ops", "gpu_missing"]
+__all__ = [
+    "BACKENDS",
+    "CONVOLUTIONS",
+    "Activation",
+    "Array",
+    "Augmentation",
+    "Dropout",
+    "Epilogue",
+    "Join",
+    "Normalize",
+    "Ops",
+    "PReLU",
+    "Pool",
+    "RandomKey",
+    "Stage",
+    "Window",
+    "get_ops",
+    "gpu_missing",
+]

@@ -7,7 +7,7 @@ run goes on exactly, and the order of evaluation does not matter.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,14 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 class RandomKey(NamedTuple):
-    """What a stream of random numbers depends on, besides the element's index."""
+    """What a stream of random numbers depends on, besides the element's index.
+
+    The step is an array of the backend, whose first element counts: a captured graph reads it anew at each replay.
+    """
 
     seed: int  # of the run, 64 bits
     stream: int  # which consumer: a layer's number in its model, or a named stream of the training loop; 32 bits
-    step: int  # of the training loop, 64 bits
+    step: Any  # int64 (1,) or longer, such as the clock of a training loop
 
 
 def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint32]:
@@ -49,8 +52,9 @@ def random_words(key: RandomKey, first_block: int, blocks: int) -> NDArray[np.ui
     counter = np.empty((blocks, 4), dtype=np.uint32)
     counter[:, 0] = np.arange(first_block, first_block + blocks, dtype=np.uint64) & _LOW
     counter[:, 1] = key.stream
-    counter[:, 2] = key.step & 0xFFFFFFFF
-    counter[:, 3] = key.step >> 32
+    step = int(key.step[0])
+    counter[:, 2] = step & 0xFFFFFFFF
+    counter[:, 3] = step >> 32 & 0xFFFFFFFF
     return philox4x32(counter, (key.seed & 0xFFFFFFFF, key.seed >> 32 & 0xFFFFFFFF))
 
 

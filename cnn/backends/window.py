@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,12 +13,8 @@ Padding = str | int | tuple[int, ...]
 
 def pair(value: int | tuple[int, int] | list[int], name: str, least: int = 1) -> tuple[int, int]:
     """`value` as (vertical, horizontal); one number stands for both. Raises ValueError below `least`."""
-    numbers = (value, value) if isinstance(value, int) else value
-    if (
-        not isinstance(numbers, tuple | list)
-        or len(numbers) != 2
-        or not all(isinstance(number, int) and number >= least for number in numbers)
-    ):
+    numbers = value if isinstance(value, tuple | list) else (value, value)
+    if len(numbers) != 2 or not all(_whole(number) and number >= least for number in numbers):
         raise ValueError(f"{name} must be whole numbers of at least {least}, not {value!r}")
     return numbers[0], numbers[1]
 
@@ -35,6 +33,7 @@ class Window:
     stride: tuple[int, int]
     dilation: tuple[int, int]
     padding: tuple[int, int, int, int]  # top, bottom, left, right
+    overhang: tuple[int, int] = (0, 0)  # rows and columns beyond the padding that the last windows reach (`ceil`)
 
     @classmethod
     def over(
@@ -44,30 +43,21 @@ class Window:
         stride: int | tuple[int, int] = 1,
         padding: Padding = "valid",
         dilation: int | tuple[int, int] = 1,
+        ceil: bool = False,
     ) -> Window:
         """The window over an image of `input_hw`.
 
         `padding` is "valid" (none), "same" (output = ceil(input / stride), an odd pixel of padding going to the
-        bottom and right as in TensorFlow), or explicit numbers of pixels. Raises ValueError for a geometry that
-        leaves no output pixel.
+        bottom and right as in TensorFlow), "same_lower" (that pixel goes to the top and left), or explicit numbers of
+        pixels. `ceil` adds an output pixel where the last stride leaves pixels over, if its window begins inside the
+        image or the padding before it (PyTorch's `ceil_mode`). Raises ValueError for a geometry that leaves no output
+        pixel.
         """
-        kernel, stride, dilation = pair(kernel, "kernel"), pair(stride, "stride"), pair(dilation, "dilation")
-        reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-        if padding == "same":
-            totals = [
-                max((-(-size // s) - 1) * s + r - size, 0) for size, s, r in zip(input_hw, stride, reach, strict=True)
-            ]
-            pads = tuple(part for total in totals for part in (total // 2, total - total // 2))
-        else:
-            pads = _explicit(padding)
-        padded = (input_hw[0] + pads[0] + pads[1], input_hw[1] + pads[2] + pads[3])
-        output = tuple((p - r) // s + 1 for p, r, s in zip(padded, reach, stride, strict=True))
-        if min(output) < 1:
-            raise ValueError(
-                f"a {reach[0]}x{reach[1]} window with padding {padding} does not fit into the "
-                f"{input_hw[0]}x{input_hw[1]} image that reaches it"
-            )
-        return cls(tuple(input_hw), output, kernel, stride, dilation, pads)  # type: ignore[arg-type]
+        try:
+            return _over(input_hw, kernel, stride, padding, dilation, ceil)
+        except TypeError:  # lists, as a config has them, cannot be looked up
+            lists = (tuple(each) if isinstance(each, list) else each for each in (kernel, stride, padding, dilation))
+            return _over(tuple(input_hw), *lists, ceil)
 
     @property
     def taps(self) -> int:
@@ -77,19 +67,30 @@ class Window:
     @property
     def has_padding(self) -> bool:
         """Whether the window ever looks outside the image."""
-        return any(self.padding)
+        return any(self.padding) or any(self.overhang)
+
+    @property
+    def sees_padding_alone(self) -> bool:
+        """Whether some window has no row, or no column, of the image."""
+        for axis, before in enumerate((self.padding[0], self.padding[2])):
+            reach = range(0, self.kernel[axis] * self.dilation[axis], self.dilation[axis])
+            for i in range(self.output_hw[axis]):
+                start = i * self.stride[axis] - before
+                if not any(0 <= start + tap < self.input_hw[axis] for tap in reach):
+                    return True
+        return False
 
     @property
     def side_by_side(self) -> bool:
-        """Whether the windows of a pooling share no pixel, none sees padding, and a tap's number fits a byte."""
+        """Whether the windows of a pooling do not overlap, see no padding, and a tap's number fits a byte."""
         plain = self.stride == self.kernel and self.dilation == (1, 1)
         return plain and not self.has_padding and self.taps <= 256
 
     @property
     def padded_hw(self) -> tuple[int, int]:
-        """Size of the image with its padding."""
-        top, bottom, left, right = self.padding
-        return self.input_hw[0] + top + bottom, self.input_hw[1] + left + right
+        """Size of the image with its padding, and what the last windows reach beyond it."""
+        (top, bottom, left, right), (below, beside) = self.padding, self.overhang
+        return self.input_hw[0] + top + bottom + below, self.input_hw[1] + left + right + beside
 
     @property
     def inside(self) -> tuple[slice, slice]:
@@ -125,15 +126,54 @@ class Window:
         return Window(self.output_hw, self.input_hw, self.kernel, (1, 1), self.dilation, pads)
 
 
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def _explicit(padding: Padding) -> tuple[int, int, int, int]:
     if padding == "valid":
         padding = 0
     if isinstance(padding, str):
-        raise ValueError(f"padding must be 'same', 'valid' or numbers of pixels, not '{padding}'")
-    numbers = (padding,) if isinstance(padding, int) else tuple(padding)
-    if len(numbers) not in (1, 2, 4) or not all(isinstance(p, int) and p >= 0 for p in numbers):
+        raise ValueError(f"padding must be 'same', 'same_lower', 'valid' or numbers of pixels, not '{padding}'")
+    numbers = tuple(padding) if isinstance(padding, tuple) else (padding,)
+    if len(numbers) not in (1, 2, 4) or not all(_whole(p) and p >= 0 for p in numbers):
         raise ValueError(f"padding takes 1, 2 or 4 numbers of pixels, none negative, not {padding}")
     if len(numbers) == 4:
         return numbers
     vertical, horizontal = numbers[0], numbers[-1]
     return vertical, vertical, horizontal, horizontal
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def _over(
+    input_hw: tuple[int, int],
+    kernel: int | tuple[int, int],
+    stride: int | tuple[int, int],
+    padding: Padding,
+    dilation: int | tuple[int, int],
+    ceil: bool,
+) -> Window:
+    kernel, stride, dilation = pair(kernel, "kernel"), pair(stride, "stride"), pair(dilation, "dilation")
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+    if padding in ("same", "same_lower"):
+        totals = [
+            max((-(-size // s) - 1) * s + r - size, 0) for size, s, r in zip(input_hw, stride, reach, strict=True)
+        ]
+        halves = [(total // 2, total - total // 2) for total in totals]
+        pads = tuple(part for half in halves for part in (half if padding == "same" else half[::-1]))
+    else:
+        pads = _explicit(padding)
+    padded = (input_hw[0] + pads[0] + pads[1], input_hw[1] + pads[2] + pads[3])
+    steps = [(p - r) / s for p, r, s in zip(padded, reach, stride, strict=True)]
+    output = tuple((math.ceil if ceil else math.floor)(step) + 1 for step in steps)
+    if ceil:
+        ends = (input_hw[0] + pads[0], input_hw[1] + pads[2])
+        output = tuple(o - ((o - 1) * s >= end) for o, s, end in zip(output, stride, ends, strict=True))
+    if min(output) < 1:
+        raise ValueError(
+            f"a {reach[0]}x{reach[1]} window with padding {padding} does not fit into the "
+            f"{input_hw[0]}x{input_hw[1]} image that reaches it"
+        )
+    reached = [(o - 1) * s + r for o, s, r in zip(output, stride, reach, strict=True)]
+    overhang = tuple(max(0, end - p) for end, p in zip(reached, padded, strict=True))
+    return Window(tuple(input_hw), output, kernel, stride, dilation, pads, overhang)  # type: ignore[arg-type]

@@ -1,18 +1,20 @@
 """The CUDA kernels: `.cu` sources by family, and the one table that compile, launch wrapper and tests read."""
 
-from cnn.kernels.kernel import Argument, Kernel
+from cnn.kernels.kernel import STORAGES, SUFFIXES, Argument, Kernel
 from cnn.kernels.sources import FOLDER, compile_options, source_text
-from cnn.kernels.structs import STRUCTS, divider
+from cnn.kernels.structs import STRUCTS, fast_divmod
 from cnn.kernels.table import KERNELS, kernels_of, source_names
 
 __all__ = [
     "FOLDER",
     "KERNELS",
+    "STORAGES",
     "STRUCTS",
+    "SUFFIXES",
     "Argument",
     "Kernel",
     "compile_options",
-    "divider",
+    "fast_divmod",
     "kernels_of",
     "source_names",
     "source_text",

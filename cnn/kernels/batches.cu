@@ -1,26 +1,127 @@
-// From stored pictures to network input.
+// From stored images to network input: which images are next, how each is augmented, and the batch made of them.
+#include "philox.cuh"
+#include "storage.cuh"
 
-// batch (n, h, w, c): picture k is images[indices[k]] of images (m, h, w, c), warped by affine[k] (2, 3) with bilinear
-// interpolation and repeated rims, times scale (c,) plus offset (c,), and 0 in the rectangle erase[k] (4,): top, left,
-// height, width. The grid is (pictures, pieces of a picture); a thread makes a pixel.
+// --- the next images of an epoch -------------------------------------------------------------------------------------
+
+// indices and batch_labels (count,): the next `count` images of order (images,) and their labels. clock (3,) is the
+// number of the step, the batches and the images of this epoch so far; it moves on, and learning_rate (1,) becomes that
+// of the batch in rates (batches,). Beyond the end of order or rates the last entry counts. One block: all of its
+// threads read the clock before one of them sets it.
 __global__ void __launch_bounds__(256)
-    gather_batch(const unsigned char* __restrict__ images, const long long* __restrict__ indices,
+    next_batch(const long long* __restrict__ order, const float* __restrict__ rates,
+               const long long* __restrict__ labels, long long* clock, float* __restrict__ learning_rate,
+               long long* __restrict__ indices, long long* __restrict__ batch_labels, int images, int batches,
+               int count) {
+  const long long batch = clock[1], first = clock[2];
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    learning_rate[0] = rates[min(batch, batches - 1ll)];
+    clock[0] += 1;
+    clock[1] = batch + 1;
+    clock[2] = first + count;
+  }
+  for (int k = threadIdx.x; k < count; k += blockDim.x) {
+    const long long index = order[min(first + k, images - 1ll)];
+    indices[k] = index;
+    batch_labels[k] = labels[index];
+  }
+}
+
+// --- how each image is augmented -------------------------------------------------------------------------------------
+
+// Number `place` of the stream of numbers in [0, 1) that `key` names, a 32-bit word each.
+__device__ __forceinline__ double uniform(const RandomKey& key, unsigned place) {
+  return word(random_words(key, place / 4), place % 4) * (1.0 / 4294967296.0);
+}
+
+// A whole number from -reach to reach.
+__device__ __forceinline__ double offset(double number, int reach) { return floor(number * (2 * reach + 1)) - reach; }
+
+// The side of a square of this area in whole pixels, from 1 to `most`.
+__device__ __forceinline__ int side(double area, int most) {
+  return max(1, min(most, static_cast<int>(rint(sqrt(area)))));
+}
+
+// affine (count, 2, 3) and erase (count, 4) as `gather_batch` takes them, for images of h x w pixels: the numbers that
+// `Batches.augmentation` in cnn/backends/reference/batches.py draws, in its double precision. clock[0] is the step. An
+// image is mirrored if `flip` and with probability one half, moved by up to reach_h rows and reach_w columns, turned by
+// up to `rotate` degrees and zoomed from 1 - zoom to 1 + zoom; with probability `erase_rate` a rectangle of
+// least_area to most_area of its pixels is erased. A thread takes an image.
+__global__ void __launch_bounds__(128)
+    augmentation(const long long* __restrict__ clock, float* __restrict__ affine, int* __restrict__ erase, int count,
+                 int h, int w, unsigned seed_low, unsigned seed_high, unsigned move_stream, unsigned warp_stream,
+                 int flip, int reach_h, int reach_w, double rotate, double zoom, double erase_rate, double least_area,
+                 double most_area) {
+  const unsigned image = blockIdx.x * blockDim.x + threadIdx.x;
+  if (image >= count) return;
+  const RandomKey moves(seed_low, seed_high, move_stream, clock[0]);
+  const RandomKey warps(seed_low, seed_high, warp_stream, clock[0]);
+
+  const double sense = flip && uniform(moves, image * 3) < 0.5 ? -1.0 : 1.0;
+  const double down = offset(uniform(moves, image * 3 + 1), reach_h);
+  const double right = offset(uniform(moves, image * 3 + 2), reach_w);
+  const double size = 1.0 + zoom * (2.0 * uniform(warps, image * 7 + 1) - 1.0);
+  double sine, cosine;
+  sincospi(rotate * (2.0 * uniform(warps, image * 7) - 1.0) / 180.0, &sine, &cosine);
+  sine /= size;
+  cosine /= size;
+  const double centre_row = (h - 1) / 2.0, centre_column = (w - 1) / 2.0;
+  const double from_row = centre_row + down, from_column = centre_column + right;
+  float* a = affine + image * 6;
+  a[0] = static_cast<float>(cosine);
+  a[1] = static_cast<float>(sine);
+  a[2] = static_cast<float>(centre_row - (cosine * from_row + sine * from_column));
+  a[3] = static_cast<float>(-sense * sine);
+  a[4] = static_cast<float>(sense * cosine);
+  a[5] = static_cast<float>(centre_column - (-sense * sine * from_row + sense * cosine * from_column));
+
+  int rectangle[4] = {0, 0, 0, 0};  // top, left, height, width
+  if (uniform(warps, image * 7 + 2) < erase_rate) {
+    const double pixels = (least_area + (most_area - least_area) * uniform(warps, image * 7 + 3)) * h * w;
+    // Height over width, from 0.3 to 1 / 0.3: 0.3 to the power of a number from 1 to -1.
+    const double aspect = exp(-1.2039728043259361 * (1.0 - 2.0 * uniform(warps, image * 7 + 4)));
+    rectangle[2] = side(pixels * aspect, h);
+    rectangle[3] = side(pixels / aspect, w);
+    rectangle[0] = static_cast<int>(floor(uniform(warps, image * 7 + 5) * (h - rectangle[2] + 1)));
+    rectangle[1] = static_cast<int>(floor(uniform(warps, image * 7 + 6) * (w - rectangle[3] + 1)));
+  }
+#pragma unroll
+  for (int k = 0; k < 4; ++k) erase[image * 4 + k] = rectangle[k];
+}
+
+// --- the batch -------------------------------------------------------------------------------------------------------
+
+// batch (n, h, w, c): image k is images[indices[k]] of images (m, h, w, c), bytes or floats, warped by affine[k] (2,
+// 3), if given, with bilinear interpolation and repeated rims, times scale (c,) plus offset (c,), and 0 in the
+// rectangle erase[k] (4,), if given: top, left, height, width. The grid is (images, chunks of an image); a thread makes
+// a pixel.
+template <class Pixel, class T>
+__global__ void __launch_bounds__(256)
+    gather_batch(const Pixel* __restrict__ images, const long long* __restrict__ indices,
                  const float* __restrict__ affine, const int* __restrict__ erase, const float* __restrict__ scale,
-                 const float* __restrict__ offset, float* __restrict__ batch, int n, int h, int w, int c) {
-  const int pixel = blockIdx.y * 256 + threadIdx.x, picture = blockIdx.x;
+                 const float* __restrict__ offset, T* __restrict__ batch, int n, int h, int w, int c) {
+  const int pixel = blockIdx.y * 256 + threadIdx.x, image = blockIdx.x;
   if (pixel >= h * w) return;
   const int i = pixel / w, j = pixel - i * w;
-  float* out = batch + (picture * h * w + pixel) * c;
+  T* out = batch + (image * h * w + pixel) * c;
+  const Pixel* stored = images + static_cast<int>(indices[image]) * h * w * c;
 
-  const int* rectangle = erase + picture * 4;
-  const int down = i - rectangle[0], across = j - rectangle[1];
-  if (0 <= down && down < rectangle[2] && 0 <= across && across < rectangle[3]) {
-    for (int k = 0; k < c; ++k) out[k] = 0.f;
+  if (erase) {
+    const int* rectangle = erase + image * 4;
+    const int down = i - rectangle[0], across = j - rectangle[1];
+    if (0 <= down && down < rectangle[2] && 0 <= across && across < rectangle[3]) {
+      for (int k = 0; k < c; ++k) assign(out[k], 0.f);
+      return;
+    }
+  }
+  if (!affine) {
+    for (int k = 0; k < c; ++k) assign(out[k], scale[k] * stored[pixel * c + k] + offset[k]);
     return;
   }
 
   // Rounded after each operation, as NumPy does it: then both backends look at the same place.
-  const float* a = affine + picture * 6;
+  const float* a = affine + image * 6;
   const float y = __fadd_rn(__fadd_rn(__fmul_rn(a[0], i), __fmul_rn(a[1], j)), a[2]);
   const float x = __fadd_rn(__fadd_rn(__fmul_rn(a[3], i), __fmul_rn(a[4], j)), a[5]);
   const float row = fminf(fmaxf(y, 0.f), h - 1), column = fminf(fmaxf(x, 0.f), w - 1);
@@ -29,10 +130,10 @@ __global__ void __launch_bounds__(256)
 
   // On the last row or column the neighbour beyond it counts nothing, and the pixel itself stands in for it.
   const int to_right = left + 1 < w ? c : 0, to_below = top + 1 < h ? w * c : 0;
-  const unsigned char* corner = images + (static_cast<int>(indices[picture]) * h * w + top * w + left) * c;
+  const Pixel* corner = stored + (top * w + left) * c;
   for (int k = 0; k < c; ++k, ++corner) {
     const float v00 = corner[0], v01 = corner[to_right], v10 = corner[to_below], v11 = corner[to_below + to_right];
     const float upper = v00 + right_part * (v01 - v00), lower = v10 + right_part * (v11 - v10);
-    out[k] = scale[k] * (upper + down_part * (lower - upper)) + offset[k];
+    assign(out[k], scale[k] * (upper + down_part * (lower - upper)) + offset[k]);
   }
 }

@@ -1,4 +1,4 @@
-// How a block walks over x (rows, c), where the channels lie side by side: it takes a tile of neighbouring channels
+// How a block goes through x (rows, c), where the channels lie side by side: it takes a tile of neighbouring channels
 // (blockIdx.x) and a chunk of the rows (blockIdx.y), several rows at a time. A thread keeps its channels over all its
 // rows, so that what belongs to a channel stays in registers and no index is divided.
 #pragma once
@@ -17,7 +17,7 @@ __device__ __forceinline__ Rows chunk_of_rows(unsigned rows, unsigned chunk, uns
   return {begin, min(rows, begin + length)};
 }
 
-// A thread's share, N neighbouring channels; c must be a multiple of N. A block has 256 threads and a tile at most 256
+// What a thread visits, N neighbouring channels; c must be a multiple of N. A block has 256 threads, a tile at most 256
 // channels.
 template <int N>
 struct ChannelWalk {
@@ -48,7 +48,7 @@ struct ChannelWalk {
   }
 };
 
-// Whether rows of c channels can be walked by four channels at a time, for arrays that begin at these places.
+// Whether rows of c channels can be visited four channels at a time, for arrays that begin at these places.
 template <class... Arrays>
 __device__ __forceinline__ bool by_fours(int c, const Arrays*... arrays) {
   return c % 4 == 0 && (... && packs_at<4>(arrays));
@@ -62,5 +62,29 @@ struct Sums {
   __device__ __forceinline__ void merge(const Sums& other) {
 #pragma unroll
     for (int k = 0; k < N; ++k) at[k] += other.at[k];
+  }
+
+  // Those from FIRST on.
+  template <int M = N, int FIRST = 0>
+  __device__ __forceinline__ Pack<float, M> pack() const {
+    Pack<float, M> values;
+#pragma unroll
+    for (int k = 0; k < M; ++k) values.at[k] = at[FIRST + k];
+    return values;
+  }
+};
+
+// N sums of which a thread adds up many numbers.
+template <int N>
+struct LongSums {
+  LongSum at[N];
+
+  __device__ __forceinline__ void add(int k, float number) { at[k].add(number); }
+
+  __device__ __forceinline__ Sums<N> totals() const {
+    Sums<N> sums;
+#pragma unroll
+    for (int k = 0; k < N; ++k) sums.at[k] = at[k].total();
+    return sums;
   }
 };

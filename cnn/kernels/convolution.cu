@@ -1,48 +1,48 @@
 // Convolution of NHWC images with (kh, kw, c / groups, filters) filters as implicit matrix products: forward, data
-// gradient and filter gradient. The sources below read the windows straight out of the images.
+// gradient and filter gradient. The operand iterators below read the windows straight out of the images.
 //
 // In all three blockIdx.z = group * splits + split. With splits > 1 the output is (splits, rows, ld), a part of the
 // sum in each, to be added up by `sum_splits`.
-#include "divider.cuh"
+#include "fast_divmod.cuh"
 #include "gemm.cuh"
 #include "window.cuh"
 
-// The windows of a batch as a matrix: row m is output pixel m (picture, row, column), its values are the taps, and
-// of each tap the group's channels.
+// The forward product's first operand, the windows of a batch as a matrix: row m is output pixel m (image, row,
+// column), its values are the taps, and of each tap the group's channels.
 template <bool VECTOR>
-struct Windows {
+struct ForwardImages {
   static constexpr bool kAlongK = true;
   const float* x;  // at the group's first channel
   const Window2D& window;
-  const ConvDividers& by;
+  const ConvDivmods& by;
   int channels;  // of the group
 
   struct Cursor {
-    const float* picture;  // null beyond the last output pixel
-    int top, left;         // where tap (0, 0) lies in the picture
+    const float* image;  // null beyond the last output pixel
+    int top, left;       // where tap (0, 0) lies in the image
   };
 
   __device__ __forceinline__ Cursor at(int m) const {
     if (m >= window.n * window.p * window.q) return {nullptr, 0, 0};
     int i, j;
-    const int picture = by.p.split(by.q.split(m, j), i);
-    return {x + picture * window.h * window.w * window.c, i * window.stride_h - window.top,
+    const int image = by.p.divmod(by.q.divmod(m, j), i);
+    return {x + image * window.h * window.w * window.c, i * window.stride_h - window.top,
             j * window.stride_w - window.left};
   }
 
   // Channel c at tap (r, s) and what follows it in memory, of which `valid` values count.
   __device__ __forceinline__ float4 pixel(const Cursor& cursor, int tap, int c, int valid) const {
     int s;
-    const int r = by.kw.split(tap, s);
+    const int r = by.kw.divmod(tap, s);
     const int i = cursor.top + r * window.dilation_h, j = cursor.left + s * window.dilation_w;
     if (i < 0 || i >= window.h || j < 0 || j >= window.w) return zeros4();
-    return load4<VECTOR>(cursor.picture + (i * window.w + j) * window.c + c, valid);
+    return load4<VECTOR>(cursor.image + (i * window.w + j) * window.c + c, valid);
   }
 
   __device__ __forceinline__ float4 load(const Cursor& cursor, int k, int k_end) const {
-    if (!cursor.picture || k >= k_end) return zeros4();
+    if (!cursor.image || k >= k_end) return zeros4();
     int c;
-    int tap = by.channels.split(k, c);
+    int tap = by.channels.divmod(k, c);
     if constexpr (VECTOR) {
       return pixel(cursor, tap, c, 4);
     } else {
@@ -57,42 +57,43 @@ struct Windows {
   }
 };
 
-// What reaches an input pixel from the output: row m is input pixel m, its values are the taps, and of each tap
-// the group's filters at the output pixel whose window has that tap on pixel m; zero where there is none.
+// The data gradient's first operand, what reaches an input pixel from the output: row m is input pixel m, its values
+// are the taps, and of each tap the group's filters at the output pixel whose window has that tap on pixel m; zero
+// where there is none.
 template <bool VECTOR>
-struct ReachingGradients {
+struct DgradGradients {
   static constexpr bool kAlongK = true;
   const float* dy;  // at the group's first filter
   const Window2D& window;
-  const ConvDividers& by;
+  const ConvDivmods& by;
   int filters, group_filters;
 
   struct Cursor {
-    const float* picture;  // of dy; null beyond the last input pixel
-    int row, column;       // of the input pixel, in the padded image
+    const float* image;  // of dy; null beyond the last input pixel
+    int row, column;     // of the input pixel, in the padded image
   };
 
   __device__ __forceinline__ Cursor at(int m) const {
     if (m >= window.n * window.h * window.w) return {nullptr, 0, 0};
     int i, j;
-    const int picture = by.h.split(by.w.split(m, j), i);
-    return {dy + picture * window.p * window.q * filters, i + window.top, j + window.left};
+    const int image = by.h.divmod(by.w.divmod(m, j), i);
+    return {dy + image * window.p * window.q * filters, i + window.top, j + window.left};
   }
 
   __device__ __forceinline__ float4 pixel(const Cursor& cursor, int tap, int f, int valid) const {
     int s, rest_i, rest_j;
-    const int r = by.kw.split(tap, s);
+    const int r = by.kw.divmod(tap, s);
     const int from_i = cursor.row - r * window.dilation_h, from_j = cursor.column - s * window.dilation_w;
     if (from_i < 0 || from_j < 0) return zeros4();
-    const int i = by.stride_h.split(from_i, rest_i), j = by.stride_w.split(from_j, rest_j);
+    const int i = by.stride_h.divmod(from_i, rest_i), j = by.stride_w.divmod(from_j, rest_j);
     if (rest_i || rest_j || i >= window.p || j >= window.q) return zeros4();
-    return load4<VECTOR>(cursor.picture + (i * window.q + j) * filters + f, valid);
+    return load4<VECTOR>(cursor.image + (i * window.q + j) * filters + f, valid);
   }
 
   __device__ __forceinline__ float4 load(const Cursor& cursor, int k, int k_end) const {
-    if (!cursor.picture || k >= k_end) return zeros4();
+    if (!cursor.image || k >= k_end) return zeros4();
     int f;
-    int tap = by.filters.split(k, f);
+    int tap = by.filters.divmod(k, f);
     if constexpr (VECTOR) {
       return pixel(cursor, tap, f, 4);
     } else {
@@ -107,13 +108,13 @@ struct ReachingGradients {
   }
 };
 
-// The filters as the data gradient needs them: column c is an input channel of the group, its values are the taps,
+// The data gradient's second operand, the filters: column c is an input channel of the group, its values are the taps,
 // and of each tap the group's filters.
 template <bool VECTOR>
-struct FiltersByChannel {
+struct DgradFilters {
   static constexpr bool kAlongK = true;
   const float* w;  // at the group's first filter
-  const ConvDividers& by;
+  const ConvDivmods& by;
   int channels, filters, group_filters;
 
   struct Cursor {
@@ -125,7 +126,7 @@ struct FiltersByChannel {
   __device__ __forceinline__ float4 load(const Cursor& cursor, int k, int k_end) const {
     if (cursor.channel < 0 || k >= k_end) return zeros4();
     int f;
-    int tap = by.filters.split(k, f);
+    int tap = by.filters.divmod(k, f);
     if constexpr (VECTOR) {
       return load4<true>(w + (tap * channels + cursor.channel) * filters + f, 4);
     } else {
@@ -140,14 +141,15 @@ struct FiltersByChannel {
   }
 };
 
-// The windows transposed: row m is a tap and a channel of the group, its values are the output pixels.
+// The filter gradient's first operand, the windows transposed: row m is a tap and a channel of the group, its values
+// are the output pixels.
 template <bool VECTOR>
-struct WindowsOfTap {
+struct WgradImages {
   static constexpr bool kAlongK = false;
   static constexpr int kParts = VECTOR ? 1 : 4;  // four neighbouring rows share a tap only if they are one vector
   const float* x;                                // at the group's first channel
   const Window2D& window;
-  const ConvDividers& by;
+  const ConvDivmods& by;
   int channels;
 
   struct Cursor {
@@ -170,13 +172,13 @@ struct WindowsOfTap {
   __device__ __forceinline__ float4 load(const Cursor& cursor, int k, int k_end) const {
     if (k >= k_end) return zeros4();
     int p, q;
-    const int picture = by.p.split(by.q.split(k, q), p);
+    const int image = by.p.divmod(by.q.divmod(k, q), p);
     float4 parts[kParts];
 #pragma unroll
     for (int e = 0; e < kParts; ++e) {
       const int i = p * window.stride_h + cursor.row[e], j = q * window.stride_w + cursor.column[e];
       const bool inside = cursor.channel[e] >= 0 && i >= 0 && i < window.h && j >= 0 && j < window.w;
-      const int offset = ((picture * window.h + i) * window.w + j) * window.c + cursor.channel[e];
+      const int offset = ((image * window.h + i) * window.w + j) * window.c + cursor.channel[e];
       parts[e] = inside ? load4<VECTOR>(x + offset, VECTOR ? 4 : 1) : zeros4();
     }
     if constexpr (VECTOR) {
@@ -191,11 +193,11 @@ struct WindowsOfTap {
 template <class T, bool VECTOR>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     conv_forward(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
-                 float* __restrict__ y, Window2D window, ConvDividers by, int filters, int groups, int splits,
+                 float* __restrict__ y, Window2D window, ConvDivmods by, int filters, int groups, int splits,
                  int relu) {
   const int group = blockIdx.z / splits, channels = window.c / groups, group_filters = filters / groups;
   const int first = group * group_filters;
-  const Windows<VECTOR> a{x + group * channels, window, by, channels};
+  const ForwardImages<VECTOR> a{x + group * channels, window, by, channels};
   const LinesOfK<VECTOR> b{w + first, group_filters, filters};
   const Epilogue epilogue{bias ? bias + first : nullptr, relu != 0};
   gemm<T, VECTOR>(a, b, y + first, window.n * window.p * window.q, group_filters, window.kh * window.kw * channels,
@@ -206,10 +208,10 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
 template <class T, bool VECTOR>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     conv_backward_input(const float* __restrict__ dy, const float* __restrict__ w, float* __restrict__ dx,
-                        Window2D window, ConvDividers by, int filters, int groups, int splits) {
+                        Window2D window, ConvDivmods by, int filters, int groups, int splits) {
   const int group = blockIdx.z / splits, channels = window.c / groups, group_filters = filters / groups;
-  const ReachingGradients<VECTOR> a{dy + group * group_filters, window, by, filters, group_filters};
-  const FiltersByChannel<VECTOR> b{w + group * group_filters, by, channels, filters, group_filters};
+  const DgradGradients<VECTOR> a{dy + group * group_filters, window, by, filters, group_filters};
+  const DgradFilters<VECTOR> b{w + group * group_filters, by, channels, filters, group_filters};
   gemm<T, VECTOR>(a, b, dx + group * channels, window.n * window.h * window.w, channels,
                   window.kh * window.kw * group_filters, window.c, blockIdx.z % splits, splits,
                   Epilogue{nullptr, false});
@@ -219,10 +221,10 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
 template <class T, bool VECTOR>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     conv_backward_filter(const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ dw,
-                         Window2D window, ConvDividers by, int filters, int groups, int splits) {
+                         Window2D window, ConvDivmods by, int filters, int groups, int splits) {
   const int group = blockIdx.z / splits, channels = window.c / groups, group_filters = filters / groups;
   const int first = group * group_filters;
-  const WindowsOfTap<VECTOR> a{x + group * channels, window, by, channels};
+  const WgradImages<VECTOR> a{x + group * channels, window, by, channels};
   const LinesOfK<VECTOR> b{dy + first, group_filters, filters};
   gemm<T, VECTOR>(a, b, dw + first, window.kh * window.kw * channels, group_filters, window.n * window.p * window.q,
                   filters, blockIdx.z % splits, splits, Epilogue{nullptr, false});

@@ -3,7 +3,7 @@
 #include "vectors.cuh"
 #include "window.cuh"
 
-// --- one channel: the filters' taps stay in registers while a thread walks over output pixels -----------------------
+// --- one channel: the filters' taps stay in registers while a thread goes through output pixels --------------------
 
 // Thread t of the grid takes FILTERS neighbouring filters, and every pixel_lanes-th output pixel.
 template <int FILTERS>
@@ -19,13 +19,13 @@ struct FilterLane {
   }
 };
 
-// The KH x KW window of output pixel m, zeros outside the picture.
+// The KH x KW window of output pixel m, zeros outside the image.
 template <int KH, int KW>
 __device__ __forceinline__ void read_window(const float* __restrict__ x, const Window2D& window, int m,
                                             float (&values)[KH * KW]) {
-  const int j = m % window.q, rest = m / window.q, i = rest % window.p, picture = rest / window.p;
+  const int j = m % window.q, rest = m / window.q, i = rest % window.p, image = rest / window.p;
   const int top = i * window.stride_h - window.top, left = j * window.stride_w - window.left;
-  const float* pixels = x + picture * window.h * window.w;
+  const float* pixels = x + image * window.h * window.w;
 #pragma unroll
   for (int r = 0; r < KH; ++r) {
     const int row = top + r * window.dilation_h;
@@ -130,7 +130,7 @@ __global__ void __launch_bounds__(256)
   const int count = window.n * window.p * window.q * filters, multiplier = filters / window.c;
   for (unsigned e = blockIdx.x * blockDim.x + threadIdx.x; e < count; e += gridDim.x * blockDim.x) {
     const int k = e % filters, m = e / filters, j = m % window.q, i = m / window.q % window.p;
-    const int picture = m / (window.p * window.q), channel = k / multiplier;
+    const int image = m / (window.p * window.q), channel = k / multiplier;
     const int top = i * window.stride_h - window.top, left = j * window.stride_w - window.left;
     float sum = 0.f;
     for (int r = 0; r < window.kh; ++r) {
@@ -139,7 +139,7 @@ __global__ void __launch_bounds__(256)
       for (int s = 0; s < window.kw; ++s) {
         const int column = left + s * window.dilation_w;
         if (column < 0 || column >= window.w) continue;
-        const float pixel = x[((picture * window.h + row) * window.w + column) * window.c + channel];
+        const float pixel = x[((image * window.h + row) * window.w + column) * window.c + channel];
         sum = fmaf(pixel, w[(r * window.kw + s) * filters + k], sum);
       }
     }
@@ -155,7 +155,7 @@ __global__ void __launch_bounds__(256)
   const int count = window.n * window.h * window.w * window.c, multiplier = filters / window.c;
   for (unsigned e = blockIdx.x * blockDim.x + threadIdx.x; e < count; e += gridDim.x * blockDim.x) {
     const int channel = e % window.c, pixel = e / window.c, column = pixel % window.w;
-    const int row = pixel / window.w % window.h, picture = pixel / (window.w * window.h);
+    const int row = pixel / window.w % window.h, image = pixel / (window.w * window.h);
     float sum = 0.f;
     for (int r = 0; r < window.kh; ++r) {
       const int from_i = row + window.top - r * window.dilation_h, i = from_i / window.stride_h;
@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(256)
       for (int s = 0; s < window.kw; ++s) {
         const int from_j = column + window.left - s * window.dilation_w, j = from_j / window.stride_w;
         if (from_j < 0 || from_j % window.stride_w || j >= window.q) continue;
-        const float* gradients = dy + ((picture * window.p + i) * window.q + j) * filters + channel * multiplier;
+        const float* gradients = dy + ((image * window.p + i) * window.q + j) * filters + channel * multiplier;
         const float* taps = w + (r * window.kw + s) * filters + channel * multiplier;
         for (int k = 0; k < multiplier; ++k) sum = fmaf(gradients[k], taps[k], sum);
       }
@@ -186,11 +186,11 @@ __global__ void __launch_bounds__(256)
   if (k < filters) {
     const int channel = k / (filters / window.c);
     for (int m = begin + lane; m < end; m += 8) {
-      const int j = m % window.q, i = m / window.q % window.p, picture = m / (window.p * window.q);
+      const int j = m % window.q, i = m / window.q % window.p, image = m / (window.p * window.q);
       const int row = i * window.stride_h - window.top + r * window.dilation_h;
       const int column = j * window.stride_w - window.left + s * window.dilation_w;
       if (row < 0 || row >= window.h || column < 0 || column >= window.w) continue;
-      const float pixel = x[((picture * window.h + row) * window.w + column) * window.c + channel];
+      const float pixel = x[((image * window.h + row) * window.w + column) * window.c + channel];
       sum = fmaf(pixel, dy[m * filters + k], sum);
     }
   }

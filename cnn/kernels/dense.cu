@@ -2,7 +2,7 @@
 #include "gemm.cuh"
 
 // y (rows, columns) = x (rows, k) * w (k, columns) + bias (columns,), then ReLU if asked for. With splits > 1, y is
-// (splits, rows, columns): part s is the sum over the s-th piece of k, and bias and ReLU come with `sum_splits`.
+// (splits, rows, columns): part s is the sum over the s-th part of k, and bias and ReLU come with `sum_splits`.
 template <class T, bool VECTOR>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     dense_forward(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,

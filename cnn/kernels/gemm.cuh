@@ -1,13 +1,13 @@
-// A matrix product by tiles: c (m, n) = a (m, k) * b (k, n), where a and b are read through sources, so that a
+// A matrix product by tiles: c (m, n) = a (m, k) * b (k, n), where a and b are read by operand iterators, so that a
 // convolution multiplies windows that were never written out (implicit GEMM; Chetlur et al., "cuDNN: Efficient
 // Primitives for Deep Learning", 2014).
 //
-// A block computes a BM x BN tile of c. It walks along k in steps of BK: every thread fetches a few values of the
+// A block computes a BM x BN tile of c. It goes along k in steps of BK: every thread fetches a few values of the
 // next step from global memory into registers, the block multiplies the present step out of shared memory, and
 // the fetched values go into the other half of a double buffer. One barrier a step. Each thread keeps a TM x TN
-// piece of c in registers, as groups of four rows and columns, so that shared memory is read by 16 bytes.
+// part of c in registers, as groups of four rows and columns, so that shared memory is read by 16 bytes.
 //
-// A source yields one operand, four values at a time. It has
+// An operand iterator yields one operand, four values at a time. It has
 //   kAlongK               whether the four are neighbours along k (else along m, or n for operand b),
 //   Cursor at(int i)      what it needs to know of row i of a (column i of b), found once before the loop,
 //   float4 load(cursor, int k, int k_end)   the values at k (or k ... k + 3), zeros outside the matrix and from k_end.
@@ -61,7 +61,7 @@ struct LinesOfK {
   }
 };
 
-// One operand's way from its source through a thread's registers into shared memory, WIDTH x BK values a step.
+// One operand on its way through a thread's registers into shared memory, WIDTH x BK values a step.
 template <class Source, int WIDTH, int BK, int THREADS>
 struct TileCopy {
   static constexpr int kLoads = WIDTH * BK / 4 / THREADS;
@@ -111,13 +111,13 @@ struct TileCopy {
   }
 };
 
-// The first of the four rows (columns) that group g of a thread's piece covers.
+// The first of the four rows (columns) that group g of a thread's part covers.
 template <int EXTENT, int PER_THREAD>
 __device__ __forceinline__ int group_start(int thread, int g) {
   return g * (EXTENT / (PER_THREAD / 4)) + thread * 4;
 }
 
-// This thread's piece of the block's tile at (m0, n0), summed over k_begin <= k < k_end. Called by the whole block.
+// This thread's part of the block's tile at (m0, n0), summed over k_begin <= k < k_end. Called by the whole block.
 template <class T, class A, class B>
 __device__ __forceinline__ void multiply_tile(const A& a, const B& b, int m0, int n0, int k_begin, int k_end,
                                               float (&sums)[T::TM][T::TN]) {
@@ -190,7 +190,7 @@ struct Epilogue {
   }
 };
 
-// Writes this thread's piece of the tile at (m0, n0) into c (rows, columns), whose rows are `ld` floats apart.
+// Writes this thread's part of the tile at (m0, n0) into c (rows, columns), whose rows are `ld` floats apart.
 // With VECTOR `columns` and `ld` are multiples of four and c is 16-byte aligned.
 template <class T, bool VECTOR>
 __device__ __forceinline__ void write_tile(const float (&sums)[T::TM][T::TN], float* c, int m0, int n0, int rows,

@@ -14,6 +14,8 @@ from cnn.kernels.structs import STRUCTS
 
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
+    "bfloat16": np.dtype(np.uint16),  # its words: neither NumPy nor CuPy has the type
+    "double": np.dtype(np.float64),
     "int": np.dtype(np.int32),
     "unsigned": np.dtype(np.uint32),
     "long long": np.dtype(np.int64),
@@ -21,6 +23,11 @@ _DTYPES: Mapping[str, np.dtype[Any]] = {
     **STRUCTS,
 }
 _ARGUMENT = re.compile(r"(?P<const>const )?(?P<type>[\w ]+?)(?P<pointer>\*)? (?P<name>\w+)(?P<optional>\?)?")
+_STORAGE = re.compile(r"\bT\b")
+
+# The types that activations are kept in, and what ends the names of the kernels for each. Arithmetic is float's.
+STORAGES: Mapping[str, str] = {"float": "", "bfloat16": "_bf16"}
+SUFFIXES: Mapping[np.dtype[Any], str] = {_DTYPES[storage]: suffix for storage, suffix in STORAGES.items()}
 
 Values = Mapping[str, Any]  # a launch's scalar arguments by name; a struct is a mapping of its own
 Grid = tuple[int, ...]
@@ -62,8 +69,40 @@ class Kernel:
     block: tuple[int, ...]
     grid: Callable[[Values], Grid]
     flops: Callable[[Values], int] = lambda values: 0
+    storage: str = "float"  # what activations are kept in, one of STORAGES
+    shared_bytes: int | Callable[[Values], int] = 0  # dynamic shared memory of a block, or from the scalar arguments
+    min_arch: int = 0  # the least compute capability, such as 80
 
     @cached_property
     def arguments(self) -> tuple[Argument, ...]:
         """The parameters, parsed."""
         return tuple(Argument.parse(part) for part in self.parameters.split(","))
+
+    def dynamic_shared_bytes(self, values: Values) -> int:
+        """The dynamic shared memory of a block in a launch with these scalar arguments."""
+        return self.shared_bytes(values) if callable(self.shared_bytes) else self.shared_bytes
+
+
+def for_each_storage(
+    name: str,
+    source: str,
+    expression: str,
+    parameters: str,
+    block: tuple[int, ...],
+    grid: Callable[[Values], Grid],
+    flops: Callable[[Values], int] = lambda values: 0,
+) -> list[Kernel]:
+    """The kernel for each storage type, which the word `T` stands for in its expression and its parameters."""
+    return [
+        Kernel(
+            name + suffix,
+            source,
+            _STORAGE.sub(storage, expression),
+            _STORAGE.sub(storage, parameters),
+            block,
+            grid,
+            flops,
+            storage,
+        )
+        for storage, suffix in STORAGES.items()
+    ]

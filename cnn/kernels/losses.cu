@@ -1,4 +1,4 @@
-// Softmax and its loss, a warp to a row; the L2 penalty; the count of right answers.
+// Softmax and its loss, a warp to a row; the L2 penalty.
 #include "elementwise.cuh"
 #include "reduce.cuh"
 
@@ -20,6 +20,51 @@ __device__ __forceinline__ float exp_sum(const float* row, int classes, float la
   return warp_sum(sum);
 }
 
+// The place of a row's first largest logit, in every lane. As in NumPy, nothing is larger than NaN.
+__device__ __forceinline__ int row_argmax(const float* row, int classes) {
+  const auto larger = [](float a, float b) { return a > b || (a != a && b == b); };
+  float best = row[0];
+  int place = 0;
+  for (int j = warp_lane(); j < classes; j += 32) {
+    if (larger(row[j], best)) {
+      best = row[j];
+      place = j;
+    }
+  }
+#pragma unroll
+  for (int reach = 16; reach > 0; reach /= 2) {
+    const float other = __shfl_xor_sync(kWholeWarp, best, reach);
+    const int other_place = __shfl_xor_sync(kWholeWarp, place, reach);
+    if (larger(other, best) || (!larger(best, other) && other_place < place)) {
+      best = other;
+      place = other_place;
+    }
+  }
+  return place;
+}
+
+// The loss of this warp's row, times `weight`, with its gradient. target(class, its logit) need not sum to one over the
+// classes; where it is 0 the logit adds nothing, though it be -infinity, and so does a row of weight 0.
+template <class Target>
+__device__ __forceinline__ float row_loss(const float* logits, float* dlogits, int classes, float weight,
+                                          Target target) {
+  const float* row = logits + warp_row() * classes;
+  float* out = dlogits + warp_row() * classes;
+  const float largest = row_max(row, classes), sum = exp_sum(row, classes, largest), log_sum = logf(sum);
+  float mass = 0.f, loss = 0.f;
+  for (int j = warp_lane(); j < classes; j += 32) {
+    const float t = target(j, row[j]);
+    mass += t;
+    if (t != 0.f) loss -= t * (row[j] - largest - log_sum);
+  }
+  mass = warp_sum(mass);
+  loss = warp_sum(loss);
+  for (int j = warp_lane(); j < classes; j += 32) {
+    out[j] = weight == 0.f ? 0.f : weight * (expf(row[j] - largest) / sum * mass - target(j, row[j]));
+  }
+  return weight == 0.f ? 0.f : weight * loss;
+}
+
 // y (rows, classes): the softmax of each row of logits (rows, classes).
 __global__ void __launch_bounds__(256)
     softmax(const float* __restrict__ logits, float* __restrict__ y, int rows, int classes) {
@@ -37,68 +82,78 @@ __global__ void __launch_bounds__(256)
                           const float* __restrict__ weights, float* __restrict__ row_losses,
                           float* __restrict__ dlogits, int rows, int classes) {
   if (warp_row() >= rows) return;
-  const float* row = logits + warp_row() * classes;
   const float* target = targets + warp_row() * classes;
+  const float weight = weights[warp_row()] / static_cast<float>(rows);
+  const float loss = row_loss(logits, dlogits, classes, weight, [=](int j, float) { return target[j]; });
+  if (warp_lane() == 0) row_losses[warp_row()] = loss;
+}
+
+// The same with labels (rows,) and class_weights (classes,) in place of targets: 1 - smoothing + smoothing / classes at
+// the label, smoothing / classes at the other classes, but nothing where the logit is -infinity. A row whose label is
+// `ignored` does not count, nor in the number of rows that the mean divides by; a label that is no class gives NaN.
+// outcomes (rows,): 1 where the first largest logit is the label's, 0 where it is not, 2 of a row that does not count.
+__global__ void __launch_bounds__(256, 4)  // without the 4 the compiler goes for more blocks and spills
+    cross_entropy(const float* __restrict__ logits, const long long* __restrict__ labels,
+                  const float* __restrict__ class_weights, float* __restrict__ row_losses,
+                  unsigned char* __restrict__ outcomes, float* __restrict__ dlogits, int rows, int classes,
+                  float smoothing, int ignoring, long long ignored) {
+  int counted = rows;
+  if (ignoring) {  // every block counts for itself: labels are few
+    counted = 0;
+    for (int i = 0; i < rows; i += 256) {
+      counted += __syncthreads_count(i + static_cast<int>(threadIdx.x) < rows && labels[i + threadIdx.x] != ignored);
+    }
+  }
+  if (warp_row() >= rows) return;
+  const long long label = labels[warp_row()];
   float* out = dlogits + warp_row() * classes;
-  const float largest = row_max(row, classes), sum = exp_sum(row, classes, largest), log_sum = logf(sum);
-  const float share = weights[warp_row()] / static_cast<float>(rows);
-  // Targets need not sum to one, so their sum stays in the gradient.
-  float mass = 0.f, loss = 0.f;
-  for (int j = warp_lane(); j < classes; j += 32) {
-    mass += target[j];
-    loss -= target[j] * (row[j] - largest - log_sum);
+  if (ignoring && label == ignored) {
+    for (int j = warp_lane(); j < classes; j += 32) out[j] = 0.f;
+    if (warp_lane() == 0) {
+      row_losses[warp_row()] = 0.f;
+      outcomes[warp_row()] = 2;
+    }
+    return;
   }
-  mass = warp_sum(mass);
-  loss = warp_sum(loss);
-  for (int j = warp_lane(); j < classes; j += 32) {
-    out[j] = share * (expf(row[j] - largest) / sum * mass - target[j]);
+  const bool known = 0 <= label && label < classes;
+  const float weight = (known ? class_weights[label] : nanf("")) / static_cast<float>(counted);
+  const float other = smoothing / static_cast<float>(classes), own = 1.f - smoothing + other;
+  const float loss = row_loss(logits, dlogits, classes, weight, [=](int j, float logit) {
+    return j == label ? own : logit >= -kLargestFloat || logit != logit ? other : 0.f;
+  });
+  const int best = row_argmax(logits + warp_row() * classes, classes);
+  if (warp_lane() == 0) {
+    row_losses[warp_row()] = loss;
+    outcomes[warp_row()] = best == label;
   }
-  if (warp_lane() == 0) row_losses[warp_row()] = share * loss;
 }
 
-// Adds to `correct` () how many rows of logits (rows, classes) have their first maximum at labels (rows,). The order of
-// integer additions does not show in their sum.
+// loss (), the sum of row_losses (rows,); and totals (3,), if given, in place: += loss * counted rows, rows whose label
+// was found, counted rows. outcomes as in `cross_entropy`. One block, double precision, in one order.
 __global__ void __launch_bounds__(256)
-    count_correct(const float* __restrict__ logits, const long long* __restrict__ labels, int* correct, int rows,
-                  int classes) {
-  bool hit = false;
-  if (warp_row() < rows) {
-    const float* row = logits + warp_row() * classes;
-    float best = row[0];
-    int winner = 0;
-    for (int j = warp_lane(); j < classes; j += 32) {
-      if (row[j] > best) {
-        best = row[j];
-        winner = j;
-      }
-    }
-#pragma unroll
-    for (int reach = 16; reach > 0; reach /= 2) {
-      const float other = __shfl_xor_sync(kWholeWarp, best, reach);
-      const int place = __shfl_xor_sync(kWholeWarp, winner, reach);
-      if (other > best || (other == best && place < winner)) {
-        best = other;
-        winner = place;
-      }
-    }
-    hit = warp_lane() == 0 && winner == labels[warp_row()];
+    sum_cross_entropy(const float* __restrict__ row_losses, const unsigned char* __restrict__ outcomes,
+                      float* __restrict__ loss, double* __restrict__ totals, int rows) {
+  double sum = 0.0, found = 0.0, counted = 0.0;
+  for (int row = threadIdx.x; row < rows; row += 256) {
+    sum += row_losses[row];
+    found += outcomes[row] == 1;
+    counted += outcomes[row] != 2;
   }
-  const int hits = __syncthreads_count(hit);
-  if (threadIdx.x == 0 && hits > 0) atomicAdd(correct, hits);
-}
-
-// targets (count / classes, classes): `rest` everywhere, and `extra` more at the row's label.
-__global__ void __launch_bounds__(256) soft_targets(const long long* __restrict__ labels, float* __restrict__ targets,
-                                                    float rest, float extra, int classes, int count) {
-  for (unsigned i = grid_thread(); i < count; i += grid_threads()) {
-    const unsigned row = i / classes;
-    targets[i] = labels[row] == i - row * classes ? rest + extra : rest;
+  sum = block_sum<256, 0>(sum);
+  found = block_sum<256, 1>(found);
+  counted = block_sum<256, 2>(counted);
+  if (threadIdx.x != 0) return;
+  loss[0] = static_cast<float>(sum);
+  if (totals) {
+    totals[0] += sum * counted;
+    totals[1] += found;
+    totals[2] += counted;
   }
 }
 
 // --- L2 penalty ----------------------------------------------------------------------------------------------------
 
-// partials (blocks,): coefficient times the sum of squares of each block's share of w (count,).
+// partials (blocks,): coefficient times the sum of squares of what each block visits of w (count,).
 __global__ void __launch_bounds__(256)
     l2_penalty(const float* __restrict__ w, float* __restrict__ partials, float coefficient, int count) {
   float sum = 0.f;

@@ -99,8 +99,11 @@ def nvrtc_version() -> tuple[int, int]:
 
 
 def compile_file(source: str, architecture: int, folder: Path = FOLDER) -> Compiled:
-    """Compile the kernel file `source` with every kernel that the table has of it. Raises `CompileError`."""
-    names = {kernel.name: kernel.expression for kernel in kernels_of(source)}
+    """Compile the kernel file `source` with every kernel that the table has of it for the architecture.
+
+    Raises `CompileError`.
+    """
+    names = {kernel.name: kernel.expression for kernel in kernels_of(source, architecture)}
     return compile_text(source_text(source, folder), source, names, architecture, folder)
 
 
@@ -114,7 +117,8 @@ def compile_text(
     nvrtc_version()
     from cuda.bindings import nvrtc  # noqa: PLC0415
 
-    options = [*compile_options(folder), f"--gpu-architecture=sm_{architecture}", "--ptxas-options=-v"]
+    # CuPy adds -ftz=true to whatever it compiles.
+    options = [*compile_options(folder), "-ftz=true", f"--gpu-architecture=sm_{architecture}", "--ptxas-options=-v"]
     with _program(nvrtc, text, source) as program:
         for expression in names.values():
             _checked(nvrtc, nvrtc.nvrtcAddNameExpression(program, expression.encode()))

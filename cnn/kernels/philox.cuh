@@ -3,9 +3,17 @@
 // Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 #pragma once
 
-// What a stream of random numbers depends on, besides the element's index: a RandomKey in 32-bit words.
+// What a stream of random numbers depends on, besides the element's index: a RandomKey in 32-bit words. The step is
+// read on the device, so that a captured graph draws anew at each replay.
 struct RandomKey {
   unsigned seed_low, seed_high, stream, step_low, step_high;
+
+  __device__ __forceinline__ RandomKey(unsigned seed_low, unsigned seed_high, unsigned stream, long long step)
+      : seed_low(seed_low),
+        seed_high(seed_high),
+        stream(stream),
+        step_low(static_cast<unsigned>(step)),
+        step_high(static_cast<unsigned>(step >> 32)) {}
 };
 
 // Ten rounds on a counter of four words, with a key of two.
@@ -28,8 +36,13 @@ __device__ __forceinline__ uint4 random_words(const RandomKey& key, unsigned blo
                     make_uint2(key.seed_low, key.seed_high));
 }
 
+// Word k of four.
+__device__ __forceinline__ unsigned word(const uint4& words, unsigned k) {
+  return k == 0 ? words.x : k == 1 ? words.y : k == 2 ? words.z : words.w;
+}
+
 // Half k of eight: the words in order, the low half of a word before its high half.
 __device__ __forceinline__ unsigned random_half(const uint4& words, int k) {
-  const unsigned word = k < 2 ? words.x : k < 4 ? words.y : k < 6 ? words.z : words.w;
-  return k % 2 ? word >> 16 : word & 0xFFFFu;
+  const unsigned both = word(words, k / 2);
+  return k % 2 ? both >> 16 : both & 0xFFFFu;
 }

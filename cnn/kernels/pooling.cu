@@ -3,27 +3,27 @@
 // A thread takes four neighbouring channels of a pixel where their number and the addresses allow it, else one;
 // neighbouring threads take neighbouring channels. Index divisions are the larger part of such a thread's
 // instructions, so there are three a thread, and in the gradients a thread takes all the pixels of one stride.
-#include "elementwise.cuh"
+#include "channels.cuh"
 #include "window.cuh"
 
 // Four blocks a multiprocessor leave 64 registers a thread. Left alone, the compiler goes for more blocks and spills.
 constexpr int kThreads = 256, kBlocks = 4;
 
-// A picture, a place in a grid of rows and columns, and a channel.
+// An image, a place in a grid of rows and columns, and a channel.
 struct Place {
-  int picture, row, column, channel;
+  int image, row, column, channel;
 
-  // Where a tensor (pictures, rows, columns, channels) has this place.
+  // Where a tensor (images, rows, columns, channels) has this place.
   __device__ __forceinline__ int in(int rows, int columns, int channels) const {
-    return ((picture * rows + row) * columns + column) * channels + channel;
+    return ((image * rows + row) * columns + column) * channels + channel;
   }
 };
 
 // The place with number `item`, counting N channels at a time.
 template <int N>
 __device__ __forceinline__ Place place(unsigned item, unsigned rows, unsigned columns, unsigned channels) {
-  const unsigned packs = channels / N, pixel = item / packs, line = pixel / columns, picture = line / rows;
-  return {static_cast<int>(picture), static_cast<int>(line - picture * rows),
+  const unsigned packs = channels / N, pixel = item / packs, line = pixel / columns, image = line / rows;
+  return {static_cast<int>(image), static_cast<int>(line - image * rows),
           static_cast<int>(pixel - line * columns), static_cast<int>((item - pixel * packs) * N)};
 }
 
@@ -34,15 +34,15 @@ __device__ __forceinline__ int quotient(int n, int divisor) { return divisor == 
 
 // Calls visit(pixel, tap) for N channels of every input pixel in the window of the output pixel `at`, in the taps'
 // order. K > 0 says that the window is K x K: all of its loads are then on their way before the first is waited for.
-template <int N, int K, class Visit>
-__device__ __forceinline__ void visit_window(const float* __restrict__ x, const Window2D& window, const Place& at,
+template <int N, int K, class T, class Visit>
+__device__ __forceinline__ void visit_window(const T* __restrict__ x, const Window2D& window, const Place& at,
                                              Visit visit) {
   const int top = at.row * window.stride_h - window.top, left = at.column * window.stride_w - window.left;
   const auto sees = [&](int row, int column) {
     return row >= 0 && row < window.h && column >= 0 && column < window.w;
   };
   const auto pixel = [&](int row, int column) {
-    return load_pack<N>(x + Place{at.picture, row, column, at.channel}.in(window.h, window.w, window.c));
+    return load_pack<N>(x + Place{at.image, row, column, at.channel}.in(window.h, window.w, window.c));
   };
   if constexpr (K > 0) {
     Pack<float, N> pixels[K * K];
@@ -68,93 +68,114 @@ __device__ __forceinline__ void visit_window(const float* __restrict__ x, const 
   }
 }
 
-template <int N, int K, class Winner>
-__device__ __forceinline__ void max_pool(const float* __restrict__ x, float* __restrict__ y,
-                                         Winner* __restrict__ winner, const Window2D& window) {
+template <int N, int K, class T, class Index>
+__device__ __forceinline__ void max_pool(const T* __restrict__ x, T* __restrict__ y, Index* __restrict__ argmax,
+                                         const Window2D& window) {
   const unsigned items = static_cast<unsigned>(window.n) * window.p * window.q * (window.c / N);
   for (unsigned item = grid_thread(); item < items; item += grid_threads()) {
     const Place at = place<N>(item, window.p, window.q, window.c);
-    Pack<float, N> best;
-    Pack<Winner, N> number = {};
+    Pack<float, N> largest;
+    Pack<Index, N> number = {};
 #pragma unroll
-    for (int k = 0; k < N; ++k) best.at[k] = -__int_as_float(0x7f800000);  // -infinity
+    for (int k = 0; k < N; ++k) largest.at[k] = -__int_as_float(0x7f800000);  // -infinity
     bool first = true;
     visit_window<N, K>(x, window, at, [&](const Pack<float, N>& pixel, int tap) {
 #pragma unroll
       for (int k = 0; k < N; ++k) {
-        const bool wins = first || pixel.at[k] > best.at[k];
-        if (wins) number.at[k] = static_cast<Winner>(tap);
-        if (wins || pixel.at[k] != pixel.at[k]) best.at[k] = pixel.at[k];  // NaN goes on, and nothing beats it
+        const bool larger = first || pixel.at[k] > largest.at[k];
+        if (larger) number.at[k] = static_cast<Index>(tap);
+        if (larger || pixel.at[k] != pixel.at[k]) largest.at[k] = pixel.at[k];  // NaN stays: nothing is larger
       }
       first = false;
     });
     const int out = at.in(window.p, window.q, window.c);
-    store_pack(y + out, best);
-    store_pack(winner + out, number);
+    store_pack(y + out, largest);
+    store_pack(argmax + out, number);
   }
 }
 
-template <int N, class Winner>
-__device__ __forceinline__ void max_pool(const float* x, float* y, Winner* winner, const Window2D& window) {
-  constexpr bool kSmall = sizeof(Winner) == 1;  // a wider number says that the window has more than 256 taps
+template <int N, class T, class Index>
+__device__ __forceinline__ void max_pool(const T* x, T* y, Index* argmax, const Window2D& window) {
+  constexpr bool kSmall = sizeof(Index) == 1;  // a wider number says that the window has more than 256 taps
   if (kSmall && window.kh == 2 && window.kw == 2) {
-    max_pool<N, kSmall ? 2 : 0>(x, y, winner, window);
+    max_pool<N, kSmall ? 2 : 0>(x, y, argmax, window);
   } else if (kSmall && window.kh == 3 && window.kw == 3) {
-    max_pool<N, kSmall ? 3 : 0>(x, y, winner, window);
+    max_pool<N, kSmall ? 3 : 0>(x, y, argmax, window);
   } else {
-    max_pool<N, 0>(x, y, winner, window);
+    max_pool<N, 0>(x, y, argmax, window);
   }
 }
 
-// x (n, h, w, c) to y (n, p, q, c) and the number of the winning tap, winner (n, p, q, c). Of equal taps the first
-// wins, and padding never does.
-template <class Winner>
-__global__ void __launch_bounds__(kThreads, kBlocks) max_pool2d(const float* __restrict__ x, float* __restrict__ y,
-                                                  Winner* __restrict__ winner, Window2D window) {
-  if (window.c % 4 == 0 && packs_at<4>(x) && packs_at<4>(y) && packs_at<4>(winner)) {
-    max_pool<4>(x, y, winner, window);
+// x (n, h, w, c) to y (n, p, q, c) and the number of the tap with the maximum, argmax (n, p, q, c): of equal taps the
+// first, and never one in the padding.
+template <class Index, class T>
+__global__ void __launch_bounds__(kThreads, kBlocks)
+    max_pool2d(const T* __restrict__ x, T* __restrict__ y, Index* __restrict__ argmax, Window2D window) {
+  if (by_fours(window.c, x, y, argmax)) {
+    max_pool<4>(x, y, argmax, window);
   } else {
-    max_pool<1>(x, y, winner, window);
+    max_pool<1>(x, y, argmax, window);
   }
 }
 
-template <int N, int K>
-__device__ __forceinline__ void avg_pool(const float* __restrict__ x, float* __restrict__ y, const Window2D& window) {
+// How far around the image a mean counts: rows above and below, columns left and right, 0 where padding does not.
+struct Margins {
+  int top, bottom, left, right;
+};
+
+// How many of `taps` lie from `begin` to before `end`, in one direction, for a window that starts at `start`.
+__device__ __forceinline__ int taps_between(int start, int taps, int dilation, int begin, int end) {
+  const int last = end > start ? min(taps, quotient(end - start - 1, dilation) + 1) : 0;
+  return max(last - (start < begin ? quotient(begin - start + dilation - 1, dilation) : 0), 0);
+}
+
+// 1 / how many taps count in the mean of output pixel (i, j), at least 1.
+__device__ __forceinline__ float weight_of(const Window2D& window, const Margins& counted, int i, int j) {
+  const int rows = taps_between(i * window.stride_h - window.top, window.kh, window.dilation_h, -counted.top,
+                                window.h + counted.bottom);
+  const int columns = taps_between(j * window.stride_w - window.left, window.kw, window.dilation_w, -counted.left,
+                                   window.w + counted.right);
+  return 1.f / static_cast<float>(max(rows * columns, 1));
+}
+
+template <int N, int K, class T>
+__device__ __forceinline__ void avg_pool(const T* __restrict__ x, T* __restrict__ y, const Window2D& window,
+                                         const Margins& counted) {
   const unsigned items = static_cast<unsigned>(window.n) * window.p * window.q * (window.c / N);
   for (unsigned item = grid_thread(); item < items; item += grid_threads()) {
     const Place at = place<N>(item, window.p, window.q, window.c);
-    Pack<float, N> sum = {};
-    int pixels = 0;
+    LongSums<N> own;
     visit_window<N, K>(x, window, at, [&](const Pack<float, N>& pixel, int) {
 #pragma unroll
-      for (int k = 0; k < N; ++k) sum.at[k] += pixel.at[k];
-      ++pixels;
+      for (int k = 0; k < N; ++k) own.add(k, pixel.at[k]);
     });
-    const float share = 1.f / static_cast<float>(max(pixels, 1));
+    auto sum = own.totals().pack();
+    const float weight = weight_of(window, counted, at.row, at.column);
 #pragma unroll
-    for (int k = 0; k < N; ++k) sum.at[k] *= share;
+    for (int k = 0; k < N; ++k) sum.at[k] *= weight;
     store_pack(y + at.in(window.p, window.q, window.c), sum);
   }
 }
 
-template <int N>
-__device__ __forceinline__ void avg_pool(const float* x, float* y, const Window2D& window) {
+template <int N, class T>
+__device__ __forceinline__ void avg_pool(const T* x, T* y, const Window2D& window, const Margins& counted) {
   if (window.kh == 2 && window.kw == 2) {
-    avg_pool<N, 2>(x, y, window);
+    avg_pool<N, 2>(x, y, window, counted);
   } else if (window.kh == 3 && window.kw == 3) {
-    avg_pool<N, 3>(x, y, window);
+    avg_pool<N, 3>(x, y, window, counted);
   } else {
-    avg_pool<N, 0>(x, y, window);
+    avg_pool<N, 0>(x, y, window, counted);
   }
 }
 
-// x (n, h, w, c) to y (n, p, q, c), the mean of the window's pixels inside the image.
+// x (n, h, w, c) to y (n, p, q, c), the mean of each window over the pixels that count, padding as zeros.
+template <class T>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    avg_pool2d(const float* __restrict__ x, float* __restrict__ y, Window2D window) {
-  if (window.c % 4 == 0 && packs_at<4>(x) && packs_at<4>(y)) {
-    avg_pool<4>(x, y, window);
+    avg_pool2d(const T* __restrict__ x, T* __restrict__ y, Window2D window, Margins counted) {
+  if (by_fours(window.c, x, y)) {
+    avg_pool<4>(x, y, window, counted);
   } else {
-    avg_pool<1>(x, y, window);
+    avg_pool<1>(x, y, window, counted);
   }
 }
 
@@ -183,9 +204,8 @@ __device__ __forceinline__ void visit_windows_over(const Window2D& window, int c
 // it, where `out` is the place of the window's output pixel in dy.
 //
 // A thread takes a cell: the stride_h x stride_w input pixels that share the windows which saw them first.
-template <int N, class Contribute>
-__device__ __forceinline__ void gather_gradient(float* __restrict__ dx, const Window2D& window,
-                                                Contribute contribute) {
+template <int N, class T, class Contribute>
+__device__ __forceinline__ void gather_gradient(T* __restrict__ dx, const Window2D& window, Contribute contribute) {
   const int first_row = window.top / window.stride_h, first_column = window.left / window.stride_w;
   const int cell_rows = (window.top + window.h - 1) / window.stride_h - first_row + 1;
   const int cell_columns = (window.left + window.w - 1) / window.stride_w - first_column + 1;
@@ -201,108 +221,105 @@ __device__ __forceinline__ void gather_gradient(float* __restrict__ dx, const Wi
         if (column < 0 || column >= window.w) continue;
         Pack<float, N> sum = {};
         visit_windows_over(window, cell_row, a, cell_column, b, [&](int i, int j, int tap) {
-          contribute(Place{cell.picture, i, j, cell.channel}.in(window.p, window.q, window.c), i, j, tap, sum);
+          contribute(Place{cell.image, i, j, cell.channel}.in(window.p, window.q, window.c), i, j, tap, sum);
         });
-        store_pack(dx + Place{cell.picture, row, column, cell.channel}.in(window.h, window.w, window.c), sum);
+        store_pack(dx + Place{cell.image, row, column, cell.channel}.in(window.h, window.w, window.c), sum);
       }
     }
   }
 }
 
-template <int N, class Winner>
-__device__ __forceinline__ void max_pool_backward(const float* __restrict__ dy, const Winner* __restrict__ winner,
-                                                  float* __restrict__ dx, const Window2D& window) {
+template <int N, class T, class Index>
+__device__ __forceinline__ void max_pool_backward(const T* __restrict__ dy, const Index* __restrict__ argmax,
+                                                  T* __restrict__ dx, const Window2D& window) {
   gather_gradient<N>(dx, window, [=](int out, int, int, int tap, Pack<float, N>& sum) {
     const auto gradient = load_pack<N>(dy + out);
-    const auto number = load_pack<N>(winner + out);
+    const auto number = load_pack<N>(argmax + out);
 #pragma unroll
     for (int k = 0; k < N; ++k) sum.at[k] += number.at[k] == tap ? gradient.at[k] : 0.f;
   });
 }
 
-// dy and winner (n, p, q, c) to dx (n, h, w, c).
-template <class Winner>
+// dy and argmax (n, p, q, c) to dx (n, h, w, c).
+template <class Index, class T>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    max_pool2d_backward(const float* __restrict__ dy, const Winner* __restrict__ winner, float* __restrict__ dx,
+    max_pool2d_backward(const T* __restrict__ dy, const Index* __restrict__ argmax, T* __restrict__ dx,
                         Window2D window) {
-  if (window.c % 4 == 0 && packs_at<4>(dy) && packs_at<4>(winner) && packs_at<4>(dx)) {
-    max_pool_backward<4>(dy, winner, dx, window);
+  if (by_fours(window.c, dy, argmax, dx)) {
+    max_pool_backward<4>(dy, argmax, dx, window);
   } else {
-    max_pool_backward<1>(dy, winner, dx, window);
+    max_pool_backward<1>(dy, argmax, dx, window);
   }
 }
 
-// How many of `taps` see one of the `size` pixels, in one direction, for a window that starts at `start`.
-__device__ __forceinline__ int taps_inside(int start, int taps, int dilation, int size) {
-  const int end = min(taps, size > start ? quotient(size - start - 1, dilation) + 1 : 0);
-  return max(end - (start < 0 ? quotient(-start + dilation - 1, dilation) : 0), 0);
-}
-
-template <int N>
-__device__ __forceinline__ void avg_pool_backward(const float* __restrict__ dy, float* __restrict__ dx,
-                                                  const Window2D& window) {
+template <int N, class T>
+__device__ __forceinline__ void avg_pool_backward(const T* __restrict__ dy, T* __restrict__ dx, const Window2D& window,
+                                                  const Margins& counted) {
   gather_gradient<N>(dx, window, [=](int out, int i, int j, int, Pack<float, N>& sum) {
     const auto gradient = load_pack<N>(dy + out);
-    const int rows = taps_inside(i * window.stride_h - window.top, window.kh, window.dilation_h, window.h);
-    const int columns = taps_inside(j * window.stride_w - window.left, window.kw, window.dilation_w, window.w);
-    const float share = 1.f / static_cast<float>(rows * columns);  // the window sees this pixel at least
+    const float weight = weight_of(window, counted, i, j);
 #pragma unroll
-    for (int k = 0; k < N; ++k) sum.at[k] += gradient.at[k] * share;
+    for (int k = 0; k < N; ++k) sum.at[k] += gradient.at[k] * weight;
   });
 }
 
 // dy (n, p, q, c) to dx (n, h, w, c).
+template <class T>
 __global__ void __launch_bounds__(kThreads, kBlocks)
-    avg_pool2d_backward(const float* __restrict__ dy, float* __restrict__ dx, Window2D window) {
-  if (window.c % 4 == 0 && packs_at<4>(dy) && packs_at<4>(dx)) {
-    avg_pool_backward<4>(dy, dx, window);
+    avg_pool2d_backward(const T* __restrict__ dy, T* __restrict__ dx, Window2D window, Margins counted) {
+  if (by_fours(window.c, dy, dx)) {
+    avg_pool_backward<4>(dy, dx, window, counted);
   } else {
-    avg_pool_backward<1>(dy, dx, window);
+    avg_pool_backward<1>(dy, dx, window, counted);
   }
 }
 
 // --- the whole image --------------------------------------------------------------------------------------------
 
-// A thread's share in the global poolings: one channel of one picture, every (kThreads / lanes)-th pixel. A block
-// takes `lanes` channels of a picture, at most 32; with few channels, a warp reads several pixels side by side.
+// What a thread takes in the global poolings: one channel of one image, every (kThreads / lanes)-th pixel. A block
+// takes `lanes` channels of an image, at most 32; with few channels, a warp reads several pixels side by side.
 struct ChannelLane {
-  int lanes = 1, picture, channel;
+  int lanes = 1, image, channel;
   int first, step, count;  // its elements in a tensor (n, pixels, c): first, first + step, ...
 
   __device__ __forceinline__ ChannelLane(int pixels, int c) {
     while (lanes < c && lanes < 32) lanes *= 2;
     const int groups = (c + lanes - 1) / lanes, rows = kThreads / lanes, row = threadIdx.x / lanes;
-    picture = blockIdx.x / groups;
-    channel = (blockIdx.x - picture * groups) * lanes + threadIdx.x % lanes;
-    first = (picture * pixels + row) * c + channel;
+    image = blockIdx.x / groups;
+    channel = (blockIdx.x - image * groups) * lanes + threadIdx.x % lanes;
+    first = (image * pixels + row) * c + channel;
     step = rows * c;
     count = channel < c ? pixels / rows + (row < pixels % rows) : 0;
   }
 };
 
 // x (n, pixels, c) to y (n, c), the mean over the pixels.
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    global_avg_pool2d(const float* __restrict__ x, float* __restrict__ y, int n, int pixels, int c) {
+    global_avg_pool2d(const T* __restrict__ x, T* __restrict__ y, int n, int pixels, int c) {
   __shared__ float sums[kThreads];
   const ChannelLane mine(pixels, c);
   const int t = threadIdx.x;
-  float sum = 0.f;
+  LongSum sum;
 #pragma unroll 8
-  for (int k = 0; k < mine.count; ++k) sum += x[mine.first + k * mine.step];
-  sums[t] = sum;
+  for (int k = 0; k < mine.count; ++k) sum.add(loaded(x[mine.first + k * mine.step]));
+  sums[t] = sum.total();
   __syncthreads();
   for (int half = kThreads / 2; half >= mine.lanes; half /= 2) {  // a multiple of `lanes`: channels stay apart
     if (t < half) sums[t] += sums[t + half];
     __syncthreads();
   }
-  if (t < mine.lanes && mine.channel < c) y[mine.picture * c + mine.channel] = sums[t] / static_cast<float>(pixels);
+  if (t < mine.lanes && mine.channel < c) {
+    assign(y[mine.image * c + mine.channel], sums[t] / static_cast<float>(pixels));
+  }
 }
 
 // dy (n, c) to dx (n, pixels, c).
+template <class T>
 __global__ void __launch_bounds__(kThreads)
-    global_avg_pool2d_backward(const float* __restrict__ dy, float* __restrict__ dx, int n, int pixels, int c) {
+    global_avg_pool2d_backward(const T* __restrict__ dy, T* __restrict__ dx, int n, int pixels, int c) {
   const ChannelLane mine(pixels, c);
   if (mine.count == 0) return;
-  const float gradient = dy[mine.picture * c + mine.channel] / static_cast<float>(pixels);
-  for (int k = 0; k < mine.count; ++k) dx[mine.first + k * mine.step] = gradient;
+  const float gradient = loaded(dy[mine.image * c + mine.channel]) / static_cast<float>(pixels);
+  for (int k = 0; k < mine.count; ++k) assign(dx[mine.first + k * mine.step], gradient);
 }

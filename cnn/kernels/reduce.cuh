@@ -2,6 +2,7 @@
 #pragma once
 
 constexpr unsigned kWholeWarp = 0xffffffffu;
+constexpr float kLargestFloat = 3.402823466e38f;
 
 // The values of a warp's 32 lanes, combined by `combine`, in every lane. Called by the whole warp.
 template <class T, class Combine>
@@ -11,22 +12,38 @@ __device__ __forceinline__ T warp_reduce(T value, Combine combine) {
   return value;
 }
 
-__device__ __forceinline__ float warp_sum(float value) {
-  return warp_reduce(value, [](float a, float b) { return a + b; });
+template <class T>
+__device__ __forceinline__ T warp_sum(T value) {
+  return warp_reduce(value, [](T a, T b) { return a + b; });
 }
 
 __device__ __forceinline__ float warp_max(float value) {
   return warp_reduce(value, [](float a, float b) { return fmaxf(a, b); });
 }
 
-// The sum over a block of THREADS, in every thread. Called by the whole block, once in a kernel.
-template <int THREADS>
-__device__ __forceinline__ float block_sum(float value) {
-  __shared__ float warps[THREADS / 32];
+// A sum of many numbers, and what its roundings lost (two-sum; Knuth, "The Art of Computer Programming" 2, 4.2.2):
+// together as exact as if twice as many digits were kept.
+struct LongSum {
+  float sum = 0.f, lost = 0.f;
+
+  __device__ __forceinline__ void add(float number) {
+    const float next = sum + number, added = next - sum;
+    lost += (sum - (next - added)) + (number - added);
+    sum = next;
+  }
+
+  // Where the sum is infinite or NaN, the loss means nothing.
+  __device__ __forceinline__ float total() const { return fabsf(lost) <= kLargestFloat ? sum + lost : sum; }
+};
+
+// The sum over a block of THREADS, in every thread. Called by the whole block, once in a kernel for each SLOT.
+template <int THREADS, int SLOT = 0, class T>
+__device__ __forceinline__ T block_sum(T value) {
+  __shared__ T warps[THREADS / 32];
   value = warp_sum(value);
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = value;
   __syncthreads();
-  float sum = 0.f;
+  T sum = 0;
 #pragma unroll
   for (int i = 0; i < THREADS / 32; ++i) sum += warps[i];
   return sum;

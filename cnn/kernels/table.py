@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from cnn.kernels.families.activations import ACTIVATIONS
+from cnn.kernels.families.arrays import ARRAYS
 from cnn.kernels.families.batches import BATCHES
 from cnn.kernels.families.convolution import CONVOLUTION
 from cnn.kernels.families.dense import DENSE
 from cnn.kernels.families.dropout import DROPOUT
-from cnn.kernels.families.elementwise import ELEMENTWISE
+from cnn.kernels.families.group_normalization import GROUP_NORMALIZATION
+from cnn.kernels.families.joins import JOINS
 from cnn.kernels.families.losses import LOSSES
 from cnn.kernels.families.normalization import NORMALIZATION
-from cnn.kernels.families.optimizers import OPTIMIZERS
 from cnn.kernels.families.pooling import POOLING
+from cnn.kernels.families.updates import UPDATES
 from cnn.kernels.kernel import Kernel
 
 
@@ -36,11 +39,14 @@ KERNELS: Mapping[str, Kernel] = _named(
         *DENSE,
         *POOLING,
         *NORMALIZATION,
-        *ELEMENTWISE,
+        *GROUP_NORMALIZATION,
+        *ACTIVATIONS,
+        *JOINS,
         *DROPOUT,
         *LOSSES,
-        *OPTIMIZERS,
+        *UPDATES,
         *BATCHES,
+        *ARRAYS,
     ]
 )
 
@@ -50,6 +56,10 @@ def source_names() -> list[str]:
     return list(dict.fromkeys(kernel.source for kernel in KERNELS.values()))
 
 
-def kernels_of(source: str) -> list[Kernel]:
-    """The table's entries for one `.cu` file; they are compiled together."""
-    return [kernel for kernel in KERNELS.values() if kernel.source == source]
+def kernels_of(source: str, architecture: int | None = None) -> list[Kernel]:
+    """The table's entries for one `.cu` file, which are compiled together; those that run on `architecture` alone."""
+    return [
+        kernel
+        for kernel in KERNELS.values()
+        if kernel.source == source and (architecture is None or kernel.min_arch <= architecture)
+    ]

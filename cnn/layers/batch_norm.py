@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
-from cnn.backends import Array
-from cnn.layers.base import BuildContext, Layer, Shape, within
-from cnn.layers.max_pool2d import MaxPool2D
+from cnn.backends import Array, Normalize
+from cnn.layers.base import Buffer, Parameter, Pass, Pointwise, Shape, Tensors, require_float
 
 
-class BatchNorm(Layer):
+class BatchNorm(Pointwise):
     """Per channel: (x - mean) / sqrt(variance + eps) * gamma + beta.
 
     Training uses the batch's own statistics and moves the running ones: running = momentum * running +
@@ -17,75 +19,39 @@ class BatchNorm(Layer):
     variance is unbiased and its `momentum` is 1 - ours.
     """
 
-    takes_relu = True
-    # The max pooling right behind, if this layer applies it as well; and whether the input is what a ReLU returned,
-    # whose gradient this layer then takes, too. Both are for backends that compute them in one pass.
-    pooling: MaxPool2D | None = None
-    relu_before = False
-
     def __init__(self, momentum: float = 0.9, eps: float = 1e-5) -> None:
-        super().__init__()
-        self.momentum, self.eps = within(momentum, "momentum", 0, 1), within(eps, "eps", 0, 1)
-        self._saved: tuple[Array, Array, Array, Array | None, Array | None] | None = None
+        self.momentum, self.eps = require_float(momentum, "momentum", 0, 1), require_float(eps, "eps", 0, 1)
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        """Unchanged."""
-        return input_shape
+    def parameters(self, input_shape: Shape, init: str = "he_normal") -> dict[str, Parameter]:
+        """`gamma` and `beta` (c,)."""
+        shape = (input_shape[-1],)
+        return {"gamma": Parameter(shape, 1.0, decay=False), "beta": Parameter(shape, 0.0, decay=False)}
 
-    def build(self, context: BuildContext, input_shape: Shape) -> None:
-        """Make `gamma`, `beta` (c,) and the running `mean`, `variance` (c,)."""
-        super().build(context, input_shape)
+    def buffers(self, input_shape: Shape) -> dict[str, Buffer]:
+        """The running `moments` (2, c): mean and variance."""
         channels = input_shape[-1]
-        self.params["gamma"] = context.parameter(np.ones(channels), decay=False)
-        self.params["beta"] = context.parameter(np.zeros(channels), decay=False)
-        self.buffers["mean"] = self.ops.array(np.zeros(channels, context.dtype))
-        self.buffers["variance"] = self.ops.array(np.ones(channels, context.dtype))
+        return {"moments": Buffer(np.array([np.zeros(channels), np.ones(channels)]), ("mean", "variance"))}
 
-    def forward(self, x: Array, train: bool) -> Array:
-        """Normalise, by the batch's statistics in training and by the running ones otherwise."""
-        gamma, beta = self.params["gamma"].value, self.params["beta"].value
-        if not train:
-            statistics = self.buffers["mean"], self.buffers["variance"]
-            if self.pooling is not None:
-                window = self.pooling.fixed_window
-                return self.ops.batch_norm_max_pool2d_inference(
-                    x, gamma, beta, *statistics, self.eps, window, relu=self.relu
-                )
-            return self.ops.batch_norm_inference(x, gamma, beta, *statistics, self.eps, relu=self.relu)
-        winner = None
-        if self.pooling is not None:
-            y, winner, mean, variance = self.ops.batch_norm_max_pool2d(
-                x, gamma, beta, self.eps, self.pooling.fixed_window, relu=self.relu
-            )
-        else:
-            y, mean, variance = self.ops.batch_norm(x, gamma, beta, self.eps, relu=self.relu)
-        self.ops.running_average(self.buffers["mean"], mean, self.momentum)
-        self.ops.running_average(self.buffers["variance"], variance, self.momentum)
-        self._saved = x, mean, variance, y if self.relu or winner is not None else None, winner
-        return y
+    def stage(self, params: Tensors, grads: Tensors, ctx: Pass) -> Normalize:
+        """The normalisation by the batch's moments, or by the running ones outside of training."""
+        moments = ctx.moments if ctx.train else params["moments"]
+        gradients = (grads["gamma"], grads["beta"]) if grads else None
+        return Normalize(params["gamma"], params["beta"], moments, self.eps, ctx.train, gradients)
 
-    def backward(self, dy: Array) -> Array:
+    def forward(self, params: Tensors, x: Array, ctx: Pass) -> tuple[Array, Any]:
+        """Normalise; in training by the batch's moments, which the running ones then take in."""
+        moments = None
+        if ctx.train:
+            moments = ctx.ops.moments(x)
+            self.move_running(params, moments, ctx)
+        y, saved = super().forward(params, x, replace(ctx, moments=moments))
+        return y, (moments, saved)
+
+    def backward(self, params: Tensors, saved: Any, dy: Array, grads: Tensors, ctx: Pass) -> Array:
         """Gradients of gamma, beta and the input."""
-        assert self._saved is not None
-        x, mean, variance, y, winner = self._saved
-        self._saved = None
-        gamma, beta = self.params["gamma"], self.params["beta"]
-        if self.pooling is not None:
-            dx, gamma.grad, beta.grad = self.ops.batch_norm_max_pool2d_backward(
-                dy,
-                winner,
-                y,
-                x,
-                gamma.value,
-                mean,
-                variance,
-                self.eps,
-                self.pooling.fixed_window,
-                relu=self.relu,
-                relu_before=self.relu_before,
-            )
-        else:
-            dx, gamma.grad, beta.grad = self.ops.batch_norm_backward(
-                dy, x, gamma.value, mean, variance, self.eps, y, relu_before=self.relu_before
-            )
-        return dx
+        moments, kept = saved
+        return super().backward(params, kept, dy, grads, replace(ctx, moments=moments))
+
+    def move_running(self, params: Tensors, moments: Array, ctx: Pass) -> None:
+        """In place: take a batch's moments into the running ones."""
+        ctx.ops.running_average(params["moments"], moments, self.momentum)

@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
-import numpy as np
-
-from cnn.backends import Array
-from cnn.layers.base import BuildContext, Layer, Shape, flag, positive, vector_length, within
+from cnn.backends import Array, Epilogue
+from cnn.layers.base import (
+    NO_EPILOGUE,
+    Layer,
+    Parameter,
+    Pass,
+    Producer,
+    Shape,
+    Tensors,
+    require_bool,
+    require_float,
+    require_int,
+    vector_length,
+)
 from cnn.layers.initializers import initializer, known_init
 
 
-class Dense(Layer):
+class Dense(Producer):
     """y = x @ weight + bias, (n, c) to (n, units). `units: classes` means one per class of the dataset."""
 
-    takes_relu = True
-
     def __init__(self, units: int | str, bias: bool = True, l2: float = 0.0, init: str | None = None) -> None:
-        super().__init__()
         if units != "classes":
-            positive(units, "units")
-        self.units, self.bias = units, flag(bias, "bias")
-        self.l2, self.init = within(l2, "l2", 0, math.inf), known_init(init)
-        self._x: Array | None = None
-        self._y: Array | None = None
+            require_int(units, "units")
+        self.units, self.bias = units, require_bool(bias, "bias")
+        self.l2, self.init = require_float(l2, "l2", 0, math.inf), known_init(init)
+
+    def for_classes(self, classes: int) -> Layer:
+        """The layer with that number in place of "classes"."""
+        if self.units != "classes":
+            return self
+        found = copy.copy(self)
+        found.units = classes
+        return found
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """(units,)."""
@@ -36,32 +50,22 @@ class Dense(Layer):
         """Inputs times units."""
         return vector_length(input_shape) * self.output_shape(input_shape)[0]
 
-    def build(self, context: BuildContext, input_shape: Shape) -> None:
-        """Make `weight` (c, units) and `bias` (units,)."""
-        super().build(context, input_shape)
+    def parameters(self, input_shape: Shape, init: str = "he_normal") -> dict[str, Parameter]:
+        """`weight` (c, units) and `bias` (units,)."""
         inputs, (units,) = vector_length(input_shape), self.output_shape(input_shape)
-        draw = initializer(self.init or context.init)
-        values = draw(context.generator(), (inputs, units), inputs, units)
-        self.params["weight"] = context.parameter(values, l2=self.l2)
+        draw, shape = initializer(self.init or init), (inputs, units)
+        found = {"weight": Parameter(shape, lambda rng: draw(rng, shape, inputs, units), l2=self.l2)}
         if self.bias:
-            self.params["bias"] = context.parameter(np.zeros(units), decay=False)
+            found["bias"] = Parameter((units,), 0.0, decay=False)
+        return found
 
-    def forward(self, x: Array, train: bool) -> Array:
-        """Multiply; keeps the input for the weights' gradient, and the output if it applies a ReLU."""
-        bias = self.params["bias"].value if self.bias else None
-        y = self.ops.dense(x, self.params["weight"].value, bias, relu=self.relu)
-        self._x, self._y = (x if train else None), (y if train and self.takes_relu_gradient else None)
-        return y
+    def forward(self, params: Tensors, x: Array, ctx: Pass, epilogue: Epilogue = NO_EPILOGUE) -> tuple[Array, Array]:
+        """Multiply; the weights' gradient needs the input."""
+        return ctx.ops.dense(x, params["weight"], params.get("bias"), epilogue), x
 
-    def backward(self, dy: Array) -> Array:
+    def backward(self, params: Tensors, saved: Array, dy: Array, grads: Tensors, ctx: Pass) -> Array | None:
         """Gradients of weights, bias and input."""
-        weight = self.params["weight"]
-        if self.takes_relu_gradient:
-            dy = self.ops.relu_backward(dy, self._y)
-        weight.grad = self.ops.dense_backward_filter(dy, self._x)
+        ctx.ops.dense_backward_filter(dy, saved, out=grads["weight"])
         if self.bias:
-            self.params["bias"].grad = self.ops.bias_backward(dy)
-        self._x = self._y = None
-        if not self.input_needs_gradient:
-            return None
-        return self.ops.dense_backward_input(dy, weight.value)
+            ctx.ops.bias_backward(dy, out=grads["bias"])
+        return ctx.ops.dense_backward_input(dy, params["weight"]) if ctx.input_gradient else None

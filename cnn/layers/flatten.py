@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from cnn.backends import Array
-from cnn.layers.base import BuildContext, Layer, Shape
+from cnn.layers.base import Layer, Pass, Shape, Tensors
 
 
 class Flatten(Layer):
@@ -15,15 +15,10 @@ class Flatten(Layer):
         """(h * w * c,)."""
         return (math.prod(input_shape),)
 
-    def build(self, context: BuildContext, input_shape: Shape) -> None:
-        """Remember the shape to return to."""
-        super().build(context, input_shape)
-        self._shape = input_shape
-
-    def forward(self, x: Array, train: bool) -> Array:
+    def forward(self, params: Tensors, x: Array, ctx: Pass) -> tuple[Array, Shape]:
         """Reshape."""
-        return x.reshape(len(x), -1)
+        return x.reshape(len(x), -1), x.shape
 
-    def backward(self, dy: Array) -> Array:
+    def backward(self, params: Tensors, saved: Shape, dy: Array, grads: Tensors, ctx: Pass) -> Array:
         """Reshape back."""
-        return dy.reshape(len(dy), *self._shape)
+        return dy.reshape(saved)

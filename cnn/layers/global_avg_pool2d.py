@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnn.backends import Array
-from cnn.layers.base import BuildContext, Layer, Shape, image_shape
+from cnn.layers.base import Layer, Pass, Shape, Tensors, image_shape
 
 
 class GlobalAvgPool2D(Layer):
@@ -13,15 +13,10 @@ class GlobalAvgPool2D(Layer):
         """(c,)."""
         return (image_shape(input_shape)[2],)
 
-    def build(self, context: BuildContext, input_shape: Shape) -> None:
-        """Remember the image's size."""
-        super().build(context, input_shape)
-        self._hw = image_shape(input_shape)[:2]
-
-    def forward(self, x: Array, train: bool) -> Array:
+    def forward(self, params: Tensors, x: Array, ctx: Pass) -> tuple[Array, tuple[int, int]]:
         """Average over all pixels."""
-        return self.ops.global_avg_pool2d(x)
+        return ctx.ops.global_avg_pool2d(x), x.shape[1:3]
 
-    def backward(self, dy: Array) -> Array:
-        """Share the gradient out evenly."""
-        return self.ops.global_avg_pool2d_backward(dy, self._hw)
+    def backward(self, params: Tensors, saved: tuple[int, int], dy: Array, grads: Tensors, ctx: Pass) -> Array:
+        """Spread the gradient evenly."""
+        return ctx.ops.global_avg_pool2d_backward(dy, saved)

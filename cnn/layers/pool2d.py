@@ -1,16 +1,17 @@
-"""What max and average pooling share: a window from the config."""
+"""Max and average pooling over a sliding window."""
 
 from __future__ import annotations
 
-from cnn.backends import Window
-from cnn.backends.window import Padding
-from cnn.layers.base import BuildContext, Layer, Shape, image_shape
+from cnn.backends import Pool, Window
+from cnn.backends.window import Padding, pair
+from cnn.layers.base import Pass, Pointwise, Shape, Tensors, image_shape, require_bool
 
 
-class Pool2D(Layer):
+class Pool2D(Pointwise):
     """A window of `kernel` pixels, moved by `stride` (by its own size if none is given).
 
-    `kernel: all` covers the whole image, whatever its size.
+    `kernel: all` covers the whole image, whatever its size. `padding` and `dilation` are as for a convolution; `ceil`
+    keeps the pixels that the last stride leaves over, in a window that reaches beyond the image.
     """
 
     def __init__(
@@ -18,27 +19,53 @@ class Pool2D(Layer):
         kernel: int | str | tuple[int, int] = 2,
         stride: int | tuple[int, int] | None = None,
         padding: Padding = "valid",
+        dilation: int | tuple[int, int] = 1,
+        ceil: bool = False,
     ) -> None:
-        super().__init__()
         if isinstance(kernel, str) and kernel != "all":
             raise ValueError(f"kernel must be a number of pixels or 'all', not '{kernel}'")
         self.kernel, self.stride, self.padding = kernel, stride, padding
+        self.dilation, self.ceil = dilation, require_bool(ceil, "ceil")
 
     def window(self, input_shape: Shape) -> Window:
         """The sliding window over an input of `input_shape`."""
         hw = image_shape(input_shape)[:2]
-        kernel = hw if isinstance(self.kernel, str) else self.kernel
-        window = Window.over(hw, kernel, kernel if self.stride is None else self.stride, self.padding)
-        (top, bottom, left, right), (height, width) = window.padding, window.kernel
-        if max(top, bottom) >= height or max(left, right) >= width:
-            raise ValueError(f"padding {self.padding} lets a {kernel} window see nothing but padding")
-        return window
+        kernel = pair(hw if isinstance(self.kernel, str) else self.kernel, "kernel")
+        return Window.over(
+            hw, kernel, kernel if self.stride is None else self.stride, self.padding, self.dilation, self.ceil
+        )
 
     def output_shape(self, input_shape: Shape) -> Shape:
         """(p, q, c)."""
-        return (*self.window(input_shape).output_hw, input_shape[2])
+        window = self.window(input_shape)
+        if window.sees_padding_alone:
+            raise ValueError(f"with padding {self.padding} a {window.kernel} window sees nothing but padding")
+        return (*window.output_hw, input_shape[2])
 
-    def build(self, context: BuildContext, input_shape: Shape) -> None:
-        """Fix the window."""
-        super().build(context, input_shape)
-        self.fixed_window = self.window(input_shape)
+
+class MaxPool2D(Pool2D):
+    """The largest value in each window."""
+
+    def stage(self, params: Tensors, grads: Tensors, ctx: Pass) -> Pool:
+        """The pooling over the window that fits the input."""
+        return Pool("max", self.window(ctx.shape))
+
+
+class AvgPool2D(Pool2D):
+    """The mean of each window's pixels inside the image; with `count_include_pad` padding counts, too."""
+
+    def __init__(
+        self,
+        kernel: int | str | tuple[int, int] = 2,
+        stride: int | tuple[int, int] | None = None,
+        padding: Padding = "valid",
+        dilation: int | tuple[int, int] = 1,
+        ceil: bool = False,
+        count_include_pad: bool = False,
+    ) -> None:
+        super().__init__(kernel, stride, padding, dilation, ceil)
+        self.count_include_pad = require_bool(count_include_pad, "count_include_pad")
+
+    def stage(self, params: Tensors, grads: Tensors, ctx: Pass) -> Pool:
+        """The pooling over the window that fits the input."""
+        return Pool("average", self.window(ctx.shape), self.count_include_pad)

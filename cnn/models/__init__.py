@@ -1,7 +1,7 @@
-"""Models: built from a declarative list of layers."""
+"""Models: a graph of layers, made from a list in a config or of Python objects."""
 
-from cnn.models.builder import build_model
+from cnn.models.builder import Branches, Residual, build_model
 from cnn.models.inference import InferenceModel
 from cnn.models.model import Model
 
-__all__ = ["InferenceModel", "Model", "build_model"]
+__all__ = ["Branches", "InferenceModel", "Model", "Residual", "build_model"]

@@ -1,19 +1,36 @@
-"""From the declarative list in `conf/model/*.yaml` to layers, with an error that names the entry at fault."""
+"""From a list of layers, in a config or as Python objects, to a model, with an error that names the entry at fault."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from cnn.backends import Ops
-from cnn.layers import LAYERS, BuildContext, Layer, Shape
-from cnn.models.containers import Residual, Sequential
-from cnn.models.fuse import fuse
+from cnn.layers import JOINS, LAYERS, Concat, Join, Layer, Shape
+from cnn.models.graph import INPUT, Graph, GraphMaker
 from cnn.models.model import Model
 from foundation.errors import UserError
+
+_RESIDUAL, _REPEAT = "residual", "repeat"
+
+
+@dataclass(frozen=True)
+class Branches:
+    """Lists of layers that all begin where the entry stands and are joined at their ends; an empty one is the identity.
+
+    `join` is add, multiply or concat. `Branches("add", [[...], []])` is a residual block,
+    `Branches("multiply", [[], [...]])` a gate.
+    """
+
+    join: str
+    branches: Sequence[Any]
+
+
+def Residual(layers: Sequence[Any], shortcut: Sequence[Any] = ()) -> Branches:
+    """layers(x) + shortcut(x); an empty shortcut is the identity (He et al. 2016)."""
+    return Branches("add", [layers, shortcut])
 
 
 def build_model(
@@ -23,65 +40,111 @@ def build_model(
     classes: int,
     seed: int,
     dtype: str = "float32",
+    storage: str = "float32",
+    fuse: bool = True,
 ) -> Model:
-    """Build the model that `config` describes, for images (h, w, c) of `input_shape` and `classes` classes.
+    """Build the model that `config` describes, for images (h, w, c) or vectors (c,) of `input_shape`.
 
-    `config` is a plain mapping with `name`, `init` and `layers`; an entry of `layers` is a layer's name, or one
-    key with its arguments: `relu`, `dropout: 0.2`, `conv2d: {filters: 64}`, `repeat: {times: 2, layers: [...]}`,
-    `residual: {layers: [...], shortcut: [...]}`. Raises `UserError` that names the entry for an unknown layer or
-    argument, or a shape that does not fit.
+    `config` is a plain mapping with `name`, `init` and `layers`. An entry of `layers` is a layer's name, or one key
+    with its arguments: `relu`, `dropout: 0.2`, `conv2d: {filters: 64}`, `repeat: {times: 2, layers: [...]}`,
+    `residual: {layers: [...], shortcut: [...]}`, `add: {branches: [[...], [...]]}` and likewise `multiply` and
+    `concat`; or a layer object, or `Branches`. Raises `UserError` that names the entry for an unknown layer or
+    argument, or a shape that does not fit. `classes` is the number of classes; for the other arguments see `Model`.
     """
     entries = config.get("layers")
     if not entries:
         raise UserError("model.layers is empty: a model needs at least one layer")
-    root = Sequential(_layers(entries, "model.layers", classes))
-    _name(root)
-    _check_shapes(root, input_shape)
-    if (output := root.output_shape(input_shape)) != (classes,):
+    name = str(config.get("name", "model"))
+    maker = GraphMaker(input_shape)
+    try:
+        output = _Builder(maker, classes).add_all(entries, "model.layers", INPUT, 0)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    if output == INPUT or maker.shape_of(output) != (classes,):
         raise UserError(
-            f"model '{config.get('name')}' ends in shape {output}, but the dataset has {classes} classes: "
+            f"model '{name}' ends in shape {maker.shape_of(output)}, but the dataset has {classes} classes: "
             "end it with `dense: {units: classes}`"
         )
-    if root.layers[0].kind != "residual":  # a residual block adds both gradients before anyone can leave them out
-        root.layers[0].input_needs_gradient = False
-    fuse(root, ops)
-    context = BuildContext(ops, seed, np.dtype(dtype), str(config.get("init", "he_normal")))
+    graph = Graph(tuple(maker.nodes), maker.input_shape)
     try:
-        root.build(context, input_shape)
+        return Model(name, graph, ops, seed, str(config.get("init", "he_normal")), dtype, storage, fuse)
     except ValueError as error:
-        raise UserError(f"model '{config.get('name')}': {error}") from error
-    return Model(str(config.get("name")), root, context, input_shape)
+        raise UserError(f"model '{name}': {error}") from error
 
 
-def _layers(entries: Any, where: str, classes: int) -> list[Layer]:
-    """The layers of a list of entries; `where` is its place in the config."""
-    if not isinstance(entries, Sequence) or isinstance(entries, str):
-        raise UserError(f"{where} must be a list of layers, not {entries!r}")
-    found: list[Layer] = []
-    for index, entry in enumerate(entries):
-        here = f"{where}[{index}]"
+@dataclass(frozen=True)
+class _Builder:
+    """Adds entries to a graph. Their places in the config are told in errors."""
+
+    maker: GraphMaker
+    classes: int
+
+    def add_all(self, entries: Any, where: str, at: int, depth: int) -> int:
+        """The entries one after the other, behind node `at`; the index of the last."""
+        if not isinstance(entries, Sequence) or isinstance(entries, str):
+            raise UserError(f"{where} must be a list of layers, not {entries!r}")
+        for number, entry in enumerate(entries):
+            at = self._add(entry, f"{where}[{number}]", at, depth)
+        return at
+
+    def _add(self, entry: Any, here: str, at: int, depth: int) -> int:
+        if isinstance(entry, Branches):
+            return self._join(entry.join, _numbered(entry.join, entry.branches, here), here, at, depth)
+        if isinstance(entry, Join):
+            raise UserError(
+                f"{here}: {kind_of(entry)} joins branches: write Branches('{kind_of(entry)}', [[...], [...]])"
+            )
+        if isinstance(entry, Layer):
+            return self.maker.add(kind_of(entry), entry.for_classes(self.classes), [at], here, depth)
         name, arguments = _name_and_arguments(entry, here)
-        if name == "repeat":
+        if name == _REPEAT:
             _only(arguments, {"times", "layers"}, here, name)
             times = arguments.get("times")
-            if not isinstance(times, int) or times < 0:
+            if not isinstance(times, int) or isinstance(times, bool) or times < 0:
                 raise UserError(f"{here}: repeat needs a whole number of times, not {times!r}")
-            for _ in range(times):  # fresh layers each time: a repeat shares no weights
-                found += _layers(arguments.get("layers"), f"{here}.layers", classes)
-        elif name == "residual":
+            for _ in range(times):  # fresh nodes each time: a repeat shares no weights
+                at = self.add_all(arguments.get("layers"), f"{here}.layers", at, depth)
+            return at
+        if name == _RESIDUAL:
             _only(arguments, {"layers", "shortcut"}, here, name)
-            body = Sequential(_layers(arguments.get("layers"), f"{here}.layers", classes))
-            shortcut = Sequential(_layers(arguments.get("shortcut", []), f"{here}.shortcut", classes))
-            found.append(_placed(Residual(body, shortcut), here, name))
-        else:
-            found.append(_placed(_layer(name, arguments, here, classes), here, name))
-    return found
+            parts = [("layers", arguments.get("layers")), ("shortcut", arguments.get("shortcut", []))]
+            return self._join("add", parts, here, at, depth)
+        if name in JOINS:
+            _only(arguments, {"branches"}, here, name)
+            return self._join(name, _numbered(name, arguments.get("branches"), here), here, at, depth)
+        layer = _layer(name, arguments, here).for_classes(self.classes)
+        return self.maker.add(name, layer, [at], here, depth)
+
+    def _join(self, kind: str, branches: Sequence[tuple[str, Any]], here: str, at: int, depth: int) -> int:
+        """All branches behind `at`, then their join; sums and products take two at a time."""
+        if kind not in JOINS:
+            raise UserError(f"{here}: there is no join '{kind}'; choose one of: {', '.join(JOINS)}")
+        ends = [self.add_all(entries, f"{here}.{key}", at, depth + 1) for key, entries in branches]
+        if kind == "concat":
+            return self.maker.add(kind, Concat(), ends, here, depth)
+        joined = ends[0]
+        for end in ends[1:]:
+            joined = self.maker.add(kind, JOINS[kind](), [joined, end], here, depth)
+        return joined
 
 
-def _layer(name: str, arguments: Any, here: str, classes: int) -> Layer:
+def _numbered(join: str, branches: Any, here: str) -> list[tuple[str, Any]]:
+    """The branches with their places in the entry. Raises `UserError` unless there are two to be joined."""
+    if not isinstance(branches, Sequence) or isinstance(branches, str) or len(branches) < 2:
+        raise UserError(f"{here}: {join} needs a list of at least two branches, not {branches!r}")
+    return [(f"branches[{number}]", branch) for number, branch in enumerate(branches)]
+
+
+def kind_of(layer: Layer) -> str:
+    """What a config calls the layer's class, or the class's own name for one that no config knows."""
+    known = {layer_class: name for name, layer_class in {**LAYERS, **JOINS}.items()}
+    return known.get(type(layer), type(layer).__name__.lower())
+
+
+def _layer(name: str, arguments: Any, here: str) -> Layer:
     """One layer from its registered name and arguments."""
     if name not in LAYERS:
-        known = ", ".join(sorted([*LAYERS, "repeat", "residual"]))
+        known = ", ".join(sorted([*LAYERS, *JOINS, _REPEAT, _RESIDUAL]))
         raise UserError(f"{here}: there is no layer '{name}'; choose one of: {known}")
     allowed = list(inspect.signature(LAYERS[name]).parameters)
     if not isinstance(arguments, Mapping):  # `dropout: 0.2` gives the first argument
@@ -90,8 +153,6 @@ def _layer(name: str, arguments: Any, here: str, classes: int) -> Layer:
         arguments = {allowed[0]: arguments}
     _only(arguments, set(allowed), here, name)
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
-    if arguments.get("units") == "classes":
-        arguments["units"] = classes
     try:
         return LAYERS[name](**arguments)
     except (ValueError, TypeError) as error:
@@ -114,29 +175,3 @@ def _only(arguments: Any, allowed: set[str], here: str, name: str) -> None:
         raise UserError(
             f"{here}: {name} has no argument '{unknown[0]}'; it takes {', '.join(sorted(allowed)) or 'none'}"
         )
-
-
-def _placed(layer: Layer, here: str, kind: str) -> Layer:
-    layer.kind, layer.place = kind, here
-    return layer
-
-
-def _name(root: Sequential) -> None:
-    """Name each leaf after its kind, counted from 1 in order of execution: conv2d_1, conv2d_2, dense_1."""
-    counts: dict[str, int] = {}
-    for leaf in root.leaves():
-        counts[leaf.kind] = counts.get(leaf.kind, 0) + 1
-        leaf.name = f"{leaf.kind}_{counts[leaf.kind]}"
-
-
-def _check_shapes(container: Sequential, shape: Shape) -> Shape:
-    """Walk the shapes through, so that a misfit names the entry, and the innermost one."""
-    for layer in container.layers:
-        if isinstance(layer, Residual):
-            _check_shapes(layer.body, shape)
-            _check_shapes(layer.shortcut, shape)
-        try:
-            shape = layer.output_shape(shape)
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{layer.place} ({layer.name or layer.kind}): {error}") from error
-    return shape

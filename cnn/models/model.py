@@ -1,76 +1,191 @@
-"""A network ready to run: layers, parameters, and the state that a checkpoint keeps."""
+"""A network ready to run: its graph, its tensors, and the state that a checkpoint keeps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.backends import Array
-from cnn.layers import BuildContext, Layer, Parameter, Shape
-from cnn.models.containers import Sequential
+from cnn.backends import Array, Ops
+from cnn.layers import Buffer, Parameter, Pass, Pointwise, Streams
+from cnn.models.arena import Arena
+from cnn.models.execute import Executor
+from cnn.models.graph import INPUT, Graph, Node
+from cnn.models.plan import make_plan
 from foundation.errors import UserError
+
+STORAGES = ("float32", "bfloat16")
 
 
 class Model:
-    """Maps images (n, h, w, c) to logits (n, classes)."""
+    """Maps images (n, h, w, c) to logits (n, classes).
 
-    def __init__(self, name: str, root: Sequential, context: BuildContext, input_shape: Shape) -> None:
-        self.name, self.root, self.context, self.input_shape = name, root, context, input_shape
-        self.ops = context.ops
-        leaves = root.leaves()
-        self.parameters: dict[str, Parameter] = _named(leaves, "params")
-        self.buffers: dict[str, Array] = _named(leaves, "buffers")
+    All parameters lie in one arena, their gradients in another of the same layout: first those that weight decay
+    applies to (`decayed` elements), then the rest. Running statistics lie in a third.
+    """
 
-    def forward(self, x: Array, train: bool, step: int = 0) -> Array:
-        """Logits (n, classes). In training, `step` numbers the batch, so that dropout draws anew for each."""
-        self.context.step = step
-        return self.root.forward(x, train)
+    def __init__(
+        self,
+        name: str,
+        graph: Graph,
+        ops: Ops,
+        seed: int,
+        init: str = "he_normal",
+        dtype: str = "float32",
+        storage: str = "float32",
+        fuse: bool = True,
+    ) -> None:
+        """Make the tensors. `storage` is what blocks keep their outputs in: float32, or bfloat16; the network's own
+        output stays float32.
 
-    def backward(self, dlogits: Array) -> None:
-        """Fill every parameter's gradient, those of the L2 penalties included."""
-        self.root.backward(dlogits)
-        for parameter in self.parameters.values():
-            if parameter.l2:
-                self.ops.l2_penalty_backward(parameter.value, parameter.l2, parameter.grad)
+        Without `fuse` every node is computed by itself, for tests.
+        """
+        if storage not in STORAGES:
+            raise ValueError(f"there is no storage '{storage}'; choose one of: {', '.join(STORAGES)}")
+        self.name, self.ops, self.seed, self.storage = name, ops, seed, storage
+        self.dtype, self.input_shape = np.dtype(dtype), graph.input_shape
+        streams = Streams(seed)
+        self._specs: dict[str, Parameter] = {}
+        self._buffers: dict[str, Buffer] = {}
+        initial: dict[str, NDArray[Any]] = {}
+        nodes = []
+        for node in graph.nodes:
+            parameters, buffers = node.layer.parameters(node.input_shape, init), node.layer.buffers(node.input_shape)
+            _check_names(node, parameters, buffers)
+            for key, spec in parameters.items():
+                self._specs[f"{node.name}.{key}"] = spec
+                values = spec.initial(streams.generator()) if callable(spec.initial) else spec.initial
+                initial[f"{node.name}.{key}"] = np.broadcast_to(np.asarray(values, self.dtype), spec.shape)
+            for key, buffer in buffers.items():
+                self._buffers[f"{node.name}.{key}"] = buffer
+            random = isinstance(node.layer, Pointwise) and node.layer.random
+            nodes.append(replace(node, stream=streams.next()) if random else node)
+        self.graph = Graph(tuple(nodes), graph.input_shape)
+        self._make_tensors(initial)
+        self._training = self._executor(train=True, fuse=fuse)
+        self._scoring = self._executor(train=False, fuse=fuse)
 
-    def penalty(self) -> Array | float:
-        """The sum of all L2 penalties, a scalar array; 0.0 for a model without any."""
-        terms = [self.ops.l2_penalty(p.value, p.l2) for p in self.parameters.values() if p.l2]
-        return sum(terms[1:], terms[0]) if terms else 0.0
+    def _make_tensors(self, initial: Mapping[str, NDArray[Any]]) -> None:
+        decays = [name for name, spec in self._specs.items() if spec.decay]
+        order = decays + [name for name, spec in self._specs.items() if not spec.decay]
+        shapes = {name: self._specs[name].shape for name in order}
+        self.values, self.gradients = (Arena(self.ops, shapes, self.dtype) for _ in range(2))
+        self.decayed = self.values.begin(order[len(decays)]) if len(decays) < len(order) else self.values.flat.size
+        shapes = {name: buffer.initial.shape for name, buffer in self._buffers.items()}
+        self.statistics = Arena(self.ops, shapes, self.dtype)
+        self.values.fill(initial)
+        self.statistics.fill({name: buffer.initial for name, buffer in self._buffers.items()})
+        self.tensors = [self._of_node(node.name, self.values, self.statistics) for node in self.graph.nodes]
+        self._places = [self._of_node(node.name, self.gradients) for node in self.graph.nodes]
+
+    @staticmethod
+    def _of_node(name: str, *arenas: Arena) -> dict[str, Array]:
+        """The tensors of one node, by their own names."""
+        return {
+            key.removeprefix(f"{name}."): tensor
+            for arena in arenas
+            for key, tensor in arena.tensors.items()
+            if key.startswith(f"{name}.")
+        }
+
+    def _executor(self, train: bool, fuse: bool) -> Executor:
+        plan = make_plan(self.graph, train, fuse)
+        return Executor(self.ops, plan, self.tensors, self._places, self.seed, self.storage)
+
+    # --- passes -----------------------------------------------------------------------------------------------------
+
+    def forward(self, x: Array, train: bool, clock: Array | None = None) -> tuple[Array, Any]:
+        """Logits (n, classes), and in training what `backward` needs.
+
+        `clock` int64 holds the number of the training step in its first element; dropout draws anew for each.
+        """
+        return (self._training if train else self._scoring).forward(x, clock)
+
+    def backward(self, saved: Any, dlogits: Array) -> None:
+        """Fill `gradients`, those of the L2 penalties included; `saved` is used up."""
+        self._training.backward(saved, dlogits)
+        for name, spec in self._specs.items():
+            if spec.l2:
+                self.ops.l2_penalty_backward(self.values.tensors[name], spec.l2, self.gradients.tensors[name])
+
+    def feature_maps(self, x: Array, names: Sequence[str] | None = None) -> dict[str, Array]:
+        """The outputs of the nodes called `names`, all by default, in inference: what each layer by itself returns."""
+        values = {INPUT: x}
+        for index, node in enumerate(self.graph.nodes):
+            inputs = tuple(values[given] for given in node.inputs)
+            ctx = Pass(self.ops, False, node.input_shape)
+            values[index], _ = node.layer.forward(self.tensors[index], inputs if len(inputs) > 1 else inputs[0], ctx)
+        wanted = [node.name for node in self.graph.nodes] if names is None else names
+        return {name: values[self.graph.index(name)] for name in wanted}
+
+    @property
+    def penalized(self) -> bool:
+        """Whether any parameter has an L2 penalty."""
+        return any(spec.l2 for spec in self._specs.values())
+
+    def penalty(self) -> float:
+        """The sum of all L2 penalties."""
+        terms = [
+            self.ops.l2_penalty(self.values.tensors[name], spec.l2) for name, spec in self._specs.items() if spec.l2
+        ]
+        return float(sum(float(self.ops.to_numpy(term)) for term in terms))
+
+    # --- state ------------------------------------------------------------------------------------------------------
 
     @property
     def trainable_count(self) -> int:
         """How many numbers training adjusts by gradient."""
-        return sum(parameter.value.size for parameter in self.parameters.values())
+        return sum(math.prod(spec.shape) for spec in self._specs.values())
 
     @property
     def parameter_count(self) -> int:
         """How many numbers the model holds, running statistics included (as Keras counts)."""
-        return self.trainable_count + sum(buffer.size for buffer in self.buffers.values())
+        return self.trainable_count + sum(buffer.initial.size for buffer in self._buffers.values())
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Copies of all parameters and buffers on the host, by name."""
-        tensors = {name: parameter.value for name, parameter in self.parameters.items()} | self.buffers
-        return {name: np.array(self.ops.to_numpy(tensor)) for name, tensor in tensors.items()}
+        found = self.values.on_host()
+        found = {name: found[name] for name in self._specs}  # in the order of the nodes
+        for name, tensor in self.statistics.on_host().items():
+            node = name.rpartition(".")[0]
+            found |= {f"{node}.{part}": row for part, row in zip(self._buffers[name].parts, tensor, strict=True)}
+        return found
 
     def load_state(self, state: Mapping[str, NDArray[Any]], origin: str) -> None:
-        """Take over a state. Raises `UserError` naming `origin` and the misfit; then nothing has changed."""
+        """Copy a state in. Raises `UserError` naming `origin` and the misfit; then nothing has changed."""
         own = self.state()
         if missing := sorted(set(own) ^ set(state)):
             raise UserError(f"{origin} is not of model '{self.name}': tensor {missing[0]} is in only one of the two")
         for name, tensor in own.items():
             if tensor.shape != state[name].shape:
                 raise UserError(f"{origin}: {name} has shape {state[name].shape}, the model needs {tensor.shape}")
-        for name, parameter in self.parameters.items():
-            parameter.value = self.ops.array(state[name].astype(own[name].dtype))
-        for leaf in self.root.leaves():
-            for key in leaf.buffers:
-                name = f"{leaf.name}.{key}"
-                leaf.buffers[key] = self.buffers[name] = self.ops.array(state[name].astype(own[name].dtype))
+        self.values.fill({name: state[name] for name in self._specs})
+        buffers = {}
+        for name, buffer in self._buffers.items():
+            node = name.rpartition(".")[0]
+            buffers[name] = np.stack([state[f"{node}.{part}"] for part in buffer.parts])
+        self.statistics.fill(buffers)
+
+    def __repr__(self) -> str:
+        """The name, the counts, and a line a node."""
+        lines = [f"{self.name}: {self.parameter_count:,} parameters, input {self.input_shape}"]
+        return "\n".join(lines + [f"  {node!r}" for node in self.graph.nodes])
 
 
-def _named(leaves: list[Layer], attribute: str) -> dict[str, Any]:
-    return {f"{leaf.name}.{key}": tensor for leaf in leaves for key, tensor in getattr(leaf, attribute).items()}
+def _check_names(node: Node, parameters: Mapping[str, Parameter], buffers: Mapping[str, Buffer]) -> None:
+    """Raise ValueError where a layer gives two of its tensors one name, or a name with a dot in it."""
+    rows = [part for buffer in buffers.values() for part in buffer.parts]
+    for names in ([*parameters, *buffers], [*parameters, *rows]):
+        for name in names:
+            if "." in name or names.count(name) > 1:
+                raise ValueError(f"{node.place}: {node.layer!r} calls its tensors {', '.join(names)}: not '{name}'")
+
+
+def parameter_state(model: Model, arena: Arena) -> dict[str, NDArray[Any]]:
+    """Copies of an arena of the parameters' layout, such as a moment's, by the parameters' names."""
+    found = arena.on_host()
+    return {name: found[name] for name in model.values.tensors}

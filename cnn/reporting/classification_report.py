@@ -17,6 +17,13 @@ def write_classification_report(
     path: Path, labels: NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]
 ) -> str:
     """Write the report of `labels` (N,) int and `probabilities` (N, K) float to `path`, and return its text."""
+    text = classification_text(labels, probabilities, classes)
+    write_text(path, text)
+    return text
+
+
+def classification_text(labels: NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]) -> str:
+    """The report of `labels` (N,) int and `probabilities` (N, K) float."""
     text: str = classification_report(
         labels,
         predict_classes(labels, probabilities, classes),
@@ -25,5 +32,4 @@ def write_classification_report(
         digits=4,
         zero_division=0,
     )
-    write_text(path, text)
     return text

@@ -15,8 +15,12 @@ from foundation.pages import templates
 _LEADING = 2  # so many pictures stand above the tables
 
 
-def write_report(
-    path: Path,
+def write_report(path: Path, *arguments: Any, **options: Any) -> None:
+    """Write the report to `path`; the arguments are those of `render_report`."""
+    write_text(path, render_report(*arguments, **options))
+
+
+def render_report(
     title: str,
     scores: Mapping[str, Any],
     summary_table: Sequence[Mapping[str, Any]] = (),
@@ -30,11 +34,10 @@ def write_report(
     split: str = "test",
     baselines: Mapping[str, float] | None = None,
     best_epoch: int | None = None,
-) -> None:
-    """Write the report to `path`.
+) -> str:
+    """The report as the text of an HTML file.
 
     Args:
-        path: the file to write.
         title: the heading.
         scores: `Scores.as_dict()` of the split named by `split`.
         summary_table: rows with `layer`, `output_shape`, `parameters`, `mflops`.
@@ -53,7 +56,7 @@ def write_report(
     environment = templates(Path(__file__).parent / "templates")
     environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
     environment.filters["width"] = lambda share: f"{100 * min(max(float(share), 0.0), 1.0):.1f}%"  # in CSS
-    text = environment.get_template("report.html.j2").render(
+    return environment.get_template("report.html.j2").render(
         title=title,
         split=split,
         scores=scores,
@@ -73,7 +76,6 @@ def write_report(
         provenance=list(_flatten(provenance or {})),
         notes=notes,
     )
-    write_text(path, text)
 
 
 def _bars(scores: Mapping[str, Any], baselines: Mapping[str, float]) -> list[dict[str, Any]]:

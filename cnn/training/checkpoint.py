@@ -21,15 +21,15 @@ BEST, LAST = "model.best.safetensors", "checkpoint.last.safetensors"
 _FORMAT = "cnn-from-scratch/1"
 
 
-def save_checkpoint(path: Path, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
-    """Write `tensors` and the JSON-ready `about`, whole or not at all."""
-    header = {"format": _FORMAT, "about": json.dumps(about, allow_nan=False)}
+def save_checkpoint(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
+    """Write `tensors` and the JSON-ready `metadata`, whole or not at all."""
+    header = {"format": _FORMAT, "about": json.dumps(metadata, allow_nan=False)}
     with atomic_path(path) as temporary:
         save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, temporary, header)
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Tensors and header of a checkpoint. Raises `UserError` for a missing, damaged or foreign file."""
+    """Tensors and metadata of a checkpoint. Raises `UserError` for a missing, damaged or foreign file."""
     if not path.is_file():
         raise UserError(f"{path} is missing: is its folder a run of cnn.train that finished at least one epoch?")
     try:

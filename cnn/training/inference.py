@@ -10,24 +10,28 @@ from numpy.typing import NDArray
 
 from cnn.backends import Array
 from cnn.models import InferenceModel, Model
-from cnn.training.augmentation import BatchMaker
+from cnn.training.batches import BatchMaker
 from foundation.scores import log_loss
 
 
 def predict_probabilities(
-    model: Model,
+    model: Model | InferenceModel,
     images: Array,
     batches: BatchMaker,
     batch_size: int,
     advance: Callable[[int], None] = lambda _: None,
 ) -> NDArray[Any]:
-    """Class probabilities (n, classes) float32 for images (n, h, w, c) uint8, unaugmented."""
-    network, parts = InferenceModel(model), []
+    """Class probabilities (n, classes) float32 for images (n, h, w, c) uint8 or float32, unaugmented.
+
+    Who asks often for the same weights keeps an `InferenceModel`.
+    """
+    network, parts = model if isinstance(model, InferenceModel) else InferenceModel(model), []
+    indices = model.ops.array(np.arange(len(images)))
     for start in range(0, len(images), batch_size):
-        indices = np.arange(start, min(start + batch_size, len(images)))
-        logits = network.forward(batches.plain(images, indices))
+        some = indices[start : start + batch_size]
+        logits = network.forward(batches.plain(images, some))
         parts.append(model.ops.to_numpy(model.ops.softmax(logits)))
-        advance(len(indices))
+        advance(len(some))
     return np.concatenate(parts)
 
 

@@ -9,8 +9,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cnn.models import Model
-from cnn.training.augmentation import AugmentSettings, BatchMaker, epoch_order
+from cnn.training.batches import AugmentSettings, BatchMaker, epoch_order
 from cnn.training.best import Best
 from cnn.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from cnn.training.inference import loss_and_accuracy, predict_probabilities
@@ -19,6 +22,7 @@ from cnn.training.optimizers import Optimizer
 from cnn.training.pack import Split
 from cnn.training.progress import Progress
 from cnn.training.schedules import Schedule
+from cnn.training.step import TrainingStep
 from foundation.errors import UserError
 
 
@@ -31,6 +35,7 @@ class TrainerSettings:
     pixels: str = "standardize"  # or unit: pixels / 255
     class_weights: str = "none"  # or balanced
     label_smoothing: float = 0.0
+    clip_norm: float | None = None  # the largest norm of the whole gradient; a longer one is scaled down to it
     early_stopping: int | None = None  # epochs without a better validation accuracy before training stops
     monitor: str = "val_accuracy"
     max_minutes: float | None = None  # begin no further epoch after so long; the schedule does not know of it
@@ -54,73 +59,80 @@ class Trainer:
     """Everything that one run trains with, and how far it has come."""
 
     model: Model
-    criterion: CrossEntropy
+    loss: CrossEntropy
     optimizer: Optimizer
     schedule: Schedule
     batches: BatchMaker
     settings: TrainerSettings
     seed: int
-    folder: Path
-    about: dict[str, Any]  # what the checkpoints say of the model, the classes and the pixel scaling
+    folder: Path | None  # of the checkpoints; None writes none and keeps the best weights in memory
+    metadata: dict[str, Any]  # what the checkpoints say of the model, the classes and the pixel scaling
     best: Best = field(default_factory=Best)
     epoch: int = 0
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    _best_weights: dict[str, NDArray[Any]] = field(default_factory=dict)  # where there is no folder
 
     def fit(
-        self, train: Split, validation: Split, progress: Progress, on_epoch: Callable[[], None] = lambda: None
+        self, train: Split, validation: Split | None, progress: Progress, on_epoch: Callable[[], None] = lambda: None
     ) -> None:
         """Train until the epochs, the patience or the minutes run out; then load the best epoch's weights.
 
-        `on_epoch` is called after each epoch, once it is in `history` and in the checkpoint.
+        Without a validation split the last epoch is the best. `on_epoch` is called after each epoch, once it is in
+        `history` and in the checkpoint.
         """
-        if not len(validation):
+        if validation is not None and not len(validation):
             raise UserError("the validation split holds no images, so no epoch could be chosen by it")
         started = time.perf_counter()
+        step = TrainingStep(
+            self.model,
+            self.loss,
+            self.optimizer,
+            self.batches,
+            train.images,
+            train.labels,
+            self.settings.batch_size,
+        )
         while self.epoch < self.settings.epochs and not self.best.exhausted(self.epoch):
             minutes = (time.perf_counter() - started) / 60
             if self.settings.max_minutes is not None and minutes >= self.settings.max_minutes:
                 break
             begun = time.perf_counter()
-            row = self._train_epoch(train, progress) | self._validate(validation, progress)
+            row = self._train_epoch(step, progress)
+            if validation is not None:
+                row |= self._validate(validation, progress)
+            if self.model.penalized:
+                row["l2_penalty"] = self.model.penalty()  # what the weights add to the loss, as the epoch ends
             row["seconds"] = time.perf_counter() - begun
             self.epoch = row["epoch"]
             self.history.append(row)
-            self.schedule.epoch_end(row["val_accuracy"])
-            improved = self.best.update(row["val_accuracy"], self.epoch)
+            improved = self._improved(row)
             self._save(improved)
             on_epoch()
             progress.epoch_done(row, improved)
-        tensors, _ = load_checkpoint(self.folder / BEST)
-        self.model.load_state(tensors, BEST)
+        self._load_best()
 
-    def _train_epoch(self, train: Split, progress: Progress) -> dict[str, Any]:
-        epoch, size, ops = self.epoch + 1, self.settings.batch_size, self.model.ops
-        order = epoch_order(len(train), self.seed, epoch)
-        progress.begin(f"epoch {epoch}/{self.settings.epochs}", len(train))
-        started, loss_sum, correct, seen, rate = time.perf_counter(), 0.0, 0, 0, 0.0
-        for start in range(0, len(train), size):
-            self.step += 1
-            rate = self.schedule.learning_rate(self.step)
-            indices = order[start : start + size]
-            labels = train.labels[ops.array(indices)]
-            logits = self.model.forward(self.batches.training(train.images, indices, self.step), True, self.step)
-            loss, dlogits = self.criterion(logits, labels)
-            self.model.backward(dlogits)
-            self.optimizer.step(rate)
-            # Sums stay on the device; asking for their value would make a GPU wait.
-            seen += len(indices)
-            loss_sum = loss_sum + loss * len(indices)
-            correct = correct + ops.count_correct(logits, labels)
-            progress.advance(len(indices), lambda: (float(loss_sum) / seen, int(correct) / seen))  # noqa: B023
-        mean_loss, seconds = float(loss_sum) / seen, time.perf_counter() - started
+    def _train_epoch(self, step: TrainingStep, progress: Progress) -> dict[str, Any]:
+        epoch, size, count = self.epoch + 1, self.settings.batch_size, len(step.images)
+        starts = range(0, count, size)
+        rates = [self.schedule.learning_rate(self.step + number + 1) for number in range(len(starts))]
+        progress.begin(f"epoch {epoch}/{self.settings.epochs}", count)
+        started = time.perf_counter()
+        step.begin_epoch(epoch_order(count, self.seed, epoch), np.array(rates, np.float32), self.step)
+        for start in starts:
+            images = min(size, count - start)
+            step(images)
+            progress.advance(images, step.totals)
+        self.step += len(starts)
+        mean_loss, accuracy = step.totals()
+        seconds = time.perf_counter() - started
         _demand_finite(mean_loss, "loss", epoch)
         return {
             "epoch": epoch,
             "train_loss": mean_loss,
-            "train_accuracy": int(correct) / seen,
-            "learning_rate": rate,
-            "images_per_second": seen / seconds,
+            "train_accuracy": accuracy,
+            "learning_rate": rates[-1],
+            "images_per_second": count / seconds,
         }
 
     def _validate(self, validation: Split, progress: Progress) -> dict[str, Any]:
@@ -130,15 +142,30 @@ class Trainer:
         )
         loss, accuracy = loss_and_accuracy(probabilities, validation.host_labels)
         _demand_finite(loss, "validation loss", self.epoch + 1)
-        row = {"val_loss": loss, "val_accuracy": accuracy}
-        if any(parameter.l2 for parameter in self.model.parameters.values()):
-            row["l2_penalty"] = float(self.model.penalty())  # what the weights add to the loss, as the epoch ends
-        return row
+        return {"val_loss": loss, "val_accuracy": accuracy}
+
+    def _improved(self, row: dict[str, Any]) -> bool:
+        """Whether the epoch of `row` is the best so far, of which the schedule hears."""
+        if "val_accuracy" not in row:
+            self.best.epoch = self.epoch
+            return True
+        self.schedule.epoch_end(row["val_accuracy"])
+        return self.best.update(row["val_accuracy"], self.epoch)
+
+    def _load_best(self) -> None:
+        if self.folder is not None:
+            self.model.load_state(load_checkpoint(self.folder / BEST)[0], BEST)
+        elif self._best_weights:
+            self.model.load_state(self._best_weights, "the best epoch")
 
     def _save(self, improved: bool) -> None:
+        if self.folder is None:
+            if improved and "val_accuracy" in self.history[-1]:
+                self._best_weights = self.model.state()
+            return
         weights = self.model.state()
         if improved:
-            save_checkpoint(self.folder / BEST, weights, {**self.about, "epoch": self.epoch})
+            save_checkpoint(self.folder / BEST, weights, {**self.metadata, "epoch": self.epoch})
         tensors = {f"model/{name}": tensor for name, tensor in weights.items()}
         tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizer.state().items()}
         progress = {
@@ -148,26 +175,30 @@ class Trainer:
             "schedule": self.schedule.state(),
             "best": self.best.state(),
         }
-        save_checkpoint(self.folder / LAST, tensors, {**self.about, "training": progress})
+        save_checkpoint(self.folder / LAST, tensors, {**self.metadata, "training": progress})
 
     def resume(self) -> None:
         """Go on exactly where `checkpoint.last.safetensors` stands. Raises `UserError` if it is another model's."""
+        assert self.folder is not None
         path = self.folder / LAST
-        tensors, about = load_checkpoint(path)
-        if "training" not in about:
+        tensors, metadata = load_checkpoint(path)
+        if "training" not in metadata:
             raise UserError(f"{path} holds weights alone, without the state of a training run")
-        # What a checkpoint does not say of augmentation did not exist when it was written, and was off.
-        about["augment"] = asdict(AugmentSettings()) | about.get("augment", {})
-        for key, value in self.about.items():
-            if about.get(key) != value:
+        # An option that a checkpoint does not mention did not exist when it was written, and was off.
+        for group, defaults in (("augment", AugmentSettings()), ("trainer", TrainerSettings())):
+            metadata[group] = asdict(defaults) | metadata.get(group, {})
+        for key, value in self.metadata.items():
+            if metadata.get(key) != value:
                 raise UserError(f"{path} was made with another {key}: a run is resumed with its own options and data")
         parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
+            if part not in parts:
+                raise UserError(f"{path} holds a tensor '{name}', which is neither the model's nor the optimizer's")
             parts[part][rest] = tensor
-        progress = about["training"]
+        progress = metadata["training"]
         self.model.load_state(parts["model"], str(path))
-        self.optimizer.load_state(parts["optimizer"], progress["step"])
+        self.optimizer.load_state(parts["optimizer"])
         self.schedule.load_state(progress["schedule"])
         self.best.load_state(progress["best"])
         self.epoch, self.step, self.history = progress["epoch"], progress["step"], progress["history"]

@@ -15,16 +15,17 @@ class CrossEntropy:
     As in Keras the mean divides by the batch's size and not by its weights. The L2 penalty is the model's own.
     """
 
-    def __init__(self, ops: Ops, class_weights: NDArray[np.float32], smoothing: float = 0.0) -> None:
+    def __init__(
+        self, ops: Ops, class_weights: NDArray[np.float32], smoothing: float = 0.0, ignore_index: int | None = None
+    ) -> None:
         if not 0 <= smoothing < 1:
             raise UserError(f"trainer.label_smoothing must be from 0 to below 1, not {smoothing}")
-        self.ops, self.smoothing = ops, smoothing
+        self.ops, self.smoothing, self.ignore_index = ops, smoothing, ignore_index
         self._class_weights = ops.array(class_weights)
 
-    def __call__(self, logits: Array, labels: Array) -> tuple[Array, Array]:
-        """Logits (n, k) and labels (n,) to the loss () and its gradient (n, k)."""
-        targets = self.ops.soft_targets(labels, logits.shape[1], self.smoothing, logits)
-        return self.ops.softmax_cross_entropy(logits, targets, self._class_weights[labels])
+    def __call__(self, logits: Array, labels: Array, totals: Array | None = None) -> tuple[Array, Array]:
+        """Logits (n, k) and labels (n,) to the loss () and its gradient (n, k); see `Ops.cross_entropy`."""
+        return self.ops.cross_entropy(logits, labels, self._class_weights, self.smoothing, self.ignore_index, totals)
 
 
 def class_weights(rule: str, labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:

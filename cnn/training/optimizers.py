@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from cnn.backends import Array
 from cnn.models import Model
-from foundation.entry import typed
+from cnn.models.arena import Arena
 from foundation.errors import UserError
 
 
@@ -29,7 +27,7 @@ class SgdSettings:
     decoupled: bool = False  # False: L2, added to the gradient; True: taken off the weights directly
 
     def __post_init__(self) -> None:
-        _check(self, shares=("momentum",))
+        _check(self, weights=("momentum",))
 
 
 @dataclass
@@ -45,59 +43,75 @@ class AdamSettings:
     decoupled: bool = False
 
     def __post_init__(self) -> None:
-        _check(self, shares=("beta1", "beta2"))
+        _check(self, weights=("beta1", "beta2"))
         if self.eps <= 0:
             raise UserError(f"optimizer.eps must be above 0, not {self.eps}")
 
 
-def _check(settings: SgdSettings | AdamSettings, shares: tuple[str, ...]) -> None:
-    """Raise `UserError` for a learning rate, a decay or a moving average's share out of range."""
+def _check(settings: SgdSettings | AdamSettings, weights: tuple[str, ...]) -> None:
+    """Raise `UserError` for a learning rate, a decay or a moving average's weight out of range."""
     if not settings.learning_rate > 0:
         raise UserError(f"optimizer.learning_rate must be above 0, not {settings.learning_rate}")
     if not settings.weight_decay >= 0:
         raise UserError(f"optimizer.weight_decay must be at least 0, not {settings.weight_decay}")
-    for name in shares:
+    for name in weights:
         if not 0 <= getattr(settings, name) < 1:
             raise UserError(f"optimizer.{name} must be from 0 to below 1, not {getattr(settings, name)}")
 
 
 class Optimizer(ABC):
-    """Updates a model's parameters in place; its moments go into the checkpoint."""
+    """Updates a model's parameters in place; its moments go into the checkpoint.
+
+    Parameters, gradients and moments are arenas of one layout, so an update is one pass over each part of them: the
+    part that weight decay applies to, and the rest.
+    """
 
     slots: ClassVar[tuple[str, ...]]
 
-    def __init__(self, model: Model, learning_rate: float, weight_decay: float) -> None:
-        self.model, self.ops, self.learning_rate = model, model.ops, learning_rate
-        self.steps = 0
-        self._decay = [weight_decay if p.decay else 0.0 for p in model.parameters.values()]
-        self._moments: dict[str, list[Array]] = {
-            slot: [self.ops.zeros_like(p.value) for p in model.parameters.values()] for slot in self.slots
-        }
+    def __init__(self, model: Model, learning_rate: float, weight_decay: float, clip_norm: float | None) -> None:
+        """`clip_norm` is the largest norm of the whole gradient, None for any: a longer one is scaled down to it."""
+        if clip_norm is not None and not clip_norm > 0:
+            raise UserError(f"trainer.clip_norm must be above 0, or null for none, not {clip_norm}")
+        self.model, self.ops, self.learning_rate, self.clip_norm = model, model.ops, learning_rate, clip_norm
+        shapes = {name: tensor.shape for name, tensor in model.values.tensors.items()}
+        self._moments = {slot: Arena(self.ops, shapes, model.dtype) for slot in self.slots}
+        self._parts: list[tuple[list[Array], float]] = [
+            ([arena.flat[part] for arena in (model.values, model.gradients, *self._moments.values())], decay)
+            for part, decay in ((slice(0, model.decayed), weight_decay), (slice(model.decayed, None), 0.0))
+            if model.values.flat[part].size
+        ]
 
-    def step(self, learning_rate: float) -> None:
-        """One update from the gradients that the backward pass left."""
-        self.steps += 1
-        parameters = self.model.parameters.values()
-        self._update([p.value for p in parameters], [p.grad for p in parameters], learning_rate)
+    def step(self, learning_rate: Array, clock: Array) -> None:
+        """One update from the gradients that the backward pass left; rate float32 (1,) and clock int64 tell when."""
+        if self.clip_norm is not None:
+            self.ops.clip_by_global_norm(self.model.gradients.flat, self.clip_norm)
+        for arrays, decay in self._parts:
+            self._update(arrays, decay, learning_rate, clock)
 
     @abstractmethod
-    def _update(self, values: list[Array], grads: list[Array], learning_rate: float) -> None: ...
+    def _update(self, arrays: list[Array], decay: float, learning_rate: Array, clock: Array) -> None:
+        """Update parameters by gradients and moments: flat arrays, in this order."""
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Copies of the moments on the host, by slot and parameter name."""
         return {
-            f"{slot}/{name}": np.array(self.ops.to_numpy(moment))
-            for slot, moments in self._moments.items()
-            for name, moment in zip(self.model.parameters, moments, strict=True)
+            f"{slot}/{name}": tensor
+            for slot, arena in self._moments.items()
+            for name, tensor in arena.on_host().items()
         }
 
-    def load_state(self, state: Mapping[str, NDArray[Any]], steps: int) -> None:
-        """Take over moments and the number of steps made. Raises `UserError` if they are another optimizer's."""
-        if set(state) != set(self.state()):
+    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
+        """Copy moments in. Raises `UserError` if they are another optimizer's or model's; then nothing has changed."""
+        if set(state) != {f"{slot}/{name}" for slot in self.slots for name in self.model.values.tensors}:
             raise UserError("the checkpoint's optimizer state is of another optimizer or model: resume with the same")
-        self.steps = steps
-        for slot in self.slots:
-            self._moments[slot] = [self.ops.array(state[f"{slot}/{name}"]) for name in self.model.parameters]
+        for slot, arena in self._moments.items():
+            for name, tensor in arena.tensors.items():
+                if (shape := state[f"{slot}/{name}"].shape) != tensor.shape:
+                    raise UserError(
+                        f"the checkpoint's {slot} of {name} has shape {shape}, the model needs {tensor.shape}"
+                    )
+        for slot, arena in self._moments.items():
+            arena.fill({name: state[f"{slot}/{name}"] for name in arena.tensors})
 
 
 class Sgd(Optimizer):
@@ -105,19 +119,17 @@ class Sgd(Optimizer):
 
     slots = ("velocity",)
 
-    def __init__(self, model: Model, settings: SgdSettings) -> None:
-        super().__init__(model, settings.learning_rate, settings.weight_decay)
+    def __init__(self, model: Model, settings: SgdSettings, clip_norm: float | None = None) -> None:
+        super().__init__(model, settings.learning_rate, settings.weight_decay, clip_norm)
         self.settings = settings
 
-    def _update(self, values: list[Array], grads: list[Array], learning_rate: float) -> None:
+    def _update(self, arrays: list[Array], decay: float, learning_rate: Array, clock: Array) -> None:
         self.ops.sgd_update(
-            values,
-            grads,
-            self._moments["velocity"],
+            *arrays,
             learning_rate=learning_rate,
             momentum=self.settings.momentum,
             nesterov=self.settings.nesterov,
-            weight_decay=self._decay,
+            weight_decay=decay,
             decoupled=self.settings.decoupled,
         )
 
@@ -127,31 +139,29 @@ class Adam(Optimizer):
 
     slots = ("first_moment", "second_moment")
 
-    def __init__(self, model: Model, settings: AdamSettings) -> None:
-        super().__init__(model, settings.learning_rate, settings.weight_decay)
+    def __init__(self, model: Model, settings: AdamSettings, clip_norm: float | None = None) -> None:
+        super().__init__(model, settings.learning_rate, settings.weight_decay, clip_norm)
         self.settings = settings
 
-    def _update(self, values: list[Array], grads: list[Array], learning_rate: float) -> None:
+    def _update(self, arrays: list[Array], decay: float, learning_rate: Array, clock: Array) -> None:
         self.ops.adam_update(
-            values,
-            grads,
-            self._moments["first_moment"],
-            self._moments["second_moment"],
+            *arrays,
             learning_rate=learning_rate,
+            clock=clock,
             beta1=self.settings.beta1,
             beta2=self.settings.beta2,
             eps=self.settings.eps,
-            step=self.steps,
-            weight_decay=self._decay,
+            weight_decay=decay,
             decoupled=self.settings.decoupled,
         )
 
 
-def build_optimizer(config: DictConfig, model: Model) -> Optimizer:
-    """The optimizer that the group `optimizer` of `config` describes."""
-    name = config.optimizer.get("name")
-    if name == "sgd":
-        return Sgd(model, typed(config, "optimizer", SgdSettings))
-    if name == "adam":
-        return Adam(model, typed(config, "optimizer", AdamSettings))
-    raise UserError(f"optimizer.name is '{name}'; choose sgd or adam")
+def build_optimizer(settings: SgdSettings | AdamSettings, model: Model, clip_norm: float | None = None) -> Optimizer:
+    """The optimizer that `settings` describe."""
+    if isinstance(settings, SgdSettings):
+        return Sgd(model, settings, clip_norm)
+    return Adam(model, settings, clip_norm)
+
+
+# By the name that a config gives.
+OPTIMIZERS: Mapping[str, type[SgdSettings] | type[AdamSettings]] = {"sgd": SgdSettings, "adam": AdamSettings}

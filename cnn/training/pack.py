@@ -19,7 +19,7 @@ class Split:
     """The images of one split, on the backend."""
 
     name: str
-    images: Array  # (n, h, w, c) uint8
+    images: Array  # (n, h, w, c) uint8, from a pack; from arrays also float32, scaled
     labels: Array  # (n,) int64
     host_labels: NDArray[np.int64]  # the same labels, for counting
 

@@ -1,4 +1,4 @@
-"""What a person sees while a network trains: a bar and a line an epoch; without a terminal, the lines alone."""
+"""What a person sees while a network trains: a bar on a terminal, and a line an epoch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import rich
+from rich.errors import LiveError
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
@@ -17,7 +18,9 @@ _REFRESH = 0.2  # seconds between looks at the running loss: on a GPU each one w
 class Progress:
     """Hears from the loop; use it as a context manager."""
 
-    def __init__(self) -> None:
+    def __init__(self, bar: bool = True, lines: bool = True) -> None:
+        """Show a bar, if there is a terminal, and print `lines`, with or without one."""
+        self._lines = lines
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -26,14 +29,17 @@ class Progress:
             TimeRemainingColumn(),
             console=rich.get_console(),
             transient=True,
-            disable=not rich.get_console().is_terminal,
+            disable=not (bar and rich.get_console().is_terminal),
         )
         self._task = self._bar.add_task("", figures="")
         self._started = self._looked = 0.0
         self._done = 0
 
     def __enter__(self) -> Progress:
-        self._bar.start()
+        try:
+            self._bar.start()
+        except LiveError:  # another bar is on the terminal, such as that of a fit in another thread
+            self._bar.disable = True
         return self
 
     def __exit__(
@@ -63,9 +69,14 @@ class Progress:
 
     def epoch_done(self, row: dict[str, Any], improved: bool) -> None:
         """Print an epoch's line; a star marks the best so far."""
+        if not self._lines:
+            return
+        validation = ""
+        if "val_loss" in row:
+            star = "*" if improved else " "
+            validation = f"val loss {row['val_loss']:.4f} acc {row['val_accuracy']:.4f}{star}  "
         self._bar.console.print(
-            f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.4f} acc {row['train_accuracy']:.4f}  "
-            f"val loss {row['val_loss']:.4f} acc {row['val_accuracy']:.4f}{'*' if improved else ' '}  "
+            f"epoch {row['epoch']:3d}  train loss {row['train_loss']:.4f} acc {row['train_accuracy']:.4f}  {validation}"
             f"lr {row['learning_rate']:.2e}  {row['images_per_second']:,.0f} images/s  {row['seconds']:.1f} s",
             highlight=False,
             soft_wrap=True,

@@ -1,1 +1,1 @@
-"""What the tools found in the sources, as numbers and as a page to look at."""
+"""The audit of a data set: its numbers, and an HTML page with examples."""

@@ -1,4 +1,4 @@
-"""The audit's numbers, each counted from rows and groups. `audit.json` is these."""
+"""The numbers of the audit, counted from rows and groups: the content of `audit.json`."""
 
 from __future__ import annotations
 
@@ -19,17 +19,19 @@ Cell = tuple[str, str]  # source and original split
 
 @dataclass
 class Findings:
-    """`numbers` is what `audit.json` holds; the others are lists of ids for the page's pictures."""
+    """`numbers` is the content of `audit.json`; the other fields are ids for the images on the page."""
 
     numbers: dict[str, Any]
     labels: dict[str, str]  # row id -> class as the source gave it
     conflicts: list[list[str]] = field(default_factory=list)  # members of groups with more than one label
     blank: list[str] = field(default_factory=list)
-    doubtful: dict[str, list[tuple[str, str, float]]] = field(default_factory=dict)  # level -> least certain pairs
+    doubtful: dict[str, list[tuple[str, str, float]]] = field(
+        default_factory=dict
+    )  # level -> pairs, least certain first
 
 
 def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findings:
-    """Everything that the audit tells, of a collection after its merge."""
+    """The findings of the audit for a collection after its merge."""
     rows, grouping = prepared.collection.rows, prepared.grouping
     given = [row for row in rows if row.status != MADE]
     by_id = {row.id: row for row in given}
@@ -51,11 +53,11 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findin
         "levels": {level: _level(members[level], grouping.labels) for level in levels},
         "twins": {
             "level": levels[-1],
-            "before": _twins((row for row in given if row.id in deepest), "original_split", deepest),
-            "after": _twins(packed, "split", deepest),
+            "before": _in_training((row for row in given if row.id in deepest), "original_split", deepest),
+            "after": _in_training(packed, "split", deepest),
         },
         "twins_before_by_level": {
-            level: _twins((row for row in given if row.id in deepest), "original_split", grouping.groups[level])
+            level: _in_training((row for row in given if row.id in deepest), "original_split", grouping.groups[level])
             for level in levels
         },
         "overlap": {level: _overlap(members[level]) for level in levels},
@@ -69,13 +71,13 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findin
     }
     conflicts = [[row.id for row in group] for group in members[levels[-1]] if _labels(group, grouping.labels) > 1]
     doubtful: dict[str, list[tuple[str, str, float]]] = {level: [] for level in levels}
-    for first, second, level, detail in sorted(grouping.twins, key=lambda twin: (twin[3], twin[:2])):
+    for first, second, level, detail in sorted(grouping.confirmed, key=lambda pair: (pair[3], pair[:2])):
         doubtful[level].append((first, second, detail))
     return Findings(numbers, grouping.labels, conflicts, sorted(grouping.blank), doubtful)
 
 
 def _members(groups: Mapping[str, str], by_id: Mapping[str, Row]) -> list[list[Row]]:
-    """Groups of two images or more."""
+    """The groups of two or more images."""
     found: dict[str, list[Row]] = defaultdict(list)
     for name, group in groups.items():
         found[group].append(by_id[name])
@@ -94,12 +96,12 @@ def _level(groups: list[list[Row]], given: Mapping[str, str]) -> dict[str, int]:
 
 
 def _labels(group: Iterable[Row], given: Mapping[str, str]) -> int:
-    """Different labels as the sources gave them: the merge may have changed a row's `label`."""
+    """Number of different labels in a group as the sources gave them; the merge may have changed `row.label`."""
     return len({given[row.id] for row in group})
 
 
-def _twins(rows: Iterable[Row], split: str, groups: Mapping[str, str]) -> dict[str, int]:
-    """Images of each evaluation split that share a group with a training image; made copies are their parents'."""
+def _in_training(rows: Iterable[Row], split: str, groups: Mapping[str, str]) -> dict[str, int]:
+    """Number of images of each evaluation split whose group has a training image; copies count for their originals."""
     held: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         held[groups[row.parent or row.id]][getattr(row, split) or "train"] += 1
@@ -107,7 +109,7 @@ def _twins(rows: Iterable[Row], split: str, groups: Mapping[str, str]) -> dict[s
 
 
 def _overlap(groups: list[list[Row]]) -> dict[str, dict[str, int]]:
-    """Of the images in the outer cell, how many share a group with another image, in the inner cell."""
+    """Outer cell -> inner cell -> number of images of the outer cell with a duplicate in the inner one."""
     table: dict[str, Counter[str]] = defaultdict(Counter)
     for group in groups:
         cells = Counter(cell_name(row) for row in group)

@@ -1,4 +1,4 @@
-"""`audit.json`, and `audit.html`: one file, pictures inside, that opens from disk."""
+"""Writes `audit.json` and `audit.html`, one self-contained page with its images inside."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ from data_tools.sources.base import SPLITS
 from foundation.files import write_json, write_text
 from foundation.pages import templates
 
-_SHOWN = 24  # pictures or groups of each kind
+_SHOWN = 24  # images or groups of each kind
 _OF_A_GROUP = 6
 _THUMB = 64  # pixels
 
-ABOUT = {
+DESCRIPTIONS = {
     "bytes": "equal files",
     "pixels": "equal decoded pixels",
     "near": "re-encoded, resized, brightened or trimmed by a few pixels",
-    "mirrored": "the same in a mirror",
-    "augmented": "turned, zoomed, moved, or another crop of one photograph",
+    "mirrored": "the mirror image",
+    "augmented": "rotated, zoomed, shifted, or another crop of one photograph",
 }
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Pictures side by side, as a data URI, and what stands below."""
+    """Images side by side, as a data URI, and their caption."""
 
     uri: str
     width: int
@@ -45,20 +45,20 @@ class Figure:
 
 
 def write_audit(folder: Path, prepared: Prepared, findings: Findings) -> None:
-    """Write both files to `folder`, each whole or not at all."""
+    """Write both files to `folder`."""
     write_json(folder / "audit.json", findings.numbers)
     write_text(folder / "audit.html", render(prepared, findings))
 
 
 def render(prepared: Prepared, findings: Findings) -> str:
-    """The page."""
+    """The HTML page."""
     environment = templates(Path(__file__).parent / "templates")
     environment.filters["thousands"] = lambda number: f"{number:,}"
     numbers, images = findings.numbers, prepared.collection.images
     rows = {row.id: row for row in prepared.collection.rows if row.status != MADE}
     return environment.get_template("audit.html.j2").render(
         numbers=numbers,
-        about=ABOUT,
+        descriptions=DESCRIPTIONS,
         leaks=sum(numbers["twins"]["after"].values()) > 0 or bool(numbers["leaky_options"]),
         given=_table(numbers["input"]["counts"]),
         kept=_table(numbers["result"]["kept"]),
@@ -81,14 +81,14 @@ def render(prepared: Prepared, findings: Findings) -> str:
 
 
 def _spread(items: Sequence[Any], number: int) -> list[Any]:
-    """At most so many, from the whole length."""
+    """At most `number` items, evenly spaced."""
     return [items[round(place)] for place in np.linspace(0, len(items) - 1, min(number, len(items)))]
 
 
 def _group(
     names: Sequence[str], rows: Mapping[str, Row], images: Mapping[str, np.ndarray], labels: Mapping[str, str]
 ) -> Figure:
-    # One picture of each label first: the point is to see what two people called one photograph.
+    # One image of each label first, so that the conflict is visible.
     first: dict[str, str] = {}
     for name in names:
         first.setdefault(labels[name], name)
@@ -113,7 +113,7 @@ def _figure(
     labels: Mapping[str, str],
     more: str,
 ) -> Figure:
-    strip = np.concatenate([fit(_plain(images[name]), _THUMB, 3) for name in names], axis=1)
+    strip = np.concatenate([fit(_without_grey_axis(images[name]), _THUMB, 3) for name in names], axis=1)
     file = io.BytesIO()
     Image.fromarray(strip).save(file, "PNG", optimize=True)
     uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
@@ -123,12 +123,12 @@ def _figure(
     return Figure(uri, strip.shape[1], caption + more)
 
 
-def _plain(image: np.ndarray) -> np.ndarray:
+def _without_grey_axis(image: np.ndarray) -> np.ndarray:
     return image[:, :, 0] if image.shape[2] == 1 else image
 
 
 def _table(counts: Counts) -> dict[str, Any]:
-    """Counts as lines: source, split, one number a class, their sum."""
+    """Counts as lines: source, split, a number per class, their sum."""
     classes = sorted({name for by_split in counts.values() for by_class in by_split.values() for name in by_class})
     lines = []
     for source, by_split in counts.items():

@@ -1,5 +1,5 @@
-"""Which images show one photograph, at five levels: bytes, pixels, near, mirrored, augmented.
+"""Duplicates: which images show one photograph, at five levels: bytes, pixels, near, mirrored, augmented.
 
-`levels` names them, `candidates` proposes pairs through indexes, `alignment` confirms a pair or does not, `grouping`
-joins confirmed pairs without chaining two different faces together, `search` runs it all.
+`levels` names the levels, `candidates` proposes pairs through indexes, `alignment` confirms or rejects a pair,
+`grouping` joins confirmed pairs without chaining two different faces together, `search` runs all of these.
 """

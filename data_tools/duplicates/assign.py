@@ -1,4 +1,4 @@
-"""Give every row of the manifest its group, at every level up to one."""
+"""The groups of duplicates among the rows of the manifest, at every level up to one."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from data_tools.duplicates.alignment import Aligner
 from data_tools.duplicates.grouping import Groups, loose
 from data_tools.duplicates.levels import BYTES, LEVELS, NONE, PIXELS, SEARCHED, includes
 from data_tools.duplicates.perceptual_hash import perceptual_hashes
-from data_tools.duplicates.pictures import grey, is_blank
-from data_tools.duplicates.search import Report, Twin, find_twins
-from data_tools.duplicates.settings import TwinConfig
+from data_tools.duplicates.search import NearDuplicate, Report, find_near_duplicates
+from data_tools.duplicates.settings import SearchConfig
+from data_tools.duplicates.thumbnails import grey, is_blank
 from data_tools.manifest import Row
 
 _KEYS: dict[str, Callable[[Row], str]] = {
@@ -26,27 +26,27 @@ _KEYS: dict[str, Callable[[Row], str]] = {
 
 @dataclass
 class Grouping:
-    """The groups of all rows. A group is named by the smallest id among its members."""
+    """The groups of all rows. The name of a group is the smallest id among its members."""
 
     groups: dict[str, dict[str, str]] = field(default_factory=dict)  # level -> row id -> group
-    loose: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # level -> ids of pairs across two groups
-    twins: list[tuple[str, str, str, float]] = field(default_factory=list)  # id, id, level, detail: what was confirmed
+    loose: dict[str, list[tuple[str, str]]] = field(default_factory=dict)  # level -> pairs of ids in two groups
+    confirmed: list[tuple[str, str, str, float]] = field(default_factory=list)  # pairs: id, id, level, detail
     labels: dict[str, str] = field(default_factory=dict)  # row id -> class as the source gave it
-    blank: set[str] = field(default_factory=set)  # ids of rows without anything to be seen
+    blank: set[str] = field(default_factory=set)  # ids of blank images
 
 
 def find_groups(
     rows: Sequence[Row],
     images: Mapping[str, np.ndarray],
     level: str,
-    config: TwinConfig,
+    config: SearchConfig,
     workers: int | None = None,
     cache: Path | None = None,
     report: Report = lambda what, done, total: None,
 ) -> Grouping:
-    """Groups of the rows at every level up to `level`; sets `perceptual_hash` of each.
+    """Groups of the rows at every level up to `level`. Sets `perceptual_hash` of each row.
 
-    `images` holds uint8 (h, w, c) under every row's id. What is blank is compared by its pixels alone.
+    `images` maps each row's id to its image, uint8 (h, w, c). Blank images are compared by their pixels alone.
     """
     rows = sorted(rows, key=lambda row: row.id)
     found = Grouping(labels={row.id: row.label for row in rows})
@@ -56,27 +56,27 @@ def find_groups(
     firsts: dict[str, Row] = {}
     for row in rows:
         firsts.setdefault(row.pixels_sha256, row)
-    order = sorted(firsts)  # by content: names and the order of the sources have no part in it
+    order = sorted(firsts)  # by content, so that names and the order of the sources change nothing
     number_of = {pixels: number for number, pixels in enumerate(order)}
-    pictures = grey([images[firsts[pixels].id] for pixels in order])
-    hashes = [bytes(bits).hex() for bits in perceptual_hashes(pictures)]
-    blank = is_blank(pictures, config.blank_below)
+    thumbnails = grey([images[firsts[pixels].id] for pixels in order])
+    hashes = [bytes(bits).hex() for bits in perceptual_hashes(thumbnails)]
+    blank = is_blank(thumbnails, config.blank_below)
     for row in rows:
         row.perceptual_hash = hashes[number_of[row.pixels_sha256]]
         if blank[number_of[row.pixels_sha256]]:
             found.blank.add(row.id)
     if level not in SEARCHED:
         return found
-    aligner = Aligner(pictures, config)
-    twins = find_twins(pictures, ~blank, level, aligner, workers, cache, report)
+    aligner = Aligner(thumbnails, config)
+    confirmed = find_near_duplicates(thumbnails, ~blank, level, aligner, workers, cache, report)
     ids = [firsts[pixels].id for pixels in order]
-    found.twins = [(ids[twin.first], ids[twin.second], twin.level, twin.detail) for twin in twins]
-    groups = Groups(len(pictures))
+    found.confirmed = [(ids[pair.first], ids[pair.second], pair.level, pair.detail) for pair in confirmed]
+    groups = Groups(len(thumbnails))
     for name in SEARCHED:
         if not includes(level, name):
             break
         report(f"joining groups: {name}", 0, 0)
-        pairs = [twin for twin in twins if includes(name, twin.level)]
+        pairs = [pair for pair in confirmed if includes(name, pair.level)]
         groups.join(pairs, aligner)
         found.groups[name] = _named(rows, [str(groups.representative[number_of[row.pixels_sha256]]) for row in rows])
         found.loose[name] = _ids(loose(pairs, groups.representative), ids)
@@ -84,15 +84,15 @@ def find_groups(
 
 
 def _named(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, str]:
-    """Row id -> the first id, rows being sorted, among those with the same key."""
+    """Row id -> the first id among the rows with the same key; the rows are sorted."""
     first: dict[str, str] = {}
     for row, key in zip(rows, keys, strict=True):
         first.setdefault(key, row.id)
     return {row.id: first[key] for row, key in zip(rows, keys, strict=True)}
 
 
-def _ids(twins: Sequence[Twin], ids: Sequence[str]) -> list[tuple[str, str]]:
-    return [(ids[twin.first], ids[twin.second]) for twin in twins]
+def _ids(pairs: Sequence[NearDuplicate], ids: Sequence[str]) -> list[tuple[str, str]]:
+    return [(ids[pair.first], ids[pair.second]) for pair in pairs]
 
 
 assert tuple(_KEYS) + SEARCHED == LEVELS

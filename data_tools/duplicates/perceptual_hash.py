@@ -1,4 +1,4 @@
-"""A 64-bit hash that re-encoding, resizing and brightening hardly change."""
+"""The perceptual hash: 64 bits that re-encoding, resizing and brightening hardly change."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from scipy import fft
 _LOWEST = 8
 
 
-def perceptual_hashes(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """uint8 (n, 8): the signs of the 8 x 8 lowest cosine frequencies of (n, h, w) pictures, against their median.
+def perceptual_hashes(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Hashes uint8 (n, 8) of images (n, h, w): which of the 8 x 8 lowest cosine frequencies lie above their median.
 
-    The pHash of Zauner (2010), on the picture as it is instead of on its 32 x 32 reduction. Two hashes are compared
-    by the number of bits that differ.
+    This is the pHash of Zauner (2010), computed from the full image instead of a 32 x 32 reduction. The distance of
+    two hashes is the number of bits that differ.
     """
-    out = np.empty((len(pictures), _LOWEST), np.uint8)
-    for at in range(0, len(pictures), 4096):
-        waves = fft.dctn(pictures[at : at + 4096].astype(np.float32), axes=(1, 2), norm="ortho")
+    out = np.empty((len(images), _LOWEST), np.uint8)
+    for at in range(0, len(images), 4096):
+        waves = fft.dctn(images[at : at + 4096].astype(np.float32), axes=(1, 2), norm="ortho")
         lowest = waves[:, :_LOWEST, :_LOWEST].reshape(-1, _LOWEST * _LOWEST)
-        # The constant term is brightness: it takes no part in the median.
+        # The constant term is the brightness, which the median leaves out.
         bits = lowest > np.median(lowest[:, 1:], axis=1, keepdims=True)
         out[at : at + 4096] = np.packbits(bits, axis=1)
     return out

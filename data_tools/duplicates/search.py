@@ -1,4 +1,4 @@
-"""The search for twins: candidates, each confirmed or not, piece by piece, so that it can be taken up again."""
+"""The search for near-duplicates: candidates are compared in chunks, so that an interrupted search can go on."""
 
 from __future__ import annotations
 
@@ -19,72 +19,72 @@ from numpy.typing import NDArray
 from data_tools.duplicates.alignment import Affine, Aligner, Match, corner_shift, inverse
 from data_tools.duplicates.candidates import Candidates, Pairs, warp_map
 from data_tools.duplicates.levels import AUGMENTED, MIRRORED, NEAR, SEARCHED, includes
-from data_tools.duplicates.pictures import Floats
-from data_tools.duplicates.settings import TwinConfig
+from data_tools.duplicates.settings import SearchConfig
+from data_tools.duplicates.thumbnails import Floats
 from data_tools.ordered import cores, ordered_map
 from foundation.files import atomic_path
 
-SEARCH_VERSION = 2  # raise it when the same pictures and settings would give other pairs
-_PIECE = 8192  # pairs: half a minute of work, which is what an interruption costs
+SEARCH_VERSION = 2  # raise it when the same images and settings would give other pairs
+_CHUNK = 8192  # pairs, half a minute of work: an interruption loses no more
 
-# first, second, whether mirrored, and a number that tells where to begin
+# first, second, whether mirrored, and a number that chooses the starting map
 Confirm = Callable[[int, int, bool, float], Match | None]
-Report = Callable[[str, int, int], object]  # what is being done, how much of it is done, of how much
+Report = Callable[[str, int, int], object]  # the step, amount done, total
 
 
 @dataclass(frozen=True, slots=True)
-class Twin:
-    """A confirmed pair of pictures, `first` < `second`, and the lowest level that calls them one photograph."""
+class NearDuplicate:
+    """A confirmed pair of images, `first` < `second`, and the lowest level at which they are duplicates."""
 
     first: int
     second: int
     level: str
-    detail: float  # agreement of the fine structure, at most 1
-    affine: Affine  # maps a place of the first to that of the second, mirroring included
+    detail: float  # correlation of the fine structure, at most 1
+    affine: Affine  # maps coordinates of the first to those of the second; it may mirror
 
 
-def find_twins(
-    pictures: NDArray[np.uint8],
+def find_near_duplicates(
+    images: NDArray[np.uint8],
     usable: NDArray[np.bool_],
     level: str,
     aligner: Aligner,
     workers: int | None = None,
     cache: Path | None = None,
     report: Report = lambda what, done, total: None,
-) -> list[Twin]:
-    """Confirmed pairs, up to `level`, among those of uint8 (n, 48, 48) that are `usable`; sorted.
+) -> list[NearDuplicate]:
+    """Confirmed pairs up to `level`, sorted, among those of `images`, uint8 (n, 48, 48), that are `usable`.
 
-    `aligner` holds the same pictures. The result depends on the pictures and their order, not on the number of
-    `workers` (None: one a core). Finished pieces are kept in the folder `cache` for another search for the same to go
-    on from, and at the end the result in their place; a search of one piece is not worth it.
+    `aligner` holds the same images. The result depends on the images and their order, not on the number of threads
+    `workers` (None: one per core). The folder `cache` keeps finished chunks, from which an equal search goes on after
+    an interruption, and replaces them by the result at the end. A search of a single chunk is not cached.
     """
     places = np.flatnonzero(usable).astype(np.int32)
     if len(places) < 2:
         return []
     workers = workers or cores()
-    work = _Work(pictures, usable, aligner.config, workers, cache, report)
+    work = _Work(images, usable, aligner.config, workers, cache, report)
     rows = work.finished(level)
     if rows is None:
         with _threads(workers):
-            rows = _search(pictures, places, level, aligner, work, report)
+            rows = _search(images, places, level, aligner, work, report)
         work.finish(level, rows)
-    return _twins(rows, level, aligner.config)
+    return _near_duplicates(rows, level, aligner.config)
 
 
 def _search(
-    pictures: NDArray[np.uint8], places: NDArray[np.int32], level: str, aligner: Aligner, work: _Work, report: Report
+    images: NDArray[np.uint8], places: NDArray[np.int32], level: str, aligner: Aligner, work: _Work, report: Report
 ) -> NDArray[np.float64]:
-    """The confirmed pairs among the pictures at `places`, as `_Work.do` gives them."""
+    """The confirmed pairs among the images numbered `places`, in the form of `_Work.do`."""
     report("looking for candidates", 0, 0)
-    candidates = Candidates(np.ascontiguousarray(pictures[places]), work.workers)
+    candidates = Candidates(np.ascontiguousarray(images[places]), work.workers)
     pairs, alike = candidates.nearest(aligner.config.neighbours, includes(level, MIRRORED))
     pairs[:, :2] = places[pairs[:, :2]]
     rows = work.do("comparing candidates", aligner.confirm, pairs, alike)
     if level != AUGMENTED:
         return rows
-    # What has no twin so far may be warped further than the first search looks.
-    lonely = np.setdiff1d(places, rows[:, :2].astype(np.int32))
-    pairs, warps = candidates.warped(np.searchsorted(places, lonely), partial(report, "looking for warped candidates"))
+    # Images without a duplicate so far may be warped further than the first search covers.
+    single = np.setdiff1d(places, rows[:, :2].astype(np.int32))
+    pairs, warps = candidates.warped(np.searchsorted(places, single), partial(report, "looking for warped candidates"))
     pairs[:, :2] = places[pairs[:, :2]]
 
     def confirm(first: int, second: int, mirrored: bool, warp: float) -> Match | None:
@@ -95,7 +95,7 @@ def _search(
 
 @contextmanager
 def _threads(workers: int) -> Iterator[None]:
-    """As many of FAISS's threads; one of OpenCV's, since pairs are compared in threads of our own."""
+    """FAISS uses `workers` threads; OpenCV uses one, because pairs are compared in threads of our own."""
     before = cv2.getNumThreads(), faiss.omp_get_max_threads()
     cv2.setNumThreads(1)
     faiss.omp_set_num_threads(workers)
@@ -107,55 +107,58 @@ def _threads(workers: int) -> Iterator[None]:
 
 
 class _Work:
-    """Pairs compared piece by piece, each piece kept in the cache, and at the end all that were confirmed."""
+    """Compares pairs in chunks; keeps each chunk in the cache, and at the end all confirmed pairs."""
 
     def __init__(
         self,
-        pictures: NDArray[np.uint8],
+        images: NDArray[np.uint8],
         usable: NDArray[np.bool_],
-        config: TwinConfig,
+        config: SearchConfig,
         workers: int,
         cache: Path | None,
         report: Report,
     ) -> None:
         self.workers, self._cache, self._report = workers, cache, report
         settings = asdict(config)
-        del settings["near_shift"]  # names the level of what is found, and changes nothing of it
-        versions = [SEARCH_VERSION, cv2.__version__, faiss.__version__, _PIECE]
+        del settings["near_shift"]  # decides the level of a pair, not whether it is confirmed
+        versions = [SEARCH_VERSION, cv2.__version__, faiss.__version__, _CHUNK]
         self._digest = hashlib.sha256(json.dumps([*versions, settings]).encode())
-        self._digest.update(np.ascontiguousarray(pictures).data)
+        self._digest.update(np.ascontiguousarray(images).data)
         self._digest.update(np.ascontiguousarray(usable).data)
-        self._folders: list[Path] = []  # of pieces, one for each kind of comparison
+        self._folders: list[Path] = []  # of chunks, one for each kind of comparison
 
     def finished(self, level: str) -> NDArray[np.float64] | None:
-        """What an earlier search for the same has confirmed, if it came to its end."""
-        return None if self._cache is None else _read(self._whole(level))
+        """The result of an earlier equal search, or None if none has finished."""
+        return None if self._cache is None else _read(self._result_path(level))
 
     def finish(self, level: str, rows: NDArray[np.float64]) -> None:
-        """Keep the result of a search that was worth keeping pieces of, in their place."""
+        """Replace the cached chunks by the result."""
         if not self._folders:
             return
-        _write(self._whole(level), rows)
+        _write(self._result_path(level), rows)
         for folder in self._folders:
-            shutil.rmtree(folder, ignore_errors=True)  # another process may be removing it, or be at work in it
+            shutil.rmtree(folder, ignore_errors=True)  # another process may be removing it or writing to it
 
-    def _whole(self, level: str) -> Path:
+    def _result_path(self, level: str) -> Path:
         assert self._cache is not None
         digest = self._digest.copy()
         digest.update(level.encode())
         return self._cache / f"{digest.hexdigest()[:16]}.npy"
 
-    def do(self, what: str, confirm: Confirm, pairs: Pairs, about: Floats) -> NDArray[np.float64]:
-        """(m, 10): first, second, mirrored, detail and the six numbers of the map, for the pairs that are confirmed."""
+    def do(self, what: str, confirm: Confirm, pairs: Pairs, hints: Floats) -> NDArray[np.float64]:
+        """Confirmed pairs (m, 10): first, second, mirrored, detail and the six numbers of the map.
+
+        `hints` has the last argument of `confirm` for each pair.
+        """
         folder = self._folder(what, pairs)
         found = [np.zeros((0, 10))]
-        for at in range(0, len(pairs), _PIECE):
+        for at in range(0, len(pairs), _CHUNK):
             self._report(what, at, len(pairs))
-            kept = None if folder is None else folder / f"{at // _PIECE:06}.npy"
+            kept = None if folder is None else folder / f"{at // _CHUNK:06}.npy"
             done = None if kept is None else _read(kept)
             if done is None:
-                piece = slice(at, at + _PIECE)
-                done = _confirm(confirm, pairs[piece], about[piece], self.workers)
+                chunk = slice(at, at + _CHUNK)
+                done = _confirm(confirm, pairs[chunk], hints[chunk], self.workers)
                 if kept is not None:
                     _write(kept, done)
             found.append(done)
@@ -163,7 +166,7 @@ class _Work:
         return np.concatenate(found)
 
     def _folder(self, what: str, pairs: Pairs) -> Path | None:
-        if self._cache is None or len(pairs) <= _PIECE:
+        if self._cache is None or len(pairs) <= _CHUNK:
             return None
         digest = self._digest.copy()
         digest.update(what.encode() + np.ascontiguousarray(pairs).tobytes())
@@ -171,10 +174,10 @@ class _Work:
         return self._folders[-1]
 
 
-def _confirm(confirm: Confirm, pairs: Pairs, about: Floats, workers: int) -> NDArray[np.float64]:
+def _confirm(confirm: Confirm, pairs: Pairs, hints: Floats, workers: int) -> NDArray[np.float64]:
     def one(number: int) -> list[float] | None:
         first, second, mirrored = (int(value) for value in pairs[number])
-        match = confirm(first, second, bool(mirrored), float(about[number]))
+        match = confirm(first, second, bool(mirrored), float(hints[number]))
         return None if match is None else [first, second, mirrored, match.detail, *match.affine.ravel()]
 
     found = ordered_map(one, range(len(pairs)), workers, lambda number: 0)
@@ -182,8 +185,8 @@ def _confirm(confirm: Confirm, pairs: Pairs, about: Floats, workers: int) -> NDA
     return np.array(rows, np.float64).reshape(-1, 10)
 
 
-def _twins(rows: NDArray[np.float64], level: str, config: TwinConfig) -> list[Twin]:
-    twins = []
+def _near_duplicates(rows: NDArray[np.float64], level: str, config: SearchConfig) -> list[NearDuplicate]:
+    found = []
     for row in rows:
         affine = row[4:].reshape(2, 3)
         kind = AUGMENTED
@@ -193,15 +196,15 @@ def _twins(rows: NDArray[np.float64], level: str, config: TwinConfig) -> list[Tw
             first, second = int(row[0]), int(row[1])
             if first > second:
                 first, second, affine = second, first, inverse(affine)
-            twins.append(Twin(first, second, kind, float(row[3]), affine))
-    return sorted(twins, key=lambda twin: (twin.first, twin.second, SEARCHED.index(twin.level)))
+            found.append(NearDuplicate(first, second, kind, float(row[3]), affine))
+    return sorted(found, key=lambda pair: (pair.first, pair.second, SEARCHED.index(pair.level)))
 
 
 def _read(path: Path) -> NDArray[np.float64] | None:
     try:
         rows = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError):
-        return None  # missing or damaged: it is found anew
+        return None  # missing or damaged: it is computed again
     return rows if rows.dtype == np.float64 and rows.ndim == 2 and rows.shape[1] == 10 else None
 
 

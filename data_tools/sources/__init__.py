@@ -1,1 +1,1 @@
-"""Where images come from: class folders, archives, tables, drawings."""
+"""Sources of images: class folders, archives, tables, drawings."""

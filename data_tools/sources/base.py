@@ -1,4 +1,4 @@
-"""What a source of images is: a stream of entries, and a fingerprint that tells when it has changed."""
+"""The interface of a source: a stream of entries, and a fingerprint that changes with the source."""
 
 from __future__ import annotations
 
@@ -10,44 +10,44 @@ import numpy as np
 
 SPLITS = ("train", "validation", "test")
 
-# What identifies the state of a source: plain numbers and strings, kept in pack.json and compared for equality.
+# Identifies the state of a source: numbers and strings, stored in pack.json and compared for equality.
 Fingerprint = dict[str, int | str]
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One image as its source offers it, or the reason why the source refuses it.
+    """One image as its source provides it, or the reason why the source refuses it.
 
     Exactly one of `data`, `pixels` and `error` is set.
     """
 
     source: str  # name of the source, as in the config
     path: str  # as in the archive or below the folder, with forward slashes; unique within the source
-    original_split: str  # 'train', 'validation', 'test', or '' where the source has no splits
-    label: str  # class name as the source writes it; the label map comes later
+    original_split: str  # 'train', 'validation', 'test', or '' if the source has no splits
+    label: str  # class name as written by the source, before the label map
     data: bytes | None = None  # an encoded image file
     pixels: np.ndarray | None = None  # decoded, uint8, (height, width) grey or (height, width, 3) RGB
     error: str = ""  # short reason for a refused entry
 
 
 class Source(Protocol):
-    """A named stream of entries. Reading it never writes to it.
+    """A named stream of entries. Sources are only read, never written to.
 
-    `entries()` may be called again and then starts anew; its order carries no meaning. What lies beside the images
-    (a licence, a thumbnail cache) is no entry: the source counts it in `ignored` while it streams.
+    Each call of `entries()` starts from the beginning; the order has no meaning. Other files beside the images (a
+    licence, a thumbnail cache) are not entries: the source counts them in `ignored` while it streams.
     """
 
     name: str
     ignored: int
 
     def entries(self) -> Iterator[Entry]:
-        """Stream every image of the source once. Raises `UserError` if the source as a whole is unusable."""
+        """Stream every image of the source once. Raises `UserError` if the source cannot be used at all."""
         ...
 
     def fingerprint(self) -> Fingerprint:
-        """Cheap identity of the source's present state; a changed source gives another one."""
+        """Identity of the current state of the source, cheap to compute; it differs for a changed source."""
         ...
 
     def expected(self) -> int | None:
-        """How many entries are to come, for a progress bar; None if that is not cheaply known."""
+        """The number of entries, for a progress bar; None if counting them would be slow."""
         ...

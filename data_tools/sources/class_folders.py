@@ -19,21 +19,21 @@ SPLIT_FOLDERS = {
     "val": "validation",
     "valid": "validation",
 }
-# FER-2013 keeps its Usage column in the file names, whatever folders a download has put them in.
+# File names of FER-2013 begin with the value of its Usage column; the folders of a download may differ from it.
 SPLIT_PREFIXES = {"Training_": "train", "PublicTest_": "validation", "PrivateTest_": "test"}
 
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"),
     *(".ppm", ".pgm", ".pnm", ".tga", ".jp2", ".avif"),
 )
-LARGEST_FILE = 64 * 2**20  # bytes; a picture of a face is no larger, and a zip member may unpack to anything
+LARGEST_FILE = 64 * 2**20  # bytes: larger than any image of a face; a zip member may unpack to any size
 
 
 class ClassFolders:
-    """A tree of class folders, below at most a few wrapping folders.
+    """A tree of class folders, which may lie below a few wrapping folders.
 
-    A file with an image suffix is an image and becomes an entry, wherever it lies; links and paths that lead out of
-    the archive become refused entries; everything else is counted in `ignored`.
+    A file with an image suffix becomes an entry wherever it lies. Links and paths that lead out of the archive become
+    refused entries. All other files are counted in `ignored`.
     """
 
     def __init__(self, name: str, container: Container, split_from_name: bool = False) -> None:
@@ -47,20 +47,20 @@ class ClassFolders:
         return self._container.fingerprint()
 
     def expected(self) -> int | None:
-        """Number of images; None for a tar, which would have to be read whole to be counted."""
+        """Number of images; None for a tar, because counting would read all of it."""
         if isinstance(self._container, TarArchive):
             return None
         return sum(1 for member in self._container.members() if is_image_name(member.path))
 
     def entries(self) -> Iterator[Entry]:
         """Stream the images. Raises `UserError` for an empty class folder and for a source without any image."""
-        with damaged(self._container.path):  # a compressed tar shows its damage only while it is read
+        with damaged(self._container.path):  # the damage of a compressed tar shows only while it is read
             yield from self._entries()
 
     def _entries(self) -> Iterator[Entry]:
         self.ignored = 0
         folders: set[PurePosixPath] = set()
-        filled: set[PurePosixPath] = set()  # folders with an image, or with files that are no rubbish
+        filled: set[PurePosixPath] = set()  # folders with an image or another real file
         archives: list[str] = []
         images = 0
         for member in self._container.members():
@@ -114,17 +114,17 @@ class ClassFolders:
         has_splits = any(split_of(folder.parts) is not None for folder in folders | filled)
         for folder in sorted(folders - filled - {PurePosixPath(".")}):
             if has_splits and split_of(folder.parts) is None:
-                continue  # beside the splits, so no class folder
+                continue  # beside the splits, so not a class folder
             kind = "split" if folder.name.lower() in SPLIT_FOLDERS else "class"
-            whole = self._container.path / folder if isinstance(self._container, Folder) else folder
+            shown = self._container.path / folder if isinstance(self._container, Folder) else folder
             where = "" if isinstance(self._container, Folder) else f" in {self._container.path}"
             raise UserError(
-                f"data source '{self.name}': {kind} folder {whole}{where} holds no image; fill it or remove it"
+                f"data source '{self.name}': {kind} folder {shown}{where} holds no image; fill it or remove it"
             )
 
 
 def place(path: PurePosixPath) -> tuple[str, str]:
-    """Split and class name of an image at `path`; either is '' where the folders do not say."""
+    """Split and class name of an image at `path`; '' if the folders do not tell."""
     folders = path.parent.parts
     at = split_of(folders)
     if at is None:
@@ -138,12 +138,12 @@ def split_of(folders: tuple[str, ...]) -> int | None:
 
 
 def is_image_name(path: str) -> bool:
-    """Whether the name ends like a picture's, and is not what an operating system leaves behind."""
+    """Whether the name has an image suffix and is not a hidden or system file."""
     pure = PurePosixPath(path.replace("\\", "/"))
     return pure.suffix.lower() in IMAGE_SUFFIXES and not is_rubbish(pure)
 
 
 def is_rubbish(path: PurePosixPath) -> bool:
-    """Hidden files, `__MACOSX` with its `._x.jpg`, thumbnail caches: never data."""
+    """Whether the path is a hidden file, in `__MACOSX`, or a thumbnail cache."""
     hidden = any(part.startswith(".") and part not in (".", "..") for part in path.parts)
     return hidden or "__MACOSX" in path.parts or path.name.lower() in ("thumbs.db", "desktop.ini")

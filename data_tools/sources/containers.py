@@ -1,4 +1,4 @@
-"""What holds files: a folder, a zip, a tar, or a lone file. One stream of members for all, nothing unpacked."""
+"""Containers of files: a folder, a zip, a tar or a single file, read as a stream of members without unpacking."""
 
 from __future__ import annotations
 
@@ -28,38 +28,38 @@ ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.
 
 
 class MemberError(Exception):
-    """One member cannot be read; the message says why, shortly. The others are not affected."""
+    """One member cannot be read; the message gives the reason in a few words. Other members are not affected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One thing inside a container. `open` is None for a folder and for a refused member.
+    """A file or folder in a container. `open` is None for a folder and for a refused member.
 
-    `open()` has to be called, and read, before the next member is asked for: a tar is read strictly forwards.
+    The stream of `open()` must be read before the next member is requested, because a tar is read strictly forwards.
     """
 
     path: str
     open: Callable[[], IO[bytes]] | None = None
     size: int = 0
-    refused: str = ""  # why the member must not be followed or read
+    refused: str = ""  # why the member must not be read
 
 
 class Container(Protocol):
-    """A stream of members in no particular order, and the fingerprint of the whole."""
+    """A stream of members in any order, and a fingerprint of the container."""
 
     path: Path
 
     def members(self) -> Iterator[Member]:
-        """Stream all members. Raises `UserError` if the container as a whole is damaged."""
+        """Stream all members. Raises `UserError` if the container is damaged."""
         ...
 
     def fingerprint(self) -> Fingerprint:
-        """Size and time of what is there now."""
+        """Size and time of the current content."""
         ...
 
 
 class LoneFile:
-    """A file that is its own only member."""
+    """A single file, which is its only member."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -74,7 +74,7 @@ class LoneFile:
 
 
 class Folder:
-    """A folder tree on disk. Symbolic links inside it are refused: they may loop or lead out of it."""
+    """A folder tree on disk. Symbolic links in it are refused, because they may loop or lead out of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -105,7 +105,7 @@ class Folder:
             try:
                 info = file.lstat()
             except OSError:
-                continue  # it has just gone; what cannot be read is refused as a member
+                continue  # removed meanwhile; `member` refuses what cannot be read
             latest = max(latest, info.st_mtime_ns)
             if stat.S_ISREG(info.st_mode):
                 count, size = count + 1, size + info.st_size
@@ -117,7 +117,7 @@ class Folder:
         except OSError:
             if folder == self.path:
                 raise
-            return  # `member` tells of it
+            return  # `member` refuses it
         for path in paths:
             yield path
             if path.is_dir() and not path.is_symlink():
@@ -160,7 +160,7 @@ class TarArchive:
 
     def members(self) -> Iterator[Member]:
         """Folders and files of the archive, in its own order."""
-        # Decompressing outside of tarfile: its own streams take a truncated file for a complete one.
+        # Decompressed outside of tarfile, whose own streams accept a truncated file.
         with damaged(self.path), self._decompressed() as raw, _tar(raw) as archive:
             for info in archive:
                 name = printable(info.name)
@@ -174,7 +174,7 @@ class TarArchive:
                     kind = "symbolic link" if info.issym() else "hard link" if info.islnk() else "device"
                     yield Member(name, refused=kind)
             while raw.read(2**16):
-                pass  # to the end, where the checksum of the whole stands; tarfile stops before
+                pass  # to the end, where the checksum is; tarfile stops earlier
 
     def fingerprint(self) -> Fingerprint:
         """Name, size and time of the archive."""
@@ -182,14 +182,14 @@ class TarArchive:
 
     def _decompressed(self) -> IO[bytes]:
         with self.path.open("rb") as file:
-            start = file.read(8)  # a file's name may lie about its compression, its first bytes do not
+            start = file.read(8)  # the first bytes tell the compression; the file name may be wrong
         if start.startswith(b"\x1f\x8b"):
             return cast(IO[bytes], gzip.open(self.path))
         if start.startswith(b"\xfd7zXZ"):
             return lzma.open(self.path)
         if start.startswith(b"BZh"):
             return bz2.open(self.path)
-        # A plain tar has no checksum over its whole; cut between two members, only its missing end gives it away.
+        # An uncompressed tar has no checksum; if it is cut between two members, only its end marker is missing.
         with self.path.open("rb") as file:
             if file.seek(0, os.SEEK_END) < 512 or not file.seek(-512, os.SEEK_END) or any(file.read()):
                 raise EOFError("it does not end like a tar")
@@ -197,7 +197,7 @@ class TarArchive:
 
 
 class _StrictTarInfo(tarfile.TarInfo):
-    """A damaged header is an error. To tarfile it is the end of the archive, whose other members would be lost."""
+    """Raises an error for a damaged header, which tarfile takes for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _StrictTarInfo:
@@ -212,7 +212,7 @@ def _tar(raw: IO[bytes]) -> tarfile.TarFile:
 
 
 class damaged:
-    """Turn what the archive libraries raise on a broken archive into one `UserError` that names it."""
+    """Context manager that turns the archive libraries' errors on a damaged archive into a `UserError` naming it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -223,17 +223,17 @@ class damaged:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         broken = (
             *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError),
-            UnicodeDecodeError,  # a zip's name that is not the UTF-8 it claims to be
+            UnicodeDecodeError,  # a name in a zip that is marked as UTF-8 and is not
         )
-        if isinstance(error, MemberError):  # of the one file that the source cannot do without
+        if isinstance(error, MemberError):  # of the table that the source needs
             raise UserError(f"{self.path}: the table in it: {error}") from error
-        corrupt = isinstance(error, OSError) and error.errno is None  # bz2, and not the disk
+        corrupt = isinstance(error, OSError) and error.errno is None  # raised by bz2, not by the disk
         if corrupt or isinstance(error, broken):
             raise UserError(f"{self.path} is damaged or incomplete ({error}); download it again") from error
 
 
 def open_container(path: Path) -> Container:
-    """The container at `path`, by its kind: folder, zip, tar, or lone file."""
+    """The container at `path`: a folder, zip, tar or single file."""
     if path.is_dir():
         return Folder(path)
     name = path.name.lower()
@@ -243,7 +243,7 @@ def open_container(path: Path) -> Container:
 
 
 def leaves(name: str) -> str:
-    """Why an archive member's name must not be trusted as a path below the archive; '' if it may be."""
+    """Why a member's name is not a path below the archive; '' if it is one."""
     parts = name.replace("\\", "/").split("/")
     if ".." in parts:
         return "path leaves the archive"
@@ -256,13 +256,13 @@ def printable(name: str) -> str:
 
 
 def file_fingerprint(path: Path) -> Fingerprint:
-    """Name, size and modification time of one file."""
+    """Name, size and modification time of a file."""
     info = path.stat()
     return {"name": path.name, "size": info.st_size, "mtime_ns": info.st_mtime_ns}
 
 
 def unreadable(error: OSError) -> str:
-    """Why something on disk cannot be read, shortly."""
+    """Why a file or folder cannot be read, in a few words."""
     return f"cannot be read ({os.strerror(error.errno or 0)})"
 
 
@@ -284,14 +284,14 @@ def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
 
 def _untar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
     stream = archive.extractfile(info)
-    assert stream is not None  # a regular file, as the caller has checked
+    assert stream is not None  # the caller has checked that it is a regular file
     return io.BufferedReader(_Forwards(stream))
 
 
 class _Forwards(io.RawIOBase):
-    """A member as a full binary stream; tarfile's own cannot even be asked whether it can seek.
+    """A member as a complete binary stream; tarfile's own stream lacks `seekable`.
 
-    `failures` are the errors in reading that concern this member alone: they become a `MemberError`.
+    `failures` are the errors in reading that concern only this member; they become a `MemberError`.
     """
 
     def __init__(self, stream: IO[bytes], failures: type[OSError] | tuple[()] = ()) -> None:

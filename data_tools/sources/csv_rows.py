@@ -1,4 +1,4 @@
-"""Rows of a CSV file that somebody else has written: a bad one costs itself and no other."""
+"""Rows of a CSV file of unknown origin: a bad row is reported and does not affect the others."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import IO
 
 from foundation.errors import UserError
 
-LONGEST_LINE = 2**17  # characters, the longest field that Python's csv takes; a row of FER-2013 has about 9,000
+LONGEST_LINE = 2**17  # characters, the longest field that Python's csv accepts; a row of FER-2013 has about 9,000
 
 
 class RowError(Exception):
-    """Why a row is unusable, without the row's number."""
+    """Why a row is unusable, without the number of the row."""
 
 
 def csv_text(stream: IO[bytes]) -> io.TextIOWrapper:
@@ -22,11 +22,11 @@ def csv_text(stream: IO[bytes]) -> io.TextIOWrapper:
 
 
 class CsvRows:
-    """The rows below a header. Columns are found by their names, whose case and outer blanks do not matter.
+    """The rows below a header. Columns are found by their names, compared without case and surrounding blanks.
 
-    The delimiter is the one of comma, semicolon and tab that the header has most. A row is one line: an open
-    quotation mark ends with it and swallows nothing. Raises `UserError`, naming `where`, for a header that lacks a
-    column of `required` or has one twice.
+    The delimiter is comma, semicolon or tab, whichever is most frequent in the header. A row is one line: an open
+    quotation mark does not continue on the next line. Raises `UserError`, naming `where`, if the header lacks a
+    column of `required` or has a column twice.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class CsvRows:
         optional: Sequence[str] = (),
         names: Mapping[str, str] | None = None,
     ) -> None:
-        self.blank = 0  # rows without any content, which have no number
+        self.blank = 0  # empty rows, which have no number
         self._text = text
         first = _line(text) or ""
         self._delimiter = max(",;\t", key=first.count)
@@ -61,7 +61,7 @@ class CsvRows:
                 )
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, str] | RowError]]:
-        """Number from 1 and the wanted fields, stripped, of every row; or what is wrong with it."""
+        """For every row its number from 1 and its stripped fields, or the error in it."""
         number = 0
         while (line := _line(self._text)) is not None:
             if not line.strip(" \t\r\n,;\0"):
@@ -89,7 +89,7 @@ class CsvRows:
 
 
 def _line(text: io.TextIOBase) -> str | None:
-    """The next line, None at the end; of one that is too long only so much that this can be told."""
+    """The next line, None at the end; a line that is too long is cut just after the limit."""
     line = text.readline(LONGEST_LINE + 1)
     rest = line
     while rest and len(rest) > LONGEST_LINE and not rest.endswith(("\n", "\r")):

@@ -1,4 +1,4 @@
-"""FER-2013 as one table: `emotion,pixels,Usage` (`fer2013.csv`, `icml_face_data.csv`), a row an image."""
+"""FER-2013 as one table: `emotion,pixels,Usage` (`fer2013.csv`, `icml_face_data.csv`), one row per image."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PIXEL_VALUES = {str(value): value for value in range(256)}
 
 
 class FerCsv:
-    """The table, alone or inside a folder or an archive. A bad row is refused, the others are kept."""
+    """The table, as a file or in a folder or an archive. A bad row is refused, and the others are kept."""
 
     def __init__(self, name: str, container: Container) -> None:
         self.name = name
@@ -40,7 +40,7 @@ class FerCsv:
     def entries(self) -> Iterator[Entry]:
         """Stream the rows; row 1 is the first below the header. Raises `UserError` if a column is missing."""
         self.ignored = 0
-        with damaged(self._container.path):  # also what a damaged member raises
+        with damaged(self._container.path):  # also for the errors of a damaged member
             wanted = self._choose()
             for member in self._container.members():
                 if member.path == wanted and member.open is not None:
@@ -52,7 +52,7 @@ class FerCsv:
                     return
 
     def _choose(self) -> str:
-        """Path of the table: one of the two known names first, else the only CSV there is."""
+        """Path of the table: a file with one of the two known names, else the only CSV file."""
         paths = [member.path for member in self._container.members() if is_csv_name(member.path) and member.open]
         known = sorted(
             (path for path in paths if PurePosixPath(path).name in FILE_NAMES),
@@ -99,7 +99,7 @@ def parse_pixels(text: str) -> np.ndarray:
         raw = bytes(map(_PIXEL_VALUES.__getitem__, values))
     except KeyError:
         place, value = next((i, v) for i, v in enumerate(values, 1) if v not in _PIXEL_VALUES)
-        raise RowError(f"pixel {place} is '{value[:20]}', not a whole number from 0 to 255") from None
+        raise RowError(f"pixel {place} is '{value[:20]}', not an integer from 0 to 255") from None
     return np.frombuffer(raw, np.uint8).reshape(SIDE, SIDE)
 
 

@@ -24,11 +24,12 @@ MOST_VOTES = 1000  # in a field; the table has ten in a row
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How votes become a label, and what becomes of the two that are no emotion.
+    """How votes become a label, and what happens to the two labels that are not emotions.
 
-    majority: the label with most votes; a tie is set aside. threshold: the same, if it has at least that share of all
-    votes. probability: drawn once for every image, each label by its share of the votes (the paper draws anew each
-    epoch). `unknown` and `not_a_face` drop: an image for which they lead is set aside, and none is drawn to be one.
+    majority: the label with most votes; a tie is set aside. threshold: the same, if it has at least this fraction of
+    all votes. probability: the label is drawn once for every image with the votes as probabilities (the paper draws
+    in every epoch). If `unknown` or `not_a_face` is `drop`, images for which it has most votes are set aside, and it
+    is never drawn.
     """
 
     rule: str = "majority"
@@ -40,7 +41,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Votes:
-    """A row of the votes: counts in the order of `LABELS`, or why there are none."""
+    """A row of the table of votes: counts in the order of `LABELS`, or the reason why there are none."""
 
     split: str
     name: str = ""  # in FER+
@@ -49,11 +50,11 @@ class Votes:
 
 
 class FerPlus:
-    """The images of `source`, FER-2013 as table or as files, under the labels of the votes.
+    """The images of `source` (FER-2013 as table or as files) with labels from the votes.
 
-    A table's rows are joined by position. Files are joined by `names`, a CSV `fer_files,ferplus_names` (several
-    separated by semicolons where one picture is there more than once: these share the sum of their votes). Raises
-    `UserError` for options without meaning, a missing file or column, and files to join without `names`.
+    The rows of a table are joined by position. Files are joined by `names`, a CSV `fer_files,ferplus_names`; of an
+    image that occurs several times it lists all, separated by semicolons, and each gets the sum of their votes. Raises
+    `UserError` for invalid options, a missing file or column, and files without `names`.
     """
 
     def __init__(self, name: str, source: Source, votes: Path, names: Path | None, policy: Policy) -> None:
@@ -75,7 +76,7 @@ class FerPlus:
 
     @property
     def ignored(self) -> int:
-        """What the images' source has passed over."""
+        """The number of files that the source of the images ignored."""
         return self._source.ignored
 
     @ignored.setter
@@ -84,18 +85,18 @@ class FerPlus:
 
     def fingerprint(self) -> Fingerprint:
         """Fingerprint of the images, the votes and the names."""
-        whole = dict(self._source.fingerprint())
+        found = dict(self._source.fingerprint())
         for kind, path in (("votes", self._votes), ("names", self._names)):
             if path is not None:
-                whole |= {f"{kind}_{key}": value for key, value in file_fingerprint(path).items()}
-        return whole
+                found |= {f"{kind}_{key}": value for key, value in file_fingerprint(path).items()}
+        return found
 
     def expected(self) -> int | None:
-        """As many as the images' source expects."""
+        """The number of entries of the source of the images."""
         return self._source.expected()
 
     def entries(self) -> Iterator[Entry]:
-        """Stream the images. The one for which the votes give no label is refused."""
+        """Stream the images. An image for which the votes give no label is refused."""
         find = self._by_row() if isinstance(self._source, FerCsv) else self._by_file()
         for entry in self._source.entries():
             if entry.error:
@@ -140,9 +141,9 @@ class FerPlus:
 
 
 def label_of(counts: Sequence[int], policy: Policy, key: str) -> str:
-    """The label that `counts`, in the order of `LABELS`, give under `policy`; `key` is what a draw depends on.
+    """The label that `counts`, in the order of `LABELS`, give under `policy`. A draw depends on `key` and the seed.
 
-    Raises `RowError` with the reason where they give none.
+    Raises `RowError` with the reason if they give none.
     """
     total, most = sum(counts), max(counts)
     if not total:
@@ -150,7 +151,7 @@ def label_of(counts: Sequence[int], policy: Policy, key: str) -> str:
     leading = [label for label, count in zip(LABELS, counts, strict=True) if count == most]
     dropped = {label for label, fate in ((UNKNOWN, policy.unknown), (NOT_A_FACE, policy.not_a_face)) if fate == "drop"}
     if dropped.issuperset(leading):
-        raise RowError(f"the votes say '{leading[0]}' ({most} of {total})")
+        raise RowError(f"most votes are for '{leading[0]}' ({most} of {total})")
     if policy.rule == "probability":
         weights = np.array([0 if label in dropped else count for label, count in zip(LABELS, counts, strict=True)])
         return LABELS[generator_for(policy.seed, "FER+", key).choice(len(LABELS), p=weights / weights.sum())]
@@ -162,7 +163,7 @@ def label_of(counts: Sequence[int], policy: Policy, key: str) -> str:
 
 
 def pooled(votes: Sequence[Votes]) -> Votes:
-    """The votes on several rows that are one picture, as one. Raises `RowError` if there is none."""
+    """The sum of the votes on several rows of one image. Raises `RowError` if there are none."""
     if not votes:
         raise RowError("its row is not in the votes")
     for one in votes:
@@ -173,7 +174,7 @@ def pooled(votes: Sequence[Votes]) -> Votes:
 
 
 def read_votes(path: Path) -> Iterator[tuple[str, Votes]]:
-    """Image name ('' where FER+ gives none) and votes of every row of `fer2013new.csv`, in its order."""
+    """Image name ('' if FER+ gives none) and votes of every row of `fer2013new.csv`, in its order."""
     with path.open("rb") as stream, csv_text(stream) as text:
         for number, fields in CsvRows(text, str(path), ("Usage", "Image name", *COLUMNS)):
             try:
@@ -188,7 +189,7 @@ def read_votes(path: Path) -> Iterator[tuple[str, Votes]]:
 
 
 def read_names(path: Path) -> dict[str, list[str]]:
-    """Names in FER+ of the picture in every file, by the file's class folder and name, whatever is above them.
+    """The names in FER+ of each file, by the class folder and name of the file.
 
     Raises `UserError` for a bad row.
     """

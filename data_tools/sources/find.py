@@ -1,4 +1,4 @@
-"""From a source's config to a source: the registry of kinds, and the search below `data.root`."""
+"""From the config of a source to the source: the registry of kinds, and the lookup below `data.root`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from foundation.errors import UserError
 def files(name: str, root: str, stem: str | None = None, split_from_name: bool = False) -> Source:
     """The folder, archive or CSV below `root` whose stem is `stem` (the source's name if None).
 
-    Class folders are taken where there is an image, else the FER table. `split_from_name`: see `ClassFolders`.
+    If it holds an image, it is read as class folders, else as the FER table. `split_from_name`: see `ClassFolders`.
     """
     container = open_container(locate(name, root, stem or name))
     has_table = False
@@ -36,7 +36,7 @@ def listed(
 ) -> Source:
     """Images that a CSV lists as `path,label[,split]`: see `ListedImages`.
 
-    `table` is the CSV's name if there are several, `columns` its names for the three columns where they differ.
+    `table` is the name of the CSV if there are several; `columns` maps the three column names to those of the CSV.
     """
     return ListedImages(name, open_container(locate(name, root, stem or name)), table, columns)
 
@@ -69,7 +69,7 @@ def fer_plus(
 
 
 def toy_faces(name: str, root: str, **options: Any) -> Source:
-    """Drawn faces, which need no root; the options are those of `ToyFaces`."""
+    """Drawn faces; `root` is not used. The options are those of `ToyFaces`."""
     return _call(ToyFaces, name, **options)
 
 
@@ -83,9 +83,9 @@ KINDS: dict[str, Callable[..., Source]] = {
 
 
 def make_source(name: str, root: str, options: dict[str, Any]) -> Source:
-    """The source `name` from its config, whose `kind` chooses and whose other keys are the kind's options.
+    """The source `name` from its config: `kind` selects the factory, and the other keys are its options.
 
-    Raises `UserError` for an unknown kind or option, and where the data is missing.
+    Raises `UserError` for an unknown kind or option, and if the data is missing.
     """
     options = dict(options)
     kind = options.pop("kind", "files")
@@ -95,9 +95,9 @@ def make_source(name: str, root: str, options: dict[str, Any]) -> Source:
 
 
 def locate(name: str, root: str, stem: str) -> Path:
-    """Path of the folder, archive or CSV with exactly this stem; a folder wins over its own archive.
+    """Path of the folder, archive or CSV with exactly this stem; a folder is preferred to an archive.
 
-    Raises `UserError` saying what was looked for and where.
+    Raises `UserError` naming what was searched for and where.
     """
     folder = Path(root).expanduser()
     if (folder / stem).is_dir():
@@ -116,6 +116,6 @@ def locate(name: str, root: str, stem: str) -> Path:
 def _call(factory: Callable[..., Source], name: str, *arguments: str, **options: Any) -> Source:
     try:
         inspect.signature(factory).bind(name, *arguments, **options)
-    except TypeError as error:  # only the binding: a TypeError from inside the factory is a bug
+    except TypeError as error:  # of the binding only: a TypeError raised by the factory is a bug
         raise UserError(f"data.sources.{name}: {error}") from error
     return factory(name, *arguments, **options)

@@ -1,4 +1,4 @@
-"""Images that a CSV lists, `path,label[,split]`: inside a folder or an archive, or beside the files it names."""
+"""Images listed in a CSV, `path,label[,split]`, which is in a folder or an archive, or beside the files it lists."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from data_tools.sources.fer_csv import USAGES, is_csv_name
 from foundation.errors import UserError
 
 COLUMNS = ("path", "label", "split")
-# What a table may call the splits, in any case: SPLITS themselves, the names of folders, FER-2013's Usage.
+# Names of the splits in a table, in any case: `SPLITS`, the names of folders, FER-2013's Usage.
 SPLIT_NAMES = {name.casefold(): split for name, split in (SPLIT_FOLDERS | USAGES).items()} | dict.fromkeys(("",), "")
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """A row of the table that can be used."""
+    """A usable row of the table."""
 
     number: int  # of the row, from 1
     path: str  # below the container, with forward slashes
@@ -37,10 +37,10 @@ class Listing:
 
 
 class ListedImages:
-    """The images that the table names, a row an image; paths are relative to the table's folder.
+    """The images that the table lists, one per row; paths are relative to the folder of the table.
 
-    A row that is bad, or whose file is missing, is refused, and so is an image that stands beside the table but not
-    in it. Where the table lies on its own in `data.root`, only the files it names are looked at.
+    A row that is bad or whose file is missing is refused, and so is an image in the folder or archive that the table
+    does not list. If the table is a single file in `data.root`, only the files that it lists are read.
     """
 
     def __init__(
@@ -56,25 +56,25 @@ class ListedImages:
         self._table = self._choose(table)
 
     def fingerprint(self) -> Fingerprint:
-        """Fingerprint of the folder or archive; of the table and the files it names, where it lies on its own."""
-        whole = dict(self._container.fingerprint())
+        """Fingerprint of the folder or archive, or of a single table and the files it lists."""
+        found = dict(self._container.fingerprint())
         if self._alone:
             infos = [path.stat() for path in map(self._beside, self._by_path(self._rows())) if path.is_file()]
-            whole |= {
+            found |= {
                 "files": len(infos),
                 "files_size": sum(info.st_size for info in infos),
                 "files_mtime_ns": max((info.st_mtime_ns for info in infos), default=0),
             }
-        return whole
+        return found
 
     def expected(self) -> int | None:
         """None: the rows are counted only by reading them."""
         return None
 
     def entries(self) -> Iterator[Entry]:
-        """Stream the listed images in the container's order, then what the table names in vain.
+        """Stream the listed images in the order of the container, then the listed files that are missing.
 
-        Raises `UserError` for a table without the columns or without any row.
+        Raises `UserError` for a table without the required columns or without rows.
         """
         self.ignored = 0
         with damaged(self._container.path):
@@ -112,7 +112,7 @@ class ListedImages:
         return found[0]
 
     def _rows(self) -> Iterator[Listing | Entry]:
-        """Every row of the table, a bad one as a refused entry."""
+        """Every row of the table; a bad row becomes a refused entry."""
         folder = PurePosixPath(self._table).parent
         for member in self._container.members():
             if member.path == self._table and member.open is not None:
@@ -157,7 +157,7 @@ class ListedImages:
         return self._container.path.parent / path
 
     def _read(self, member: Member, rows: list[Listing]) -> Iterator[Entry]:
-        """One entry for every row that names the member."""
+        """An entry for every row that lists the member."""
         data, error = None, member.refused
         if not error and member.open is None:
             error = "is a folder"
@@ -189,7 +189,7 @@ def parse_path(text: str) -> PurePosixPath:
 
 
 def parse_split(text: str) -> str:
-    """Split of a table's name for it, '' where it is empty. Raises `RowError`."""
+    """The split that a table's name means, '' if it is empty. Raises `RowError`."""
     split = SPLIT_NAMES.get(text.strip().casefold())
     if split is None:
         raise RowError(f"split '{text[:20]}' is none of {', '.join(SPLITS)}")

@@ -1,8 +1,8 @@
-"""The data that needs no download: two overlapping sources of cartoon faces, drawn from a seed.
+"""Data that needs no download: two overlapping sources of cartoon faces, drawn from a seed.
 
-They have the troubles of real collections, in small. Both sources hold the same picture now and then, as the same
-file or encoded anew, and across train and test, so that a merge without duplicate removal leaks. Classes are
-unbalanced and have two names here and there, the sources look different, and one file is broken.
+They have the problems of real collections. Some images are in both sources, as equal files or encoded again, also
+across train and test, so that a merge without removal of duplicates leaks. Classes are unbalanced, some have two
+names, the sources differ in style, and one file is damaged.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from foundation.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class ToyCollection:
-    """A source: its style, how many pictures of its own it has per split, and what it calls the classes."""
+    """A source: its style, the number of its own images per split, and its names of the classes."""
 
     style: Style
     counts: dict[str, tuple[int, ...]]  # in the order of `CLASSES`
-    names: dict[str, str]  # where they differ from `CLASSES`
+    names: dict[str, str]  # those that differ from `CLASSES`
 
 
 COLLECTIONS = {
@@ -51,8 +51,8 @@ COLLECTIONS = {
     ),
 }  # fmt: skip
 
-# The pictures that toy_street also took from toy_studio: (split in the studio, split in the street, share of the
-# studio's class). The second and third are leaks between train and test.
+# The images that toy_street takes from toy_studio: (split in toy_studio, split in toy_street, fraction of the class in
+# toy_studio). The second and third are leaks between train and test.
 SHARED = (("train", "train", 0.10), ("test", "train", 0.15), ("train", "test", 0.03), ("test", "test", 0.10))
 
 
@@ -63,13 +63,13 @@ class ToyFaces:
         if name not in COLLECTIONS:
             raise UserError(f"data.sources.{name}: there is no such toy source; there are {' and '.join(COLLECTIONS)}")
         if not isinstance(seed, int) or seed < 0:
-            raise UserError(f"data.sources.{name}.seed: needs a whole number from 0 up, got {seed!r}")
+            raise UserError(f"data.sources.{name}.seed: must be an integer of at least 0, got {seed!r}")
         self.name = name
         self.seed = seed
         self.ignored = 0
 
     def entries(self) -> Iterator[Entry]:
-        """Draw every picture of the source; those that toy_street shares and its broken file come last."""
+        """Draw every image of the source; the shared images and the damaged file of toy_street come last."""
         for split, counts in COLLECTIONS[self.name].counts.items():
             for emotion, count in zip(CLASSES, counts, strict=True):
                 for index in range(count):
@@ -81,7 +81,7 @@ class ToyFaces:
 
     def _draw(self, source: str, split: str, emotion: str, index: int) -> Image.Image:
         style = COLLECTIONS[source].style
-        # Each picture has its own generator, so that none depends on how many were drawn before it.
+        # Each image has its own generator, so that it does not depend on the images drawn before.
         key = (self.seed, style.key, SPLITS.index(split), CLASSES.index(emotion), index)
         return draw_face(np.random.default_rng(key), emotion, style)
 
@@ -90,43 +90,43 @@ class ToyFaces:
         return Entry(self.name, f"{split}/{label}/{file}", split, label, data=data)
 
     def _shared(self) -> Iterator[Entry]:
-        """Studio pictures that the street has too: every other one is the same file, the rest encoded anew."""
-        for studio_split, split, emotion, index in shared_pictures():
+        """Images of toy_studio that toy_street has too: every other one is an equal file, the rest is encoded again."""
+        for studio_split, split, emotion, index in shared_images():
             image = self._draw("toy_studio", studio_split, emotion, index)
             data = png(image) if index % 2 else png(image, compress_level=9)
             yield self._entry(split, emotion, f"studio_{studio_split}_{index:04}.png", data)
 
     def _broken(self) -> Entry:
-        """A file whose end was lost."""
-        whole = png(self._draw(self.name, "train", "neutral", 0))
-        return self._entry("train", "neutral", "broken.png", whole[: len(whole) // 2])
+        """A file that is cut in half."""
+        data = png(self._draw(self.name, "train", "neutral", 0))
+        return self._entry("train", "neutral", "broken.png", data[: len(data) // 2])
 
     def expected(self) -> int:
         """The number of entries."""
         own = sum(sum(counts) for counts in COLLECTIONS[self.name].counts.values())
-        return own + (len(shared_pictures()) + 1 if self.name == "toy_street" else 0)
+        return own + (len(shared_images()) + 1 if self.name == "toy_street" else 0)
 
     def fingerprint(self) -> Fingerprint:
-        """Seed and drawing; Pillow's version too, for its strokes may change a little with it."""
+        """Seed, version of the drawing, and version of Pillow, which may change the strokes a little."""
         return {"seed": self.seed, "drawing": DRAWING_VERSION, "pillow": PIL.__version__}
 
 
-def shared_pictures() -> list[tuple[str, str, str, int]]:
-    """Which studio pictures the street has too: (studio split, street split, emotion, index in the studio)."""
+def shared_images() -> list[tuple[str, str, str, int]]:
+    """The images in both sources: (split in toy_studio, split in toy_street, emotion, index in toy_studio)."""
     shared = []
-    taken: Counter[tuple[str, str]] = Counter()  # the first so many of a class have gone to the street already
-    for studio_split, street_split, share in SHARED:
+    taken: Counter[tuple[str, str]] = Counter()  # the number of images of a class taken so far
+    for studio_split, street_split, fraction in SHARED:
         counts = COLLECTIONS["toy_studio"].counts[studio_split]
         for emotion, count in zip(CLASSES, counts, strict=True):
             first = taken[studio_split, emotion]
-            last = first + max(2, round(share * count))
+            last = first + max(2, round(fraction * count))
             taken[studio_split, emotion] = last
             shared += [(studio_split, street_split, emotion, index) for index in range(first, last)]
     return shared
 
 
 def png(image: Image.Image, compress_level: int = 1) -> bytes:
-    """The picture as a PNG file. The pixels are the same at every level, the bytes are not."""
+    """The image as a PNG file; the bytes depend on the compression level."""
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", compress_level=compress_level)
     return buffer.getvalue()

@@ -1,12 +1,13 @@
 """Which backend a name gets, and what is said where it cannot be had."""
 
 import sys
+from importlib.util import find_spec
 from types import SimpleNamespace
 
 import pytest
 
-from cnn.backends import NumpyOps, get_ops, gpu_missing
-from cnn.backends.cupy_ops import CupyOps
+from cnn.backends import Ops, get_ops, gpu_missing
+from cnn.backends.cuda import CudaOps
 from foundation.errors import UserError
 
 
@@ -44,9 +45,9 @@ def fake_cupy(devices: int | Exception) -> SimpleNamespace:
     ],
     ids=["no_cupy", "no_driver", "no_device"],
 )
-def test_without_a_gpu_auto_is_numpy_and_cupy_says_why_not(monkeypatch, cupy, reason):
+def test_without_a_gpu_auto_is_the_engine_and_cupy_says_why_not(monkeypatch, cupy, reason):
     monkeypatch.setitem(sys.modules, "cupy", cupy)
-    assert isinstance(get_ops("auto", 1), NumpyOps)
+    assert get_ops("auto", 1).name == ("cpu" if find_spec("numba") else "numpy")
     with pytest.raises(UserError, match=f"backend=cupy cannot run: .*{reason}") as caught:
         get_ops("cupy")
     assert "\n" not in str(caught.value)
@@ -67,5 +68,19 @@ def test_a_missing_cupy_comes_with_the_command_that_installs_it(monkeypatch):
 def test_with_a_gpu_both_names_are_cupy(monkeypatch, name):
     monkeypatch.setitem(sys.modules, "cupy", fake_cupy(1))
     ops = get_ops(name, cublas=True)
-    assert isinstance(ops, CupyOps)
+    assert isinstance(ops, CudaOps)
     assert (ops.device, ops.cublas) == ("NVIDIA Imaginary", True)
+
+
+def test_without_numba_auto_is_the_reference_and_cpu_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert type(get_ops("auto")) is Ops
+    with pytest.raises(UserError, match="backend=cpu needs Numba: pip install") as caught:
+        get_ops("cpu")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_algorithm_is_refused():
+    with pytest.raises(UserError, match=r"backend\.convolution is 'fft'; choose one of: auto, tune, im2col"):
+        get_ops("cpu", 1, convolution="fft")

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from backends.cases import TOLERANCES, ConvCase, DenseCase, conv_calls, dense_calls
+from backends.cases import ConvCase, DenseCase, conv_calls, dense_calls
 from backends.emulated import new_emulated_ops
-from backends.running import assert_close, outputs, run, widened
-from cnn.backends import get_ops, gpu_missing
-from cnn.backends.cupy_ops import CupyOps
-from cnn.kernels import STRUCTS, divider
+from backends.running import assert_close, expected, outputs, tolerance
+from cnn.backends import gpu_missing
+from cnn.backends.cuda import CudaOps
+from cnn.kernels import STRUCTS, fast_divmod
 from cnn.kernels.families.gemm_rules import LARGE, SMALL, Variant, choose, variants
 from cuda_emulator import unavailable
 
@@ -28,7 +28,7 @@ WHERE = pytest.mark.parametrize("where", ["emulator", pytest.param("cupy", marks
 CALLS = [*conv_calls(CONVS), *dense_calls(DENSES)]
 
 
-def ops_with(where: str, **options) -> CupyOps:
+def ops_with(where: str, **options) -> CudaOps:
     if where == "emulator":
         if reason := unavailable():
             pytest.skip(f"the CUDA emulator cannot run here: {reason}")
@@ -37,7 +37,7 @@ def ops_with(where: str, **options) -> CupyOps:
         pytest.skip(reason)
     import cupy  # noqa: PLC0415
 
-    return CupyOps(cupy, **options)
+    return CudaOps(cupy, **options)
 
 
 @WHERE
@@ -51,21 +51,19 @@ def test_every_variant_computes_the_product(variant, splits, where):
         taken.append(variant.suffix)
         return variant, splits
 
-    ops, reference = ops_with(where, plan=forced), get_ops("numpy", 1)
+    ops = ops_with(where, plan=forced)
     for call in CALLS:
-        expected = [reference.to_numpy(y) for y in run(reference, call, widened(call.arguments("float32")))[0]]
-        for a, e in zip(outputs(ops, call, "float32"), expected, strict=True):
-            assert_close(a, e, TOLERANCES["float32"][call.tolerance])
+        for actual, right in zip(outputs(ops, call, "float32"), expected(call), strict=True):
+            assert_close(actual, right, tolerance(call, "float32"))
     assert len(taken) == len(CALLS)
 
 
 @WHERE
 def test_dense_layers_by_the_array_modules_own_product(where):
-    ops, reference = ops_with(where, cublas=True), get_ops("numpy", 1)
+    ops = ops_with(where, cublas=True)
     for call in dense_calls([*DENSES, DenseCase("no_bias", 5, 7, 3, bias=False)]):
-        expected = [reference.to_numpy(y) for y in run(reference, call, widened(call.arguments("float32")))[0]]
-        for a, e in zip(outputs(ops, call, "float32"), expected, strict=True):
-            assert_close(a, e, TOLERANCES["float32"][call.tolerance])
+        for actual, right in zip(outputs(ops, call, "float32"), expected(call), strict=True):
+            assert_close(actual, right, tolerance(call, "float32"))
 
 
 def test_the_large_tile_is_for_products_that_fill_a_device_with_it():
@@ -83,15 +81,15 @@ def test_a_product_is_split_only_while_the_parts_are_long():
 
 
 def test_multiplying_and_shifting_divides(rng):
-    """The arithmetic of divider.cuh, in 64 bits."""
+    """The arithmetic of fast_divmod.cuh, in 64 bits."""
     divisors = np.concatenate([np.arange(1, 300), rng.integers(300, 2**31, 300), [2**31 - 1, 2**30, 2**30 + 1]])
     numbers = np.concatenate([np.arange(400), rng.integers(0, 2**31, 400), [2**31 - 1, 2**31 - 2]]).astype(np.uint64)
     for d in divisors.tolist():
-        divisor, multiplier, shift = divider(d)
+        divisor, multiplier, shift = fast_divmod(d)
         near = np.array([d - 1, d, 2 * d - 1, 2 * d], np.uint64)
         n = np.concatenate([numbers, near[near < 2**31]])
         high = (n * np.uint64(multiplier)) >> np.uint64(32)
         total = high + n
         assert total.max() < 2**32  # no carry is lost in 32 bits
         np.testing.assert_array_equal(total >> np.uint64(shift), n // np.uint64(d))
-        assert np.array([(divisor, multiplier, shift)], STRUCTS["Divider"]).tolist() == [(d, multiplier, shift)]
+        assert np.array([(divisor, multiplier, shift)], STRUCTS["FastDivmod"]).tolist() == [(d, multiplier, shift)]

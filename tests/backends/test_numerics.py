@@ -1,5 +1,7 @@
 """Hostile numbers, and oracles that others wrote: SciPy's correlate, scikit-learn's log_loss."""
 
+import math
+
 import numpy as np
 import pytest
 from scipy import signal, special
@@ -7,241 +9,458 @@ from sklearn.metrics import log_loss
 
 from backends import oracles
 from backends.cases import TOLERANCES
-from backends.running import assert_close
-from cnn.backends import RandomKey, Window
+from backends.cases.elementwise import ACTIVATIONS, named
+from backends.running import assert_close, compute
+from cnn.backends import Activation, Epilogue, Normalize, Ops, Pool, RandomKey, Window
+
+_RELU = Activation("relu")
+EACH_ACTIVATION = pytest.mark.parametrize("activation", ACTIVATIONS, ids=named)
+
+
+# --- convolution ----------------------------------------------------------------------------------------------------
 
 
 def test_convolution_agrees_with_scipy(backend, rng):
-    x = rng.normal(size=(2, 11, 9, 3)).astype(backend.dtype)
-    w = rng.normal(size=(4, 3, 3, 5)).astype(backend.dtype)
-    window = Window.over((11, 9), (4, 3))
-    y = backend.ops.to_numpy(backend.ops.conv2d(backend.ops.array(x), backend.ops.array(w), None, window, 1))
-    expected = np.zeros(y.shape)
+    x, w = rng.normal(size=(2, 11, 9, 3)).astype("float32"), rng.normal(size=(4, 3, 3, 5)).astype("float32")
+    y = compute(backend, "conv2d", x.astype(float), w.astype(float), None, Window.over((11, 9), (4, 3)), 1)
+    wanted = np.zeros(y.shape)
     for i in range(2):
         for k in range(5):
-            expected[i, ..., k] = signal.correlate(x[i].astype(float), w[..., k].astype(float), "valid")[..., 0]
-    assert_close(y, expected, TOLERANCES[backend.dtype]["sum"])
+            wanted[i, ..., k] = signal.correlate(x[i].astype(float), w[..., k].astype(float), "valid")[..., 0]
+    assert_close(y, wanted, TOLERANCES[backend.dtype]["sum"])
 
 
 def test_convolution_same_agrees_with_scipy(backend, rng):
-    x, w = rng.normal(size=(1, 8, 9, 1)).astype(backend.dtype), rng.normal(size=(3, 5, 1, 1)).astype(backend.dtype)
+    x, w = rng.normal(size=(1, 8, 9, 1)).astype("float32"), rng.normal(size=(3, 5, 1, 1)).astype("float32")
     window = Window.over((8, 9), (3, 5), padding="same")
-    y = backend.ops.to_numpy(backend.ops.conv2d(backend.ops.array(x), backend.ops.array(w), None, window, 1))
-    expected = signal.correlate2d(x[0, ..., 0].astype(float), w[..., 0, 0].astype(float), "same")
-    assert_close(y[0, ..., 0], expected, TOLERANCES[backend.dtype]["sum"])
+    y = compute(backend, "conv2d", x.astype(float), w.astype(float), None, window, 1)
+    wanted = signal.correlate2d(x[0, ..., 0].astype(float), w[..., 0, 0].astype(float), "same")
+    assert_close(y[0, ..., 0], wanted, TOLERANCES[backend.dtype]["sum"])
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (2, 1), (2, 2), (8, 1)])
+def test_not_a_number_goes_on_through_convolution(backend, channels, groups):
+    """Behind a ReLU in the same pass too: a network that has diverged must show it."""
+    x, w = np.ones((1, 4, 5, channels)), np.ones((3, 3, channels // groups, 4))
+    x[0, 0, 0] = np.nan
+    window = Window.over((4, 5), 3, padding="same")
+    y = compute(backend, "conv2d", x, w, None, window, groups, Epilogue(_RELU))
+    wanted = np.zeros((4, 5), bool)
+    wanted[:2, :2] = True  # the windows that see the first pixel
+    np.testing.assert_array_equal(np.isnan(y), np.broadcast_to(wanted[..., None], y.shape))
+
+
+def test_not_a_number_goes_on_through_dense_norm_and_dropout(backend):
+    x = np.ones((3, 4))
+    x[1, 2] = np.nan
+    y = compute(backend, "dense", x, np.eye(4), None, Epilogue(_RELU))
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(x).any(axis=1, keepdims=True) & np.ones(4, bool))
+    y, _ = compute(backend, "tail", x, [Normalize(np.ones(4), np.ones(4), np.ones((2, 4)), 1e-3, False), _RELU], False)
+    np.testing.assert_array_equal(np.isnan(y), np.isnan(x))
+    for count in (64, 67):  # whole vectors, and what is left over
+        y = compute(backend, "dropout", np.full(count, np.nan), 0.5, RandomKey(1, 2, np.array([3])))
+        kept = compute(backend, "dropout", np.ones(count), 0.5, RandomKey(1, 2, np.array([3]))) != 0
+        np.testing.assert_array_equal(np.isnan(y), kept)
+
+
+def test_float32_stays_close_to_float64_over_a_whole_training_step(backend):
+    """Convolution, norm, activation, pooling, dense, loss and back: the errors of one float32 step add up little."""
+    rng = np.random.default_rng(9)
+    window = Window.over((12, 12), 3, padding="same")
+    values = {
+        "x": rng.normal(size=(16, 12, 12, 3)),
+        "w": rng.normal(size=(3, 3, 3, 8)) / 5,
+        "gamma": np.ones(8),
+        "beta": np.zeros(8),
+        "dense": rng.normal(size=(8, 5)),
+    }
+    labels = rng.integers(5, size=16)
+
+    def gradient(ops, dtype):
+        x, w, gamma, beta, dense = (ops.array(value.astype(dtype)) for value in values.values())
+        moments = ops.empty((2, 8), dtype)
+        conv = ops.conv2d(x, w, None, window, 1, Epilogue(moments=moments))
+        stages = [Normalize(gamma, beta, moments, 1e-5, True), Activation("gelu")]
+        y, saved = ops.tail(conv, stages)
+        logits = ops.dense(ops.global_avg_pool2d(y), dense, None)
+        loss, dlogits = ops.cross_entropy(logits, ops.array(labels), ops.array(np.ones(5, dtype)), 0.1)
+        dy = ops.global_avg_pool2d_backward(ops.dense_backward_input(dlogits, dense), (12, 12))
+        dy, _ = ops.tail_backward(dy, stages, saved)
+        return float(loss), np.array(ops.to_numpy(ops.conv2d_backward_filter(dy, x, window, 1)))
+
+    (loss, dw), (wanted_loss, wanted_dw) = gradient(backend.ops, backend.dtype), gradient(Ops(), "float64")
+    assert loss == pytest.approx(wanted_loss, rel=1e-6)
+    assert np.linalg.norm(dw - wanted_dw) < 1e-5 * np.linalg.norm(wanted_dw)
+
+
+# --- statistics -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [(64, 12, 12, 3), (19, 48, 48, 4), (500, 7)], ids=str)
 def test_batch_norm_survives_a_mean_a_million_deviations_away(backend, rng, shape):
     """x near 10,000 with deviation 0.01: E[x^2] - E[x]^2 in float32 would leave nothing of the variance."""
-    x = rng.normal(1e4, 1e-2, shape).astype(backend.dtype)
-    gamma, beta = np.ones(shape[-1]), np.zeros(shape[-1])
+    x = rng.normal(1e4, 1e-2, shape).astype(backend.dtype).astype(float)
     eps = 1e-6
-    expected_y, expected_mean, expected_variance = oracles.batch_norm(x.astype(float), gamma, beta, eps)
-    array = backend.ops.array
-    y, mean, variance = (
-        backend.ops.to_numpy(a)
-        for a in backend.ops.batch_norm(
-            array(x), array(gamma.astype(backend.dtype)), array(beta.astype(backend.dtype)), eps
-        )
-    )
+    wanted_mean, wanted_variance = oracles.moments(x)[0]
+    moments = compute(backend, "moments", x)
     # In float32 the neighbours of 10,000 are a tenth of a deviation apart: the mean may be one of the two nearest, and
     # no element of y may be off by more than that and its own rounding.
     place, spread = {"float32": (np.spacing(np.float32(1e4)), 1e-2), "float64": (1e-10, 1e-9)}[backend.dtype]
-    assert np.abs(mean - expected_mean).max() <= place
-    assert np.abs(variance / expected_variance - 1).max() < spread
-    assert np.abs(y - expected_y).max() <= 1.5 * place / 1e-2 + spread
+    assert np.abs(moments[0] - wanted_mean).max() <= place
+    assert np.abs(moments[1] / wanted_variance - 1).max() < spread
+    one = np.ones(shape[-1])
+    y = compute(backend, "normalize", x, one, 0 * one, moments.astype(float), eps)
+    wanted = oracles.normalize(x, one, 0 * one, (wanted_mean, wanted_variance), eps)[0]
+    assert np.abs(y - wanted).max() <= 1.5 * place / 1e-2 + spread
 
 
-def test_batch_norm_statistics_of_ordinary_activations(backend, rng):
-    x = rng.normal(3, 2, (32, 24, 24, 8)).astype(backend.dtype)
-    unit = backend.ops.array(np.ones(8, backend.dtype))
-    _, mean, variance = backend.ops.batch_norm(backend.ops.array(x), unit, unit, 1e-5)
-    assert_close(backend.ops.to_numpy(mean), x.mean(axis=(0, 1, 2), dtype=float), 1e-6)
-    assert_close(backend.ops.to_numpy(variance), x.var(axis=(0, 1, 2), dtype=float), 1e-6)
+@pytest.mark.parametrize("groups", [1, 3])
+def test_group_norm_survives_a_mean_a_million_deviations_away(backend, rng, groups):
+    x = rng.normal(1e4, 1e-2, (3, 12, 12, 6)).astype(backend.dtype).astype(float)
+    _, wanted = oracles.group_norm(x, np.ones(6), np.zeros(6), groups, 1e-6)
+    _, statistics = compute(backend, "group_norm", x, np.ones(6), np.zeros(6), groups, 1e-6)
+    place, spread = {"float32": (np.spacing(np.float32(1e4)), 1e-2), "float64": (1e-10, 1e-9)}[backend.dtype]
+    assert np.abs(statistics[..., 0] - wanted[..., 0]).max() <= place
+    assert np.abs(statistics[..., 1] / wanted[..., 1] - 1).max() < spread
 
 
-def test_batch_norm_of_a_constant_channel_is_beta(backend):
-    x = np.full((3, 4, 5, 2), 0.1, backend.dtype)
-    gamma, beta = np.array([2, 3], backend.dtype), np.array([-1, 0.5], backend.dtype)
-    array = backend.ops.array
-    y, _, variance = backend.ops.batch_norm(array(x), array(gamma), array(beta), 1e-3)
-    np.testing.assert_allclose(backend.ops.to_numpy(y), np.broadcast_to(beta, x.shape), atol=1e-5)
-    assert (backend.ops.to_numpy(variance) >= 0).all()
+def test_statistics_of_ordinary_activations(backend, rng):
+    x = rng.normal(3, 2, (32, 24, 24, 8)).astype("float32").astype(float)
+    mean, variance = compute(backend, "moments", x)
+    assert_close(mean, x.mean(axis=(0, 1, 2)), 1e-6)
+    assert_close(variance, x.var(axis=(0, 1, 2)), 1e-6)
+
+
+def test_sums_over_large_images_lose_nothing(backend, rng):
+    """50,000 pixels: added one after the other in float32 they would lose two digits."""
+    x = rng.uniform(0, 1, (2, 224, 224, 3)).astype("float32").astype(float)
+    assert_close(compute(backend, "global_avg_pool2d", x), x.mean(axis=(1, 2)), 3e-7)
+    assert_close(compute(backend, "moments", x), oracles.moments(x)[0], 3e-7)
+    assert_close(compute(backend, "bias_backward", x), x.sum(axis=(0, 1, 2)), 1e-6)
+    assert_close(compute(backend, "l2_penalty", x, 1.0), np.array((x * x).sum()), 3e-7)
+
+
+def test_normalisation_of_a_constant_channel_is_beta(backend):
+    x, gamma, beta = np.full((3, 4, 5, 2), np.float32(0.1), float), np.array([2.0, 3.0]), np.array([-1, 0.5])
+    moments = compute(backend, "moments", x)
+    assert (moments[1] >= 0).all()
+    wanted = np.broadcast_to(beta, x.shape)
+    y = compute(backend, "normalize", x, gamma, beta, moments.astype(float), 1e-3)
+    np.testing.assert_allclose(y, wanted, atol=1e-5)
+    for groups in (1, 2):
+        y, statistics = compute(backend, "group_norm", x, gamma, beta, groups, 1e-3)
+        assert (statistics[..., 1] >= 0).all()
+        np.testing.assert_allclose(y, wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e19, 3e19, 1e30])
+def test_a_variance_beyond_float32_is_infinite_and_the_output_beta(backend, rng, size):
+    if backend.dtype == "float64":
+        pytest.skip("float64 holds these variances")
+    x = size * rng.choice([-1.0, 1.0], (4, 6, 5, 2))
+    moments = compute(backend, "moments", x)
+    exact = oracles.moments(x.astype(np.float32).astype(float))[0][1]
+    np.testing.assert_array_equal(np.isinf(moments[1]), exact > np.finfo(np.float32).max)
+    y = compute(backend, "normalize", x, np.array([2.0, 3]), np.array([-1.0, 0.5]), moments.astype(float), 1e-3)
+    if np.isinf(moments[1]).all():
+        np.testing.assert_array_equal(y, np.broadcast_to(np.float32([-1, 0.5]), x.shape))
+    assert np.isfinite(y).all()
+
+
+# --- losses ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("magnitude", [1e4, 80.0])
 def test_softmax_of_extreme_logits(backend, magnitude):
-    logits = np.array([[magnitude, -magnitude, 0], [-magnitude] * 3, [magnitude] * 3], backend.dtype)
-    targets, weights = np.eye(3, dtype=backend.dtype), np.ones(3, backend.dtype)
-    array = backend.ops.array
-    probabilities = backend.ops.to_numpy(backend.ops.softmax(array(logits)))
-    assert_close(probabilities, special.softmax(logits.astype(float), axis=1), 1e-6)
+    logits = np.array([[magnitude, -magnitude, 0], [-magnitude] * 3, [magnitude] * 3])
+    probabilities = compute(backend, "softmax", logits)
+    assert_close(probabilities, special.softmax(logits, axis=1), 1e-6)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
-    loss, gradient = (
-        backend.ops.to_numpy(a)
-        for a in backend.ops.softmax_cross_entropy(array(logits), array(targets), array(weights))
-    )
-    expected_loss, expected_gradient = oracles.softmax_cross_entropy(logits.astype(float), np.eye(3), np.ones(3))
-    assert_close(loss, expected_loss, 1e-6)
-    assert_close(gradient, expected_gradient, 1e-6)
+    for results in (
+        compute(backend, "softmax_cross_entropy", logits, np.eye(3), np.ones(3)),
+        compute(backend, "cross_entropy", logits, np.arange(3), np.ones(3)),
+    ):
+        for actual, wanted in zip(results, oracles.softmax_cross_entropy(logits, np.eye(3), np.ones(3)), strict=True):
+            assert_close(actual, wanted, 1e-6)
 
 
 def test_the_loss_of_a_certain_and_wrong_prediction_is_its_logit_gap(backend):
     """A probability that underflows to zero still has its logarithm."""
-    array = backend.ops.array
-    logits, targets = np.array([[-1e4, 1e4]], backend.dtype), np.array([[1, 0]], backend.dtype)
-    loss, gradient = backend.ops.softmax_cross_entropy(array(logits), array(targets), array(np.ones(1, backend.dtype)))
-    assert float(loss) == pytest.approx(2e4)
-    np.testing.assert_allclose(backend.ops.to_numpy(gradient), [[-1, 1]])
+    logits = np.array([[-1e4, 1e4]])
+    for loss, gradient in (
+        compute(backend, "softmax_cross_entropy", logits, np.array([[1.0, 0.0]]), np.ones(1)),
+        compute(backend, "cross_entropy", logits, np.array([0]), np.ones(2)),
+    ):
+        assert float(loss) == pytest.approx(2e4)
+        np.testing.assert_allclose(gradient, [[-1, 1]])
 
 
 def test_cross_entropy_agrees_with_scikit_learn(backend, rng):
     n, classes = 23, 5
-    logits = rng.normal(0, 2, (n, classes)).astype(backend.dtype)
-    labels, weights = rng.integers(classes, size=n), rng.uniform(0.5, 2, n).astype(backend.dtype)
-    array = backend.ops.array
-    targets = backend.ops.soft_targets(array(labels), classes, 0.0, array(logits))
-    loss, _ = backend.ops.softmax_cross_entropy(array(logits), targets, array(weights))
-    probabilities = special.softmax(logits.astype(float), axis=1)
-    total = log_loss(labels, probabilities, labels=range(classes), sample_weight=weights.astype(float), normalize=False)
+    logits = rng.normal(0, 2, (n, classes)).astype("float32").astype(float)
+    labels, weights = rng.integers(classes, size=n), rng.uniform(0.5, 2, classes).astype("float32").astype(float)
+    loss, _ = compute(backend, "cross_entropy", logits, labels, weights)
+    probabilities = special.softmax(logits, axis=1)
+    total = log_loss(labels, probabilities, labels=range(classes), sample_weight=weights[labels], normalize=False)
     assert float(loss) == pytest.approx(total / n, rel=1e-12 if backend.dtype == "float64" else 1e-6)
 
 
-def test_cross_entropy_divides_by_the_batch_and_not_by_the_weights(backend):
-    logits, targets = np.zeros((4, 2), backend.dtype), np.tile([1, 0], (4, 1)).astype(backend.dtype)
-    array = backend.ops.array
-    loss, _ = backend.ops.softmax_cross_entropy(array(logits), array(targets), array(np.full(4, 3, backend.dtype)))
+def test_cross_entropy_divides_by_the_rows_that_count_and_not_by_their_weights(backend):
+    logits, labels = np.zeros((4, 2)), np.array([0, 1, 7, 0])
+    loss, gradient = compute(backend, "cross_entropy", logits, labels, np.full(2, 3.0), ignore_index=7)
+    assert float(loss) == pytest.approx(3 * np.log(2))
+    np.testing.assert_allclose(gradient, [[-0.5, 0.5], [0.5, -0.5], [0, 0], [-0.5, 0.5]], rtol=1e-6)
+    loss, _ = compute(backend, "softmax_cross_entropy", logits, np.tile([1.0, 0.0], (4, 1)), np.full(4, 3.0))
     assert float(loss) == pytest.approx(3 * np.log(2))
 
 
-def test_count_correct_takes_the_first_of_equal_maxima(backend):
+def test_a_batch_of_ignored_rows_costs_nothing(backend):
+    """Whatever their logits: no 0 / 0, and no 0 * inf."""
+    totals = np.array([1.0, 2, 3])
+    logits = np.array([[np.nan, 1], [np.inf, 0], [-np.inf, -np.inf]])
+    placed = backend.ops.array(totals)
+    array = backend.ops.array
+    loss, gradient = backend.ops.cross_entropy(
+        array(logits.astype(backend.dtype)),
+        array(np.full(3, -1)),
+        array(np.ones(2, backend.dtype)),
+        ignore_index=-1,
+        totals=placed,
+    )
+    assert float(loss) == 0
+    assert not np.array(backend.ops.to_numpy(gradient)).any()
+    np.testing.assert_array_equal(backend.ops.to_numpy(placed), totals)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_masked_classes_leave_the_loss_finite(backend, smoothing):
+    """A mask of -inf takes a class out: those that are left have the loss that they have alone, but for smoothing."""
+    logits, labels = np.array([[1.0, -np.inf, 2, -np.inf], [0.5, -np.inf, 0.25, 3]]), np.array([2, 3])
+    loss, gradient = compute(backend, "cross_entropy", logits, labels, np.ones(4), smoothing)
+    assert np.isfinite(loss)
+    assert np.isfinite(gradient).all()
+    assert not gradient[:, 1].any()
+    wanted, _ = oracles.cross_entropy(logits, labels, np.ones(4), smoothing)
+    assert float(loss) == pytest.approx(float(wanted), rel=1e-6)
+
+
+def test_totals_gather_over_batches(backend, rng):
+    """In float64: thousands of batches of float32 losses would lose digits."""
+    totals = backend.ops.array(np.zeros(3))
+    weights = backend.ops.array(np.ones(5, backend.dtype))
+    losses, hits = [], 0
+    for _ in range(7):
+        logits, labels = rng.normal(size=(6, 5)).astype(backend.dtype), rng.integers(5, size=6)
+        loss, _ = backend.ops.cross_entropy(
+            backend.ops.array(logits), backend.ops.array(labels), weights, ignore_index=0, totals=totals
+        )
+        losses.append(float(loss) * int((labels != 0).sum()))
+        hits += int(((logits.argmax(axis=1) == labels) & (labels != 0)).sum())
+    total = backend.ops.to_numpy(totals)
+    assert total.dtype == np.float64
+    assert total[0] == pytest.approx(math.fsum(losses), rel=1e-6)
+    assert total[1] == hits
+
+
+def test_a_hit_is_the_first_of_equal_maxima(backend):
     """70 classes: more than a warp's lanes, so that a lane compares classes of its own."""
-    logits = backend.ops.array(np.zeros((4, 70), backend.dtype))
-    assert int(backend.ops.count_correct(logits, backend.ops.array(np.array([0, 0, 32, 64])))) == 2
+    totals = backend.ops.array(np.zeros(3))
+    array = backend.ops.array
+    logits, labels = np.zeros((4, 70), backend.dtype), np.array([0, 0, 32, 64])
+    backend.ops.cross_entropy(array(logits), array(labels), array(np.ones(70, backend.dtype)), totals=totals)
+    assert backend.ops.to_numpy(totals)[1] == 2
 
 
-@pytest.mark.parametrize("op", ["relu", "leaky_relu", "elu", "gelu", "silu"])
-def test_activations_far_from_zero_neither_overflow_nor_lose_their_limit(backend, op):
-    options = {"leaky_relu": (0.1,), "elu": (1.0,)}.get(op, ())
-    x = np.array([1e4, 50.0, -50.0, -1e4], backend.dtype)
-    y = backend.ops.to_numpy(getattr(backend.ops, op)(backend.ops.array(x), *options))
-    limits = {"relu": [0, 0], "leaky_relu": [-5, -1000], "elu": [-1, -1], "gelu": [0, 0], "silu": [0, 0]}[op]
-    np.testing.assert_allclose(y, [1e4, 50, *limits], rtol=1e-6, atol=1e-10)
-    dy = backend.ops.array(np.ones(4, backend.dtype))
-    dx = backend.ops.to_numpy(getattr(backend.ops, f"{op}_backward")(dy, backend.ops.array(x), *options))
-    slopes = [0.1, 0.1] if op == "leaky_relu" else [0, 0]
-    np.testing.assert_allclose(dx, [1, 1, *slopes], rtol=1e-6, atol=1e-10)
+# --- activations ----------------------------------------------------------------------------------------------------
+
+
+def slopes(backend, x, activation, dy):
+    """The gradient at x."""
+    saved = compute(backend, "activation", x, activation).astype(float) if activation.needs == "output" else x
+    return compute(backend, "activation_backward", dy, saved, activation)
+
+
+# What becomes of a number far from zero: below and above, the value and the slope, of x, a and b.
+LIMITS = {
+    "relu": lambda x, a, b: ((0, 0), (x, 1)),
+    "clip": lambda x, a, b: ((a, 0), (b, 0)),
+    "sigmoid": lambda x, a, b: ((0, 0), (1, 0)),
+    "tanh": lambda x, a, b: ((-1, 0), (1, 0)),
+    "leaky_relu": lambda x, a, b: ((-a * x, a), (x, 1)),
+    "elu": lambda x, a, b: ((-a, 0), (x, 1)),
+    "selu": lambda x, a, b: ((-a * b, 0), (b * x, b)),
+    **dict.fromkeys(("softplus", "gelu", "silu", "mish", "hard_swish"), lambda x, a, b: ((0, 0), (x, 1))),
+}
+
+
+@EACH_ACTIVATION
+@pytest.mark.parametrize("far", [1e4, 1e30])
+def test_activations_far_from_zero_neither_overflow_nor_lose_their_limit(backend, activation, far):
+    limits = LIMITS[activation.name](far, activation.a, activation.b)
+    for x, (value, slope) in zip((np.array([-far]), np.array([far])), limits, strict=True):
+        y, dx = compute(backend, "activation", x, activation), slopes(backend, x, activation, np.ones(1))
+        np.testing.assert_allclose(y, value, rtol=1e-6, atol=1e-10)
+        np.testing.assert_allclose(dx, slope, rtol=1e-6, atol=1e-10)
 
 
 @pytest.mark.parametrize(
-    ("op", "parameter", "slope"),
-    [("relu", (), 0), ("leaky_relu", (0.1,), 0.1), ("elu", (0.7,), 0.7), ("gelu", (), 0.5)],
+    ("activation", "slope"),
+    [
+        (_RELU, 0),
+        (Activation("clip", 0.0, 6.0), 0),
+        (Activation("leaky_relu", 0.1), 0.1),
+        (Activation("elu", 0.7), 0.7),
+        (Activation("selu", 1.5, 1.25), 1.5 * 1.25),
+        (Activation("gelu"), 0.5),
+        (Activation("silu"), 0.5),
+        (Activation("mish"), 0.6),
+        (Activation("tanh"), 1),
+        (Activation("hard_swish"), 0.5),
+    ],
+    ids=lambda value: value.name if isinstance(value, Activation) else "",
 )
-def test_activations_at_zero_have_the_slope_of_what_is_below(backend, op, parameter, slope):
-    x, dy = (backend.ops.array(np.array(numbers, backend.dtype)) for numbers in ([0.0, -0.0], [2, 2]))
-    np.testing.assert_array_equal(backend.ops.to_numpy(getattr(backend.ops, op)(x, *parameter)), 0)
-    dx = backend.ops.to_numpy(getattr(backend.ops, f"{op}_backward")(dy, x, *parameter))
-    np.testing.assert_allclose(dx, 2 * slope, rtol=1e-6)
+def test_activations_at_zero_are_zero_with_the_slope_of_what_is_below(backend, activation, slope):
+    x = np.array([0.0, -0.0])
+    np.testing.assert_array_equal(compute(backend, "activation", x, activation), 0)
+    np.testing.assert_allclose(slopes(backend, x, activation, np.full(2, 2.0)), 2 * slope, rtol=1e-6)
 
 
-def test_activations_keep_their_digits_near_zero(backend):
-    """exp(x) - 1 would lose them."""
-    x = np.array([-1e-2, -1e-4, -1e-6], backend.dtype)
-    y = backend.ops.to_numpy(backend.ops.elu(backend.ops.array(x), 0.7))
-    np.testing.assert_allclose(y, 0.7 * np.expm1(x.astype(float)), rtol=1e-6)
+NEAR_ZERO = [Activation("elu", 0.7), Activation("selu", 1.6732632423543772, 1.0507009873554805), Activation("tanh")]
+TAILS = [Activation("sigmoid"), Activation("softplus"), Activation("silu"), Activation("mish")]
 
 
-@pytest.mark.parametrize("op", ["relu", "leaky_relu", "elu", "gelu", "silu"])
-def test_not_a_number_goes_on_through_activations(backend, op):
-    options = {"leaky_relu": (0.1,), "elu": (1.0,)}.get(op, ())
-    x = np.array([1, np.nan, -2, 3, 4], backend.dtype)
-    y = backend.ops.to_numpy(getattr(backend.ops, op)(backend.ops.array(x), *options))
-    np.testing.assert_array_equal(np.isnan(y), np.isnan(x))
+@pytest.mark.parametrize(
+    ("activation", "x"),
+    [*((each, [-1e-2, -1e-4, -1e-6]) for each in NEAR_ZERO), *((each, [-5, -20, -60]) for each in TAILS)],
+    ids=lambda value: value.name if isinstance(value, Activation) else "",
+)
+def test_activations_keep_their_digits_where_they_are_small(backend, activation, x):
+    """exp(x) - 1 near zero and log(1 + exp(x)) far below it would lose them."""
+    exact = np.array(x, np.float32).astype(float)
+    y = compute(backend, "activation", exact, activation)
+    np.testing.assert_allclose(y, oracles.activation(exact, activation)[0], rtol=5e-6)
 
 
-@pytest.mark.parametrize(("channels", "groups"), [(1, 1), (2, 1), (2, 2), (8, 1)])
-def test_not_a_number_goes_on_through_convolution(backend, channels, groups):
-    """Behind a fused ReLU too: a network that has diverged must show it."""
-    x, w = np.ones((1, 4, 5, channels), backend.dtype), np.ones((3, 3, channels // groups, 4), backend.dtype)
-    x[0, 0, 0] = np.nan
-    window = Window.over((4, 5), 3, padding="same")
-    y = backend.ops.to_numpy(backend.ops.conv2d(backend.ops.array(x), backend.ops.array(w), None, window, groups, True))
-    expected = np.zeros((4, 5), bool)
-    expected[:2, :2] = True  # the windows that see the first pixel
-    np.testing.assert_array_equal(np.isnan(y), np.broadcast_to(expected[..., None], y.shape))
+@EACH_ACTIVATION
+def test_not_a_number_goes_on_through_activations(backend, activation):
+    x = np.array([1, np.nan, -2, 3, 4])
+    np.testing.assert_array_equal(np.isnan(compute(backend, "activation", x, activation)), np.isnan(x))
 
 
-def test_not_a_number_goes_on_through_dense_norm_and_dropout(backend):
-    ops, unit = backend.ops, backend.ops.array(np.ones(4, backend.dtype))
-    x = np.ones((3, 4), backend.dtype)
-    x[1, 2] = np.nan
-    y = ops.to_numpy(ops.dense(ops.array(x), ops.array(np.eye(4, dtype=backend.dtype)), None, True))
-    np.testing.assert_array_equal(np.isnan(y), np.isnan(x).any(axis=1, keepdims=True) & np.ones(4, bool))
-    y = ops.to_numpy(ops.batch_norm_inference(ops.array(x), unit, unit, unit, unit, 1e-3, True))
-    np.testing.assert_array_equal(np.isnan(y), np.isnan(x))
-    for count in (64, 67):  # whole vectors, and what is left over
-        y, _ = ops.dropout(ops.array(np.full(count, np.nan, backend.dtype)), 0.5, RandomKey(1, 2, 3))
-        assert np.isnan(ops.to_numpy(y)).all()
+@EACH_ACTIVATION
+def test_where_the_slope_is_zero_an_infinite_gradient_is_zero(backend, activation):
+    """As the definition of each gradient says, though 0 * inf is not a number."""
+    x = np.array([-2.0, -7, 9, 0.25, -1e5, 1e5])
+    slope = slopes(backend, x, activation, np.ones(6))
+    dx = slopes(backend, x, activation, np.array([np.inf, -np.inf, np.inf, -np.inf, np.inf, np.inf]))
+    np.testing.assert_array_equal(dx[slope == 0], 0)
+    assert np.isinf(dx[slope != 0]).all()
+
+
+def test_an_infinite_gradient_reaches_the_argmax_alone(backend, rng):
+    for window in (Window.over((6, 8), 2, 2), Window.over((6, 8), 3, 2, "same")):
+        x = rng.permutation(np.arange(96.0)).reshape(1, 6, 8, 2)
+        _, argmax = compute(backend, "max_pool2d", x, window)
+        dy = np.full((1, *window.output_hw, 2), np.inf)
+        dx = compute(backend, "max_pool2d_backward", dy, argmax, window)
+        ones = compute(backend, "max_pool2d_backward", np.ones(dy.shape), argmax, window)
+        np.testing.assert_array_equal(dx, np.where(ones > 0, np.inf, 0))
+
+
+# --- pooling --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kernel", [2, 3, 4])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_not_a_number_goes_on_through_a_maximum(backend, kernel, place):
     """First in its window, in the middle or last, and then no larger number beats it."""
-    x = np.arange(48, dtype=backend.dtype).reshape(1, 12, 4, 1)
+    x = np.arange(48.0).reshape(1, 12, 4, 1)
     row = {0: 0, 1: kernel // 2, 2: kernel - 1}[place]
     x[0, row, row] = np.nan
-    y, _ = backend.ops.max_pool2d(backend.ops.array(x), Window.over((12, 4), kernel, kernel))
-    assert np.argwhere(np.isnan(backend.ops.to_numpy(y)[0, ..., 0])).tolist() == [[0, 0]]
+    y, _ = compute(backend, "max_pool2d", x, Window.over((12, 4), kernel, kernel))
+    assert np.argwhere(np.isnan(y[0, ..., 0])).tolist() == [[0, 0]]
 
 
 @pytest.mark.parametrize("padding", [(1, 1, 1, 1), (0, 2, 2, 0)], ids=str)
-def test_padding_never_wins_a_maximum(backend, rng, padding):
-    """All pixels negative: a rim of zeros would win every window that it touches."""
-    x = -rng.uniform(1, 2, (2, 5, 6, 3)).astype(backend.dtype)
+def test_padding_is_never_the_maximum(backend, rng, padding):
+    """All pixels negative: a rim of zeros would be the largest of every window that it touches."""
+    x = -rng.uniform(1, 2, (2, 5, 6, 3))
     window = Window.over((5, 6), 3, 2, padding)
-    y, winner = backend.ops.max_pool2d(backend.ops.array(x), window)
-    assert (backend.ops.to_numpy(y) < 0).all()
-    dy = backend.ops.array(np.ones(y.shape, backend.dtype))
-    dx = backend.ops.to_numpy(backend.ops.max_pool2d_backward(dy, winner, window))
+    y, argmax = compute(backend, "max_pool2d", x, window)
+    assert (y < 0).all()
+    dx = compute(backend, "max_pool2d_backward", np.ones(y.shape), argmax, window)
     assert dx.sum() == y.size  # every gradient found a pixel of the image
 
 
-def test_of_equal_taps_the_first_wins(backend):
-    x = backend.ops.array(np.ones((2, 6, 6, 3), backend.dtype))
-    _, winner = backend.ops.max_pool2d(x, Window.over((6, 6), 3, 3))
-    assert not backend.ops.to_numpy(winner).any()
-    _, winner = backend.ops.max_pool2d(x, Window.over((6, 6), 3, 3, padding=(1, 0, 1, 0)))
-    assert backend.ops.to_numpy(winner)[0, :, :, 0].tolist() == [[4, 3], [1, 0]]
+def test_padding_is_not_the_maximum_of_minus_infinities(backend):
+    window = Window.over((3, 4), 3, 2, (2, 1, 2, 1))
+    y, argmax = compute(backend, "max_pool2d", np.full((1, 3, 4, 2), -np.inf), window)
+    assert (y == -np.inf).all()
+    # Windows begin at rows -2 and 0 and at columns -2, 0 and 2: of the first, only the last tap is in the image.
+    np.testing.assert_array_equal(argmax[0, :, :, 0], [[8, 6, 6], [2, 0, 0]])
 
 
-def test_padding_does_not_count_in_an_average(backend):
-    x = backend.ops.array(np.full((1, 5, 5, 2), 7, backend.dtype))
-    y = backend.ops.avg_pool2d(x, Window.over((5, 5), 3, 2, "same"))
-    np.testing.assert_allclose(backend.ops.to_numpy(y), 7, rtol=1e-6)
+def test_of_equal_taps_the_first_is_the_argmax(backend):
+    _, argmax = compute(backend, "max_pool2d", np.ones((2, 6, 6, 3)), Window.over((6, 6), 3, 3))
+    assert not argmax.any()
+    _, argmax = compute(backend, "max_pool2d", np.ones((2, 6, 6, 3)), Window.over((6, 6), 3, 3, padding=(1, 0, 1, 0)))
+    assert argmax[0, :, :, 0].tolist() == [[4, 3], [1, 0]]
 
+
+def test_a_fused_pooling_finds_the_first_of_equals_too(backend):
+    """A norm makes all pixels of a channel alike: the gradient goes to one pixel of each window, the first."""
+    one = np.ones(4)
+    x, dy = np.full((1, 4, 6, 4), 0.5), np.ones((1, 2, 3, 4))
+    arrays = [backend.ops.array(a.astype(backend.dtype)) for a in (one, one, np.stack([0 * one, one]), one, one)]
+    stages = [Normalize(*arrays[:3], 1e-3, False, tuple(arrays[3:])), _RELU, Pool("max", Window.over((4, 6), 2, 2))]
+    _, saved = backend.ops.tail(backend.ops.array(x.astype(backend.dtype)), stages)
+    dx, _ = backend.ops.tail_backward(backend.ops.array(dy.astype(backend.dtype)), stages, saved)
+    wanted = np.zeros((4, 6))
+    wanted[::2, ::2] = 1
+    np.testing.assert_array_equal(np.array(backend.ops.to_numpy(dx))[0, :, :, 0] != 0, wanted != 0)
+
+
+def test_padding_counts_in_an_average_only_if_asked(backend):
+    x, window = np.full((1, 5, 5, 2), 7.0), Window.over((5, 5), 3, 2, "same")
+    np.testing.assert_allclose(compute(backend, "avg_pool2d", x, window), 7, rtol=1e-6)
+    counted = compute(backend, "avg_pool2d", x, window, True)[0, :, :, 0]
+    np.testing.assert_allclose(counted * 9 / 7, [[4, 6, 4], [6, 9, 6], [4, 6, 4]], rtol=1e-6)
+
+
+def test_what_ceil_reaches_beyond_the_padding_never_counts(backend):
+    """Six pixels, a padding of 1 and windows of 3 in steps of 3: the last begins at pixel 5, then sees padding only.
+
+    So of each line the windows count three, three and two, of which two, three and one are in the image.
+    """
+    window = Window.over((6, 6), 3, 3, 1, ceil=True)
+    assert window.output_hw == (3, 3)
+    counted = compute(backend, "avg_pool2d", np.full((1, 6, 6, 1), 6.0), window, True)[0, :, :, 0]
+    line = np.array([2 / 3, 1, 1 / 2])
+    np.testing.assert_allclose(counted, 6 * np.outer(line, line), rtol=1e-6)
+
+
+# --- batches --------------------------------------------------------------------------------------------------------
 
 WHOLE = {
-    # rows of a matrix on a 5x5 picture, and what it makes of the picture
-    "identity": ([[1, 0, 0], [0, 1, 0]], lambda picture: picture),
-    "mirrored": ([[1, 0, 0], [0, -1, 4]], lambda picture: picture[:, ::-1]),
-    "upside_down": ([[-1, 0, 4], [0, 1, 0]], lambda picture: picture[::-1]),
+    # rows of a matrix on a 5x5 image, and what it makes of the image
+    "identity": ([[1, 0, 0], [0, 1, 0]], lambda image: image),
+    "mirrored": ([[1, 0, 0], [0, -1, 4]], lambda image: image[:, ::-1]),
+    "upside_down": ([[-1, 0, 4], [0, 1, 0]], lambda image: image[::-1]),
     "turned_anticlockwise": ([[0, 1, 0], [-1, 0, 4]], np.rot90),
-    "turned_clockwise": ([[0, -1, 4], [1, 0, 0]], lambda picture: np.rot90(picture, -1)),
-    "one_down_and_two_right": ([[1, 0, -1], [0, 1, -2]], lambda picture: picture[[0, 0, 1, 2, 3]][:, [0, 0, 0, 1, 2]]),
-    "far_up_and_left": ([[1, 0, 90], [0, 1, 90]], lambda picture: np.broadcast_to(picture[4, 4], picture.shape)),
+    "turned_clockwise": ([[0, -1, 4], [1, 0, 0]], lambda image: np.rot90(image, -1)),
+    "one_down_and_two_right": ([[1, 0, -1], [0, 1, -2]], lambda image: image[[0, 0, 1, 2, 3]][:, [0, 0, 0, 1, 2]]),
+    "far_up_and_left": ([[1, 0, 90], [0, 1, 90]], lambda image: np.broadcast_to(image[4, 4], image.shape)),
 }
 
 
-@pytest.mark.parametrize(("matrix", "expected"), WHOLE.values(), ids=WHOLE.keys())
-def test_gather_batch_is_exact_where_the_matrix_is_whole(backend, rng, matrix, expected):
+@pytest.mark.parametrize(("matrix", "wanted"), WHOLE.values(), ids=WHOLE.keys())
+def test_gather_batch_is_exact_where_the_matrix_is_whole(backend, rng, matrix, wanted):
     images = rng.integers(0, 256, (3, 5, 5, 2), dtype=np.uint8)
-    np.testing.assert_array_equal(gathered(backend, images, matrix), expected(images[1]).astype(float))
+    np.testing.assert_array_equal(gathered(backend, images, matrix), wanted(images[1]).astype(float))
 
 
-def test_gather_batch_mixes_rows_and_columns_in_their_share(backend):
-    """Input position (0.25, 0.5) of a single bright pixel at (0, 1), and its neighbours' shares."""
+def test_gather_batch_mixes_rows_and_columns_by_their_fractions(backend):
+    """Input position (0.25, 0.5) of a single bright pixel at (0, 1), and its neighbours."""
     images = np.zeros((3, 2, 2, 1), np.uint8)
     images[1, 0, 1] = 80
     seen = gathered(backend, images, [[1, 0, 0.25], [0, 1, 0.5]])[..., 0]
@@ -258,16 +477,20 @@ def test_gather_batch_erases_after_it_normalises(backend):
 
 def gathered(backend, images, matrix, rectangle=(0, 0, 0, 0), offset=0):
     """The second image under one matrix, plus `offset`."""
-    channels, array = images.shape[3], backend.ops.array
-    batch = backend.ops.gather_batch(
-        array(images),
-        array(np.array([1])),
-        array(np.array([matrix], np.float32)),
-        array(np.array([rectangle], np.int32)),
-        array(np.ones(channels, backend.dtype)),
-        array(np.full(channels, offset, backend.dtype)),
-    )
-    return backend.ops.to_numpy(batch)[0]
+    channels = images.shape[3]
+    return compute(
+        backend,
+        "gather_batch",
+        images,
+        np.array([1]),
+        np.array([matrix], np.float32),
+        np.array([rectangle], np.int32),
+        np.ones(channels),
+        np.full(channels, float(offset)),
+    )[0]
+
+
+# --- updates --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("decoupled", [False, True])
@@ -276,64 +499,49 @@ def test_twenty_updates_follow_the_papers(backend, op, decoupled):
     """Small errors of one step must not grow: the state carries them on."""
     rng = np.random.default_rng(4)
     slots = 1 if op == "sgd_update" else 2
-    shape = (3, 4)
-    expected = [[rng.normal(size=shape)], *([np.zeros(shape)] for _ in range(slots))]
-    actual = [[backend.ops.array(tensor[0].astype(backend.dtype))] for tensor in expected]
-    options = {"learning_rate": 0.05, "weight_decay": [0.01], "decoupled": decoupled}
+    wanted = [rng.normal(size=12).astype("float32").astype(float), *(np.zeros(12) for _ in range(slots))]
+    actual = [backend.ops.array(tensor.astype(backend.dtype)) for tensor in wanted]
+    options = {"learning_rate": np.array([0.05], np.float32), "weight_decay": 0.01, "decoupled": decoupled}
     options |= {"momentum": 0.9, "nesterov": True} if slots == 1 else {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8}
+    clock = backend.ops.array(np.array([0, 0, 0]))
+    placed = options | {"learning_rate": backend.ops.array(options["learning_rate"])}
     for step in range(1, 21):
-        grad = rng.normal(size=shape)
-        numbered = options if slots == 1 else options | {"step": step}
-        changed = getattr(oracles, op)(expected[0], [grad], *expected[1:], **numbered)
-        expected = [[tensor] for tensor in changed]
-        getattr(backend.ops, op)(actual[0], [backend.ops.array(grad.astype(backend.dtype))], *actual[1:], **numbered)
-    tolerance = {"float64": 1e-13, "float32": 2e-5}[backend.dtype]
-    for own, other in zip(actual, expected, strict=True):
-        assert_close(backend.ops.to_numpy(own[0]), other[0], tolerance)
+        grad = rng.normal(size=12).astype("float32").astype(float)
+        backend.ops.copy_in(clock, np.array([step, 0, 0]))
+        numbered = ({}, {}) if slots == 1 else ({"clock": np.array([step])}, {"clock": clock})
+        wanted = list(getattr(oracles, op)(wanted[0], grad, *wanted[1:], **options, **numbered[0]))
+        gradient = backend.ops.array(grad.astype(backend.dtype))
+        getattr(backend.ops, op)(actual[0], gradient, *actual[1:], **placed, **numbered[1])
+    most = {"float64": 1e-13, "float32": 2e-5}[backend.dtype]
+    for own, other in zip(actual, wanted, strict=True):
+        assert_close(backend.ops.to_numpy(own), other, most)
 
 
-def test_first_adam_step_is_the_learning_rate_in_the_sign_of_the_gradient(backend):
-    p, m, v = ([backend.ops.array(np.zeros(3, backend.dtype))] for _ in range(3))
-    grads = [backend.ops.array(np.array([1e-3, -5, 2], backend.dtype))]
-    options = {"learning_rate": 0.1, "beta1": 0.9, "beta2": 0.999, "eps": 1e-12, "step": 1}
-    backend.ops.adam_update(p, grads, m, v, **options, weight_decay=[0.0], decoupled=False)
-    np.testing.assert_allclose(backend.ops.to_numpy(p[0]), [-0.1, 0.1, -0.1], rtol=1e-5)
+def test_the_first_adam_step_is_the_learning_rate_in_the_sign_of_the_gradient(backend):
+    array = backend.ops.array
+    p, m, v = (array(np.zeros(3, backend.dtype)) for _ in range(3))
+    options = {"learning_rate": array(np.array([0.1], np.float32)), "clock": array(np.array([1]))}
+    options |= {"beta1": 0.9, "beta2": 0.999, "eps": 1e-12, "weight_decay": 0.0, "decoupled": False}
+    backend.ops.adam_update(p, array(np.array([1e-3, -5, 2], backend.dtype)), m, v, **options)
+    np.testing.assert_allclose(backend.ops.to_numpy(p), [-0.1, 0.1, -0.1], rtol=1e-5)
 
 
-def test_float32_stays_close_to_float64_over_a_whole_training_step(ops):
-    """Convolution, norm, activation, pooling, dense, loss and back: the errors of one float32 step add up little."""
-    rng = np.random.default_rng(9)
-    window = Window.over((12, 12), 3, padding="same")
-    values = {
-        "x": rng.normal(size=(16, 12, 12, 3)),
-        "w": rng.normal(size=(3, 3, 3, 8)) / 5,
-        "gamma": np.ones(8),
-        "beta": np.zeros(8),
-        "dense": rng.normal(size=(8, 5)),
-    }
-    labels = rng.integers(5, size=16)
-
-    def gradient(dtype):
-        x, w, gamma, beta, dense = (values[name].astype(dtype) for name in ("x", "w", "gamma", "beta", "dense"))
-        conv = ops.conv2d(x, w, None, window, 1)
-        norm, mean, variance = ops.batch_norm(conv, gamma, beta, 1e-5)
-        features = ops.global_avg_pool2d(ops.gelu(norm))
-        logits = ops.dense(features, dense, None)
-        targets = ops.soft_targets(labels, 5, 0.1, logits)
-        loss, dlogits = ops.softmax_cross_entropy(logits, targets, np.ones(16, dtype))
-        dy = ops.global_avg_pool2d_backward(ops.dense_backward_input(dlogits, dense), (12, 12))
-        dy, _, _ = ops.batch_norm_backward(ops.gelu_backward(dy, norm), conv, gamma, mean, variance, 1e-5)
-        return float(loss), ops.conv2d_backward_filter(dy, x, window, 1)
-
-    (loss32, dw32), (loss64, dw64) = gradient("float32"), gradient("float64")
-    assert loss32 == pytest.approx(loss64, rel=1e-6)
-    assert np.linalg.norm(dw32 - dw64) < 1e-5 * np.linalg.norm(dw64)
+def test_clipping_leaves_the_direction_and_the_limit_as_the_norm(backend, rng):
+    grads = rng.normal(size=5001).astype("float32")
+    placed = backend.ops.array(grads.astype(backend.dtype))
+    norm = float(backend.ops.clip_by_global_norm(placed, 2.5))
+    clipped = np.array(backend.ops.to_numpy(placed)).astype(float)
+    assert norm == pytest.approx(np.linalg.norm(grads.astype(float)), rel=1e-6)
+    assert np.linalg.norm(clipped) == pytest.approx(2.5, rel=1e-6)
+    np.testing.assert_allclose(clipped / grads, 2.5 / norm, rtol=1e-5)
+    assert float(backend.ops.clip_by_global_norm(placed, 2.6)) == pytest.approx(2.5, rel=1e-6)
+    np.testing.assert_array_equal(backend.ops.to_numpy(placed), clipped.astype(backend.dtype))
 
 
-def test_padding_wins_not_even_over_minus_infinity(backend):
-    window = Window.over((3, 4), 3, 2, (2, 1, 2, 1))
-    x = np.full((1, 3, 4, 2), -np.inf, backend.dtype)
-    y, winner = (backend.ops.to_numpy(a) for a in backend.ops.max_pool2d(backend.ops.array(x), window))
-    assert (y == -np.inf).all()
-    # Windows begin at rows -2 and 0 and at columns -2, 0 and 2: of the first, only the last tap is in the image.
-    np.testing.assert_array_equal(winner[0, :, :, 0], [[8, 6, 6], [2, 0, 0]])
+def test_a_gradient_that_is_not_a_number_stays_one_when_clipped(backend):
+    """It must show in the parameters, not vanish."""
+    grads = np.ones(70)
+    grads[3] = np.nan
+    placed = backend.ops.array(grads.astype(backend.dtype))
+    assert np.isnan(float(backend.ops.clip_by_global_norm(placed, 1.0)))
+    assert np.isnan(np.array(backend.ops.to_numpy(placed))[3])

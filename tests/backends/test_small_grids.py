@@ -12,7 +12,11 @@ pytestmark = pytest.mark.skipif(unavailable() is not None, reason=f"the CUDA emu
 
 # More elements than a block has threads.
 LARGE = [
-    call for call in CALLS if any(word in call.case for word in ("many_pieces", "batch_17", "batch_19", "wide", "300"))
+    call
+    for call in CALLS
+    if any(
+        word in call.case for word in ("many", "batch_17", "batch_19", "batch_300", "wide", "of_300", "thirty_three")
+    )
 ]
 
 

@@ -3,17 +3,22 @@
 import os
 import threading
 
+import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from backends.conftest import compiled_ops
-from cnn.backends.workers import Workers, pieces
+pytest.importorskip("numba", reason="Numba (the extra `fast`) is not installed")
+
+from cnn.backends import Window, get_ops
+from cnn.backends.cpu.spin import spin as awake
+from cnn.backends.cpu.workers import Workers, pieces
 
 THREADS = (1, 2, 3, 5)
 
 
 @pytest.fixture(params=["asleep", "awake"])
 def spin(request):
-    return compiled_ops(1).spin if request.param == "awake" else None
+    return awake if request.param == "awake" else None
 
 
 @pytest.mark.parametrize("threads", THREADS)
@@ -107,3 +112,30 @@ def test_pieces_cover_a_range_once():
 def test_fewer_than_one_thread_is_refused():
     with pytest.raises(ValueError, match="threads must be at least 1, not 0"):
         Workers(0)
+
+
+@pytest.mark.parametrize("convolution", ["im2col", "direct", "winograd4"])
+def test_blas_threads_are_the_users(convolution, rng):
+    """The engine leaves them as they are, and computes the same bits whatever they are: it does not use BLAS."""
+    x, w, v = (rng.normal(size=shape).astype(np.float32) for shape in ((9, 14, 14, 24), (3, 3, 24, 40), (64, 500)))
+    window, results = Window.over((14, 14), 3, 1, "same"), []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            ops = get_ops("cpu", 2, convolution=convolution)
+            y = ops.conv2d(x, w, None, window, 1)
+            results.append(
+                [
+                    y,
+                    ops.conv2d_backward_input(y, w, window, 1),
+                    ops.conv2d_backward_filter(y, x, window, 1),
+                    ops.dense(v.T.copy(), v, None),
+                    ops.dense_backward_filter(v, v),
+                    ops.dense_backward_input(v, v),
+                    ops.bias_backward(y),
+                ]
+            )
+            found = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+            assert found
+            assert set(found) == {threads}
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)

@@ -51,6 +51,7 @@ QUICK = (
     "model=lenet",
     "model.widths=[4,8]",
     "model.dense_widths=[16,16]",
+    "backend=cpu",
     "augment=none",
     "trainer.epochs=3",
     "trainer.batch_size=16",

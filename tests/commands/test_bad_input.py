@@ -38,15 +38,15 @@ def leftovers(workplace):
         (["augment.erase_area=[0.5,0.1]"], ["augment.erase_area", "[0.5, 0.1]"]),
         (["augment.erase_area=wide"], ["augment.erase_area"]),
         (["backend=torch"], ["backend", "torch", "cupy", "numpy"]),
-        (["backend.name=torch"], ["backend 'torch'", "numpy, cupy, auto"]),
+        (["backend.name=torch"], ["backend 'torch'", "numpy, cpu, cupy, auto"]),
         (["backend.threads=0"], ["backend.threads"]),
         (["backend.threads=two"], ["backend.threads", "two"]),
         (["seed=abc"], ["seed", "abc"]),
         (["optimizer.beta1=1"], ["optimizer.beta1", "1"]),
         (["schedule=plateau", "schedule.factor=2"], ["schedule.factor", "2"]),
         (["experiment=nothing"], ["experiment", "nothing", "baseline_tuned"]),
-        # 4 x 4 pixels are too few to tell photographs apart by
-        (["data.image_size=4", "merge.duplicates=pixels"], ["model.layers[4]", "conv2d_2", "2x2"]),
+        # 4 x 4 pixels are too few to tell images apart by
+        (["data.image_size=4", "merge.duplicates=pixels"], ["model.layers[4] (conv2d)", "2x2"]),
         (["model.layers=[flatten,{dense: {units: 3}}]"], ["(3,)", "7 classes"]),
         (["model.layers=[flatten,{dens: 3}]"], ["model.layers[1]", "dens", "dense"]),
         (["model.layers=[{conv2d: {filter: 3}}]"], ["model.layers[0]", "filter", "filters"]),
@@ -74,7 +74,7 @@ def test_train_says_what_is_wrong_in_one_line(command, workplace, arguments, wor
         ("cnn.predict", ["run=data"], ["images"]),
         ("cnn.predict", ["run=nowhere", "images=data/fer2013/test/sad"], ["nowhere"]),
         ("cnn.summary", ["model=alexnet"], ["alexnet", "lenet"]),
-        ("cnn.summary", ["model=lenet", "data.image_size=4"], ["conv2d_2"]),
+        ("cnn.summary", ["model=lenet", "data.image_size=4"], ["model.layers[4] (conv2d)"]),
         ("data_tools.prepare", ["data=fer2013", "data.root=elsewhere"], ["fer2013", "elsewhere"]),
     ],
 )
@@ -92,7 +92,7 @@ def test_an_empty_class_folder_is_named(command, workplace):
     assert leftovers(workplace) == []
 
 
-def test_a_truncated_picture_is_set_aside_and_counted(command, workplace):
+def test_a_truncated_image_is_set_aside_and_counted(command, workplace):
     path = workplace / "data/fer2013/train/fear/00.png"
     path.write_bytes(path.read_bytes()[:60])
     outcome = command("cnn.train", *QUICK, "trainer.epochs=1")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.torch_reference import torch_missing
 from cnn.backends import gpu_missing
-from cnn.benchmarking.pytorch import torch_missing
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -98,8 +98,8 @@ def test_on_a_gpu(command, tmp_path):
     (cell,) = record["cells"]
     assert "error" not in cell
     assert record["ceilings"]["bytes_per_second"] > 1e10
-    assert all(0 < row["share_of_bandwidth"] < 1.5 for row in cell["kernels"])
-    assert all(row["share_of_arithmetic"] < 1.1 for row in cell["kernels"])
+    assert all(0 < row["fraction_of_bandwidth"] < 1.5 for row in cell["kernels"])
+    assert all(row["fraction_of_arithmetic"] < 1.1 for row in cell["kernels"])
     assert cell["step"]["peak_bytes"] > 0
     if not torch_missing():
         assert cell["torch"]["same_step"]

@@ -4,14 +4,14 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from cnn.assembly import model_of, ops_of
+from cnn.assembly import model_of, ops_of, optimizer_settings
 from cnn.backends import gpu_missing
-from cnn.training.augmentation import AugmentSettings
+from cnn.training.batches import AugmentSettings
 from cnn.training.loop import TrainerSettings
 from cnn.training.optimizers import build_optimizer
 from cnn.training.schedules import ScheduleSettings, build_schedule
 from data_tools.config import load
-from foundation.entry import config_dir, typed
+from foundation.config import config_dir, typed
 
 GROUPS = ("data", "merge", "augment", "model", "optimizer", "schedule", "trainer", "backend", "experiment")
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((config_dir() / group).glob("*.yaml"))]
@@ -31,7 +31,7 @@ def test_every_config_composes_to_something_that_can_be_built(choice):
     config = composed(choice, *NEEDS_DATA.get(choice, ()))
     OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     load(config)
-    optimizer = build_optimizer(config, model_of(config, ops_of(config)))
+    optimizer = build_optimizer(optimizer_settings(config), model_of(config, ops_of(config)))
     build_schedule(typed(config, "schedule", ScheduleSettings), optimizer.learning_rate, 100)
     typed(config, "trainer", TrainerSettings)
     typed(config, "augment", AugmentSettings)
@@ -69,5 +69,6 @@ def test_a_data_set_chooses_its_merge_and_the_command_line_overrides_it():
 def test_widths_are_set_from_the_command_line():
     config = composed("model=vgg_small", "model.widths=[8,8,8,8]", "model.depth=1")
     model = model_of(config, ops_of(config))
-    assert model.parameters["conv2d_4.weight"].value.shape == (3, 3, 8, 8)
-    assert "conv2d_5.weight" not in model.parameters
+    weights = model.state()
+    assert weights["conv2d_4.weight"].shape == (3, 3, 8, 8)
+    assert "conv2d_5.weight" not in weights

@@ -1,4 +1,4 @@
-"""What CuPy makes of a kernel's arguments, held against what the kernel wants."""
+"""What CuPy makes of a kernel's arguments, compared with what the kernel wants."""
 
 from __future__ import annotations
 

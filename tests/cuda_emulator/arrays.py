@@ -20,6 +20,7 @@ class Device:
     """The one device there is."""
 
     id: int = 0
+    compute_capability: str = "120"
 
     def synchronize(self) -> None:
         """Nothing runs behind the host's back."""
@@ -73,6 +74,12 @@ class DeviceArray(np.ndarray):
     def __setitem__(self, index: Any, value: Any) -> None:
         super().__setitem__(index, value)
         mark_initialised(self)
+
+    def set(self, values: np.ndarray) -> None:
+        """Takes over a host array of the same shape and dtype, as in CuPy."""
+        if type(values) is not np.ndarray or values.dtype != self.dtype or values.shape != self.shape:
+            raise TypeError(f"needs a NumPy array of {self.dtype}, {self.shape}")
+        self[...] = values
 
     def fill(self, value: Any) -> None:
         """Sets every element."""

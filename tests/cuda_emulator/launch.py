@@ -18,6 +18,7 @@ MOST_THREADS = 1024  # in a block
 MOST_IN_BLOCK = (1024, 1024, 64)
 MOST_IN_GRID = (2**31 - 1, 65535, 65535)
 MOST_DYNAMIC_SHARED = 227 << 10
+DYNAMIC_SHARED_UNASKED = 48 << 10  # what a kernel gets without setting `max_dynamic_shared_size_bytes`
 MOST_ARGUMENT_BYTES = 4096  # on every architecture and toolkit
 
 ORDERS = {"forward": 0, "reverse": 1, "shuffled": 2}
@@ -61,6 +62,7 @@ class RawKernel:
         library: Path,
     ) -> None:
         self.name, self.signature, self.stats = name, signature, LaunchStats(0, 0, 0)
+        self.max_dynamic_shared_size_bytes = DYNAMIC_SHARED_UNASKED
         self._settings, self._library = settings, library
         self._parameters = [
             Parameter(name, number, *pair) for number, pair in enumerate(zip(parameter_names, signature, strict=True))
@@ -109,6 +111,11 @@ class RawKernel:
             raise EmulatorError(f"{self.name}: grid {grid} is more than {MOST_IN_GRID}")
         if not 0 <= shared_mem <= MOST_DYNAMIC_SHARED:
             raise EmulatorError(f"{self.name}: {shared_mem} bytes of dynamic shared memory, not 0 to 227 KiB")
+        if shared_mem > max(self.max_dynamic_shared_size_bytes, DYNAMIC_SHARED_UNASKED):
+            raise EmulatorError(
+                f"{self.name}: {shared_mem} bytes of dynamic shared memory, but max_dynamic_shared_size_bytes is "
+                f"{self.max_dynamic_shared_size_bytes}"
+            )
 
     def _run(self, grid: tuple[int, ...], block: tuple[int, ...], shared_mem: int) -> Reports | None:
         settings, launch = self._settings, self._launch

@@ -10,7 +10,7 @@ from cuda_emulator.build_cache import build, fingerprint
 
 
 class PassedArgument(ctypes.Structure):
-    """One argument of a launch; `runtime/launch.cpp` has its twin."""
+    """One argument of a launch, mirrored in `runtime/launch.cpp`."""
 
     _fields_ = (
         ("value", ctypes.c_void_p),
@@ -21,7 +21,7 @@ class PassedArgument(ctypes.Structure):
 
 
 class Launch(ctypes.Structure):
-    """A launch; `runtime/launch.cpp` has its twin."""
+    """A launch, mirrored in `runtime/launch.cpp`."""
 
     _fields_ = (
         ("kernel", ctypes.c_void_p),
@@ -38,13 +38,13 @@ class Launch(ctypes.Structure):
 
 
 class Counts(ctypes.Structure):
-    """What a launch counted; `runtime/launch.cpp` has its twin."""
+    """What a launch counted, mirrored in `runtime/launch.cpp`."""
 
     _fields_ = (("switches", ctypes.c_int64), ("barriers", ctypes.c_int64), ("accesses", ctypes.c_int64))
 
 
 class Report(ctypes.Structure):
-    """One finding; `runtime/failures.h` has its twin."""
+    """One finding, mirrored in `runtime/failures.h`."""
 
     _fields_ = (
         ("address", ctypes.c_uint64),
@@ -55,7 +55,7 @@ class Report(ctypes.Structure):
 
 
 class Reports(ctypes.Structure):
-    """The findings of a launch; `runtime/failures.h` has its twin."""
+    """The findings of a launch, mirrored in `runtime/failures.h`."""
 
     _fields_ = (("count", ctypes.c_int32), ("stopped", ctypes.c_int32), ("report", Report * 16))
 

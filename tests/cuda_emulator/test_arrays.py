@@ -117,3 +117,13 @@ def test_the_host_may_write_a_const_argument_after_the_launch(bench):
     x[...] = 5
     bench.launch("copy_bytes", x, y, np.int32(64))
     assert (bench.xp.asnumpy(y) == 6).all()
+
+
+def test_an_array_takes_over_a_host_array_of_its_own_kind(bench):
+    x, y = bench.xp.empty(64, np.uint8), bench.xp.empty(64, np.uint8)
+    x.set(np.full(64, 7, np.uint8))
+    bench.launch("copy_bytes", x, y, np.int32(64))
+    assert (bench.xp.asnumpy(y) == 8).all()
+    for wrong in (np.zeros(64, np.int32), np.zeros(63, np.uint8), bench.xp.zeros(64, np.uint8), 7):
+        with pytest.raises(TypeError, match="needs a NumPy array of uint8"):
+            x.set(wrong)

@@ -31,3 +31,13 @@ def test_integers(bench):
             (value << 8 | value >> 24) & 0xFFFFFFFF,
             min(value, 77),
         ]
+
+
+def test_half_turns_are_exact_where_they_are_whole(bench):
+    x = np.array([0, 0.5, 1, 1.5, 2, -0.5, -1, 7.5, 1 / 3, -0.1, 12.3, 0.25])
+    s, c = bench.xp.empty(12, np.float64), bench.xp.empty(12, np.float64)
+    bench.launch("half_turns", bench.xp.asarray(x), s, c, block=12)
+    assert np.abs(s[:8]).tolist() == [0, 1, 0, 1, 0, 1, 0, 1]
+    assert (s[:8] + 0).tolist() == [0, 1, 0, -1, 0, -1, 0, -1]
+    assert (c[:8] + 0).tolist() == [1, 0, -1, 0, 1, 0, -1, 0]
+    assert np.allclose([s, c], [np.sin(np.pi * x), np.cos(np.pi * x)], rtol=0, atol=1e-14)

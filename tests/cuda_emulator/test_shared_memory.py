@@ -50,3 +50,16 @@ def test_static_and_dynamic_memory_together_have_a_limit(fast):
     y = fast.xp.empty(64, np.float32)
     with pytest.raises(EmulatorError, match="not 0 to 227 KiB"):
         fast.launch("carve", y, np.int32(64), block=64, shared_mem=(227 << 10) + 1)
+
+
+def test_more_than_48_kib_of_dynamic_memory_must_be_allowed_first(fast):
+    y = fast.xp.empty(64, np.float32)
+    kernel = fast.module.get_function("carve")
+    with pytest.raises(EmulatorError, match="49156 bytes of dynamic shared memory, but max_dynamic_shared_size_bytes"):
+        fast.launch("carve", y, np.int32(64), block=64, shared_mem=(48 << 10) + 4)
+    kernel.max_dynamic_shared_size_bytes = 64 << 10
+    try:
+        fast.launch("carve", y, np.int32(64), block=64, shared_mem=64 << 10)
+        assert np.array_equal(fast.xp.asnumpy(y), 63 - np.arange(64) + 2 * np.arange(64))
+    finally:
+        kernel.max_dynamic_shared_size_bytes = 48 << 10

@@ -69,7 +69,7 @@ def test_files_that_are_no_images_are_ignored(root: Path, capsys: pytest.Capture
     write_zip(root / "tiny.zip", files_of(SPLITS) | dict.fromkeys(odd, b"?"))
     pack = prepared(configured(root, "tiny"))
     assert len(pack.rows) == len(files_of(SPLITS))
-    assert f"tiny: {len(odd)} files that are no images ignored" in capsys.readouterr().out
+    assert f"tiny: {len(odd)} files ignored that are not images" in capsys.readouterr().out
 
 
 def test_an_image_outside_of_the_class_folders_is_set_aside(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""The measurements of the search for twins, on collections in which it is known what they have to measure."""
+"""The measurements of the search for near-duplicates, on collections in which it is known what they have to measure."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 from drawn import encoded, photograph, turned, write_tree
 from PIL import Image
 
-from benchmarks import duplicate_recall, duplicate_scale, twin_pairs
+from benchmarks import duplicate_pairs, duplicate_recall, duplicate_scale
 
 Run = Callable[..., str]
 COPIES = {
@@ -24,7 +24,7 @@ def root(tmp_path: Path) -> Path:
     """40 photographs of two classes, and three copies of some of them, as `fer2013`."""
     names = ("happy", "sad")
     photographs = {f"train/{names[seed % 2]}/{seed}.png": encoded(photograph(seed)) for seed in range(40)}
-    copies = {f"test/happy/{name}.png": encoded(picture) for name, picture in COPIES.items()}
+    copies = {f"test/happy/{name}.png": encoded(image) for name, image in COPIES.items()}
     write_tree(tmp_path / "data" / "fer2013", photographs | copies)
     return tmp_path / "data"
 
@@ -41,8 +41,8 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_recall(root: Path, run: Run) -> None:
     found = json.loads(run(duplicate_recall.main, "--root", root, "--each", 2))
-    assert found["pictures"] == 43
-    assert found["without a twin of their own"] == 43 - 2 * len(COPIES)
+    assert found["images"] == 43
+    assert found["without a near-duplicate of their own"] == 43 - 2 * len(COPIES)
     assert set(found["recall"]) == set(duplicate_recall.TRANSFORMATIONS)
     assert all(row["copies"] == 2 for row in found["recall"].values())
     assert found["recall"]["JPEG quality 95"]["recall"] == 1.0
@@ -52,7 +52,7 @@ def test_recall(root: Path, run: Run) -> None:
 
 
 def test_recall_counts_what_is_missed(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def another(picture: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    def another(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         return photograph(int(generator.integers(1000, 2000)))
 
     monkeypatch.setattr(duplicate_recall, "TRANSFORMATIONS", {"replaced": ("near", another)})
@@ -63,7 +63,7 @@ def test_recall_counts_what_is_missed(root: Path, run: Run, monkeypatch: pytest.
 
 
 def test_recall_tells_strangers(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def always_the_same(picture: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    def always_the_same(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         return np.rint(photograph(0) * generator.uniform(0.7, 0.99)).astype(np.uint8)
 
     monkeypatch.setattr(duplicate_recall, "TRANSFORMATIONS", {"replaced": ("near", always_the_same)})
@@ -74,7 +74,7 @@ def test_recall_tells_strangers(root: Path, run: Run, monkeypatch: pytest.Monkey
 
 def test_scale(root: Path, run: Run) -> None:
     found = json.loads(run(duplicate_scale.main, "--root", root, "--data", "fer2013", "--this", 30))
-    assert found["images"] == found["distinct pictures"] == 30
+    assert found["images"] == found["distinct images"] == 30
     assert 27 <= found["groups"] <= 30
     assert found["seconds of the search"] > 0
     assert found["peak MB"] > 50
@@ -82,10 +82,12 @@ def test_scale(root: Path, run: Run) -> None:
 
 def test_pairs_to_look_at(root: Path, run: Run, tmp_path: Path) -> None:
     sheet = tmp_path / "sheet.png"
-    out = run(twin_pairs.main, sheet, "--root", root, "--data", "fer2013", "--bands", 0.65, 0.8, 1.01, "--columns", 3)
+    out = run(
+        duplicate_pairs.main, sheet, "--root", root, "--data", "fer2013", "--bands", 0.65, 0.8, 1.01, "--columns", 3
+    )
     assert out.splitlines() == ["0.80-1.00: 2 of 2 pairs", "0.65-0.80: 0 of 0 pairs"]
-    picture = np.asarray(Image.open(sheet))
-    tiles = [picture[:48, at : at + 48] for at in range(72, 72 + 6 * 48 + 6, 48 * 3 + 6)]
+    image = np.asarray(Image.open(sheet))
+    tiles = [image[:48, at : at + 48] for at in range(72, 72 + 6 * 48 + 6, 48 * 3 + 6)]
     shown = {tile.tobytes() for tile in tiles}
     expected = [
         {photograph(1).tobytes(), COPIES["turned"].tobytes()},
@@ -97,10 +99,8 @@ def test_pairs_to_look_at(root: Path, run: Run, tmp_path: Path) -> None:
 def test_pairs_of_a_band_are_drawn_by_seed(root: Path, run: Run, tmp_path: Path) -> None:
     sheets = []
     for seed in (0, 0, 1, 2, 3):
-        run(
-            twin_pairs.main, tmp_path / "sheet.png", "--root", root, "--data", "fer2013", "--each", 1, "--seed", seed,
-            "--bands", 0.65, 1.01,
-        )  # fmt: skip
+        chosen = ("--root", root, "--data", "fer2013", "--each", 1, "--seed", seed, "--bands", 0.65, 1.01)
+        run(duplicate_pairs.main, tmp_path / "sheet.png", *chosen)
         sheets.append((tmp_path / "sheet.png").read_bytes())
     assert sheets[0] == sheets[1]
     assert len(set(sheets)) == 2

@@ -18,8 +18,8 @@ from data_tools.duplicates.candidates import ALL_PAIRS_UP_TO, Candidates
 from data_tools.duplicates.grouping import Groups, loose
 from data_tools.duplicates.levels import LEVELS
 from data_tools.duplicates.perceptual_hash import perceptual_hashes
-from data_tools.duplicates.search import Twin, find_twins
-from data_tools.duplicates.settings import TwinConfig
+from data_tools.duplicates.search import NearDuplicate, find_near_duplicates
+from data_tools.duplicates.settings import SearchConfig
 from data_tools.manifest import Row
 
 FEW, MANY = 12, ALL_PAIRS_UP_TO + 30  # all pairs are compared; candidates come from the indexes
@@ -68,7 +68,7 @@ def row(name: str, image: np.ndarray, data: bytes | None = None) -> Row:
 def grouped(pictures: dict[str, np.ndarray], level: str = "augmented", workers: int | None = None) -> Grouping:
     rows = [row(name, image) for name, image in pictures.items()]
     images = {name: image[:, :, None] for name, image in pictures.items()}
-    return find_groups(rows, images, level, TwinConfig(), workers)
+    return find_groups(rows, images, level, SearchConfig(), workers)
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_far_warped_copies(
 
 def test_no_stranger_is_a_twin(strangers: dict[str, np.ndarray]) -> None:
     found = grouped(strangers)
-    assert found.twins == []
+    assert found.confirmed == []
     assert len(set(found.groups["augmented"].values())) == len(strangers)
 
 
@@ -142,7 +142,7 @@ def test_bytes_and_pixels() -> None:
     image = photograph(1)
     rows = [row("a", image, b"1"), row("b", image, b"1"), row("c", image, b"2"), row("d", photograph(2), b"3")]
     images = dict.fromkeys("abc", image[:, :, None]) | {"d": photograph(2)[:, :, None]}
-    found = find_groups(rows, images, "pixels", TwinConfig())
+    found = find_groups(rows, images, "pixels", SearchConfig())
     assert found.groups["none"] == {name: name for name in "abcd"}
     assert found.groups["bytes"] == {"a": "a", "b": "a", "c": "c", "d": "d"}
     assert found.groups["pixels"] == {"a": "a", "b": "a", "c": "a", "d": "d"}
@@ -175,7 +175,7 @@ def test_colour() -> None:
     grey = np.asarray(Image.fromarray(colours).convert("L"))
     rows = [row("colour", colours), row("grey", grey)]
     images = {"colour": colours, "grey": np.repeat(grey[:, :, None], 3, axis=2)}
-    assert find_groups(rows, images, "near", TwinConfig()).groups["near"] == {"colour": "colour", "grey": "colour"}
+    assert find_groups(rows, images, "near", SearchConfig()).groups["near"] == {"colour": "colour", "grey": "colour"}
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -189,7 +189,7 @@ def test_neither_order_nor_workers_matter(strangers: dict[str, np.ndarray]) -> N
     pictures = strangers | copies
     once = grouped(pictures, workers=1)
     again = grouped(dict(reversed(pictures.items())), workers=5)
-    assert (once.groups, once.loose, sorted(once.twins)) == (again.groups, again.loose, sorted(again.twins))
+    assert (once.groups, once.loose, sorted(once.confirmed)) == (again.groups, again.loose, sorted(again.confirmed))
 
 
 # --- Groups ------------------------------------------------------------------------------------------------------
@@ -199,14 +199,14 @@ def test_a_wrong_pair_does_not_chain_two_faces_together() -> None:
     """Copies of one picture, copies of another, and one false pair between two members."""
     one, other = photograph(20), photograph(21)
     pictures = np.stack([one, turned(one, 8), turned(one, -8), turned(one, 0, 1.1), other, turned(other, 8)])
-    aligner = Aligner(pictures, TwinConfig())
+    aligner = Aligner(pictures, SearchConfig())
     pairs = {(0, 1): True, (0, 2): True, (0, 3): True, (3, 4): False, (4, 5): True}
     twins = []
     for (first, second), right in pairs.items():
         match = aligner.confirm(first, second, False, 0.7)
         assert (match is not None) == right
         affine = match.affine if match else np.eye(2, 3)
-        twins.append(Twin(first, second, "augmented", 0.9, affine))
+        twins.append(NearDuplicate(first, second, "augmented", 0.9, affine))
     groups = Groups(len(pictures))
     groups.join(twins, aligner)
     parts = [groups.representative[place] for place in range(6)]
@@ -248,7 +248,7 @@ def test_the_map_is_the_warp(mirrored: bool) -> None:
     """Turned by 10 degrees about the middle: places move as trigonometry says."""
     image = photograph(30)
     copy = turned(image[:, ::-1] if mirrored else image, 10)
-    aligner = Aligner(np.stack([image, copy]), TwinConfig())
+    aligner = Aligner(np.stack([image, copy]), SearchConfig())
     match = aligner.confirm(0, 1, mirrored, 0.7)
     assert match is not None
     place = np.array([36.0, 20.0])
@@ -288,11 +288,11 @@ def test_perceptual_hash_survives_light_and_tells_strangers_apart() -> None:
 def test_an_interrupted_search_goes_on(
     strangers: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "_PIECE", 100)
+    monkeypatch.setattr(search, "_CHUNK", 100)
     pictures = np.stack([*strangers.values(), *(turned(strangers[f"{at:03}"], 10) for at in range(9))])
     usable = np.ones(len(pictures), bool)
-    aligner = Aligner(pictures, TwinConfig())
-    expected = find_twins(pictures, usable, "augmented", aligner)
+    aligner = Aligner(pictures, SearchConfig())
+    expected = find_near_duplicates(pictures, usable, "augmented", aligner)
     assert len(expected) == 9
 
     def stop(what: str, done: int, total: int) -> None:
@@ -300,7 +300,7 @@ def test_an_interrupted_search_goes_on(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        find_twins(pictures, usable, "augmented", aligner, cache=tmp_path, report=stop)
+        find_near_duplicates(pictures, usable, "augmented", aligner, cache=tmp_path, report=stop)
     (folder,) = tmp_path.iterdir()
     pieces = sorted(folder.iterdir())
     assert len(pieces) == 5
@@ -316,7 +316,7 @@ def test_an_interrupted_search_goes_on(
 
     monkeypatch.setattr(Aligner, "confirm", counting)
     totals: list[int] = []
-    again = find_twins(
+    again = find_near_duplicates(
         pictures, usable, "augmented", aligner, cache=tmp_path,
         report=lambda what, done, total: totals.append(total if what == "comparing candidates" else 0),
     )  # fmt: skip
@@ -324,24 +324,24 @@ def test_an_interrupted_search_goes_on(
     damaged = sum(name in (pieces[2], pieces[3]) for name in pieces)
     assert len(compared) == max(totals) - (5 - damaged) * 100
     compared.clear()
-    find_twins(pictures, usable, "augmented", aligner, cache=tmp_path)
+    find_near_duplicates(pictures, usable, "augmented", aligner, cache=tmp_path)
     assert compared == []
     (result,) = tmp_path.iterdir()  # the pieces are gone
     assert result.is_file()
 
     # A finished search is not even begun again, unless it is another one.
     monkeypatch.setattr(search, "Candidates", None)
-    assert [_plain(twin) for twin in find_twins(pictures, usable, "augmented", aligner, cache=tmp_path)] == [
+    assert [_plain(twin) for twin in find_near_duplicates(pictures, usable, "augmented", aligner, cache=tmp_path)] == [
         _plain(twin) for twin in expected
     ]
     with pytest.raises(TypeError):
-        find_twins(pictures, usable, "mirrored", aligner, cache=tmp_path)
+        find_near_duplicates(pictures, usable, "mirrored", aligner, cache=tmp_path)
     usable[0] = False
     with pytest.raises(TypeError):
-        find_twins(pictures, usable, "augmented", aligner, cache=tmp_path)
+        find_near_duplicates(pictures, usable, "augmented", aligner, cache=tmp_path)
 
 
-def _plain(twin: Twin) -> tuple[int, int, str, float]:
+def _plain(twin: NearDuplicate) -> tuple[int, int, str, float]:
     return twin.first, twin.second, twin.level, twin.detail
 
 

@@ -68,10 +68,10 @@ BAD_ROWS = [
     (("0", " ".join(["7"] * 2303), "Training"), "row 9: 2,303 pixels instead of 2,304"),
     (
         ("0", " ".join(["7"] * 2303 + ["256"]), "Training"),
-        "row 9: pixel 2304 is '256', not a whole number from 0 to 255",
+        "row 9: pixel 2304 is '256', not an integer from 0 to 255",
     ),
-    (("0", " ".join(["x"] + ["7"] * 2303), "Training"), "row 9: pixel 1 is 'x', not a whole number from 0 to 255"),
-    (("0", " ".join(["nan"] * 2304), "Training"), "row 9: pixel 1 is 'nan', not a whole number from 0 to 255"),
+    (("0", " ".join(["x"] + ["7"] * 2303), "Training"), "row 9: pixel 1 is 'x', not an integer from 0 to 255"),
+    (("0", " ".join(["nan"] * 2304), "Training"), "row 9: pixel 1 is 'nan', not an integer from 0 to 255"),
     (("9", picture(99), "Training"), "row 9: emotion '9' is none of the codes 0 to 6"),
     (("", picture(99), "Training"), "row 9: emotion '' is none of the codes 0 to 6"),
     (("0", picture(99), "Holiday"), "row 9: Usage 'Holiday' is none of Training, PublicTest, PrivateTest"),

@@ -78,7 +78,7 @@ def test_majority(table: Path) -> None:
     assert raw_labels(pack) == {
         "1": "neutral", "2": "happiness", "3": "surprise", "4": "neutral", "5": "neutral", "6": "",
     }  # fmt: skip
-    assert reasons(pack) == {"6": "the votes say 'unknown' (7 of 10)"}
+    assert reasons(pack) == {"6": "most votes are for 'unknown' (7 of 10)"}
     assert pack.by_id["ferplus:fer2013.csv:2"].label == "happy"
 
 
@@ -103,7 +103,7 @@ def test_unknown_and_not_a_face_can_be_kept(table: Path) -> None:
     assert not reasons(pack)
     faceless = (*votes[:5], (1, 0, 0, 0, 0, 0, 0, 0, 2, 7))
     (table / "fer2013new.csv").write_text(votes_table(faceless))
-    assert reasons(labelled(table)) == {"6": "the votes say 'not a face' (7 of 10)"}
+    assert reasons(labelled(table)) == {"6": "most votes are for 'not a face' (7 of 10)"}
     pack = labelled(table, not_a_face="keep", classes=["not a face"])
     assert pack.by_id["ferplus:fer2013.csv:6"].label == "not a face"
 

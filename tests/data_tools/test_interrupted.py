@@ -101,8 +101,8 @@ def test_goes_on_where_it_stopped(
     assert (pack.folder / "manifest.csv").read_bytes() == (whole.folder / "manifest.csv").read_bytes()
     assert [path.name for path in packs.iterdir()] == [pack.folder.name]
     out = capsys.readouterr().out
-    assert "one: 1 files that are no images ignored" in out
-    assert ("two: going on after" in out) == (where == "50")
+    assert "one: 1 files ignored that are not images" in out
+    assert ("two: continuing after" in out) == (where == "50")
 
 
 def test_nothing_is_taken_over_from_a_source_that_has_changed(sources: Path, decoded: list[bytes]) -> None:

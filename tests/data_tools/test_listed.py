@@ -144,7 +144,7 @@ def test_an_image_that_is_not_listed_is_set_aside_and_other_files_are_counted(
 ) -> None:
     write_tree(root / "mine", flat() | {"more.png": png(50), "README": b"?", "labels.csv": text("")})
     assert set_aside(read(root)) == {"more.png": "not in labels.csv"}
-    assert "mine: 2 files that are no images ignored" in capsys.readouterr().out  # README and a blank row
+    assert "mine: 2 files ignored that are not images" in capsys.readouterr().out  # README and a blank row
 
 
 def test_a_file_listed_twice_has_two_rows(root: Path) -> None:

@@ -115,7 +115,7 @@ def test_label_conflict_is_named(root: Path, files: dict[str, bytes]) -> None:
     files["train/dog/0.png"] = files["test/cat/0.png"]
     write_tree(root / "tiny", files)
     row = prepared(configured(root, "tiny")).by_id["tiny:train/dog/0.png"]
-    assert row.reason == "yields to tiny:test/cat/0.png in test; labels differ: dog here, cat there"
+    assert row.reason == "duplicate of tiny:test/cat/0.png in test; labels differ: dog here, cat there"
 
 
 def test_same_content_with_the_sources_in_another_order(root: Path, files: dict[str, bytes]) -> None:

@@ -17,7 +17,8 @@ import data_tools.pack
 from data_tools.manifest import read_manifest
 from data_tools.pack import content_hash
 from data_tools.prepare import prepare
-from foundation.entry import config_dir, explain
+from foundation.config import config_dir
+from foundation.entry import explain
 from foundation.errors import UserError
 
 SPLITS = {"train": 4, "validation": 2, "test": 2}
@@ -164,7 +165,7 @@ def test_command(tiny: Path) -> None:
     arguments = ["data=fed", "data.classes=[cat,dog]", f"data.root={tiny}"]
     done = run(*arguments, "merge.balance.target=6", folder=place)
     assert (done.returncode, done.stderr) == (0, "")
-    for text in ("Input images", "Kept", "Made copies", "16 input images; kept 16, duplicate 0", "made 4"):
+    for text in ("Input images", "Kept", "Added copies", "16 input images; kept 16, duplicate 0", "made 4"):
         assert text in done.stdout
     assert [path.name for path in place.iterdir()] == ["packs"]
 

@@ -15,7 +15,7 @@ from data_tools.manifest import Row
 from data_tools.merge import merge
 from data_tools.prepare import prepare
 from data_tools.reading import Collection
-from foundation.entry import config_dir
+from foundation.config import config_dir
 from foundation.errors import UserError
 
 SPLITS = {"train": 6, "validation": 2, "test": 2}
@@ -295,7 +295,7 @@ def test_as_published_leaks_as_it_says(root: Path, capsys: pytest.CaptureFixture
     assert sum({"train", "validation"} <= splits for splits in parents.values()) > 5
     said = capsys.readouterr().out
     assert "This merge LEAKS" in said
-    assert "Leaky by its options: within_split" in said
+    assert "This option leaks: within_split" in said
     assert "This merge leaks" in (pack.folder / "audit.html").read_text()
 
 

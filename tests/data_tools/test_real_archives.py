@@ -9,9 +9,9 @@ import pytest
 from drawn import Pack
 from hydra import compose, initialize_config_dir
 
-from benchmarks.check_twins import check
+from benchmarks.check_duplicates import check
 from data_tools.prepare import prepare
-from foundation.entry import config_dir
+from foundation.config import config_dir
 
 FOLDER = os.environ.get("CNN_TEST_DATA", "")
 pytestmark = [

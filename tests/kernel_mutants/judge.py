@@ -22,10 +22,9 @@ import pytest
 
 from backends import cases
 from kernel_mutants.mutant import Mutant, MutantError, sources_with, write_kernels
-from kernel_mutants.selection import NAMED_TESTS, sources_of_calls
-from kernel_mutants.stages import FILES, STAGES, call_of, stage_of
+from kernel_mutants.selection import sources_of_calls, sources_of_test
+from kernel_mutants.stages import FILES, STAGES, TESTS, call_of, stage_of
 
-TESTS = Path(__file__).resolve().parents[1]
 KERNELS_VARIABLE = "CNN_TEST_KERNELS"  # where the emulated backends read their kernels; see backends/emulated.py
 _MOST_SECONDS = 600  # of all of a mutant's tests; an endless loop ends by the emulator's own limit, long before
 _LONGEST_MESSAGE = 160
@@ -58,7 +57,7 @@ def in_court(folder: Path, sources: set[str], business: Callable[[Court], None])
     # The list is cut before a test module reads it: collecting thousands of tests takes seconds.
     cases.CALLS[:] = [call for call in cases.CALLS if sources & launched[call.id]]
     court = Court(folder, launched, business)
-    files = [str(TESTS / "backends" / file) for file in FILES]
+    files = [str(TESTS / file) for file in FILES]
     try:
         code = pytest.main(["-q", "--no-header", "-p", "no:cacheprovider", *files], plugins=[court])
     finally:
@@ -100,10 +99,7 @@ class Court:
         """Keeps the tests that launch emulated kernels, by stage."""
         for item in items:
             stage, call = stage_of(item), call_of(item)
-            if call:
-                sources = self._launched[call.id]
-            else:
-                sources = {file for file, words in NAMED_TESTS.items() if any(word in item.name for word in words)}
+            sources = self._launched[call.id] if call else sources_of_test(item)
             if stage and sources:
                 self._items.append((stage, item, sources))
         self._items.sort(key=lambda entry: STAGES.index(entry[0]))

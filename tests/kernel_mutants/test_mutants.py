@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from kernel_mutants.catalogue import MUTANTS
 from kernel_mutants.judge import TESTS, Verdict
 from kernel_mutants.mutant import Mutant, MutantError, kernel_files, sources_with, write_kernels
 from kernel_mutants.report import Judged, render
-from kernel_mutants.selection import NAMED_TESTS
+from kernel_mutants.selection import NAMED_TESTS, TEST_FILES
 from kernel_mutants.stages import FILES
 
 EXAMPLE = Mutant("vectors.cuh", "tail", "an example", "valid > 3", "valid > 2")
@@ -81,7 +82,9 @@ def test_a_header_reaches_the_files_that_include_it():
 
 def test_every_kernel_file_has_tests_by_name_and_every_test_file_is_there():
     assert set(NAMED_TESTS) == set(source_names())
-    assert all((TESTS / "backends" / file).is_file() for file in FILES)
+    assert all((TESTS / file).is_file() for file in FILES)
+    own = {Path(file).stem for file in FILES if file.startswith("cuda_ops/")}
+    assert own == {*TEST_FILES, "test_orders_and_addresses"}
 
 
 def test_the_report_names_survivors_with_their_reasons():
@@ -105,5 +108,5 @@ def test_two_mutants_are_killed_and_the_kernels_as_they_are_pass():
     done = subprocess.run([sys.executable, *command], cwd=TESTS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "unchanged: " in done.stdout
-    assert "batches.cu:17  erase: one row too many is erased -- values: test_conformance.py::" in done.stdout
+    assert "batches.cu:113  erase: one row too many is erased -- values: test_conformance.py::" in done.stdout
     assert "2 mutants, 2 killed (100.0 %)" in done.stdout

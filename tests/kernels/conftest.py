@@ -48,7 +48,7 @@ class Compilations:
         return [self(source, architecture) for source in source_names() for architecture in ARCHITECTURES]
 
     def _compiled(self, source: str, architecture: int) -> Compiled:
-        names = [(kernel.name, kernel.expression) for kernel in kernels_of(source)]
+        names = [(kernel.name, kernel.expression) for kernel in kernels_of(source, architecture)]
         parts = (self.version, compile_options(), self.shared, source_text(source), names)
         digest = hashlib.sha256(repr(parts).encode()).hexdigest()
         key = f"nvrtc/{source}-sm_{architecture}"

@@ -1,14 +1,27 @@
-"""The kernel table is sound, and the launch wrapper holds every argument against it."""
+"""The kernel table is sound, and the launch wrapper checks every argument against it."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from cnn.backends.cupy_ops import launcher as launcher_module
-from cnn.backends.cupy_ops.launcher import Launcher
-from cnn.kernels import FOLDER, KERNELS, STRUCTS, Argument, Kernel, compile_options, kernels_of, source_names
+from cnn.backends.cuda import launcher as launcher_module
+from cnn.backends.cuda.launcher import Launcher
+from cnn.kernels import (
+    FOLDER,
+    KERNELS,
+    STORAGES,
+    STRUCTS,
+    Argument,
+    Kernel,
+    compile_options,
+    kernels_of,
+    source_names,
+)
 from cnn.kernels.families.launch_rules import ceil_div, elements
+from cnn.kernels.kernel import for_each_storage
+from cnn.kernels.nvrtc import ARCHITECTURES
 from cnn.kernels.table import _named
 
 # --- the table ----------------------------------------------------------------------------------------------------
@@ -35,14 +48,15 @@ def test_entry_is_sound(kernel):
     assert len(set(names)) == len(names)
     for argument in kernel.arguments:
         assert argument.pointer or not (argument.const or argument.optional)
-    assert any(argument.pointer and not argument.const for argument in kernel.arguments) or any(
-        argument.dtype == STRUCTS["TensorList"] for argument in kernel.arguments
-    ), "a kernel that writes nowhere"
+    assert any(argument.pointer and not argument.const for argument in kernel.arguments), "a kernel that writes nowhere"
     passed = sum(8 if argument.pointer else argument.dtype.itemsize for argument in kernel.arguments)
     assert passed + 4 * len(names) <= 4096, "a launch passes at most 4 KiB, with room for alignment"
     assert 1 <= len(kernel.block) <= 3
     assert 32 <= np.prod(kernel.block) <= 1024
     assert np.prod(kernel.block) % 32 == 0, "whole warps"
+    assert kernel.name.endswith(STORAGES[kernel.storage])
+    assert (kernel.storage in kernel.expression) == (kernel.storage == "bfloat16" or "float" in kernel.expression)
+    assert kernel.min_arch in (0, *ARCHITECTURES)
 
 
 @pytest.mark.parametrize(
@@ -51,6 +65,8 @@ def test_entry_is_sound(kernel):
         ("const float* x", ("x", np.float32, True, True, False)),
         ("const float* bias?", ("bias", np.float32, True, True, True)),
         ("unsigned char* mask", ("mask", np.uint8, True, False, False)),
+        ("bfloat16* y", ("y", np.uint16, True, False, False)),
+        ("double rate", ("rate", np.float64, False, False, False)),
         (" long long seed ", ("seed", np.int64, False, False, False)),
         ("Window2D window", ("window", STRUCTS["Window2D"], False, False, False)),
     ],
@@ -60,14 +76,24 @@ def test_parameter_is_read(text, expected):
     assert Argument.parse(text) == Argument(name, np.dtype(dtype), pointer, const, optional)
 
 
-@pytest.mark.parametrize("text", ["double x", "float *x", "float** x", "x", "", "float& x", "float x[4]", "Window x"])
+@pytest.mark.parametrize("text", ["half x", "float *x", "float** x", "x", "", "float& x", "float x[4]", "Window x"])
 def test_unreadable_parameter_is_refused(text):
     with pytest.raises(ValueError, match="cannot read the kernel parameter"):
         Argument.parse(text)
 
 
+def test_a_kernel_for_each_storage_type():
+    float32, bfloat16 = for_each_storage(
+        "sum", "any.cu", "sum<T, Total>", "const T* x, float* Tx", (32,), lambda values: (1,)
+    )
+    assert (float32.name, float32.storage, float32.expression) == ("sum", "float", "sum<float, Total>")
+    assert (bfloat16.name, bfloat16.storage, bfloat16.expression) == ("sum_bf16", "bfloat16", "sum<bfloat16, Total>")
+    assert [argument.dtype for argument in float32.arguments] == [np.float32, np.float32]
+    assert [argument.dtype for argument in bfloat16.arguments] == [np.uint16, np.float32]
+
+
 def plausible(kernel: Kernel, size: int) -> dict:
-    """A value for each scalar argument: pictures of `size` x `size` pixels and channels, windows of 3 x 3."""
+    """A value for each scalar argument: images of `size` x `size` pixels and channels, windows of 3 x 3."""
     one = {"groups", "splits", "relu", "kh", "kw", "stride_h", "stride_w", "dilation_h", "dilation_w", "top", "left"}
     windows = {"kh": min(size, 3), "kw": min(size, 3), "top": int(size >= 3), "left": int(size >= 3)}
     values = {}
@@ -77,8 +103,6 @@ def plausible(kernel: Kernel, size: int) -> dict:
         fields = argument.dtype.names
         if fields is None:
             values[argument.name] = 0.5 if argument.dtype.kind == "f" else 1 if argument.name in one else size
-        elif argument.name == "tensors":
-            values[argument.name] = {field: [size] * argument.dtype[field].shape[0] for field in fields}
         else:
             values[argument.name] = {field: windows.get(field, 1 if field in one else size) for field in fields}
     return values
@@ -118,21 +142,31 @@ def on_device(values, kind=DeviceArray) -> DeviceArray:
     return np.asarray(values).view(kind)
 
 
+class Device(str):
+    """Where arrays lie, and what it can do."""
+
+    compute_capability = "86"
+
+
 class FakeModules:
     """Stands in for the module `cupy`; `calls` are the launches, `modules` the compilations."""
 
     ndarray = DeviceArray
 
     def __init__(self) -> None:
-        self.calls, self.modules = [], []
-        self.cuda = SimpleNamespace(Device=lambda: "cpu")  # where NumPy arrays say they are
+        self.calls, self.modules, self.functions = [], [], {}
+        self.cuda = SimpleNamespace(Device=lambda: Device("cpu"))  # where NumPy arrays say they are
 
     def RawModule(self, **arguments):
         self.modules.append(arguments)
         return self
 
     def get_function(self, expression):
-        return lambda grid, block, arguments: self.calls.append((expression, grid, block, arguments))
+        def function(grid, block, arguments, **options):
+            self.calls.append((expression, grid, block, arguments, *options.items()))
+
+        self.functions[expression] = function
+        return function
 
 
 TABLE = [
@@ -146,6 +180,18 @@ TABLE = [
         lambda values: (values["count"], values["window"]["c"]),
     ),
     Kernel("other", "scale.cu", "scale<8>", "float* x", (128,), lambda values: (3,)),
+    Kernel(
+        "shared",
+        "shared.cu",
+        "shared",
+        "float* x, int n",
+        (128,),
+        lambda values: (1,),
+        shared_bytes=lambda v: 4 * v["n"],
+    ),
+    Kernel("short", "scale.cu", "scale<2>", "float* x", (128,), lambda values: (1,), storage="bfloat16"),
+    Kernel("ampere", "new.cu", "ampere", "float* x", (128,), lambda values: (1,), min_arch=80),
+    Kernel("hopper", "new.cu", "hopper", "float* x", (128,), lambda values: (1,), min_arch=90),
 ]
 
 
@@ -153,14 +199,17 @@ TABLE = [
 def xp(monkeypatch) -> FakeModules:
     monkeypatch.setattr(launcher_module, "KERNELS", {kernel.name: kernel for kernel in TABLE})
     monkeypatch.setattr(
-        launcher_module, "kernels_of", lambda source: [kernel for kernel in TABLE if kernel.source == source]
+        launcher_module,
+        "kernels_of",
+        lambda source, architecture=999: [k for k in TABLE if k.source == source and k.min_arch <= (architecture or 0)],
     )
     return FakeModules()
 
 
 @pytest.fixture
 def launch(xp, tmp_path) -> Launcher:
-    (tmp_path / "scale.cu").write_text("// scale")
+    for file in ("scale", "shared", "new"):
+        (tmp_path / f"{file}.cu").write_text(f"// {file}")
     return Launcher(xp, tmp_path)
 
 
@@ -204,6 +253,12 @@ def test_a_file_is_compiled_once_with_all_its_kernels(launch, xp, tmp_path):
     ]
 
 
+def test_kernels_of_another_storage_type_are_compiled_apart(launch, xp):
+    launch("short", on_device(np.zeros(3, np.float32)))
+    launch("other", on_device(np.zeros(3, np.float32)))
+    assert [module["name_expressions"] for module in xp.modules] == [["scale<2>"], ["scale<4>", "scale<8>"]]
+
+
 def test_observer_sees_arguments_by_name(launch):
     seen = []
     launch.observe = lambda kernel, passed: seen.append((kernel.name, list(passed), passed["count"]))
@@ -226,6 +281,29 @@ def test_whole_numbers_of_any_width_fit(launch, xp, number):
 def test_floats_that_fit(launch, xp, number):
     launch("scale", *arguments(factor=number))
     np.testing.assert_equal(xp.calls[0][3][6], np.float32(number))
+
+
+def test_dynamic_shared_memory_is_passed_and_more_than_48_kib_is_allowed_first(launch, xp):
+    x = on_device(np.zeros(3, np.float32))
+    most = []
+    for n in (0, 100, 12_288, 12_289, 20_000, 15_000):
+        launch("shared", x, n)
+        most.append(getattr(xp.functions["shared"], "max_dynamic_shared_size_bytes", None))
+    assert [call[4:] for call in xp.calls] == [
+        (),
+        *((("shared_mem", size),) for size in (400, 49_152, 49_156, 80_000, 60_000)),
+    ]
+    assert most == [None, None, None, 49_156, 80_000, 80_000]
+
+
+def test_kernels_of_a_newer_architecture_are_left_out(launch, xp):
+    x = on_device(np.zeros(3, np.float32))
+    launch("ampere", x)
+    assert xp.modules[0]["name_expressions"] == ["ampere"]
+    message = "kernel hopper needs compute capability 9.0, but the device has 8.6"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        launch("hopper", x)
+    assert [call[0] for call in xp.calls] == ["ampere"]
 
 
 def refused(launch, xp, error, message, **changed):
@@ -262,8 +340,9 @@ def refused(launch, xp, error, message, **changed):
         ({"window": None}, "argument window of kernel scale must be one struct Window2D, not None"),
         ({"window": (1, 2)}, "argument window of kernel scale must be one struct Window2D, not a tuple"),
         (
-            {"window": np.zeros(1, STRUCTS["TensorList"])},
-            "argument window of kernel scale must be one struct Window2D, not a numpy array of 1 element of TensorList",
+            {"window": np.zeros(1, STRUCTS["ConvDivmods"])},
+            "argument window of kernel scale must be one struct Window2D, not a numpy array of 1 element of "
+            "ConvDivmods",
         ),
         (
             {"window": np.zeros(1, [("n", np.int32), ("c", np.int32)])},

@@ -2,7 +2,8 @@
 
 import pytest
 
-from cnn.models import build_model
+from cnn.layers import Add, Conv2D, Dense, ReLU
+from cnn.models import Branches, Residual, build_model
 from foundation.errors import UserError
 
 IMAGE, CLASSES = (9, 8, 3), 4
@@ -66,7 +67,7 @@ BAD = {
     "residual mismatch": (
         [{"residual": {"layers": [{"conv2d": {"filters": 5}}]}}, *HEAD],
         "model.layers[0]",
-        "end in (9, 8, 5) but its shortcut in (9, 8, 3)",
+        "end in (9, 8, 5) and (9, 8, 3): they cannot be added",
     ),
     "misfit inside a residual": (
         [CONV, {"residual": {"layers": ["relu", {"dense": 3}]}}, *HEAD],
@@ -91,6 +92,88 @@ BAD = {
         "model.layers[0]",
         "residual has no argument 'skip'",
     ),
+    "one branch": (
+        [CONV, {"add": {"branches": [["relu"]]}}, *HEAD],
+        "model.layers[1]",
+        "add needs a list of at least two branches, not [['relu']]",
+    ),
+    "no branches": ([{"concat": None}, *HEAD], "model.layers[0]", "concat needs a list of at least two branches"),
+    "branches of text": ([{"add": {"branches": "relu"}}, *HEAD], "model.layers[0]", "at least two branches"),
+    "a branch of text": (
+        [{"add": {"branches": [[], "relu"]}}, *HEAD],
+        "model.layers[0].branches[1]",
+        "must be a list of layers",
+    ),
+    "branches without their key": (
+        [{"add": [["relu"], []]}, *HEAD],
+        "model.layers[0]",
+        "add takes branches, not",
+    ),
+    "unknown join": ([{"subtract": {"branches": [[], []]}}, *HEAD], "model.layers[0]", "there is no layer 'subtract'"),
+    "sum of different channels": (
+        [{"add": {"branches": [[CONV], ["relu"]]}}, *HEAD],
+        "model.layers[0] (add)",
+        "its branches end in (9, 8, 4) and (9, 8, 3): they cannot be added",
+    ),
+    "sum of an image and a vector": (
+        [{"add": {"branches": [[], ["global_avg_pool2d"]]}}, *HEAD],
+        "model.layers[0] (add)",
+        "(9, 8, 3) and (3,)",
+    ),
+    "gate of the wrong length": (
+        [{"multiply": {"branches": [["global_avg_pool2d", {"dense": 4}], ["relu"]]}}, *HEAD],
+        "model.layers[0] (multiply)",
+        "end in (4,) and (9, 8, 3): they cannot be multiplied",
+    ),
+    "concatenation of different pixels": (
+        [CONV, {"concat": {"branches": [[], [{"max_pool2d": 2}]]}}, *HEAD],
+        "model.layers[1] (concat)",
+        "end in (9, 8, 4) and (4, 4, 4): their pixels differ",
+    ),
+    "misfit inside a branch in a branch": (
+        [{"add": {"branches": [[], [{"residual": {"layers": ["relu", {"dense": 3}]}}]]}}, *HEAD],
+        "model.layers[0].branches[1][0].layers[1]",
+        "it needs a vector",
+    ),
+    "three of which one does not fit": (
+        [{"add": {"branches": [[], ["relu"], [CONV]]}}, *HEAD],
+        "model.layers[0] (add)",
+        "(9, 8, 3) and (9, 8, 4)",
+    ),
+    "clip the wrong way round": ([{"clip": {"low": 2, "high": 1}}, *HEAD], "model.layers[0]", "low must be below high"),
+    "clip to a point": ([{"clip": {"low": 1, "high": 1}}, *HEAD], "model.layers[0]", "low must be below high"),
+    "clip by text": ([{"clip": {"low": "small"}}, *HEAD], "model.layers[0]", "low must be a number"),
+    "clip by no number": ([{"clip": {"high": float("nan")}}, *HEAD], "model.layers[0]", "high must be a number"),
+    "groups of a norm that do not divide": (
+        [CONV, {"group_norm": 3}, *HEAD],
+        "model.layers[1] (group_norm)",
+        "4 channels do not divide into 3 groups",
+    ),
+    "a norm without groups": ([CONV, {"group_norm": 0}, *HEAD], "model.layers[1]", "groups must be a whole number"),
+    "argument of a layer norm": (
+        [CONV, {"layer_norm": {"groups": 2}}, *HEAD],
+        "model.layers[1]",
+        "no argument 'groups'",
+    ),
+    "prelu of text": ([{"prelu": "steep"}, *HEAD], "model.layers[0]", "initial must be a number"),
+    "ceil of a number": ([{"max_pool2d": {"ceil": 1}}, *HEAD], "model.layers[0]", "ceil must be true or false"),
+    "padding counted by a maximum": (
+        [{"max_pool2d": {"count_include_pad": True}}, *HEAD],
+        "model.layers[0]",
+        "max_pool2d has no argument 'count_include_pad'",
+    ),
+    "padding counted by text": (
+        [{"avg_pool2d": {"count_include_pad": "yes"}}, *HEAD],
+        "model.layers[0]",
+        "count_include_pad must be true or false",
+    ),
+    "dilation 0": ([{"max_pool2d": {"dilation": 0}}, *HEAD], "model.layers[0]", "dilation must be whole numbers"),
+    "a window of padding": (
+        [{"max_pool2d": {"kernel": 2, "padding": 2}}, *HEAD],
+        "model.layers[0] (max_pool2d)",
+        "sees nothing but padding",
+    ),
+    "padding of a truth": ([{"conv2d": {"filters": 4, "padding": True}}, *HEAD], "model.layers[0]", "padding"),
     "two layers in one entry": ([{"relu": None, "gelu": None}, *HEAD], "model.layers[0]", "an entry is a layer's name"),
     "entry of a number": ([CONV, 5, *HEAD], "model.layers[1]", "an entry is a layer's name"),
     "layers of text": ("relu", "model.layers", "must be a list of layers"),
@@ -116,10 +199,45 @@ def test_unknown_init_of_the_model_names_the_choices(ops):
     assert "there is no init 'xavier'; choose one of: glorot_uniform, he_normal" in message
 
 
+def test_unknown_storage_names_the_choices(ops):
+    with pytest.raises(UserError, match="there is no storage 'float8'; choose one of: float32, bfloat16"):
+        build_model({"name": "m", "layers": HEAD}, ops, IMAGE, CLASSES, seed=0, storage="float8")
+
+
+OBJECTS = {
+    "one branch": (Branches("add", [[ReLU()]]), "add needs a list of at least two branches"),
+    "no branch": (Branches("concat", []), "concat needs a list of at least two branches"),
+    "a number": (Branches("add", 2), "add needs a list of at least two branches"),
+    "unknown join": (
+        Branches("subtract", [[], []]),
+        "there is no join 'subtract'; choose one of: add, multiply, concat",
+    ),
+    "a join without branches": (Add(), r"add joins branches: write Branches('add', [[...], [...]])"),
+    "a class": (ReLU, "an entry is a layer's name"),
+    "a misfit": (Dense(4), "it needs a vector"),
+}
+
+
+@pytest.mark.parametrize(("entry", "says"), OBJECTS.values(), ids=OBJECTS.keys())
+def test_a_bad_object_is_named_by_its_place_too(ops, entry, says):
+    message = refusal(ops, [Conv2D(4), entry, *HEAD])
+    assert message.startswith("model.layers[1]")
+    assert says in message
+
+
+def test_objects_and_entries_of_a_config_may_be_mixed(ops):
+    layers = [CONV, ReLU(), Branches("multiply", [["relu"], [Conv2D(4), "sigmoid"]]), Residual([Conv2D(4)]), *HEAD]
+    model = build_model({"name": "m", "layers": layers}, ops, IMAGE, CLASSES, seed=0)
+    names = ["conv2d_1", "relu_1", "relu_2", "conv2d_2", "sigmoid_1", "multiply_1", "conv2d_3", "add_1"]
+    assert [node.name for node in model.graph.nodes[:8]] == names
+    assert [node.depth for node in model.graph.nodes[:8]] == [0, 0, 1, 1, 1, 0, 1, 0]
+    assert repr(model).splitlines()[1].strip().startswith("conv2d_1: Conv2D(filters=4")
+
+
 def test_a_repeat_shares_no_weights(ops):
     layers = [{"repeat": {"times": 2, "layers": [{"conv2d": {"filters": 3}}]}}, *HEAD]
     model = build_model({"name": "m", "layers": layers}, ops, IMAGE, CLASSES, seed=0)
-    first, second = (model.parameters[f"conv2d_{i}.weight"].value for i in (1, 2))
+    first, second = (model.state()[f"conv2d_{i}.weight"] for i in (1, 2))
     assert first.shape == second.shape
     assert (first != second).all()
 
@@ -127,4 +245,12 @@ def test_a_repeat_shares_no_weights(ops):
 def test_zero_repeats_are_no_layers(ops):
     layers = [{"repeat": {"times": 0, "layers": ["relu"]}}, *HEAD]
     model = build_model({"name": "m", "layers": layers}, ops, IMAGE, CLASSES, seed=0)
-    assert [leaf.kind for leaf in model.root.leaves()] == ["global_avg_pool2d", "dense"]
+    assert [node.name for node in model.graph.nodes] == ["global_avg_pool2d_1", "dense_1"]
+
+
+@pytest.mark.parametrize("kernel", [True, 3.0])
+def test_what_equals_a_whole_number_is_none(ops, kernel):
+    """Geometries are kept by their arguments, among which 1 and True are the same to Python."""
+    good = [{"conv2d": {"filters": 4, "kernel": int(kernel)}}, *HEAD]
+    build_model({"name": "m", "layers": good}, ops, IMAGE, CLASSES, seed=0)
+    assert "kernel must be whole numbers" in refusal(ops, [{"conv2d": {"filters": 4, "kernel": kernel}}, *HEAD])

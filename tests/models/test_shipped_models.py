@@ -1,12 +1,14 @@
 """The models in conf/model, as the entry points build them."""
 
+import numpy as np
 import pytest
 from omegaconf import OmegaConf
 
-from cnn.assembly import plain
+from cnn.assembly import to_container
+from cnn.layers import Conv2D
 from cnn.models import build_model
 from cnn.models.summary import summary_rows, summary_table
-from foundation.entry import config_dir
+from foundation.config import config_dir
 
 IMAGE, CLASSES = (48, 48, 1), 7
 SHIPPED = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
@@ -16,15 +18,15 @@ def load(name, **overrides):
     """conf/model/<name>.yaml with `overrides`, interpolations resolved, as Hydra's group `model` would be."""
     config = OmegaConf.create({"model": OmegaConf.load(config_dir() / "model" / f"{name}.yaml")})
     OmegaConf.update(config, "model", overrides)
-    return plain(config.model)
+    return to_container(config.model)
 
 
 def build(ops, name, image=IMAGE, **overrides):
     return build_model(load(name, **overrides), ops, image, CLASSES, seed=0)
 
 
-def test_the_four_models_are_shipped():
-    assert {"baseline", "lenet", "resnet9", "vgg_small"} <= set(SHIPPED)
+def test_the_five_models_are_shipped():
+    assert {"baseline", "lenet", "resnet9", "se_resnet_small", "vgg_small"} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -33,7 +35,7 @@ def test_shipped_model_builds_and_its_summary_adds_up(ops, name):
     assert model.name == name
     rows = summary_rows(model)
     assert sum(row["parameters"] for row in rows) == model.parameter_count
-    assert 2 * model.root.macs(IMAGE) / 1e6 == pytest.approx(sum(row["mflops"] for row in rows))
+    assert [row["layer"] for row in rows] == [node.name for node in model.graph.nodes]
     assert rows[-1]["output_shape"] == "7"
     assert summary_table(model).row_count == len(rows)
 
@@ -41,13 +43,33 @@ def test_shipped_model_builds_and_its_summary_adds_up(ops, name):
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("image", [(32, 32, 3), (40, 56, 1)], ids=str)
 def test_shipped_model_builds_for_other_images(ops, name, image):
-    assert build(ops, name, image).root.output_shape(image) == (CLASSES,)
+    model = build(ops, name, image)
+    assert model.graph.nodes[-1].shape == (CLASSES,)
+    assert model.forward(np.zeros((1, *image), np.float32), False)[0].shape == (1, CLASSES)
 
 
 def test_baseline_has_the_predecessors_parameters(ops):
     model = build(ops, "baseline")
     assert model.parameter_count == 1_587_975
     assert model.trainable_count == 1_585_799
+
+
+def test_se_resnet_small_has_the_parameters_of_its_blocks(ops):
+    """By the formulas of its papers: convolutions 9 c k, norms 4 c, gates 2 c s + s + c, shortcuts c k."""
+
+    def block(c, k, s):
+        return 9 * c * k + 9 * k * k + 2 * 4 * k + 2 * k * s + s + k
+
+    def halving(c, k, s):
+        return block(c, k, s) + c * k + 4 * k
+
+    stages = 2 * block(32, 32, 8) + halving(32, 64, 8) + block(64, 64, 8) + halving(64, 128, 16) + block(128, 128, 16)
+    model = build(ops, "se_resnet_small")
+    assert model.parameter_count == 9 * 32 + 4 * 32 + stages + 128 * 7 + 7 < 1_000_000
+    rows = {row["layer"]: row for row in summary_rows(model)}
+    assert rows["multiply_1"]["inputs"] == "batch_norm_3, sigmoid_1"
+    assert rows["add_1"]["inputs"] == "multiply_1, relu_1"
+    assert [rows[f"add_{i}"]["output_shape"] for i in (1, 3, 5)] == ["48 × 48 × 32", "24 × 24 × 64", "12 × 12 × 128"]
 
 
 def test_baseline_parameters_layer_by_layer(ops):
@@ -91,29 +113,28 @@ def test_mflops_of_grouped_and_depthwise_convolutions_and_of_residuals(ops):
     assert {row["layer"]: row["mflops"] for row in rows if row["mflops"]} == pytest.approx(
         {name: 2 * macs / 1e6 for name, macs in by_hand.items()}
     )
-    assert [row["depth"] for row in rows] == [0, 0, 1, 1, 0, 0, 0]
+    assert [row["depth"] for row in rows] == [0, 1, 1, 0, 0, 0, 0]
+    assert [row["inputs"] for row in rows] == ["", "", "conv2d_1", "depthwise_conv2d_1, conv2d_2", "", "", ""]
 
 
 def test_an_override_of_widths_changes_the_parameters(ops):
     narrow = build(ops, "baseline", widths=[8, 16, 16, 24])
-    assert narrow.parameters["conv2d_4.weight"].value.shape == (3, 3, 16, 24)
-    assert narrow.parameters["dense_1.weight"].value.shape == (3 * 3 * 24, 256)
+    assert narrow.state()["conv2d_4.weight"].shape == (3, 3, 16, 24)
+    assert narrow.state()["dense_1.weight"].shape == (3 * 3 * 24, 256)
     assert narrow.parameter_count < build(ops, "baseline").parameter_count
 
 
-def test_an_override_of_depth_repeats_the_stages(ops):
-    convs = [leaf for leaf in build(ops, "vgg_small", depth=3).root.leaves() if leaf.kind == "conv2d"]
-    assert len(convs) == 12
+@pytest.mark.parametrize(
+    ("name", "overrides", "convolutions"),
+    [("vgg_small", {"depth": 3}, 12), ("se_resnet_small", {"repeats": [1, 0, 2]}, 1 + 2 + 3 + 7)],
+)
+def test_an_override_of_depth_repeats_the_blocks(ops, name, overrides, convolutions):
+    nodes = build(ops, name, **overrides).graph.nodes
+    assert sum(isinstance(node.layer, Conv2D) for node in nodes) == convolutions
 
 
 def test_baseline_penalises_its_two_hidden_dense_layers_alone(ops):
     model = build(ops, "baseline", l2=0.25)
-    assert {name: p.l2 for name, p in model.parameters.items() if p.l2} == {
-        "dense_1.weight": 0.25,
-        "dense_2.weight": 0.25,
-    }
-
-
-def test_weight_decay_spares_biases_and_norms(ops):
-    decayed = {name for name, p in build(ops, "baseline").parameters.items() if p.decay}
-    assert decayed == {*(f"conv2d_{i}.weight" for i in range(1, 5)), *(f"dense_{i}.weight" for i in range(1, 4))}
+    weights = model.state()
+    by_hand = 0.25 * sum(np.sum(np.square(weights[f"dense_{i}.weight"], dtype=np.float64)) for i in (1, 2))
+    assert model.penalty() == pytest.approx(by_hand, rel=1e-6)

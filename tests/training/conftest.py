@@ -5,17 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 
+from cnn.assembly import TrainingOptions, new_trainer
 from cnn.models import build_model
-from cnn.training.augmentation import AugmentSettings, BatchMaker
-from cnn.training.best import Best
+from cnn.training.batches import AugmentSettings
 from cnn.training.loop import Trainer, TrainerSettings
-from cnn.training.losses import CrossEntropy, class_weights
-from cnn.training.normalization import PixelScaling
-from cnn.training.optimizers import build_optimizer
+from cnn.training.losses import class_weights
+from cnn.training.optimizers import AdamSettings, SgdSettings
 from cnn.training.pack import Pack, load_pack
-from cnn.training.schedules import ScheduleSettings, build_schedule
+from cnn.training.pixel_scaling import PixelScaling
+from cnn.training.schedules import ScheduleSettings
 
 CLASSES = ("left", "right", "middle")
 COUNTS = (90, 45, 30)  # train, validation, test
@@ -28,12 +27,12 @@ LAYERS = [
     {"dropout": 0.2},
     {"dense": {"units": "classes", "l2": 0.001}},
 ]
-SGD = {"name": "sgd", "learning_rate": 0.05, "momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}
-ADAM = {"name": "adam", "learning_rate": 0.01, "weight_decay": 0.01, "decoupled": True}
+SGD = SgdSettings(learning_rate=0.05, momentum=0.9, nesterov=True, weight_decay=1e-3)
+ADAM = AdamSettings(learning_rate=0.01, weight_decay=0.01, decoupled=True)
 
 
 def blobs(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Noisy 8x8 pictures, bright on the left, on the right or in the middle; (n, 8, 8, 1) uint8 and labels."""
+    """Noisy 8x8 images, bright on the left, on the right or in the middle; (n, 8, 8, 1) uint8 and labels."""
     labels = np.arange(count) % 3
     images = rng.integers(0, 120, (count, 8, 8, 1))
     for image, label in zip(images, labels, strict=True):
@@ -73,29 +72,31 @@ def pack(ops, pack_folder) -> Pack:
 
 @pytest.fixture
 def make_trainer(ops, pack, tmp_path):
-    """Build a trainer: settings by name, the rest as in cnn.assembly."""
+    """Build a trainer of the pack: settings by name, the rest as `cnn.train` does."""
 
     def make(
-        folder="run", optimizer=SGD, schedule=None, augment=None, layers=LAYERS, seed=0, about=None, **settings
+        folder="run",
+        optimizer=SGD,
+        schedule=None,
+        augment=None,
+        layers=LAYERS,
+        seed=0,
+        metadata=None,
+        backend=ops,
+        **settings,
     ) -> Trainer:
-        settings = TrainerSettings(**({"epochs": 4, "batch_size": 16} | settings))
+        trainer = TrainerSettings(**({"epochs": 4, "batch_size": 16} | settings))
+        augment = AugmentSettings(**(augment or {"shift": 0.1}))
+        options = TrainingOptions(trainer, optimizer, ScheduleSettings(**(schedule or {})), augment, seed)
         train = pack.splits["train"]
-        model = build_model({"name": "tiny", "layers": layers}, ops, pack.image_shape, 3, seed)
-        optimizer = build_optimizer(OmegaConf.create({"optimizer": optimizer}), model)
-        scaling = PixelScaling.fit(settings.pixels, train.images)
-        steps = settings.epochs * -(-len(train) // settings.batch_size)
-        weights = class_weights(settings.class_weights, train.host_labels, 3)
-        return Trainer(
-            model=model,
-            criterion=CrossEntropy(ops, weights, settings.label_smoothing),
-            optimizer=optimizer,
-            schedule=build_schedule(ScheduleSettings(**(schedule or {})), optimizer.learning_rate, steps),
-            batches=BatchMaker(ops, scaling, AugmentSettings(**(augment or {"shift": 0.1})), seed),
-            settings=settings,
-            seed=seed,
-            folder=tmp_path / folder,
-            about={"classes": list(CLASSES), "seed": seed} | (about or {}),
-            best=Best(settings.early_stopping),
+        return new_trainer(
+            build_model({"name": "tiny", "layers": layers}, backend, pack.image_shape, 3, seed),
+            len(train),
+            PixelScaling.fit(trainer.pixels, train.images),
+            class_weights(trainer.class_weights, train.host_labels, 3),
+            options,
+            tmp_path / folder if folder else None,
+            {"classes": list(CLASSES), "seed": seed} | (metadata or {}),
         )
 
     return make

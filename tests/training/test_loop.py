@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 import cnn.training.loop
-from cnn.training.augmentation import AugmentSettings, epoch_order
-from cnn.training.checkpoint import load_checkpoint
+from cnn.backends import get_ops
+from cnn.training.batches import AugmentSettings, epoch_order
+from cnn.training.checkpoint import load_checkpoint, save_checkpoint
 from cnn.training.inference import loss_and_accuracy, predict_probabilities
 from cnn.training.loop import Trainer, TrainerSettings
+from cnn.training.losses import CrossEntropy
+from cnn.training.optimizers import SgdSettings
 from cnn.training.progress import Progress
 from foundation.errors import UserError
 from training.conftest import ADAM, CLASSES, LAYERS, SGD
@@ -78,7 +81,7 @@ def test_history_has_a_row_an_epoch(make_trainer, pack):
 def test_the_history_tells_the_truth(make_trainer, pack):
     """Without dropout, norm and steps worth mentioning, the running loss is the loss of the weights at hand."""
     layers = ["flatten", {"dense": "classes"}]
-    optimizer = {"name": "sgd", "learning_rate": 1e-12}
+    optimizer = SgdSettings(learning_rate=1e-12)
     trainer = fit(make_trainer(layers=layers, optimizer=optimizer, epochs=1, augment={"flip": False}), pack)
     for split, kind in (("train", "train"), ("validation", "val")):
         part = pack.splits[split]
@@ -149,6 +152,17 @@ def test_a_resumed_run_ends_exactly_as_an_uninterrupted_one(make_trainer, pack, 
         np.testing.assert_array_equal(tensor, other[name], err_msg=name)
 
 
+def test_a_run_on_the_engine_goes_on_with_another_number_of_threads(make_trainer, pack, engine):
+    settings = {"optimizer": ADAM, "schedule": ONE_CYCLE, "epochs": 3, "augment": {"flip": True, "rotate": 20}}
+    whole = fit(make_trainer("whole", backend=engine, **settings), pack)
+    interrupt(make_trainer("broken", backend=engine, **settings), pack, after=1)
+    resumed = make_trainer("broken", backend=get_ops("cpu", 2), **settings)
+    resumed.resume()
+    fit(resumed, pack)
+    assert without_times(resumed.history) == without_times(whole.history)
+    assert_same_weights(resumed, whole)
+
+
 def test_a_finished_run_resumes_to_its_best_weights_and_no_further_epoch(make_trainer, pack):
     whole = fit(make_trainer(), pack)
     again = make_trainer()
@@ -167,7 +181,7 @@ def test_resuming_is_refused_without_a_checkpoint(make_trainer):
     ("changed", "says"),
     [
         ({"seed": 1}, "was made with another seed"),
-        ({"about": {"pack_hash": "x"}}, "was made with another pack_hash"),
+        ({"metadata": {"pack_hash": "x"}}, "was made with another pack_hash"),
         ({"optimizer": ADAM}, "optimizer"),
         ({"layers": [*LAYERS[:-1], {"dense": 5}, {"dense": "classes"}]}, "tensor dense_2"),
         ({"layers": [{"conv2d": {"filters": 6, "bias": False}}, *LAYERS[1:]]}, "has shape"),
@@ -183,12 +197,12 @@ def test_resuming_with_something_else_is_refused(make_trainer, pack, changed, sa
 
 def test_a_run_from_before_an_option_of_augmentation_resumes_with_the_option_off(make_trainer, pack):
     old = {"flip": True, "shift": 0.1}
-    fit(make_trainer(epochs=1, about={"augment": old}), pack)
+    fit(make_trainer(epochs=1, metadata={"augment": old}), pack)
     now = dataclasses.asdict(AugmentSettings(**old))
-    make_trainer(about={"augment": now}).resume()
+    make_trainer(metadata={"augment": now}).resume()
     for changed in ({"rotate": 10.0}, {"erase_area": [0.1, 0.2]}, {"shift": 0.2}):
         with pytest.raises(UserError, match="made with another augment"):
-            make_trainer(about={"augment": now | changed}).resume()
+            make_trainer(metadata={"augment": now | changed}).resume()
 
 
 def test_resuming_from_the_best_weights_alone_is_refused_in_one_line(make_trainer, pack):
@@ -197,6 +211,16 @@ def test_resuming_from_the_best_weights_alone_is_refused_in_one_line(make_traine
     (trainer.folder / "model.best.safetensors").replace(trainer.folder / "checkpoint.last.safetensors")
     with pytest.raises(UserError, match=r"checkpoint\.last\.safetensors"):
         make_trainer().resume()
+
+
+def test_a_checkpoint_with_a_tensor_too_many_is_refused_in_one_line(make_trainer, pack):
+    path = fit(make_trainer(epochs=1), pack).folder / "checkpoint.last.safetensors"
+    tensors, metadata = load_checkpoint(path)
+    for name in ("ema/dense_1.weight", "weight", "model/more", "optimizer/velocity/more"):
+        save_checkpoint(path, tensors | {name: np.zeros(3, np.float32)}, metadata)
+        with pytest.raises(UserError, match=r"more|ema/dense_1\.weight|weight|optimizer") as caught:
+            make_trainer().resume()
+        assert "\n" not in str(caught.value)
 
 
 # --- stopping -----------------------------------------------------------------------------------------------------
@@ -228,6 +252,29 @@ def test_the_best_epoch_is_restored_without_early_stopping_too(make_trainer, pac
     for name, tensor in trainer.model.state().items():
         np.testing.assert_array_equal(tensor, states[1][name])
     assert load_checkpoint(trainer.folder / "model.best.safetensors")[1]["epoch"] == 2
+
+
+def test_without_a_folder_the_best_weights_are_kept_in_memory(make_trainer, pack, monkeypatch, tmp_path):
+    script_accuracies(monkeypatch, [0.4, 0.9, 0.6])
+    states, files = [], sorted(tmp_path.rglob("*"))
+    trainer = make_trainer(folder=None, epochs=3)
+    fit(trainer, pack, lambda: states.append(trainer.model.state()))
+    for name, tensor in trainer.model.state().items():
+        np.testing.assert_array_equal(tensor, states[1][name])
+    assert sorted(tmp_path.rglob("*")) == files
+
+
+@pytest.mark.parametrize("folder", [None, "run"])
+def test_without_a_validation_split_the_last_epoch_is_the_best(make_trainer, pack, folder):
+    scored, states = make_trainer("scored", epochs=3), []
+    fit(scored, pack, lambda: states.append(scored.model.state()))
+    trainer = make_trainer(folder, epochs=3, early_stopping=1)
+    with Progress() as progress:
+        trainer.fit(pack.splits["train"], None, progress)
+    assert (trainer.epoch, trainer.best.epoch) == (3, 3)
+    assert not any(key.startswith("val_") for row in trainer.history for key in row)
+    for name, tensor in trainer.model.state().items():
+        np.testing.assert_array_equal(tensor, states[2][name])
 
 
 def test_patience_goes_on_counting_after_a_resume(make_trainer, pack, monkeypatch):
@@ -266,20 +313,9 @@ def test_no_minutes_at_all_are_refused_in_a_line_that_names_them():
 # --- what goes wrong ----------------------------------------------------------------------------------------------
 
 
-class BrokenCriterion:
-    """A loss that is no number."""
-
-    def __init__(self, criterion):
-        self.criterion = criterion
-
-    def __call__(self, logits, labels):
-        loss, gradient = self.criterion(logits, labels)
-        return loss * np.float32("nan"), gradient
-
-
-def test_a_loss_that_is_no_number_ends_the_run_in_one_line(make_trainer, pack):
+def test_a_loss_that_is_no_number_ends_the_run_in_one_line(make_trainer, pack, ops):
     trainer = make_trainer()
-    trainer.criterion = BrokenCriterion(trainer.criterion)
+    trainer.loss = CrossEntropy(ops, np.full(3, np.nan, np.float32))
     with pytest.raises(UserError, match=r"the loss is nan in epoch 1: try a lower optimizer\.learning_rate"):
         fit(trainer, pack)
     assert not trainer.folder.exists() or not list(trainer.folder.iterdir())
@@ -289,7 +325,7 @@ def test_a_loss_that_is_no_number_ends_the_run_in_one_line(make_trainer, pack):
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy tells of the overflow, as it should
 def test_a_diverging_run_ends_in_one_line(make_trainer, pack, batch_size):
     """With one batch an epoch the training loss is still finite when the weights no longer are."""
-    optimizer = {"name": "sgd", "learning_rate": 1e38, "momentum": 0.9}
+    optimizer = SgdSettings(learning_rate=1e38)
     trainer = make_trainer(optimizer=optimizer, batch_size=batch_size)
     with pytest.raises(UserError, match=r"loss is (nan|inf).*optimizer\.learning_rate"):
         fit(trainer, pack)

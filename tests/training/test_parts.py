@@ -4,15 +4,15 @@ import math
 
 import numpy as np
 import pytest
-from omegaconf import OmegaConf
 from sklearn.utils.class_weight import compute_class_weight
 
 from cnn.models import build_model
 from cnn.training.best import Best
 from cnn.training.losses import CrossEntropy, class_weights
-from cnn.training.normalization import PixelScaling
-from cnn.training.optimizers import Adam, Sgd, build_optimizer
+from cnn.training.optimizers import OPTIMIZERS, Adam, Sgd, build_optimizer
+from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.schedules import ScheduleSettings, build_schedule
+from foundation.config import typed
 from foundation.errors import UserError
 
 # --- schedules ----------------------------------------------------------------------------------------------------
@@ -46,7 +46,7 @@ def test_cosine_with_warmup_rises_in_a_line_and_then_falls():
     np.testing.assert_allclose(found[19:], 0.1 * (1 + np.cos(np.pi * np.arange(81) / 81)), rtol=1e-9)
 
 
-def test_one_cycle_begins_low_peaks_at_its_share_and_ends_near_nothing():
+def test_one_cycle_begins_low_peaks_at_its_fraction_and_ends_near_nothing():
     found = rates(200, name="one_cycle", warmup=0.3, start=0.04, end=1e-4)
     assert found[0] == pytest.approx(0.2 * (0.04 + 0.96 / 60))
     assert found.argmax() == 59
@@ -187,8 +187,7 @@ def test_no_class_weights_are_ones_and_an_unknown_rule_is_refused():
 
 def test_cross_entropy_with_weights_and_smoothing_by_hand(ops):
     logits, labels = np.array([[1.0, 0.0, -1.0], [0.5, 2.0, 0.0]]), np.array([0, 2])
-    criterion = CrossEntropy(ops, np.array([1, 2, 5], np.float32), smoothing=0.3)
-    loss, gradient = criterion(logits, labels)
+    loss, gradient = CrossEntropy(ops, np.array([1, 2, 5], np.float32), smoothing=0.3)(logits, labels)
     logs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     targets = np.array([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]])
     assert float(loss) == pytest.approx(-(1 * (targets[0] @ logs[0]) + 5 * (targets[1] @ logs[1])) / 2)
@@ -238,40 +237,52 @@ def test_unknown_scaling_is_refused():
 
 
 def small_model(ops):
-    layers = ["flatten", {"dense": 4}, "batch_norm", {"dense": "classes"}]
+    layers = ["flatten", {"dense": 4}, "batch_norm", "prelu", {"dense": "classes"}]
     return build_model({"name": "m", "layers": layers}, ops, (3, 3, 1), 2, seed=0)
 
 
-def optimizer_of(ops, **settings):
-    return build_optimizer(OmegaConf.create({"optimizer": settings}), small_model(ops))
+def optimizer_of(ops, name, **settings):
+    return build_optimizer(OPTIMIZERS[name](**settings), small_model(ops))
 
 
-def test_the_config_chooses_the_optimizer(ops):
-    assert isinstance(optimizer_of(ops, name="sgd", learning_rate=0.1), Sgd)
-    assert isinstance(optimizer_of(ops, name="adam"), Adam)
+def update(optimizer, gradient, rate=0.1, step=1):
+    """One update by `gradient`, which is everywhere the same or given by name."""
+    for name, place in optimizer.model.gradients.tensors.items():
+        place[...] = gradient[name] if isinstance(gradient, dict) else gradient
+    optimizer.step(np.array([rate], np.float32), np.array([step, 0, 0]))
+
+
+def test_the_settings_choose_the_optimizer(ops):
+    assert isinstance(optimizer_of(ops, "sgd"), Sgd)
+    assert isinstance(optimizer_of(ops, "adam"), Adam)
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("name", "settings", "says"),
     [
-        ({"name": "lion"}, r"optimizer\.name is 'lion'; choose sgd or adam"),
-        ({"name": "sgd", "beta1": 0.9}, r"optimizer.*beta1"),
-        ({"name": "adam", "learning_rate": "fast"}, r"optimizer\.learning_rate"),
-        ({"name": "adam", "learning_rate": 0}, r"optimizer\.learning_rate must be above 0"),
-        ({"name": "sgd", "learning_rate": -1}, r"optimizer\.learning_rate must be above 0"),
+        ("sgd", {"beta1": 0.9}, r"optimizer.*beta1"),
+        ("adam", {"learning_rate": "fast"}, r"optimizer\.learning_rate"),
+        ("adam", {"learning_rate": 0}, r"optimizer\.learning_rate must be above 0, not 0"),
+        ("sgd", {"learning_rate": -1}, r"optimizer\.learning_rate must be above 0, not -1"),
+        ("sgd", {"learning_rate": math.nan}, r"optimizer\.learning_rate must be above 0, not nan"),
+        ("sgd", {"momentum": 1}, r"optimizer\.momentum must be from 0 to below 1, not 1"),
+        ("sgd", {"weight_decay": -1e-3}, r"optimizer\.weight_decay must be at least 0, not -0\.001"),
+        ("adam", {"beta1": -0.1}, r"optimizer\.beta1 must be from 0 to below 1, not -0\.1"),
+        ("adam", {"beta2": 1.0}, r"optimizer\.beta2 must be from 0 to below 1, not 1"),
+        ("adam", {"eps": 0}, r"optimizer\.eps must be above 0, not 0"),
     ],
 )
-def test_bad_optimizers_are_refused_by_key(ops, settings, says):
+def test_bad_optimizers_are_refused_by_key(name, settings, says):
     with pytest.raises(UserError, match=says) as caught:
-        optimizer_of(ops, **settings)
+        typed({"optimizer": {"name": name} | settings}, "optimizer", OPTIMIZERS[name])
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_weight_decay_shrinks_weights_and_nothing_else(ops, name):
-    optimizer = optimizer_of(ops, name=name, learning_rate=0.1, weight_decay=0.5, decoupled=True)
+    optimizer = optimizer_of(ops, name, weight_decay=0.5, decoupled=True)
     before = optimizer.model.state()
-    optimizer.step(0.1)  # all gradients are zero
+    update(optimizer, 0)
     for key, tensor in optimizer.model.state().items():
         factor = 1 - 0.1 * 0.5 if key.endswith(".weight") else 1
         np.testing.assert_allclose(tensor, before[key] * factor, rtol=1e-6)
@@ -280,20 +291,37 @@ def test_weight_decay_shrinks_weights_and_nothing_else(ops, name):
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_an_optimizer_goes_on_from_its_state(ops, name):
     rng = np.random.default_rng(1)
-    first = optimizer_of(ops, name=name, learning_rate=0.1)
-    gradients = [{k: rng.normal(size=p.value.shape) for k, p in first.model.parameters.items()} for _ in range(4)]
-
-    def steps(optimizer, batch):
-        for gradient in batch:
-            for key, parameter in optimizer.model.parameters.items():
-                parameter.grad = gradient[key].astype(np.float32)
-            optimizer.step(0.1)
-
-    steps(first, gradients[:2])
-    second = optimizer_of(ops, name=name, learning_rate=0.1)
+    first, second = (optimizer_of(ops, name) for _ in range(2))
+    gradients = [
+        {key: rng.normal(size=tensor.shape) for key, tensor in first.model.values.tensors.items()} for _ in range(4)
+    ]
+    for step in (1, 2):
+        update(first, gradients[step - 1], step=step)
     second.model.load_state(first.model.state(), "a file")
-    second.load_state(first.state(), first.steps)
-    steps(first, gradients[2:])
-    steps(second, gradients[2:])
+    second.load_state(first.state())
+    for step in (3, 4):
+        update(first, gradients[step - 1], step=step)
+        update(second, gradients[step - 1], step=step)
     for key, tensor in first.model.state().items():
         np.testing.assert_array_equal(tensor, second.model.state()[key])
+
+
+def test_moments_of_other_shapes_are_refused_and_nothing_has_changed(ops):
+    """More numbers would go into the moments behind them."""
+    optimizer = optimizer_of(ops, "adam")
+    update(optimizer, 1.0)
+    before = optimizer.state()
+    for shape in ((9, 5), (9, 3), (36,), (4, 9)):
+        state = {name: np.full_like(tensor, 7) for name, tensor in before.items()}
+        with pytest.raises(UserError, match=r"second_moment of dense_1\.weight has shape .*, the model needs \(9, 4\)"):
+            optimizer.load_state(state | {"second_moment/dense_1.weight": np.zeros(shape, np.float32)})
+    for name, tensor in optimizer.state().items():
+        np.testing.assert_array_equal(tensor, before[name])
+
+
+def test_a_state_of_another_optimizer_or_model_is_refused(ops):
+    sgd, adam = optimizer_of(ops, "sgd"), optimizer_of(ops, "adam")
+    missing = dict(list(adam.state().items())[1:])
+    for state in (sgd.state(), missing, adam.state() | {"first_moment/x": np.zeros(1)}):
+        with pytest.raises(UserError, match="optimizer state is of another optimizer or model"):
+            adam.load_state(state)

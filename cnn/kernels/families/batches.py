@@ -1,19 +1,45 @@
-"""From stored pictures to network input."""
+"""From stored images to network input."""
 
 from __future__ import annotations
 
 from cnn.kernels.families.launch_rules import ceil_div
-from cnn.kernels.kernel import Kernel
+from cnn.kernels.kernel import Kernel, for_each_storage
+
+_SOURCE = "batches.cu"
 
 BATCHES = [
     Kernel(
-        "gather_batch",
-        "batches.cu",
-        "gather_batch",
-        "const unsigned char* images, const long long* indices, const float* affine, const int* erase, "
-        "const float* scale, const float* offset, float* batch, int n, int h, int w, int c",
+        "next_batch",
+        _SOURCE,
+        "next_batch",
+        "const long long* order, const float* rates, const long long* labels, long long* clock, float* learning_rate, "
+        "long long* indices, long long* batch_labels, int images, int batches, int count",
         (256,),
-        lambda v: (v["n"], ceil_div(v["h"] * v["w"], 256)),
-        flops=lambda v: v["n"] * v["h"] * v["w"] * (10 + 11 * v["c"]),
+        lambda v: (1,),
+    ),
+    Kernel(
+        "augmentation",
+        _SOURCE,
+        "augmentation",
+        "const long long* clock, float* affine, int* erase, int count, int h, int w, unsigned seed_low, "
+        "unsigned seed_high, unsigned move_stream, unsigned warp_stream, int flip, int reach_h, int reach_w, "
+        "double rotate, double zoom, double erase_rate, double least_area, double most_area",
+        (128,),
+        lambda v: (ceil_div(v["count"], 128),),
+        flops=lambda v: 100 * v["count"],
+    ),
+    *(
+        kernel
+        for pixel, ending in (("unsigned char", ""), ("float", "_of_floats"))
+        for kernel in for_each_storage(
+            f"gather_batch{ending}",
+            _SOURCE,
+            f"gather_batch<{pixel}, T>",
+            f"const {pixel}* images, const long long* indices, const float* affine?, const int* erase?, "
+            "const float* scale, const float* offset, T* batch, int n, int h, int w, int c",
+            (256,),
+            lambda v: (v["n"], ceil_div(v["h"] * v["w"], 256)),
+            lambda v: v["n"] * v["h"] * v["w"] * (10 + 11 * v["c"]),
+        )
     ),
 ]

@@ -31,7 +31,7 @@ def _flops(v: Values) -> int:
     return 2 * outputs * window["kh"] * window["kw"] * window["c"] // v.get("groups", window["c"])
 
 
-_SIZES = "Window2D window, ConvDividers by, int filters, int groups, int splits"
+_SIZES = "Window2D window, ConvDivmods by, int filters, int groups, int splits"
 _PRODUCTS = {
     "conv_forward": (
         f"const float* x, const float* w, const float* bias?, float* y, {_SIZES}, int relu",

@@ -1,18 +1,14 @@
-"""Softmax, cross-entropy, penalties and counts."""
+"""Softmax, cross-entropy and the L2 penalty."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from cnn.kernels.families.launch_rules import ceil_div, elements
+from cnn.kernels.families.updates import sum_blocks
 from cnn.kernels.kernel import Grid, Kernel, Values
 
 _SOURCE, _BLOCK = "losses.cu", (256,)
-
-
-def penalty_blocks(count: int) -> int:
-    """How many blocks share the sum over `count` weights; their partial sums fit one block."""
-    return max(1, min(ceil_div(count, 4096), 1024))
 
 
 def _rows(values: Values) -> Grid:
@@ -45,21 +41,24 @@ LOSSES = [
         flops=_operations(15),
     ),
     Kernel(
-        "count_correct",
+        "cross_entropy",
         _SOURCE,
-        "count_correct",
-        "const float* logits, const long long* labels, int* correct, int rows, int classes",
+        "cross_entropy",
+        "const float* logits, const long long* labels, const float* class_weights, float* row_losses, "
+        "unsigned char* outcomes, float* dlogits, int rows, int classes, float smoothing, int ignoring, "
+        "long long ignored",
         _BLOCK,
         _rows,
-        flops=_operations(1),
+        flops=_operations(17),
     ),
     Kernel(
-        "soft_targets",
+        "sum_cross_entropy",
         _SOURCE,
-        "soft_targets",
-        "const long long* labels, float* targets, float rest, float extra, int classes, int count",
+        "sum_cross_entropy",
+        "const float* row_losses, const unsigned char* outcomes, float* loss, double* totals?, int rows",
         _BLOCK,
-        elements(per_thread=1),
+        lambda v: (1,),
+        flops=lambda v: 3 * v["rows"],
     ),
     Kernel(
         "l2_penalty",
@@ -67,7 +66,7 @@ LOSSES = [
         "l2_penalty",
         "const float* w, float* partials, float coefficient, int count",
         _BLOCK,
-        lambda v: (penalty_blocks(v["count"]),),
+        lambda v: (sum_blocks(v["count"]),),
         flops=lambda v: 2 * v["count"],
     ),
     Kernel(

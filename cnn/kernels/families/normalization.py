@@ -1,117 +1,77 @@
-"""Batch normalisation, and sums over all but the channels."""
+"""Normalisation per channel, and sums over all but the channels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from cnn.kernels.families.launch_rules import ceil_div, elements
-from cnn.kernels.kernel import Grid, Kernel, Values
+from cnn.kernels.families import channel_rules
+from cnn.kernels.families.channel_rules import operations, tiles
+from cnn.kernels.families.launch_rules import elements
+from cnn.kernels.kernel import Kernel, for_each_storage
 
 _SOURCE, _BLOCK = "normalization.cu", (256,)
 
-# Up to so many rows one block sums a tile of channels on its own: one launch instead of two. The partial sums of
-# `row_chunks` chunks are themselves summed so, hence at most so many chunks.
-_ROWS_OF_ONE_CHUNK = 1024
-
-
-def row_chunks(rows: int, c: int) -> int:
-    """Into how many chunks a sum over rows (rows, c) is cut; the shape alone decides, so that sums repeat."""
-    if rows <= _ROWS_OF_ONE_CHUNK:
-        return 1
-    return _chunks(rows, c, per_block=8192, most_blocks=_ROWS_OF_ONE_CHUNK)
-
-
-def _tiles(c: int, most_channels: int = 128) -> int:
-    """Into how many tiles the channels are cut: wide enough for a row of a tile to be read at full speed."""
-    return ceil_div(c, most_channels)
-
-
-def _chunks(rows: int, c: int, per_block: int, most_blocks: int) -> int:
-    tiles = _tiles(c)
-    return max(1, min(ceil_div(rows * c, per_block * tiles), most_blocks // tiles))
-
-
-def _sums(values: Values) -> Grid:
-    """A block for every tile and chunk; where there is one chunk, narrow tiles make up for it."""
-    rows, c = values["rows"], values["c"]
-    chunks = row_chunks(rows, c)
-    return (_tiles(c) if chunks > 1 else _tiles(c, 8), chunks)
-
-
-def _each(values: Values) -> Grid:
-    """Blocks for a pass that treats every element on its own."""
-    rows, c = values["rows"], values["c"]
-    return (_tiles(c), _chunks(rows, c, per_block=2048, most_blocks=4096))
-
-
-def _operations(each: int) -> Callable[[Values], int]:
-    return lambda values: each * values["rows"] * values["c"]
-
-
 NORMALIZATION = [
-    Kernel(
+    *for_each_storage(
         "column_sums",
         _SOURCE,
-        "column_sums",
-        "const float* x, float* sums, int rows, int c",
+        "column_sums<T>",
+        "const T* x, float* sums, float* more?, int rows, int c",
         _BLOCK,
-        _sums,
-        flops=_operations(1),
+        channel_rules.sums,
+        operations(1),
     ),
-    Kernel(
-        "batch_norm_statistics",
+    *for_each_storage(
+        "moments",
         _SOURCE,
-        "batch_norm_statistics",
-        "const float* x, float* means, float* squares, int rows, int c",
+        "moments<T>",
+        "const T* x, float* means, float* variances, int rows, int c",
         _BLOCK,
-        _sums,
-        flops=_operations(5),
+        channel_rules.sums,
+        operations(6),
     ),
-    Kernel(
-        "batch_norm_merge",
+    *for_each_storage(
+        "merge_moments",
         _SOURCE,
-        "batch_norm_merge",
-        "const float* x, const float* means, const float* squares, float* mean, float* variance, int rows, int c, "
-        "int chunks",
+        "merge_moments<T>",
+        "const T* x, const float* means, const float* variances, float* result, int rows, int c, int chunks",
         _BLOCK,
-        lambda v: (_tiles(v["c"], 8), 1),
-        flops=lambda v: 10 * v["chunks"] * v["c"],
+        lambda v: (tiles(v["c"], 8), 1),
+        lambda v: 10 * v["chunks"] * v["c"],
     ),
-    Kernel(
-        "batch_norm_inference",
+    *for_each_storage(
+        "normalize",
         _SOURCE,
-        "batch_norm_inference",
-        "const float* x, const float* gamma, const float* beta, const float* mean, const float* variance, float* y, "
-        "int rows, int c, float eps, int relu",
+        "normalize<T>",
+        "const T* x, const float* gamma, const float* beta, const float* moments, T* y, int rows, int c, float eps, "
+        "int relu",
         _BLOCK,
-        _each,
-        flops=_operations(3),
+        channel_rules.each,
+        operations(3),
     ),
-    Kernel(
-        "batch_norm_backward_sums",
+    *for_each_storage(
+        "normalize_backward_sums",
         _SOURCE,
-        "batch_norm_backward_sums",
-        "const float* dy, const float* x, const float* y?, const float* mean, const float* variance, float* sums, "
-        "int rows, int c, float eps",
+        "normalize_backward_sums<T>",
+        "const T* dy, const T* x, const T* y?, const float* moments, float* dgamma, float* dbeta, int rows, int c, "
+        "int pitch, float eps",
         _BLOCK,
-        _sums,
-        flops=_operations(4),
+        channel_rules.sums,
+        operations(4),
     ),
-    Kernel(
-        "batch_norm_backward_input",
+    *for_each_storage(
+        "normalize_backward_input",
         _SOURCE,
-        "batch_norm_backward_input",
-        "const float* dy, const float* x, const float* y?, const float* gamma, const float* mean, "
-        "const float* variance, const float* dgamma, const float* dbeta, float* dx, int rows, int c, float eps",
+        "normalize_backward_input<T>",
+        "const T* dy, const T* x, const T* y?, const float* gamma, const float* moments, const float* dgamma, "
+        "const float* dbeta, T* dx, int rows, int c, float eps, int batch, int input_relu",
         _BLOCK,
-        _each,
-        flops=_operations(5),
+        channel_rules.each,
+        operations(5),
     ),
     Kernel(
         "running_average",
         _SOURCE,
         "running_average",
-        "float* running, const float* current, float momentum, float rest, int count",
+        "float* running, const float* current, float momentum, float one_minus_momentum, int count",
         _BLOCK,
         elements(per_thread=1),
         flops=lambda v: 3 * v["count"],

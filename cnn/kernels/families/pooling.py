@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from cnn.kernels.families.launch_rules import MOST_BLOCKS, ceil_div
-from cnn.kernels.kernel import Grid, Kernel, Values
+from cnn.kernels.kernel import Grid, Values, for_each_storage
 
 _SOURCE, _BLOCK = "pooling.cu", (256,)
 
-# Template argument of the kernels that write or read winners, and what their names end in.
-_WINNERS = [("unsigned char", "_uint8"), ("int", "_int32")]
+# Template argument of the kernels that write or read an argmax, and what their names end in.
+_INDICES = [("unsigned char", "_uint8"), ("int", "_int32")]
 
 
 def _outputs(values: Values) -> Grid:
@@ -37,8 +37,8 @@ def _threads(places: int, window: Values) -> Grid:
     return (min(ceil_div(window["n"] * places * packs, _BLOCK[0]), MOST_BLOCKS),)
 
 
-def _pictures_by_channels(values: Values) -> Grid:
-    """A block for every picture and up to 32 channels (see `ChannelLane`)."""
+def _images_by_channels(values: Values) -> Grid:
+    """A block for every image and up to 32 channels (see `ChannelLane`)."""
     lanes = min(32, 1 << (values["c"] - 1).bit_length())
     return (values["n"] * ceil_div(values["c"], lanes),)
 
@@ -51,55 +51,63 @@ def _taps(values: Values) -> int:
 
 POOLING = [
     *(
-        Kernel(
-            f"max_pool2d{ending}",
-            _SOURCE,
-            f"max_pool2d<{winner}>",
-            f"const float* x, float* y, {winner}* winner, Window2D window",
-            _BLOCK,
-            _outputs,
-            flops=_taps,
+        kernel
+        for index, ending in _INDICES
+        for kernel in (
+            *for_each_storage(
+                f"max_pool2d{ending}",
+                _SOURCE,
+                f"max_pool2d<{index}, T>",
+                f"const T* x, T* y, {index}* argmax, Window2D window",
+                _BLOCK,
+                _outputs,
+                _taps,
+            ),
+            *for_each_storage(
+                f"max_pool2d_backward{ending}",
+                _SOURCE,
+                f"max_pool2d_backward<{index}, T>",
+                f"const T* dy, const {index}* argmax, T* dx, Window2D window",
+                _BLOCK,
+                _cells,
+                _taps,
+            ),
         )
-        for winner, ending in _WINNERS
     ),
-    *(
-        Kernel(
-            f"max_pool2d_backward{ending}",
-            _SOURCE,
-            f"max_pool2d_backward<{winner}>",
-            f"const float* dy, const {winner}* winner, float* dx, Window2D window",
-            _BLOCK,
-            _cells,
-            flops=_taps,
-        )
-        for winner, ending in _WINNERS
+    *for_each_storage(
+        "avg_pool2d",
+        _SOURCE,
+        "avg_pool2d<T>",
+        "const T* x, T* y, Window2D window, Margins counted",
+        _BLOCK,
+        _outputs,
+        _taps,
     ),
-    Kernel("avg_pool2d", _SOURCE, "avg_pool2d", "const float* x, float* y, Window2D window", _BLOCK, _outputs, _taps),
-    Kernel(
+    *for_each_storage(
         "avg_pool2d_backward",
         _SOURCE,
-        "avg_pool2d_backward",
-        "const float* dy, float* dx, Window2D window",
+        "avg_pool2d_backward<T>",
+        "const T* dy, T* dx, Window2D window, Margins counted",
         _BLOCK,
         _cells,
         _taps,
     ),
-    Kernel(
+    *for_each_storage(
         "global_avg_pool2d",
         _SOURCE,
-        "global_avg_pool2d",
-        "const float* x, float* y, int n, int pixels, int c",
+        "global_avg_pool2d<T>",
+        "const T* x, T* y, int n, int pixels, int c",
         _BLOCK,
-        _pictures_by_channels,
-        flops=lambda v: v["n"] * v["pixels"] * v["c"],
+        _images_by_channels,
+        lambda v: v["n"] * v["pixels"] * v["c"],
     ),
-    Kernel(
+    *for_each_storage(
         "global_avg_pool2d_backward",
         _SOURCE,
-        "global_avg_pool2d_backward",
-        "const float* dy, float* dx, int n, int pixels, int c",
+        "global_avg_pool2d_backward<T>",
+        "const T* dy, T* dx, int n, int pixels, int c",
         _BLOCK,
-        _pictures_by_channels,
-        flops=lambda v: v["n"] * v["c"],
+        _images_by_channels,
+        lambda v: v["n"] * v["c"],
     ),
 ]

@@ -11,6 +11,16 @@ inline double normcdf(double x) { return 0.5 * erfc(-x * 0.70710678118654752); }
 inline float sinpif(float x) { return float(sin(3.14159265358979323846 * x)); }
 inline float cospif(float x) { return float(cos(3.14159265358979323846 * x)); }
 inline void sincospif(float x, float* s, float* c) { *s = sinpif(x), *c = cospif(x); }
+inline void sincospi(double x, double* s, double* c) {
+  const double quarters = nearbyint(2.0 * x), rest = 3.14159265358979323846 * (x - quarters / 2.0);
+  const double sine = sin(rest), cosine = cos(rest);
+  switch (int(fmod(quarters, 4.0)) & 3) {  // whole and half turns are exact
+    case 0: *s = sine, *c = cosine; break;
+    case 1: *s = cosine, *c = -sine; break;
+    case 2: *s = -sine, *c = -cosine; break;
+    default: *s = -cosine, *c = sine;
+  }
+}
 inline float fdividef(float x, float y) { return x / y; }
 
 inline float __expf(float x) { return expf(x); }

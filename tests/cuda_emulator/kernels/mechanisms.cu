@@ -261,3 +261,9 @@ extern "C" __global__ void integers(const unsigned* x, unsigned* y) {
   out[0] = __popc(v), out[1] = __clz(v), out[2] = __ffs(v), out[3] = __umulhi(v, 0x9E3779B9u), out[4] = __brev(v);
   out[5] = __byte_perm(v, 0, 0x0123), out[6] = __funnelshift_l(v, v, 8), out[7] = min(v, 77u);
 }
+
+// s[i] and c[i]: sine and cosine of x[i] half turns.
+extern "C" __global__ void half_turns(const double* x, double* s, double* c) {
+  const int i = threadIdx.x;
+  sincospi(x[i], &s[i], &c[i]);
+}

@@ -1,9 +1,11 @@
 """All mutants, by the kernel files that they break."""
 
+from kernel_mutants.catalogue.activations import ACTIVATIONS
 from kernel_mutants.catalogue.convolution import CONVOLUTION
 from kernel_mutants.catalogue.convolution_direct import CONVOLUTION_DIRECT
 from kernel_mutants.catalogue.gemm import GEMM
 from kernel_mutants.catalogue.headers import HEADERS
+from kernel_mutants.catalogue.joins import JOINS
 from kernel_mutants.catalogue.losses import LOSSES
 from kernel_mutants.catalogue.normalization import NORMALIZATION
 from kernel_mutants.catalogue.pooling import POOLING
@@ -17,6 +19,8 @@ MUTANTS: list[Mutant] = [
     *CONVOLUTION_DIRECT,
     *POOLING,
     *NORMALIZATION,
+    *ACTIVATIONS,
+    *JOINS,
     *LOSSES,
     *SMALL_FILES,
 ]

@@ -32,10 +32,10 @@ CONVOLUTION = [
         "cursor.top + r * window.dilation_h",
         "cursor.top + r * window.dilation_w",
     ),
-    _conv("bound", "windows: the row below the picture is inside", "i >= window.h || j < 0", "i > window.h || j < 0"),
+    _conv("bound", "windows: the row below the image is inside", "i >= window.h || j < 0", "i > window.h || j < 0"),
     _conv(
         "index",
-        "windows: lines as long as the picture is high",
+        "windows: lines as long as the image is high",
         "(i * window.w + j) * window.c + c",
         "(i * window.h + j) * window.c + c",
     ),
@@ -72,7 +72,7 @@ CONVOLUTION = [
     _conv("padding", "data gradient: padding is forgotten on top", "i + window.top,", "i,"),
     _conv(
         "unsigned",
-        "data gradient: rows above the picture are divided",
+        "data gradient: rows above the image are divided",
         "if (from_i < 0 || from_j < 0)",
         "if (from_j < 0)",
     ),
@@ -126,7 +126,7 @@ CONVOLUTION = [
     ),
     _conv("stride", "filter gradient: rows without stride", "p * window.stride_h + cursor.row[e]", "p + cursor.row[e]"),
     _conv(
-        "bound", "filter gradient: the row above the picture is inside", "&& i >= 0 && i < window.h", "&& i < window.h"
+        "bound", "filter gradient: the row above the image is inside", "&& i >= 0 && i < window.h", "&& i < window.h"
     ),
     _conv(
         "vector",

@@ -5,11 +5,11 @@ from functools import partial
 from kernel_mutants.mutant import Mutant
 
 _channels = partial(Mutant, "channels.cuh")
-_divider = partial(Mutant, "divider.cuh")
+_divmod = partial(Mutant, "fast_divmod.cuh")
 _elementwise = partial(Mutant, "elementwise.cuh")
 _philox = partial(Mutant, "philox.cuh")
 _reduce = partial(Mutant, "reduce.cuh")
-_tensors = partial(Mutant, "tensor_list.cuh")
+_storage = partial(Mutant, "storage.cuh")
 _vectors = partial(Mutant, "vectors.cuh")
 _window = partial(Mutant, "window.cuh")
 
@@ -23,27 +23,30 @@ HEADERS = [
     _channels("index", "every lane starts at the chunk's first row", "chunk.begin + lane", "chunk.begin"),
     _channels("bound", "a chunk takes the first row of the next", "r < end; r += lanes", "r <= end; r += lanes"),
     _channels("reduction", "every lane writes its own result", "first = active && lane == 0", "first = active"),
+    _channels("index", "sums from the first, not from FIRST on", "at[FIRST + k]", "at[k]"),
     _channels("reduction", "of two sums the second alone stays", "at[k] += other.at[k]", "at[k] = other.at[k]"),
     _channels("vector", "vectors although channels do not come in fours", "c % 4 == 0 && (...", "(..."),
     _channels("vector", "vectors at any address", " && (... && packs_at<4>(arrays))", ""),
-    # --- divider.cuh ---
-    _divider("division", "the dividend is not added", "multiplier) + n) >> shift", "multiplier)) >> shift"),
-    _divider("division", "the multiplier is one too small", "multiplier) + n)", "multiplier - 1) + n)"),
-    # --- elementwise.cuh: packs and grid-stride loops ---
-    _elementwise("vector", "packs at any address", "% sizeof(Pack<T, N>) == 0", "% sizeof(T) == 0"),
+    # --- fast_divmod.cuh ---
+    _divmod("division", "the dividend is not added", "multiplier) + n) >> shift", "multiplier)) >> shift"),
+    _divmod("division", "the multiplier is one too small", "multiplier) + n)", "multiplier - 1) + n)"),
+    # --- elementwise.cuh: grid-stride loops ---
     _elementwise(
         "tail",
         "one input: the elements beyond the last pack are lost",
-        "i < count; i += grid_threads()) y[i] = f(x[i])",
-        "i < packs * 4; i += grid_threads()) y[i] = f(x[i])",
+        "i < count; i += grid_threads()) assign(y[i], f(loaded(x[i])))",
+        "i < packs * 4; i += grid_threads()) assign(y[i], f(loaded(x[i])))",
     ),
     _elementwise(
         "tail",
         "two inputs: the last element is lost",
-        "i < count; i += grid_threads()) y[i] = f(a[i], b[i])",
-        "i + 1 < count; i += grid_threads()) y[i] = f(a[i], b[i])",
+        "i < count; i += grid_threads()) {\n    assign",
+        "i + 1 < count; i += grid_threads()) {\n    assign",
     ),
-    _elementwise("index", "two inputs: packs begin a float apart", "load_pack<4>(b + i * 4)", "load_pack<4>(b + i)"),
+    _elementwise("index", "two inputs: packs begin an element apart", "load_pack<4>(b + i * 4)", "load_pack<4>(b + i)"),
+    _elementwise(
+        "vector", "one input: vectors at any address of y", "packs_at<4>(x) && packs_at<4>(y) ?", "packs_at<4>(x) ?"
+    ),
     _elementwise(
         "grid",
         "the grid counts a block too many",
@@ -68,13 +71,20 @@ HEADERS = [
     _philox(
         "random",
         "the high half of a word before the low one",
-        "? word >> 16 : word & 0xFFFFu",
-        "? word & 0xFFFFu : word >> 16",
+        "? both >> 16 : both & 0xFFFFu",
+        "? both & 0xFFFFu : both >> 16",
     ),
+    _philox("random", "the step's high word is lost", "static_cast<unsigned>(step >> 32)", "0u"),
+    _philox("random", "the words' order is turned", "? words.x : k == 1 ? words.y", "? words.y : k == 1 ? words.x"),
     _philox("random", "blocks are counted from one", "make_uint4(block,", "make_uint4(block + 1,"),
     # --- reduce.cuh ---
     _reduce("reduction", "half of the warp is left out", "int reach = 16", "int reach = 8"),
     _reduce("reduction", "the least for the largest", "return fmaxf(a, b)", "return fminf(a, b)"),
+    _reduce("rounding", "long sums: what is lost is dropped", "? sum + lost : sum", "? sum : sum"),
+    _reduce(
+        "rounding", "long sums: half of what is lost", "(sum - (next - added)) + (number - added)", "number - added"
+    ),
+    _reduce("NaN", "long sums: the loss of an infinite sum counts", "fabsf(lost) <= kLargestFloat ? ", "true ? "),
     _reduce("mask", "half of the warp is not named", "0xffffffffu", "0x0000ffffu"),
     _reduce(
         "barrier",
@@ -90,10 +100,15 @@ HEADERS = [
     _reduce("bound", "a lane beyond the last is merged", "lane + half < lanes)", "lane + half <= lanes)"),
     _reduce("index", "lanes are a thread apart", "half * width]", "half]"),
     _reduce("bound", "the first lane that should hand over does not", "if (half <= lane &&", "if (half < lane &&"),
-    # --- tensor_list.cuh ---
-    _tensors("index", "parameters and gradients change places", "param[64], grad[64]", "grad[64], param[64]"),
-    _tensors("index", "the moments change places", "first[64], second[64]", "second[64], first[64]"),
-    _tensors("bound", "room for fewer tensors than the host sends", "int size[64]", "int size[63]"),
+    # --- storage.cuh: packs, and bfloat16 ---
+    _storage("vector", "packs at any address", "% sizeof(Pack<T, N>) == 0", "% sizeof(T) == 0"),
+    _storage("rounding", "bfloat16: towards zero", "bits + 0x7FFFu + (bits >> 16 & 1u)", "bits"),
+    _storage("rounding", "bfloat16: ties away from zero", "0x7FFFu + (bits >> 16 & 1u)", "0x8000u"),
+    _storage("rounding", "bfloat16: ties to odd", "0x7FFFu + (bits >> 16 & 1u)", "0x8000u - (bits >> 16 & 1u)"),
+    _storage("NaN", "bfloat16: a NaN is rounded like a number", "value == value ? rounded", "true ? rounded"),
+    _storage("NaN", "bfloat16: a NaN without its quiet bit", "bits | 0x400000u", "bits"),
+    _storage("index", "bfloat16: the lower half", "(value.bits) << 16", "(value.bits)"),
+    _storage("index", "packs: a value is loaded twice", "loaded(stored.at[k]);", "loaded(stored.at[k / 2 * 2]);"),
     # --- vectors.cuh ---
     _vectors(
         "index", "the second component and the third change places", "? v.y : i == 2 ? v.z", "? v.z : i == 2 ? v.y"

@@ -1,34 +1,54 @@
-"""Mutants of normalization.cu."""
+"""Mutants of normalization.cu and group_normalization.cu."""
 
 from functools import partial
 
 from kernel_mutants.mutant import Mutant
 
 _norm = partial(Mutant, "normalization.cu")
+_group = partial(Mutant, "group_normalization.cu")
 
 NORMALIZATION = [
     _norm(
         "index",
-        "column sums: every chunk is written over the first",
-        "sums + blockIdx.y * c + walk.channel, out",
-        "sums + walk.channel, out",
+        "column sums: every chunk over the first",
+        "store_pack(out + blockIdx.y * half, total",
+        "store_pack(out, total",
     ),
     _norm(
-        "statistics", "merging squares forgets the counts", "delta * delta * (count * share)", "delta * delta * share"
+        "index", "column sums: the second half after the first", "more + (walk.channel - half)", "more + walk.channel"
     ),
-    _norm("statistics", "merging means gives both sides half", "delta * share;", "delta * 0.5f;"),
+    _norm(
+        "index",
+        "column sums: with a second half, chunks as far apart as without",
+        "more ? c / 2 : c;\n  float",
+        "c;\n  float",
+    ),
     _norm(
         "statistics",
-        "merging forgets that means differ",
-        "other.squares[k] + delta * delta * (count * share)",
-        "other.squares[k]",
+        "merging gives both variances half",
+        "variance[k] * weight + other.variance[k] * other_weight",
+        "variance[k] * 0.5f + other.variance[k] * 0.5f",
+    ),
+    _norm("statistics", "merging means gives both sides half", "step = delta * other_weight", "step = delta * 0.5f"),
+    _norm("statistics", "merging forgets that means differ", " + step * (delta * weight)", ""),
+    _norm(
+        "overflow",
+        "merging squares the difference of means",
+        "step * (delta * weight)",
+        "delta * delta * (weight * other_weight)",
     ),
     _norm("statistics", "merging nothing with nothing divides by zero", "if (other.count == 0.f) return;", ""),
     _norm(
         "statistics",
         "squares, not squared deviations",
-        "(values[i].at[k] - mean) * (values[i].at[k] - mean)",
-        "values[i].at[k] * values[i].at[k]",
+        "deviation = values[i].at[k] - mean;",
+        "deviation = values[i].at[k];",
+    ),
+    _norm(
+        "overflow",
+        "squares are divided after they are added",
+        "variance += deviation * (1.f / ROWS) * deviation;",
+        "variance += deviation * deviation;",
     ),
     _norm("statistics", "values are not shifted", "values[i].at[k] -= shift.at[k];", ";"),
     _norm(
@@ -45,28 +65,35 @@ NORMALIZATION = [
     ),
     _norm(
         "statistics",
+        "one chunk: the mean is not shifted back",
+        "gridDim.y == 1 ? shift.at[k] + own.mean[k]",
+        "gridDim.y == 1 ? own.mean[k]",
+    ),
+    _norm("statistics", "several chunks: the mean is shifted back twice", "gridDim.y == 1 ? shift", "true ? shift"),
+    _norm(
+        "statistics",
         "chunks count alike, though the last is shorter",
         "static_cast<float>(part.end - part.begin)",
         "static_cast<float>((rows + chunks - 1) / chunks)",
     ),
+    _norm("statistics", "the mean is not shifted back", "loaded(x[walk.channel]) + own.mean[0]", "own.mean[0]"),
     _norm(
-        "statistics",
-        "an unbiased variance",
-        "own.squares[0] / static_cast<float>(rows)",
-        "own.squares[0] / static_cast<float>(rows - 1)",
+        "index",
+        "mean and variance change places",
+        "result[c + walk.channel] = own.variance[0]",
+        "result[c + walk.channel] = own.mean[0]",
     ),
-    _norm("statistics", "the mean is not shifted back", "x[walk.channel] + own.mean[0]", "own.mean[0]"),
     _norm(
         "eps",
         "forward: eps outside the root",
-        "scale.at[k] /= sqrtf(spread.at[k] + eps)",
-        "scale.at[k] /= sqrtf(spread.at[k]) + eps",
+        "scale.at[k] /= sqrtf(variance.at[k] + eps)",
+        "scale.at[k] /= sqrtf(variance.at[k]) + eps",
     ),
     _norm(
         "statistics",
         "forward: the mean folded into the offset",
-        "(v.at[k] - centre.at[k]) * scale.at[k] + level.at[k];\n      v",
-        "v.at[k] * scale.at[k] + (level.at[k] - centre.at[k] * scale.at[k]);\n      v",
+        "(v.at[k] - mean.at[k]) * scale.at[k] + offset.at[k];\n      v",
+        "v.at[k] * scale.at[k] + (offset.at[k] - mean.at[k] * scale.at[k]);\n      v",
     ),
     _norm("relu", "forward: no ReLU", "relu && result < 0.f ? 0.f : result", "result"),
     _norm(
@@ -90,41 +117,124 @@ NORMALIZATION = [
     _norm(
         "eps",
         "backward: dgamma without eps",
-        "own.at[N + k] / sqrtf(spread.at[k] + eps)",
-        "own.at[N + k] / sqrtf(spread.at[k])",
+        "sums.at[k] /= sqrtf(variance.at[k] + eps)",
+        "sums.at[k] /= sqrtf(variance.at[k])",
     ),
+    _norm("index", "backward: dbeta and dgamma change places", "pack<N, 0>()", "pack<N, N>()"),
+    _norm("index", "backward: chunks overlap", "dgamma + blockIdx.y * pitch", "dgamma + blockIdx.y * c"),
+    _norm("eps", "backward: dx without eps", "1.f / sqrtf(variance.at[k] + eps)", "1.f / sqrtf(variance.at[k])"),
     _norm(
-        "index",
-        "backward: dbeta and dgamma change places",
-        "own.at[k];\n    dgamma.at[k] = own.at[N + k]",
-        "own.at[N + k];\n    dgamma.at[k] = own.at[k]",
-    ),
-    _norm(
-        "index",
-        "backward: chunks overlap",
-        "sums + blockIdx.y * 2 * c + walk.channel",
-        "sums + blockIdx.y * c + walk.channel",
-    ),
-    _norm("eps", "backward: dx without eps", "1.f / sqrtf(spread.at[k] + eps)", "1.f / sqrtf(spread.at[k])"),
-    _norm(
-        "sign", "backward: dgamma's part of dx is added", "slope.at[k] *= -scale.at[k]", "slope.at[k] *= scale.at[k]"
+        "sign", "backward: dgamma's part of dx is added", "factor.at[k] *= -scale.at[k]", "factor.at[k] *= scale.at[k]"
     ),
     _norm(
         "statistics",
         "backward: dbeta's part of dx is not divided",
-        "level.at[k] *= -scale.at[k] / static_cast<float>(rows)",
-        "level.at[k] *= -scale.at[k]",
+        "offset.at[k] *= -scale.at[k] / static_cast<float>(rows)",
+        "offset.at[k] *= -scale.at[k]",
     ),
     _norm(
         "statistics",
-        "running average: the shares change places",
-        "momentum * running[i] + rest * current[i]",
-        "rest * running[i] + momentum * current[i]",
+        "backward: given moments take part",
+        "const float through = batch ? ",
+        "const float through = true ? ",
+    ),
+    _norm(
+        "infinity",
+        "backward: given moments, and x counts nothing",
+        "if (batch || input_relu) {",
+        "if (true) {",
+        may_survive="Without `batch` the product with x is not taken, in this branch too.",
+    ),
+    _norm("relu", "backward: the ReLU before passes at zero", "!(v.at[k] > 0.f) ? 0.f", "!(v.at[k] >= 0.f) ? 0.f"),
+    _norm("relu", "backward: the ReLU before is forgotten", "input_relu && !(v", "false && !(v"),
+    _norm(
+        "statistics",
+        "running average: the weights change places",
+        "momentum * running[i] + one_minus_momentum * current[i]",
+        "one_minus_momentum * running[i] + momentum * current[i]",
     ),
     _norm(
         "grid",
         "running average: a thread takes one element and no more",
         "i < count; i += grid_threads()",
         "i < count; i += count",
+    ),
+    # --- group_normalization.cu ---
+    _group(
+        "index",
+        "a block has one group too few",
+        "blockIdx.x * (256 / THREADS) + threadIdx.x / THREADS",
+        "blockIdx.x + threadIdx.x / THREADS",
+    ),
+    _group("bound", "a warp beyond the last group works", "active = group < n * groups", "active = true"),
+    _group(
+        "index",
+        "every group begins at the first channel",
+        "channel = (group - example * groups) * width;",
+        "channel = 0;",
+    ),
+    _group("index", "a step over pixels loses channels", "pack += pack_step;", ""),
+    _group("index", "the channels left over do not carry", "pack -= packs;\n        ++pixel;", "pack -= packs;"),
+    _group(
+        "statistics", "values are not shifted", "const float shift = loaded(x[walk.first]);", "const float shift = 0.f;"
+    ),
+    _group("statistics", "the mean is not shifted back", "mean = shift + level;", "mean = level;"),
+    _group("statistics", "squares, not squared deviations", "v.at[k] - shift - level;", "v.at[k] - shift;"),
+    _group(
+        "overflow",
+        "squares are divided after the fact",
+        "deviation * fraction * deviation",
+        "deviation * deviation * fraction",
+    ),
+    _group("eps", "forward: no eps", "1.f / sqrtf(variance + eps)", "1.f / sqrtf(variance)"),
+    _group(
+        "index",
+        "forward: the first group's gamma for all",
+        "scale = load_pack<N>(gamma + channel), offset",
+        "scale = load_pack<N>(gamma + (channel - walk.channel)), offset",
+    ),
+    _group("race", "forward: every thread writes the statistics", "if (threadIdx.x % THREADS == 0) {", "{"),
+    _group(
+        "index",
+        "mean and variance change places",
+        "statistics[walk.group * 2 + 1] = variance",
+        "statistics[walk.group * 2 + 1] = mean",
+    ),
+    _group(
+        "vector",
+        "vectors although a group's channels do not come in fours",
+        "by_fours(c / groups, x, gamma, beta, y)",
+        "by_fours(c, x, gamma, beta, y)",
+    ),
+    _group("statistics", "backward: the mean of the gradient is forgotten", " - level - (v.at[k]", " - (v.at[k]"),
+    _group(
+        "sign",
+        "backward: the projection is added",
+        "(v.at[k] - mean) * inverse * slope) * inverse",
+        "(mean - v.at[k]) * inverse * slope) * inverse",
+    ),
+    _group("statistics", "backward: gradients without gamma", "plain.add(given);", "plain.add(g.at[k]);"),
+    _group(
+        "eps",
+        "backward: no eps",
+        "1.f / sqrtf(statistics[walk.group * 2 + 1] + eps)",
+        "1.f / sqrtf(statistics[walk.group * 2 + 1])",
+    ),
+    _group(
+        "index",
+        "sums: the first example's statistics for all",
+        "(pixels.quotient(row) * groups + group) * 2",
+        "group * 2",
+    ),
+    _group(
+        "index",
+        "sums: the first group's statistics for all",
+        "(pixels.quotient(row) * groups + group) * 2",
+        "pixels.quotient(row) * groups * 2",
+    ),
+    _group("index", "sums: dbeta and dgamma change places", "pack<N, 0>()", "pack<N, N>()"),
+    _group("index", "sums: chunks overlap", "dbeta + blockIdx.y * pitch", "dbeta + blockIdx.y * c"),
+    _group(
+        "vector", "sums: vectors although a group's channels do not come in fours", "c / groups % 4 == 0 && by", "by"
     ),
 ]

@@ -10,8 +10,8 @@ POOLING = [
     _pool(
         "index",
         "rows and columns change places",
-        "line = pixel / columns, picture = line / rows;",
-        "line = pixel / rows, picture = line / columns;",
+        "line = pixel / columns, image = line / rows;",
+        "line = pixel / rows, image = line / columns;",
     ),
     _pool(
         "stride",
@@ -27,7 +27,7 @@ POOLING = [
     ),
     _pool(
         "bound",
-        "the column right of the picture is inside",
+        "the column right of the image is inside",
         "column >= 0 && column < window.w;\n  };",
         "column >= 0 && column <= window.w;\n  };",
     ),
@@ -38,32 +38,37 @@ POOLING = [
         "visit(pixel(row, column), r * window.kw + s)",
         "visit(pixel(row, column), r * window.kh + s)",
     ),
-    _pool("tie", "of equal taps the last wins", "pixel.at[k] > best.at[k]", "pixel.at[k] >= best.at[k]"),
+    _pool("tie", "of equal taps the last counts", "pixel.at[k] > largest.at[k]", "pixel.at[k] >= largest.at[k]"),
     _pool(
         "padding",
         "padding can win",
         "if (inside[tap]) pixels[tap] = pixel(row, column);",
         "pixels[tap] = {}; if (inside[tap]) pixels[tap] = pixel(row, column); inside[tap] = true;",
     ),
-    _pool("NaN", "a maximum swallows NaN", "if (wins || pixel.at[k] != pixel.at[k])", "if (wins)"),
-    _pool(
-        "vector",
-        "maximum: vectors although channels do not come in fours",
-        "if (window.c % 4 == 0 && packs_at<4>(x) && packs_at<4>(y) && packs_at<4>(winner))",
-        "if (packs_at<4>(x) && packs_at<4>(y) && packs_at<4>(winner))",
-    ),
+    _pool("NaN", "a maximum swallows NaN", "if (larger || pixel.at[k] != pixel.at[k])", "if (larger)"),
     _pool(
         "vector",
         "maximum: vectors at any address of x",
-        "if (window.c % 4 == 0 && packs_at<4>(x) && packs_at<4>(y) && packs_at<4>(winner))",
-        "if (window.c % 4 == 0 && packs_at<4>(y) && packs_at<4>(winner))",
+        "by_fours(window.c, x, y, argmax)",
+        "by_fours(window.c, y, argmax)",
     ),
+    _pool("vector", "average: vectors at any address of dx", "by_fours(window.c, dy, dx)", "by_fours(window.c, dy)"),
+    _pool("bound", "means: a tap too many at the end", "end - start - 1, dilation", "end - start, dilation"),
+    _pool(
+        "division",
+        "means: taps before the image rounded down",
+        "begin - start + dilation - 1, dilation",
+        "begin - start, dilation",
+    ),
+    _pool("bound", "means: more taps than there are", "min(taps, quotient(end", "(quotient(end"),
+    _pool("padding", "means: the counted margin above is not counted", "-counted.top,", "0,"),
     _pool(
         "padding",
-        "average: padding counts",
-        "static_cast<float>(max(pixels, 1))",
-        "static_cast<float>(window.kh * window.kw)",
+        "means: the counted margin on the right is that below",
+        "window.w + counted.right",
+        "window.w + counted.bottom",
     ),
+    _pool("padding", "means: all taps count", "max(rows * columns, 1)", "max(window.kh * window.kw, 1)"),
     _pool(
         "grid",
         "average: a thread takes one item and no more",
@@ -99,22 +104,7 @@ POOLING = [
         "window.stride_w + b - window.left;",
         "window.stride_w + b;",
     ),
-    _pool("tap", "maximum's gradient: later winners count too", "number.at[k] == tap ?", "number.at[k] >= tap ?"),
-    _pool(
-        "padding",
-        "average's gradient: padding counts",
-        "static_cast<float>(rows * columns)",
-        "static_cast<float>(window.kh * window.kw)",
-    ),
-    _pool(
-        "division",
-        "average's gradient: taps before the picture rounded down",
-        "-start + dilation - 1, dilation",
-        "-start, dilation",
-    ),
-    _pool(
-        "bound", "average's gradient: one tap too many inside", "size - start - 1, dilation", "size - start, dilation"
-    ),
+    _pool("tap", "maximum's gradient: later argmaxes count too", "number.at[k] == tap ?", "number.at[k] >= tap ?"),
     _pool(
         "tail", "whole image: the pixels left over are lost", "pixels / rows + (row < pixels % rows)", "pixels / rows"
     ),
@@ -124,7 +114,7 @@ POOLING = [
     _pool(
         "index",
         "whole image: wide blocks take the wrong channels",
-        "(blockIdx.x - picture * groups) * lanes",
+        "(blockIdx.x - image * groups) * lanes",
         "blockIdx.x * lanes",
     ),
     _pool(
@@ -134,7 +124,10 @@ POOLING = [
         "half > mine.lanes; half /= 2",
     ),
     _pool(
-        "barrier", "whole image: none before the first halves", "sums[t] = sum;\n  __syncthreads();", "sums[t] = sum;"
+        "barrier",
+        "whole image: none before the first halves",
+        "sums[t] = sum.total();\n  __syncthreads();",
+        "sums[t] = sum.total();",
     ),
     _pool(
         "barrier",

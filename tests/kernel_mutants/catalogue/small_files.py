@@ -1,27 +1,27 @@
-"""Mutants of batches.cu, dense.cu, dropout.cu, elementwise.cu and optimizers.cu."""
+"""Mutants of arrays.cu, batches.cu, dense.cu, dropout.cu and updates.cu."""
 
 from functools import partial
 
 from kernel_mutants.mutant import Mutant
 
+_array = partial(Mutant, "arrays.cu")
 _batch = partial(Mutant, "batches.cu")
 _dense = partial(Mutant, "dense.cu")
 _dropout = partial(Mutant, "dropout.cu")
-_element = partial(Mutant, "elementwise.cu")
-_optimizer = partial(Mutant, "optimizers.cu")
+_update = partial(Mutant, "updates.cu")
 
 SMALL_FILES = [
     # --- batches.cu ---
     _batch("bound", "a pixel beyond the last", "if (pixel >= h * w)", "if (pixel > h * w)"),
     _batch(
         "index",
-        "lines as long as the picture is high",
+        "lines as long as the image is high",
         "i = pixel / w, j = pixel - i * w",
         "i = pixel / h, j = pixel - i * h",
     ),
     _batch("erase", "one row too many is erased", "down < rectangle[2]", "down <= rectangle[2]"),
     _batch("erase", "the first column is not erased", "0 <= across", "0 < across"),
-    _batch("erase", "the erased part gets the offset", "out[k] = 0.f", "out[k] = offset[k]"),
+    _batch("erase", "the erased part gets the offset", "assign(out[k], 0.f)", "assign(out[k], offset[k])"),
     _batch("erase", "everything above the rectangle is erased", "if (0 <= down && down", "if (down"),
     _batch(
         "index",
@@ -30,7 +30,7 @@ SMALL_FILES = [
         "__fmul_rn(a[1], i), __fmul_rn(a[0], j)",
     ),
     _batch("bound", "a row beyond the last", "h - 1), column", "h), column"),
-    _batch("bound", "columns left of the picture", "fminf(fmaxf(x, 0.f), w - 1)", "fminf(fmaxf(x, -1.f), w - 1)"),
+    _batch("bound", "columns left of the image", "fminf(fmaxf(x, 0.f), w - 1)", "fminf(fmaxf(x, -1.f), w - 1)"),
     _batch(
         "interpolation",
         "the left neighbour's share for the right one",
@@ -45,10 +45,8 @@ SMALL_FILES = [
     ),
     _batch("interpolation", "no interpolation between rows", "(upper + down_part * (lower - upper))", "upper"),
     _batch("bound", "a neighbour right of the last column", "left + 1 < w ? c : 0", "left < w ? c : 0"),
-    _batch(
-        "index", "pictures in their order, without indices", "static_cast<int>(indices[picture]) * h", "picture * h"
-    ),
-    _batch("index", "rows and columns change places in the picture", "top * w + left)", "left * w + top)"),
+    _batch("index", "images in their order, without indices", "static_cast<int>(indices[image]) * h", "image * h"),
+    _batch("index", "rows and columns change places in the image", "top * w + left)", "left * w + top)"),
     _batch(
         "statistics",
         "the offset is scaled",
@@ -67,8 +65,71 @@ SMALL_FILES = [
         "__fadd_rn(__fadd_rn(__fmul_rn(a[0], i), __fmul_rn(a[1], j)), a[2])",
         "fmaf(a[0], i, fmaf(a[1], j, a[2]))",
         may_survive="It moves the place that a pixel looks at by some 1e-7 pixels, and bilinear interpolation is "
-        "continuous: the picture stays the same within rounding.",
+        "continuous: the image stays the same within rounding.",
     ),
+    _batch("erase", "without a rectangle one is read", "  if (erase) {\n", "  if (true) {\n"),
+    _batch("index", "without a matrix: the first image", "stored[pixel * c + k]", "images[pixel * c + k]"),
+    _batch(
+        "statistics",
+        "without a matrix: no offset",
+        "scale[k] * stored[pixel * c + k] + offset[k]",
+        "scale[k] * stored[pixel * c + k]",
+    ),
+    _batch(
+        "barrier",
+        "next: none before the clock moves on",
+        "  __syncthreads();\n  if (threadIdx.x == 0) {",
+        "  if (threadIdx.x == 0) {",
+    ),
+    _batch("bound", "next: rates beyond the last", "rates[min(batch, batches - 1ll)]", "rates[batch]"),
+    _batch("bound", "next: images beyond the last", "order[min(first + k, images - 1ll)]", "order[first + k]"),
+    _batch("index", "next: the epoch's first images", "min(first + k, images", "min(0ll + k, images"),
+    _batch("index", "next: labels in their order", "labels[index]", "labels[min(first + k, images - 1ll)]"),
+    _batch("optimizer", "next: the step stays", "clock[0] += 1;", ""),
+    _batch(
+        "tail",
+        "next: images beyond the first 256 are lost",
+        "k < count; k += blockDim.x",
+        "k < min(count, 256); k += blockDim.x",
+    ),
+    _batch("random", "draws: words in the wrong order", "place % 4)", "3 - place % 4)"),
+    _batch("random", "draws: moves reach one pixel less", "number * (2 * reach + 1)", "number * (2 * reach)"),
+    _batch("random", "draws: mirrored without being asked to", "flip && uniform", "true || uniform"),
+    _batch("random", "draws: rows and columns move alike", "image * 3 + 2), reach_w", "image * 3 + 1), reach_w"),
+    _batch(
+        "random",
+        "draws: the zoom's number is the angle's",
+        "uniform(warps, image * 7 + 1) - 1.0)",
+        "uniform(warps, image * 7) - 1.0)",
+    ),
+    _batch("random", "draws: both streams are one", "move_stream, clock[0]", "warp_stream, clock[0]"),
+    _batch("statistics", "draws: angles in another unit", "/ 180.0, &sine", "/ 200.0, &sine"),
+    _batch(
+        "sign", "draws: turned the other way", "a[1] = static_cast<float>(sine)", "a[1] = static_cast<float>(-sine)"
+    ),
+    _batch(
+        "sign", "draws: mirrored rows", "a[4] = static_cast<float>(sense * cosine)", "a[4] = static_cast<float>(cosine)"
+    ),
+    _batch("index", "draws: about the corner, not the centre", "centre_row = (h - 1) / 2.0", "centre_row = 0.0"),
+    _batch(
+        "random",
+        "draws: erased with the other probability",
+        "image * 7 + 2) < erase_rate",
+        "image * 7 + 2) >= erase_rate",
+    ),
+    _batch(
+        "statistics", "draws: height and width change places", "side(pixels * aspect, h)", "side(pixels / aspect, h)"
+    ),
+    _batch(
+        "bound", "draws: the last place of a rectangle is never taken", "(h - rectangle[2] + 1)", "(h - rectangle[2])"
+    ),
+    _batch(
+        "bound",
+        "draws: sides longer than the image",
+        "max(1, min(most, static_cast<int>(rint(sqrt(area)))))",
+        "max(1, static_cast<int>(rint(sqrt(area))))",
+    ),
+    _batch("bound", "draws: an image beyond the last", "if (image >= count) return;", "if (image > count) return;"),
     # --- dense.cu ---
     _dense("relu", "forward: no ReLU", "Epilogue{bias, relu != 0});", "Epilogue{bias, false});"),
     _dense("bound", "data gradient: rows for columns", "b{w, columns, k};", "b{w, rows, k};"),
@@ -91,119 +152,113 @@ SMALL_FILES = [
     _dropout(
         "random",
         "packs: the threshold itself is dropped",
-        "random_half(words, k) >= threshold;\n        values",
-        "random_half(words, k) > threshold;\n        values",
+        "random_half(words, k) >= threshold ? values",
+        "random_half(words, k) > threshold ? values",
     ),
     _dropout(
         "random",
         "elements: the threshold itself is dropped",
-        "random_half(words, k) >= threshold;\n        y",
-        "random_half(words, k) > threshold;\n        y",
+        "random_half(words, k) >= threshold ? loaded",
+        "random_half(words, k) > threshold ? loaded",
     ),
-    _dropout("statistics", "packs: what is kept is not scaled", "kept.at[k] ? scale : 0.f", "kept.at[k] ? 1.f : 0.f"),
+    _dropout("statistics", "packs: what is kept is not scaled", "values.at[k] * scale : 0.f", "values.at[k] : 0.f"),
+    _dropout(
+        "statistics", "elements: what is kept is not scaled", "loaded(x[first + k]) * scale", "loaded(x[first + k])"
+    ),
     _dropout("tail", "elements that fill no block are lost", "(elements + 7) / 8", "elements / 8"),
     _dropout("bound", "a pack where fewer are left", "first + 8 <= elements", "first <= elements"),
-    _dropout(
-        "vector",
-        "a pack at any address of the mask",
-        " && packs_at<8>(mask);",
-        ";",
-        may_survive="The mask is always a new array, and a new array begins where a pack may be written whenever those "
-        "of x and y do: not reachable through the backend.",
-    ),
+    _dropout("vector", "a pack at any address of x", "packs_at<8>(x) && packs_at<8>(y)", "packs_at<8>(y)"),
     _dropout("index", "blocks of seven elements", "first = block * 8", "first = block * 7"),
-    _dropout("sign", "the mask tells what was dropped", "mask[first + k] = kept;", "mask[first + k] = !kept;"),
     _dropout(
         "NaN",
-        "what is dropped becomes a plain zero",
-        "x[first + k] * (kept ? scale : 0.f)",
-        "kept ? x[first + k] * scale : 0.f",
+        "packs: what is dropped is multiplied by 0",
+        "? values.at[k] * scale : 0.f",
+        "? values.at[k] * scale : values.at[k] * 0.f",
     ),
-    _dropout("statistics", "backward: not scaled", "g * (kept ? scale : 0.f)", "g * (kept ? 1.f : 0.f)"),
-    # --- elementwise.cu ---
-    _element("sign", "add: the difference", "return u + v", "return u - v"),
-    _element("NaN", "ReLU swallows NaN", "x < 0.f ? 0.f : x", "x > 0.f ? x : 0.f"),
-    _element("relu", "ReLU's gradient passes at zero", "return x > 0.f ? dy : 0.f", "return x >= 0.f ? dy : 0.f"),
-    _element(
-        "relu",
-        "leaky ReLU's gradient at zero is one",
-        "return x > 0.f ? dy : slope * dy",
-        "return x >= 0.f ? dy : slope * dy",
-    ),
-    _element("cancellation", "ELU: exp(x) - 1", "alpha * expm1f(x)", "alpha * (expf(x) - 1.f)"),
-    _element(
-        "relu",
-        "ELU's gradient at zero is one",
-        "return x > 0.f ? dy : dy * (alpha",
-        "return x >= 0.f ? dy : dy * (alpha",
-    ),
-    _element("sign", "GELU: the density grows", "expf(-0.5f * x * x)", "expf(0.5f * x * x)"),
-    _element(
-        "statistics",
-        "GELU: the density is forgotten",
-        "normal_cdf(x) + x * (kDensity",
-        "normal_cdf(x) + 0.f * (kDensity",
-    ),
-    _element("overflow", "SiLU's gradient: an exponential that overflows", "expf(-fabsf(x))", "expf(-x)"),
-    _element(
-        "sign",
-        "SiLU's gradient: the sigmoids change places",
-        "s = x < 0.f ? smaller : larger",
-        "s = x < 0.f ? larger : smaller",
-    ),
-    # --- optimizers.cu ---
-    _optimizer(
+    _dropout("random", "the first step for all", "stream, clock[0])", "stream, 1)"),
+    _dropout("grid", "a thread takes one block and no more", "block += grid_threads()", "block += blocks"),
+    # --- arrays.cu ---
+    _array("sign", "conversion turns the sign", "return u;", "return -u;"),
+    # --- updates.cu ---
+    _update("vector", "packs where fewer are left", "fit ? count / 4 : 0;", "fit ? (count + 3) / 4 : 0;"),
+    _update(
         "tail",
-        "pieces: what fills no piece is lost",
-        "(tensors.size[t] + piece - 1) / piece",
-        "max(tensors.size[t] / piece, 1u)",
+        "elements of packs are updated twice",
+        "i = packs * 4 + grid_thread(); i < count; i += grid_threads()) {\n    float p",
+        "i = grid_thread(); i < count; i += grid_threads()) {\n    float p",
     ),
-    _optimizer(
-        "bound",
-        "pieces: one too many where they fit exactly",
-        "(tensors.size[t] + piece - 1) / piece",
-        "tensors.size[t] / piece + 1",
+    _update(
+        "tail",
+        "elements beyond the last pack are lost",
+        "i < count; i += grid_threads()) {\n    float p",
+        "i < packs * 4; i += grid_threads()) {\n    float p",
     ),
-    _optimizer(
-        "bound", "a tensor's block counts for the one before", "if (block < blocks) break", "if (block <= blocks) break"
+    _update(
+        "grid",
+        "a thread takes one pack and no more",
+        "i < packs * 4; i += grid_threads() * 4",
+        "i < packs * 4; i += packs * 4",
     ),
-    _optimizer(
-        "bound",
-        "a piece goes on beyond the tensor",
-        "min(static_cast<unsigned>(tensors.size[t]), begin + piece)",
-        "begin + piece",
+    _update(
+        "vector",
+        "packs at any address of the gradient",
+        "packs_at<4>(grad) && packs_at<4>(first)",
+        "packs_at<4>(first)",
     ),
-    _optimizer("vector", "packs where fewer are left", "begin + (end - begin) / 4 * 4 : begin", "end : begin"),
-    _optimizer(
-        "tail", "elements of packs are updated twice", "i = packs_end + threadIdx.x; i", "i = begin + threadIdx.x; i"
-    ),
-    _optimizer("vector", "packs at any address of the gradient", " && packs_at<4>(grad)", ""),
-    _optimizer("index", "every tensor decays like the first", "tensors.weight_decay[t]", "tensors.weight_decay[0]"),
-    _optimizer(
+    _update(
         "optimizer", "packs: the second moment is not stored", "if (Rule::kTwoMoments) store_pack(second + i, v);", ""
     ),
-    _optimizer("optimizer", "elements: the second moment is not stored", "if (Rule::kTwoMoments) second[i] = v;", ""),
-    _optimizer("sign", "L2 decay the wrong way", "return g + decay * p;", "return g - decay * p;"),
-    _optimizer("optimizer", "decoupled and L2 decay change places", "if (!decoupled) return", "if (decoupled) return"),
-    _optimizer(
+    _update("optimizer", "elements: the second moment is not stored", "if (Rule::kTwoMoments) second[i] = v;", ""),
+    _update("sign", "L2 decay the wrong way", "return g + rate * p;", "return g - rate * p;"),
+    _update("optimizer", "decoupled and L2 decay change places", "if (!decoupled) return", "if (decoupled) return"),
+    _update(
+        "optimizer", "decoupled decay without the learning rate", "p -= learning_rate * rate * p;", "p -= rate * p;"
+    ),
+    _update(
         "optimizer",
         "decoupled decay takes from the gradient",
-        "p -= decay * p;\n  return g;",
-        "p -= decay * g;\n  return g;",
+        "p -= learning_rate * rate * p;",
+        "p -= learning_rate * rate * g;",
     ),
-    _optimizer(
+    _update(
         "optimizer", "Nesterov without the look ahead", "nesterov ? g + momentum * velocity : velocity", "velocity"
     ),
-    _optimizer(
+    _update(
         "eps", "Adam: eps under the root", "(sqrtf(second * correction2) + eps)", "sqrtf(second * correction2 + eps)"
     ),
-    _optimizer("optimizer", "Adam: the second moment is not corrected", "sqrtf(second * correction2)", "sqrtf(second)"),
-    _optimizer("optimizer", "Adam: the gradient is not squared", "rest2 * (g * g)", "rest2 * g"),
-    _optimizer(
-        "optimizer",
-        "Adam: the first moment's share for the second",
-        "second = beta2 * second + rest2",
-        "second = beta2 * second + rest1",
+    _update("optimizer", "Adam: the second moment is not corrected", "sqrtf(second * correction2)", "sqrtf(second)"),
+    _update(
+        "optimizer", "Adam: the first moment is not corrected", "rate / bias_correction(clock[0], log_beta1)", "rate"
     ),
-    _optimizer("optimizer", "Adam: the gradient instead of its average", "step_size * first /", "step_size * g /"),
+    _update(
+        "cancellation",
+        "Adam: 1 - exp in the corrections",
+        "-expm1f(static_cast<float>(step) * log_beta)",
+        "1.f - expf(static_cast<float>(step) * log_beta)",
+    ),
+    _update("optimizer", "Adam: the gradient is not squared", "one_minus_beta2 * (g * g)", "one_minus_beta2 * g"),
+    _update(
+        "optimizer",
+        "Adam: the first moment's weight for the second",
+        "second = beta2 * second + one_minus_beta2",
+        "second = beta2 * second + one_minus_beta1",
+    ),
+    _update("optimizer", "Adam: the gradient instead of its average", "step_size * first /", "step_size * g /"),
+    _update("overflow", "norm: squares of floats", "static_cast<double>(g.at[k]) * g.at[k]", "g.at[k] * g.at[k]"),
+    _update(
+        "tail",
+        "norm: elements beyond the last pack are lost",
+        "i < count; i += grid_threads()) {\n    sum +=",
+        "i < packs * 4; i += grid_threads()) {\n    sum +=",
+    ),
+    _update("index", "norm: every block over the first", "partials[blockIdx.x] = sum", "partials[0] = sum"),
+    _update("reduction", "clip: partial sums beyond the first 256 are lost", "i < blocks; i += 256", "i < 1; i += 256"),
+    _update("bound", "clip: gradients within the limit are stretched", "if (!(found > limit)) return;", ""),
+    _update("NaN", "clip: a NaN norm clips", "if (!(found > limit)) return;", "if (found <= limit) return;"),
+    _update(
+        "tail",
+        "clip: elements beyond the last pack stay",
+        "i < count; i += grid_threads()) grad[i] *= scale",
+        "i < packs * 4; i += grid_threads()) grad[i] *= scale",
+    ),
 ]

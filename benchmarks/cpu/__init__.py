@@ -1,0 +1,1 @@
+"""The CPU engine beside PyTorch: a process for each side, asked in turns."""

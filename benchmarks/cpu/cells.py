@@ -1,0 +1,64 @@
+"""What one measurement on the CPU is of: a network, a batch, threads; and the numbers that both sides are given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+
+from benchmarks.models import model_config
+from benchmarks.workload import SEED, noise, option_groups
+from cnn.backends import Ops
+from cnn.models import Model, build_model
+from foundation.config import config_dir
+
+CLASSES = 7
+MODEL_WIDTHS = ("widths", "dense_widths")  # what `width` multiplies
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A network of `conf/model`, its widths times `width`, on batches of grey images of `side` pixels."""
+
+    model: str
+    batch: int
+    threads: int
+    side: int = 48
+    width: float = 1.0
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(h, w, c)."""
+        return self.side, self.side, 1
+
+    def config(self) -> dict[str, Any]:
+        """The network as plain mappings and lists. Raises `UserError` for an unknown name."""
+        plain = model_config(self.model)
+        if self.width == 1:
+            return plain
+        config = OmegaConf.create({"model": OmegaConf.load(config_dir() / "model" / f"{self.model}.yaml")})
+        for key in MODEL_WIDTHS:
+            if key in config.model:
+                config.model[key] = [max(1, round(self.width * each)) for each in config.model[key]]
+        scaled = OmegaConf.to_container(config.model, resolve=True)
+        assert isinstance(scaled, dict)
+        return {str(key): value for key, value in scaled.items()}
+
+    def build(self, ops: Ops, config: Mapping[str, Any] | None = None) -> Model:
+        """The network with the weights that every process draws alike."""
+        return build_model(config or self.config(), ops, self.input_shape, CLASSES, SEED)
+
+    def data(self, batch: int | None = None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Images (n, h, w, c) of noise, and labels (n,): of this cell's batch or of another."""
+        return noise(batch or self.batch, self.input_shape, CLASSES)
+
+    @staticmethod
+    def options() -> DictConfig:
+        """Adam; its rate is so low that hundreds of steps on one batch change little."""
+        options = option_groups(optimizer="adam")
+        options.optimizer.learning_rate = 1e-4
+        return options

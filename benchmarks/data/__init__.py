@@ -1,0 +1,1 @@
+"""Data sets, read for the measurements of the search for near-duplicates."""

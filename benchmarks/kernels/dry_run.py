@@ -1,0 +1,123 @@
+"""`DryRun`: stands where the module `cupy` stands, and computes nothing.
+
+With it a training step of any size tells what it launches, on a machine without a GPU: arrays are reserved and never
+touched, so they take no memory, and kernels do nothing. What comes from the host keeps its values, and is counted; so
+is what CuPy itself would launch: arithmetic on arrays, indexing with arrays, zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+
+
+@dataclass
+class Traffic:
+    """What a dry run has seen beside the launches of our own kernels; counts, and bytes."""
+
+    uploads: int = 0
+    uploaded: int = 0
+    module_launches: int = 0  # by the array module itself
+    module_bytes: int = 0
+
+    def __sub__(self, other: Traffic) -> Traffic:
+        """What was added since `other`."""
+        return Traffic(*(mine - theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+@dataclass(frozen=True)
+class Device:
+    """The one device there is."""
+
+    id: int = 0
+
+    def synchronize(self) -> None:
+        """Nothing runs."""
+
+
+class DryArray(np.ndarray):
+    """An array whose values nobody may ask for, unless they came from the host."""
+
+    traffic: ClassVar[Traffic]
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
+        """Arithmetic by the array module: counted as one launch that moves every array once."""
+        given = [np.asarray(value) if isinstance(value, np.ndarray) else value for value in inputs]
+        targets = None if out is None else tuple(np.asarray(value) for value in out)
+        with np.errstate(all="ignore"):
+            result = getattr(ufunc, method)(*given, **options, **({} if targets is None else {"out": targets}))
+        moved = [plain.nbytes for plain, value in zip(given, inputs, strict=True) if isinstance(value, DryArray)]
+        self._launched(np.asarray(result).nbytes + sum(moved))
+        return out[0] if out is not None else np.asarray(result).view(type(self))
+
+    def __getitem__(self, key: Any) -> Any:
+        """A view; with an array as its key a copy, which the array module launches."""
+        found = np.ndarray.__getitem__(self, np.asarray(key) if isinstance(key, np.ndarray) else key)
+        if isinstance(key, np.ndarray):
+            self._launched(2 * found.nbytes + key.nbytes)
+        return found
+
+    def _launched(self, moved: int) -> None:
+        self.traffic.module_launches += 1
+        self.traffic.module_bytes += moved
+
+    @property
+    def data(self) -> SimpleNamespace:  # type: ignore[override]
+        """Where it lies; CuPy has this where NumPy has the buffer."""
+        return SimpleNamespace(ptr=self.__array_interface__["data"][0])
+
+    def set(self, values: np.ndarray) -> None:
+        """Takes over a host array, as in CuPy."""
+        self.traffic.uploads += 1
+        self.traffic.uploaded += values.nbytes
+        np.asarray(self)[...] = values
+
+    @property
+    def device(self) -> Device:  # type: ignore[override]
+        """Where it lies."""
+        return Device()
+
+
+class DryRun:
+    """What the GPU backend uses of `cupy`, without a GPU and without arithmetic."""
+
+    def __init__(self) -> None:
+        self.traffic = Traffic()
+        self.ndarray: type[DryArray] = type("DryArray", (DryArray,), {"traffic": self.traffic})
+        self.cuda = SimpleNamespace(Device=Device)
+
+    def empty(self, shape: int | tuple[int, ...], dtype: Any = float) -> DryArray:
+        """Reserved, not touched."""
+        reserved: Any = np.empty(shape, dtype).view(self.ndarray)
+        return reserved
+
+    def zeros(self, shape: int | tuple[int, ...], dtype: Any = float) -> DryArray:
+        """The system's zeros, which take no memory until someone writes."""
+        zeros: Any = np.zeros(shape, dtype).view(self.ndarray)
+        zeros._launched(zeros.nbytes)
+        return zeros
+
+    def asarray(self, values: Any, dtype: Any = None) -> DryArray:
+        """The values themselves."""
+        if isinstance(values, DryArray):
+            return values
+        array: Any = np.array(values, dtype).view(self.ndarray)
+        self.traffic.uploads += 1
+        self.traffic.uploaded += array.nbytes
+        return array
+
+    def asnumpy(self, array: Any) -> np.ndarray:
+        """As it is: values that nobody computed."""
+        return np.asarray(array)
+
+    def RawModule(self, **_: Any) -> SimpleNamespace:
+        """A module whose kernels do nothing."""
+        return SimpleNamespace(get_function=_no_kernel)
+
+
+def _no_kernel(_: str) -> Callable[..., None]:
+    return lambda grid, block, arguments: None

@@ -1,0 +1,127 @@
+"""What one launch of a kernel asks of the machine: bytes to move, floating-point operations to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+from cnn.kernels import Argument, Kernel
+
+# What a kernel does with an array is in its declaration, `const` or not. These few do other than it says.
+# Elements that a kernel reads of an array that it is given whole:
+READ_IN_PART: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
+    # the batch's images
+    **{
+        (name, "images"): lambda v: v["n"] * v["h"] * v["w"] * v["c"]
+        for name in ("gather_batch", "gather_batch_of_floats")
+    },
+    ("merge_moments", "x"): lambda v: v["c"],  # the first row
+    **{("next_batch", array): lambda v: v["count"] for array in ("order", "labels")},
+    ("next_batch", "rates"): lambda v: 1,
+}
+# Arrays that are read and written:
+UPDATED = {
+    ("running_average", "running"),
+    ("l2_penalty_backward", "dw"),
+    ("sum_cross_entropy", "totals"),
+    ("sgd_update", "param"),
+    ("sgd_update", "velocity"),
+    ("adam_update", "param"),
+    ("adam_update", "first"),
+    ("adam_update", "second"),
+    ("clip_to_norm", "grad"),
+    ("next_batch", "clock"),
+}
+
+# Scalars that change nothing about the work: they would tell equal launches apart.
+_IDLE_SCALARS = {"seed_low", "seed_high", "stream", "move_stream", "warp_stream"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Something that a training step does: launches alike in kernel, shapes and sizes, or calls of an operation."""
+
+    name: str
+    arrays: tuple[tuple[str, tuple[int, ...]], ...]  # names and shapes
+    numbers: tuple[tuple[str, Any], ...]  # what else tells it from others of the name
+    moved: int = field(compare=False)  # bytes
+    flops: int = field(compare=False)
+
+    def shapes(self, most: int = 3) -> str:
+        """The largest arrays, those of one shape together: `dy, dx 64×24×24×128`."""
+        names: dict[tuple[int, ...], list[str]] = {}
+        for name, shape in self.arrays:
+            names.setdefault(shape, [])
+            if name not in names[shape]:  # lists of arrays have one name
+                names[shape].append(name)
+        largest = sorted(names, key=prod, reverse=True)[:most]
+        return "; ".join(f"{', '.join(names[shape])} {'×'.join(map(str, shape)) or '1'}" for shape in largest)
+
+
+def work_of(kernel: Kernel, arguments: Mapping[str, Any]) -> Work:
+    """What a launch with these arguments does, as `Launcher.observe` is told of it."""
+    values = {a.name: scalar(arguments[a.name]) for a in kernel.arguments if not a.pointer}
+    arrays = {a.name: arguments[a.name] for a in kernel.arguments if a.pointer and arguments[a.name] is not None}
+    shapes = [(name, tuple(array.shape)) for name, array in arrays.items()]
+    numbers = {
+        a.name: values[a.name]
+        for a in kernel.arguments
+        if not a.pointer and a.name not in _IDLE_SCALARS and a.dtype.kind != "f"
+    }
+    return Work(
+        kernel.name,
+        tuple(shapes),
+        tuple((name, _hashable(value)) for name, value in numbers.items()),
+        sum(
+            moved(kernel.name, argument, int(arrays[argument.name].size), values)
+            for argument in kernel.arguments
+            if argument.name in arrays
+        ),
+        int(kernel.flops(values)),
+    )
+
+
+def moved(kernel: str, argument: Argument, elements: int, values: Mapping[str, Any]) -> int:
+    """Bytes that a kernel reads or writes of an array of so many elements: each once, twice if it updates them."""
+    where = kernel.removesuffix("_bf16"), argument.name
+    if part := READ_IN_PART.get(where):
+        elements = min(elements, part(values))
+    return elements * argument.dtype.itemsize * (2 if where in UPDATED else 1)
+
+
+def scalar(value: Any) -> Any:
+    """A scalar argument as a Python number, a struct as its fields by name."""
+    if getattr(value, "dtype", None) is not None and value.dtype.names:
+        record = value.reshape(-1)[0]
+        return {name: record[name].tolist() for name in value.dtype.names}
+    return value.item() if hasattr(value, "item") else value
+
+
+def count_launches(ops: Any, step: Callable[[], Any]) -> dict[Work, int]:
+    """What one call of `step` launches on the backend `ops`, in order, and how often."""
+    counts: dict[Work, int] = {}
+
+    def observe(kernel: Kernel, arguments: dict[str, Any]) -> None:
+        work = work_of(kernel, arguments)
+        counts[work] = counts.get(work, 0) + 1
+
+    ops.launch.observe = observe
+    try:
+        step()
+    finally:
+        ops.launch.observe = None
+    return counts
+
+
+def product_flops(counts: Mapping[Work, int], names: Iterable[str]) -> int:
+    """The operations of all launches of kernels whose names begin so."""
+    beginnings = tuple(names)
+    return sum(work.flops * calls for work, calls in counts.items() if work.name.startswith(beginnings))
+
+
+def _hashable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return tuple((name, _hashable(each)) for name, each in value.items())
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,164 @@
+"""Measures models at batch sizes: each whole, in parts, and beside PyTorch."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from benchmarks.clock import Clock, time_host, time_through
+from benchmarks.kernels.ceilings import Ceilings, CeilingSizes, measure_ceilings
+from benchmarks.models import model_config, without_dropout
+from benchmarks.records import finite
+from benchmarks.step.parts import ObservedOps, Timed, time_launches, time_operations
+from benchmarks.step.report import markdown
+from benchmarks.step.settings import BenchmarkSettings
+from benchmarks.step.torch_rows import modes_of, torch_row
+from benchmarks.torch_comparison import TOLERANCE, checked_batch, differences, largest
+from benchmarks.torch_reference import one_line, torch_facts, torch_missing
+from benchmarks.workload import SEED, Workload, noise, standardized
+from cnn.backends import Ops
+from cnn.models import Model, build_model
+from cnn.reporting.provenance import collect_provenance
+from foundation.config import typed
+from foundation.files import write_json, write_text
+
+
+def run(
+    config: DictConfig, ops: Ops, clock: Clock, folder: Path, command: str, sizes: CeilingSizes | None = None
+) -> dict[str, Any]:
+    """Every model at every batch size. The files are written anew after each, so that a run cut short has its part."""
+    settings = typed(config, "benchmark", BenchmarkSettings)
+    for name in settings.models:
+        model_config(name)  # a name that is wrong shall not end the run half-way
+    provenance = collect_provenance()
+    sizes = sizes or (CeilingSizes.quick() if settings.quick else CeilingSizes())
+    ceilings, figures = measure_ceilings(ops, clock, sizes)
+    bench = Bench(config, settings, ops, clock, ceilings)
+    metadata: dict[str, Any] = {"command": command, "provenance": provenance}
+    if settings.torch and not torch_missing():
+        metadata["torch"] = torch_facts()
+    cells: list[dict[str, Any]] = []
+    record: dict[str, Any] = {}
+    for name, batch in itertools.product(settings.models, settings.batch_sizes):
+        cells.append(bench.cell(name, batch))
+        record = finite(metadata | bench.record(cells, figures))
+        write_json(folder / "benchmark.json", record)
+        write_text(folder / "benchmark.md", markdown(record))
+    return record
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every cell is measured with."""
+
+    config: DictConfig  # for its groups `optimizer` and `augment`
+    settings: BenchmarkSettings
+    ops: Ops
+    clock: Clock
+    ceilings: Ceilings
+
+    def cell(self, name: str, batch: int) -> dict[str, Any]:
+        """Everything about the model `name` with batches of `batch` images, in types that JSON knows.
+
+        A batch that the device's memory does not hold is told in the cell.
+        """
+        cell: dict[str, Any] = {"model": name, "batch": batch}
+        model = model_config(name)
+        try:
+            cell |= self._ours(model, batch)
+        except MemoryError as error:  # CuPy's OutOfMemoryError is one
+            cell["error"] = f"does not fit into memory: {str(error).strip().partition(chr(10))[0]}"[:160]
+        self.clock.forget_memory()
+        if self.settings.torch:
+            cell["torch"] = self._torch(model, batch)
+            self.clock.forget_memory()
+        return cell
+
+    def _build(self, model: dict[str, Any], ops: Any) -> Model:
+        return build_model(model, ops, self.settings.input_shape, self.settings.classes, SEED)
+
+    def _ours(self, model: dict[str, Any], batch: int) -> dict[str, Any]:
+        settings, clock = self.settings, self.clock
+        clock.forget_memory()
+        ops: Any = self.ops if hasattr(self.ops, "launch") else ObservedOps(self.ops)
+        data = noise(max(settings.images, batch), settings.input_shape, settings.classes)
+        work = Workload(self.config, self._build(model, ops), *data, batch)
+        for _ in range(5 if self.clock.on_gpu else 1):
+            work()
+        seconds = time_through(clock, work, settings.steps)
+        found = {
+            "parameters": work.model.trainable_count,
+            "step": {
+                "seconds": seconds,
+                "images_per_second": batch / seconds,
+                "host_seconds": time_host(clock, work, min(settings.steps, 20)),
+                "peak_bytes": clock.memory_peak(),
+            },
+        }
+        if settings.kernels:
+            work.begin_epoch()
+            step = lambda: work.step.run(batch)  # noqa: E731 - as it is, not what a backend has recorded of it
+            timed = (
+                time_operations(ops, step, clock, settings.repeats)
+                if isinstance(ops, ObservedOps)
+                else time_launches(ops, step, clock, settings.repeats)
+            )
+            found |= self._parts(timed)
+        return found
+
+    def _parts(self, timed: list[Timed]) -> dict[str, Any]:
+        whole = sum(each.total for each in timed)
+        rows = [each.row(self.ceilings, whole) for each in timed]
+        return {
+            "kernels": sorted(rows, key=lambda row: -row["fraction_of_step"]),
+            "kernel_seconds": whole,
+            "kernel_launches": sum(each.calls for each in timed),
+            "floor_seconds": sum(row["calls"] * row["floor_seconds"] for row in rows),
+        }
+
+    def _torch(self, model: dict[str, Any], batch: int) -> dict[str, Any]:
+        if missing := torch_missing():
+            return {"missing": missing}
+        settings, device = self.settings, "cuda" if self.clock.on_gpu else "cpu"
+        found: dict[str, Any] = {}
+        try:
+            found |= self._compared(model, batch, device)
+        except Exception as error:
+            # PyTorch without the device, say; the rows below then tell the same, each for itself.
+            found |= {"difference": {"error": one_line(error)}, "same_step": False}
+        self.clock.forget_memory()
+        images, labels = noise(batch, settings.input_shape, settings.classes)
+        ours = self._build(model, self.ops)
+        x = standardized(images)
+        found["modes"] = [
+            torch_row(self.config, ours, x, labels, mode, device, settings.steps, 10 if self.clock.on_gpu else 1)
+            for mode in modes_of(settings.torch)
+        ]
+        return found
+
+    def _compared(self, model: dict[str, Any], batch: int, device: str) -> dict[str, Any]:
+        """How far a step is from PyTorch's, and whether that is the same step."""
+        ours = self._build(without_dropout(model), self.ops)
+        images, labels = noise(checked_batch(batch), self.settings.input_shape, self.settings.classes)
+        found = differences(self.config, ours, images, labels, device=device)
+        return {"difference": found, "same_step": largest({"channels_last": found})[0] <= TOLERANCE}
+
+    def record(self, cells: list[dict[str, Any]], figures: dict[str, float]) -> dict[str, Any]:
+        """All that was measured."""
+        return {
+            "settings": asdict(self.settings),
+            "optimizer": str(self.config.optimizer.name),
+            "backend": self.ops.name,
+            "device": self.clock.facts(),
+            "method": self.clock.method,
+            "ceilings": {
+                "bytes_per_second": self.ceilings.bandwidth,
+                "flops_per_second": self.ceilings.arithmetic,
+                "measured": figures,
+            },
+            "cells": cells,
+        }

@@ -1,0 +1,217 @@
+"""The estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+
+from cnn.api import options
+from cnn.api.arrays import label_numbers, read_images, read_training_data
+from cnn.api.folder import read_folder, write_folder
+from cnn.api.network import shared_backend
+from cnn.api.report import Report
+from cnn.api.training import Trained, train
+from cnn.backends import Ops
+from cnn.models import Model
+from cnn.models.summary import summary_text
+from cnn.training.progress import Progress
+
+
+class Classifier(ClassifierMixin, BaseEstimator):
+    """A network that classifies images, or vectors of features, with scikit-learn's protocol.
+
+    X is images (n, h, w) or (n, h, w, channels) of any size, or vectors (n, features); uint8, other integers or floats.
+    y is one label for each: text, whole numbers or truth values. Training standardises each channel (of vectors each
+    feature) by the training data. The same seed gives the same network, on any number of threads.
+
+    Args:
+        model: what to train. A name in `conf/model` ("resnet9", "vgg_small", "lenet", ...), the path of such a YAML
+            file, its content as a mapping, or a list of layers (`cnn.layers`, and `Residual` and `Branches` of
+            `cnn.models`) that ends in `Dense("classes")`. "auto" is `small` for images and `mlp` for vectors.
+        epochs: how many times training visits each example.
+        batch_size: examples in one step; with fewer examples than that, all of them.
+        learning_rate: instead of the optimizer's own.
+        optimizer: a name in `conf/optimizer` ("adam", "adamw", "sgd"), a mapping of its settings, or
+            `cnn.training.optimizers.AdamSettings` or `SgdSettings`.
+        schedule: of the learning rate: a name in `conf/schedule` ("constant", "cosine", "one_cycle", "plateau"), a
+            mapping, or `cnn.training.schedules.ScheduleSettings`.
+        augment: a name in `conf/augment` ("none", "flip", "flip_shift", "strong"), a mapping, or
+            `cnn.training.batches.AugmentSettings`. Only images can be augmented.
+        validation: a fraction of the examples, drawn by the seed from each class, or a pair (X, y) of others. They
+            choose the epoch whose weights are kept. None trains on all examples and keeps the last epoch.
+        early_stopping: stop after so many epochs without a better validation accuracy.
+        class_weights: "balanced", or a weight for each label, in the loss.
+        label_smoothing: a fraction from 0 to below 1 (Szegedy et al. 2016).
+        clip_norm: the largest norm of the whole gradient; a longer one is scaled down to it.
+        pixels: "standardize", or "unit" for uint8 images divided by 255.
+        seed: of weights, order, dropout, augmentation and the validation examples.
+        backend: "auto", "cpu", "numpy" or "cupy"; "auto" takes a GPU, else the CPU engine, else plain NumPy.
+        threads: of the CPU engine; None takes all cores that the process may use.
+        verbose: True shows a line an epoch, and a bar on a terminal; False shows nothing. "auto" shows a bar on a
+            terminal, lines in a notebook, and nothing where neither is.
+
+    Attributes:
+        classes_: the distinct labels, in order (classes,).
+        class_count_: how many training examples each has (classes,).
+        history_: a mapping an epoch: `train_loss`, `train_accuracy`, `learning_rate`, `seconds`, with validation also
+            `val_loss` and `val_accuracy`.
+        best_epoch_: the epoch, counted from 1, whose weights are kept.
+        input_shape_: (h, w, channels) of images, (features,) of vectors.
+        n_features_in_, feature_names_in_: of vectors alone, as scikit-learn defines them.
+
+    Options are checked by `fit`, which raises ValueError with one line that names what is wrong.
+    """
+
+    def __init__(
+        self,
+        model: Any = "auto",
+        *,
+        epochs: int = 10,
+        batch_size: int = 64,
+        learning_rate: float | None = None,
+        optimizer: Any = "adam",
+        schedule: Any = "one_cycle",
+        augment: Any = "none",
+        validation: Any = None,
+        early_stopping: int | None = None,
+        class_weights: str | Mapping[Any, float] | None = None,
+        label_smoothing: float = 0.0,
+        clip_norm: float | None = None,
+        pixels: str = "standardize",
+        seed: int = 0,
+        backend: str = "auto",
+        threads: int | None = None,
+        verbose: bool | str = "auto",
+    ) -> None:
+        self.model = model
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.augment = augment
+        self.validation = validation
+        self.early_stopping = early_stopping
+        self.class_weights = class_weights
+        self.label_smoothing = label_smoothing
+        self.clip_norm = clip_norm
+        self.pixels = pixels
+        self.seed = seed
+        self.backend = backend
+        self.threads = threads
+        self.verbose = verbose
+
+    # --- training -----------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any) -> Classifier:
+        """Train from fresh weights; returns the estimator itself."""
+        data = read_training_data(self, X, y)
+        with self._progress() as progress:
+            trained = train(self, data, self._ops(), progress)
+        return self._keep(trained)
+
+    def _keep(self, trained: Trained) -> Classifier:
+        """Take over a trained network."""
+        self.classes_, self.class_count_ = trained.classes, trained.class_count
+        self.input_shape_ = trained.network.shape
+        self.history_, self.best_epoch_ = trained.history, trained.best_epoch
+        if len(self.input_shape_) == 1:
+            self.n_features_in_ = self.input_shape_[0]
+        self._trained, self._summary = trained, summary_text(trained.network.model(self._ops()))
+        return self
+
+    def _ops(self) -> Ops:
+        threads = None if self.threads is None else options.whole(self.threads, "threads", 1)
+        return shared_backend(self.backend, threads)
+
+    def _progress(self) -> Progress:
+        if self.verbose == "auto":
+            return Progress(lines=rich.get_console().is_jupyter)
+        return Progress(bar=bool(self.verbose), lines=bool(self.verbose))
+
+    # --- a trained network --------------------------------------------------------------------------------------------
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable label of each example (n,)."""
+        chosen = self.predict_proba(X).argmax(axis=1)
+        return self.classes_[chosen]
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """The probability of each label (n, classes), in the order of `classes_`."""
+        check_is_fitted(self)
+        return self._trained.network.probabilities(read_images(self, X, self.input_shape_), self._ops())
+
+    def feature_maps(self, X: Any, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
+        """What each node of the network returns for X, by name: (n, h, w, c) or (n, c) float32; `names` chooses nodes.
+
+        Raises KeyError, with the names that there are, for one that is not.
+        """
+        check_is_fitted(self)
+        return self._trained.network.feature_maps(read_images(self, X, self.input_shape_), self._ops(), names)
+
+    @property
+    def model_(self) -> Model:
+        """The trained `cnn.models.Model`; it takes scaled images, see `feature_maps`."""
+        check_is_fitted(self)
+        return self._trained.network.model(self._ops())
+
+    def report(self, X: Any, y: Any, split: str = "test") -> Report:
+        """Scores, curves, confusion matrix and surest mistakes on X and y, as the commands' HTML report.
+
+        It shows itself in a notebook, and `save` writes it; `split` is what the report calls these examples.
+        """
+        check_is_fitted(self)
+        images = read_images(self, X, self.input_shape_)
+        return Report(
+            title=f"{self._trained.network.config.get('name', 'network')}, {len(self.classes_)} classes",
+            split=split,
+            images=images,
+            labels=label_numbers(y, self.classes_, "y"),
+            probabilities=self._trained.network.probabilities(images, self._ops()),
+            classes=tuple(map(str, self.classes_.tolist())),
+            class_count=self.class_count_,
+            history=self.history_,
+            best_epoch=self.best_epoch_,
+            model=self.model_,
+            options=super().__repr__(N_CHAR_MAX=10_000),
+        )
+
+    def save(self, folder: str | Path) -> None:
+        """Write the trained network to `folder`, which `Classifier.load` and `python -m cnn.evaluate run=` take.
+
+        Raises ValueError for a folder that holds a run of cnn.train, for layers of classes of one's own, and for labels
+        that are no text, whole numbers or truth values.
+        """
+        check_is_fitted(self)
+        write_folder(Path(folder), self._trained)
+
+    @classmethod
+    def load(
+        cls, folder: str | Path, *, backend: str = "auto", threads: int | None = None, verbose: bool | str = "auto"
+    ) -> Classifier:
+        """The network that `save` wrote to `folder`, or the best epoch of a run of `python -m cnn.train`.
+
+        The estimator has the options that it was trained with, as far as it has such; of a run of cnn.train the labels
+        are the classes' names. Raises ValueError for a folder that holds none, or a damaged one.
+        """
+        estimator = cls(backend=backend, threads=threads, verbose=verbose)
+        trained, parameters = read_folder(Path(folder), estimator._ops())
+        return estimator.set_params(**parameters)._keep(trained)
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        """The options that are not as by default; once it is trained also the network as a table."""
+        text = super().__repr__(N_CHAR_MAX=N_CHAR_MAX)
+        return f"{text}\n{self._summary}" if hasattr(self, "_summary") else text
+
+    def __sklearn_tags__(self) -> Any:
+        """Images are arrays of three or four dimensions."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags

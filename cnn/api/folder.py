@@ -1,0 +1,128 @@
+"""A trained network in a folder, which the commands take for a run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.api.network import Network
+from cnn.api.training import Trained
+from cnn.backends import Ops
+from cnn.models.entries import plain_entries
+from cnn.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from cnn.training.pixel_scaling import PixelScaling
+from foundation.errors import UserError
+
+_LABELS = re.compile(r"[<>|=]?[biufUO]\d*")  # types of labels: truth values, numbers, text
+_TRAINER = ("epochs", "batch_size", "label_smoothing", "clip_norm", "pixels", "early_stopping")
+
+
+def write_folder(folder: Path, trained: Trained) -> None:
+    """Write the network and all that `read_folder` needs. Raises `UserError` for what a file cannot hold."""
+    if any((folder / name).exists() for name in (LAST, "metrics.json")):
+        raise UserError(f"{folder} holds a run of cnn.train: choose another folder")
+    network = trained.network
+    metadata = {
+        "model": {**network.config, "layers": plain_entries(network.config["layers"])},
+        "classes": [str(label) for label in trained.classes.tolist()],
+        "labels": _labels_as_data(trained.classes),
+        "class_count": trained.class_count.tolist(),
+        "image_shape": list(network.shape),
+        "pixel_type": "uint8" if network.scaling.of_bytes else "float",
+        "pixel_scale": network.scaling.scale.tolist(),
+        "pixel_offset": network.scaling.offset.tolist(),
+        "pack_hash": None,  # trained on arrays
+        "history": trained.history,
+        "epoch": trained.best_epoch,
+        **trained.options,
+        "class_weights": _weights_as_data(trained.options["class_weights"]),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(folder / BEST, network.weights, metadata)
+
+
+def read_folder(folder: Path, ops: Ops) -> tuple[Trained, dict[str, Any]]:
+    """The network in `folder`, ready on `ops`, and the estimator's options that it was trained with.
+
+    Raises `UserError` for a folder without one, and for a damaged file.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: there is no such folder")
+    path = folder / BEST
+    tensors, metadata = load_checkpoint(path)
+    try:
+        trained = _trained(tensors, metadata, str(path))
+        trained.network.model(ops)
+        return trained, _parameters(metadata)
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{path} does not describe its network whole ({error!r})") from error
+
+
+def _trained(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any], origin: str) -> Trained:
+    classes = _labels(metadata.get("labels"), metadata["classes"])
+    kind: type[np.floating] = np.float32 if metadata.get("pixel_type", "uint8") == "uint8" else np.float64
+    scaling = PixelScaling(*(np.array(metadata[f"pixel_{part}"], kind) for part in ("scale", "offset")))
+    network = Network(
+        metadata["model"], tuple(metadata["image_shape"]), len(classes), metadata["seed"], scaling, tensors, origin
+    )
+    return Trained(
+        network=network,
+        classes=classes,
+        class_count=np.array(metadata.get("class_count", [0] * len(classes)), np.int64),
+        history=metadata.get("history", []),
+        best_epoch=metadata["epoch"],
+        options={
+            "validation": None,
+            "class_weights": None,
+            **{key: metadata[key] for key in ("augment", "optimizer", "schedule", "trainer", "seed")},
+            **{key: metadata[key] for key in ("validation", "class_weights") if key in metadata},
+        },
+    )
+
+
+def _parameters(metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """What `Classifier` would be given to train such a network."""
+    trainer = metadata["trainer"]
+    return {
+        **{name: metadata[name] for name in ("model", "optimizer", "schedule", "augment", "seed")},
+        **{name: trainer[name] for name in _TRAINER if name in trainer},
+        "validation": metadata.get("validation"),
+        "class_weights": _weights(metadata.get("class_weights", trainer["class_weights"])),
+    }
+
+
+def _labels_as_data(classes: NDArray[Any]) -> dict[str, Any]:
+    values = classes.tolist()
+    if not _LABELS.fullmatch(classes.dtype.str) or not all(isinstance(label, str | int | float) for label in values):
+        raise UserError(f"labels of type {classes.dtype} cannot be saved: use text or whole numbers")
+    return {"dtype": classes.dtype.str, "values": values}
+
+
+def _labels(data: Mapping[str, Any] | None, names: list[str]) -> NDArray[Any]:
+    """The labels as they were given; of a run of cnn.train the names of the classes."""
+    if data is None:
+        return np.array(names)
+    if not _LABELS.fullmatch(data["dtype"]) or len(data["values"]) != len(names):
+        raise TypeError("labels")
+    return np.array(data["values"], np.dtype(data["dtype"]))
+
+
+def _weights_as_data(weights: Any) -> Any:
+    """Class weights in what JSON has: a mapping's keys would become text there."""
+    if not isinstance(weights, Mapping):
+        return weights
+    plain = [[np.asarray(label).tolist(), float(weight)] for label, weight in weights.items()]
+    return {"of_labels": plain}
+
+
+def _weights(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return dict(data["of_labels"])
+    return None if data == "none" else data

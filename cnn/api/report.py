@@ -1,0 +1,110 @@
+"""The project's report of a trained network, for a notebook."""
+
+from __future__ import annotations
+
+import html
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.models import Model
+from cnn.models.summary import summary_rows
+from cnn.reporting.metrics import Scores, compute_scores
+from cnn.reporting.provenance import collect_provenance
+from foundation.files import write_text
+
+_HEIGHT = 900  # pixels of the frame in a notebook
+
+
+@dataclass(frozen=True)
+class Report:
+    """Scores of some examples, and a page about them; it is drawn when it is first shown or saved."""
+
+    title: str
+    split: str  # what the examples are called
+    images: NDArray[Any]  # (n, h, w, c)
+    labels: NDArray[np.int64]  # (n,)
+    probabilities: NDArray[np.float64]  # (n, classes)
+    classes: tuple[str, ...]
+    class_count: NDArray[np.int64]  # of the training examples
+    history: Sequence[Mapping[str, Any]]
+    best_epoch: int
+    model: Model
+    options: str
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Accuracy with its interval, macro F1, log loss, and the scores of each class."""
+        return compute_scores(self.labels, self.probabilities, self.classes)
+
+    @cached_property
+    def html(self) -> str:
+        """The page: one HTML document without further files."""
+        # matplotlib and Jinja are imported when a report is first looked at.
+        from cnn.reporting.classification_report import classification_text  # noqa: PLC0415
+        from cnn.reporting.html_report import render_report  # noqa: PLC0415
+        from cnn.reporting.plots import plot_confusion_matrix, plot_curves, plot_predictions  # noqa: PLC0415
+
+        with tempfile.TemporaryDirectory() as folder:
+            curves, confusion, predictions = (Path(folder) / f"{number}.png" for number in range(3))
+            if self.history:
+                plot_curves(self.history, curves, self.best_epoch)
+            plot_confusion_matrix(self.scores.confusion, self.classes, confusion)
+            if self.images.shape[1:3] != (1, 1):
+                pixels = _as_bytes(self.images)
+                plot_predictions(pixels, self.labels, self.probabilities, self.classes, predictions)
+            return render_report(
+                self.title,
+                self.scores.as_dict(),
+                summary_rows(self.model),
+                self.history,
+                {
+                    "Learning curves": curves,
+                    f"Confusion matrix, {self.split} split": confusion,
+                    "The surest mistakes, and the surest right answers": predictions,
+                },
+                classification_text(self.labels, self.probabilities, self.classes),
+                self.options,
+                {**collect_provenance(), "backend": f"{self.model.ops.name}: {self.model.ops.device}"},
+                split=self.split,
+                baselines=self._baselines(),
+                best_epoch=self.best_epoch,
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write the page to a file."""
+        write_text(Path(path), self.html)
+
+    def _baselines(self) -> dict[str, float]:
+        """What always naming the training examples' most frequent class would score, where that is known."""
+        if not self.class_count.any():
+            return {}
+        return {"majority guess": float((self.labels == self.class_count.argmax()).mean())}
+
+    def _repr_html_(self) -> str:
+        """The page in a frame, so that its style does not touch the notebook's."""
+        page = html.escape(self.html, quote=True)
+        return f'<iframe srcdoc="{page}" style="width: 100%; height: {_HEIGHT}px; border: 0"></iframe>'
+
+    def __repr__(self) -> str:
+        """The overall scores in one line."""
+        low, high = self.scores.accuracy_interval
+        return (
+            f"{self.title}: accuracy {self.scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+            f"macro F1 {self.scores.macro_f1:.4f}, log loss {self.scores.log_loss:.4f}, "
+            f"{self.scores.images} {self.split} images"
+        )
+
+
+def _as_bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
+    """Images of any type for the eye: uint8 as they are, others from their least value to their largest."""
+    if images.dtype == np.uint8:
+        return images
+    low, high = float(images.min()), float(images.max())
+    return ((images.astype(np.float64) - low) * (255 / ((high - low) or 1))).astype(np.uint8)

@@ -1,0 +1,128 @@
+"""What a block computes around its product, as data: activations, epilogues, and the stages of a tail.
+
+A block is a producer (a convolution, a dense layer, or none) with an `Epilogue`, and a tail: everything pointwise that
+follows, stage by stage, up to the next operation that must see the whole batch. The backends read these values; they
+know no layer. Arrays in them are the backend's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from cnn.backends.philox import RandomKey
+from cnn.backends.window import Window
+
+Array = Any  # numpy.ndarray or cupy.ndarray: the two share no base class
+
+# What the gradient of each activation is computed from: the function's output y or its input x.
+GRADIENT_NEEDS: Mapping[str, Literal["output", "input"]] = {
+    "relu": "output",
+    "clip": "output",
+    "sigmoid": "output",
+    "tanh": "output",
+    "leaky_relu": "input",
+    "elu": "input",
+    "selu": "input",
+    "gelu": "input",
+    "silu": "input",
+    "mish": "input",
+    "softplus": "input",
+    "hard_swish": "input",
+}
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An element-wise function without parameters of its own to train; `a` and `b` are its numbers, where it has any.
+
+    `relu` max(x, 0); `clip` min(max(x, a), b), so ReLU6 is clip from 0 to 6; `sigmoid`; `tanh`;
+    `leaky_relu` x where x > 0, else a * x; `elu` x where x > 0, else a * (exp(x) - 1) (Clevert et al. 2015);
+    `selu` b * elu (Klambauer et al. 2017); `gelu` x * Phi(x), exact (Hendrycks & Gimpel 2016);
+    `silu` x * sigmoid(x) (Elfwing et al. 2017); `mish` x * tanh(softplus(x)) (Misra 2019); `softplus` log(1 + exp(x));
+    `hard_swish` x * min(max(x + 3, 0), 6) / 6 (Howard et al. 2019).
+    """
+
+    name: str
+    a: float = 0.0
+    b: float = 0.0
+
+    @property
+    def needs(self) -> Literal["output", "input"]:
+        """What `activation_backward` takes beside dy: the function's output or its input."""
+        return GRADIENT_NEEDS[self.name]
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """What follows a product in the same pass over its result, the bias apart: an activation, then statistics."""
+
+    activation: Activation | None = None
+    moments: Array | None = None  # (2, k), filled with mean and biased variance per channel of what the product returns
+
+
+@dataclass(frozen=True)
+class Normalize:
+    """(x - mean) / sqrt(variance + eps) * gamma + beta, per channel (Ioffe & Szegedy 2015)."""
+
+    gamma: Array  # (c,)
+    beta: Array  # (c,)
+    moments: Array  # (2, c): mean, variance
+    eps: float
+    batch: bool  # the moments are those of this very batch, so the gradient flows through them
+    gradients: tuple[Array, Array] | None = None  # filled with dgamma, dbeta in the backward pass
+
+
+@dataclass(frozen=True)
+class PReLU:
+    """`x` where x > 0, else slope * x, with a slope for each channel that is trained (He et al. 2015)."""
+
+    slope: Array  # (c,)
+    gradient: Array | None = None  # filled with dslope in the backward pass
+
+
+@dataclass(frozen=True)
+class Join:
+    """x + other or x * other. For "multiply" `other` may be (n, c) beside x (n, h, w, c): a gate for each channel."""
+
+    kind: Literal["add", "multiply"]
+    other: Array
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Max or average pooling."""
+
+    kind: Literal["max", "average"]
+    window: Window
+    count_padding: bool = False  # average: whether padding counts in the divisor
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """Inverted dropout (Srivastava et al. 2014); the mask is a function of the key and is never stored."""
+
+    rate: float
+    key: RandomKey
+
+
+Stage = Normalize | Activation | PReLU | Join | Pool | Dropout
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How the images of a batch are mirrored, turned, zoomed, moved, and what is erased of them."""
+
+    seed: int
+    flip: bool = False  # mirror left to right, with probability one half
+    shift: float = 0.0  # largest move, as a fraction of the image's side
+    rotate: float = 0.0  # largest turn either way, in degrees
+    zoom: float = 0.0  # sizes from 1 - zoom to 1 + zoom
+    erase: float = 0.0  # probability that a rectangle is erased
+    erase_area: tuple[float, float] = (0.02, 0.33)  # its fraction of the image, least and most
+
+    @property
+    def warps(self) -> bool:
+        """Whether it does more than mirror and move by whole pixels."""
+        return bool(self.rotate or self.zoom or self.erase)

@@ -1,0 +1,77 @@
+"""Arrays of the CPU engine: memory that is used again, and passes over it in pieces that share the cores."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+from numpy.typing import DTypeLike, NDArray
+
+from cnn.backends.cpu.conv_choice import AUTO, Choice
+from cnn.backends.cpu.memory import Pool
+from cnn.backends.cpu.spin import spin
+from cnn.backends.cpu.workers import Workers, available_cores, pieces
+from cnn.backends.ops import Ops
+
+FloatArray = NDArray[Any]
+
+# Elements that one thread takes at a time in an element-wise pass: three float32 operands stay in the L2 cache.
+_PIECE = 1 << 16
+
+
+class CpuArrays(Ops):
+    """Array creation, and the two kinds of passes over an array in pieces."""
+
+    name = "cpu"
+
+    def __init__(self, threads: int | None = None, convolution: str = AUTO) -> None:
+        """Compute with `threads` threads; None takes every core that the process may use.
+
+        `convolution` is how the algorithm of a convolution is chosen: see `Choice`.
+        """
+        self.workers = Workers(threads or available_cores(), spin)
+        self.memory = Pool()
+        self.choice = Choice(convolution)
+        self.device = f"CPU, {threads or available_cores()} threads"
+        self._constants: set[int] = set()  # the addresses of living arrays that were given as constants
+
+    def constant(self, values: NDArray[Any]) -> FloatArray:
+        array = self.array(values)
+        self._constants.add(id(array))
+        weakref.finalize(array, self._constants.discard, id(array))
+        return array
+
+    def is_constant(self, x: FloatArray) -> bool:
+        """Whether `constant` returned this very array."""
+        return id(x) in self._constants
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> FloatArray:
+        return self.memory.empty(shape, dtype)
+
+    def elementwise(
+        self, function: Callable[..., object], *arrays: FloatArray, out: FloatArray | None = None
+    ) -> FloatArray:
+        """Run `function(*pieces, out=piece)` over equally shaped C-contiguous arrays, flat piece by flat piece.
+
+        The result is a new array like the first argument, unless `out` names one.
+        """
+        result = self.memory.empty(arrays[0].shape, arrays[0].dtype) if out is None else out
+        flat = [array.reshape(-1) for array in arrays]
+        flat_result = result.reshape(-1)
+
+        def run(piece: slice) -> None:
+            function(*(array[piece] for array in flat), out=flat_result[piece])
+
+        self.workers.map(run, pieces(flat_result.size, _PIECE))
+        return result
+
+    def in_place(self, function: Callable[..., None], *arrays: FloatArray) -> None:
+        """Run `function(*pieces)` for its side effects, over equally shaped C-contiguous arrays."""
+        flat = [array.reshape(-1) for array in arrays]
+        self.workers.map(lambda piece: function(*(array[piece] for array in flat)), pieces(flat[0].size, _PIECE))
+
+    @staticmethod
+    def channel_pieces(rows: int, channels: int) -> list[slice]:
+        """Cut the rows of a (rows, channels) view into pieces of cache size."""
+        return pieces(rows, max(1, _PIECE // channels))

@@ -1,0 +1,419 @@
+"""Ways to compute a convolution: windows read in place (direct) or unrolled (im2col), Winograd's two tile sizes, and
+tap by tap.
+
+Each computes a piece of the batch at a time, so that its scratch is still in the cache when the products read it, and
+so that the memory taken does not grow with the batch. No result depends on how the work is shared: a number's terms are
+added up in one order. None of it uses BLAS, whose threads would be in the way of these.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from cnn.backends.cpu import conv_kernels
+from cnn.backends.cpu import conv_primitives as primitives
+from cnn.backends.cpu.conv_primitives import FloatArray, Rows, Weights
+from cnn.backends.cpu.conv_problem import ConvProblem, Filter, Piece, cut, image_pieces
+from cnn.backends.cpu.memory import Pool
+from cnn.backends.cpu.winograd import TAPS
+from cnn.backends.cpu.workers import Workers, pieces
+from cnn.backends.window import Window
+
+# A whole batch's scratch of so many bytes is a small batch: all of it is made, then its products are shared by the
+# filter, not by the image. So a product keeps what rows it has, and a filter goes through the cache once.
+_SMALL_BATCH_BYTES = 4 << 20
+_FEW_ROWS = 1024  # of windows; more are shared by row
+# Input that is prepared (padded, unrolled, transformed) before its products are added to a filter's gradient, in bytes:
+# few enough for a shared cache.
+_GRADIENT_BYTES = 12 << 20
+_FILTER_BYTES = 320 << 10  # of a filter's transform, which a core makes and uses at once, beside the tiles in its cache
+
+
+class Algorithm(ABC):
+    """One way to compute a convolution and its filter's gradient."""
+
+    name: str
+
+    def __init__(self, pool: Pool, workers: Workers) -> None:
+        self.pool, self.workers = pool, workers
+
+    @abstractmethod
+    def supports(self, problem: ConvProblem) -> bool:
+        """Whether the algorithm can compute this shape."""
+
+    @abstractmethod
+    def packed(self, given: Filter) -> Any:
+        """What `forward` makes of a filter, for one that is used again."""
+
+    @abstractmethod
+    def forward(
+        self,
+        x: FloatArray,
+        given: Filter,
+        packed: Any,
+        b: FloatArray | None,
+        relu: bool,
+        problem: ConvProblem,
+        y: FloatArray,
+    ) -> bool:
+        """Fill y (n, p, q, k) with the convolution of x, plus b, through a ReLU; `packed` is None for a new filter.
+
+        Returns whether y is what the definition gives, to rounding: see `Winograd`.
+        """
+
+    @abstractmethod
+    def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem, dw: FloatArray) -> None:
+        """Fill dw (kh, kw, c / groups, k)."""
+
+    def padded(self, x: FloatArray, piece: Piece, window: Window, hw: tuple[int, int]) -> FloatArray:
+        """The `hw` padded input pixels that the piece's first output row on sees, zeros beyond the image."""
+        begin = piece.rows.start * window.stride[0]
+        images = x[piece.images]
+        if not window.has_padding and (begin, hw) == (0, x.shape[1:3]):
+            return images
+        scratch = self.pool.empty((len(images), *hw, x.shape[3]), x.dtype)
+        primitives.pad(images, window.padding[0] - begin, window.padding[2], scratch)
+        return scratch
+
+
+class Direct(Algorithm):
+    """A product of the windows, as they lie in the padded image, with the filter as a matrix. Takes every geometry."""
+
+    name = "direct"
+
+    def supports(self, problem: ConvProblem) -> bool:
+        return True
+
+    def packed(self, given: Filter) -> Weights:
+        return primitives.packed_weights(primitives.filter_weights(given))
+
+    def forward(
+        self,
+        x: FloatArray,
+        given: Filter,
+        packed: Weights | None,
+        b: FloatArray | None,
+        relu: bool,
+        problem: ConvProblem,
+        y: FloatArray,
+    ) -> bool:
+        weights = packed or primitives.filter_weights(given)
+        rows = y.size // problem.filters
+        if problem.groups == 1 and rows < _FEW_ROWS and rows * self.scratch(problem) <= _SMALL_BATCH_BYTES:
+            windows = self.windows(x, Piece(slice(0, len(x)), slice(0, y.shape[1])), problem)
+
+            def columns(some: slice) -> None:
+                primitives.products(windows, weights, y, some)
+                primitives.finish(y, b, relu, some)
+
+            self.workers.map(columns, filter_pieces(problem.filters, problem.itemsize))
+            return True
+
+        def run(piece: Piece) -> None:
+            out = y[piece.images, piece.rows]
+            primitives.products(self.windows(x, piece, problem), weights, out)
+            primitives.finish(out, b, relu)
+
+        self.workers.map(run, cut(problem, problem.window.output_hw[1] * self.scratch(problem)))
+        return True
+
+    def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem, dw: FloatArray) -> None:
+        """In turns: some images are prepared, then each block of columns gathers them, both on all cores."""
+        p = problem.window.output_hw[0]
+        room = _GRADIENT_BYTES // (p * problem.window.output_hw[1] * self.scratch(problem))
+        flat = dw.reshape(-1, problem.filters)
+        for images in pieces(len(x), room):
+            windows = self.windows(x, Piece(images, slice(0, p)), problem, shared=True)
+
+            def gather(some: slice, windows: Rows = windows, images: slice = images) -> None:
+                given, more = dy[images], images.start > 0
+                primitives.transposed_products(windows, given, flat, more=more, groups=problem.groups, columns=some)
+
+            width = problem.filters // problem.groups
+            self.workers.map(gather, filter_pieces(width, problem.itemsize))
+
+    def windows(self, x: FloatArray, piece: Piece, problem: ConvProblem, shared: bool = False) -> Rows:
+        """The left matrix of the piece: a row for each of its output pixels. With `shared` all cores prepare it."""
+        window = problem.window
+        rows, q = piece.rows.stop - piece.rows.start, window.output_hw[1]
+        reach = (window.kernel[0] - 1) * window.dilation[0] + 1
+        hw = ((rows - 1) * window.stride[0] + reach, window.padded_hw[1])
+        grid = (piece.images.stop - piece.images.start, rows, q)
+        padded = self.padded(x, piece, window, hw) if not shared else self._shared(x, piece, window, hw)
+        return primitives.window_rows(padded, window, grid, problem.groups)
+
+    def _shared(self, x: FloatArray, piece: Piece, window: Window, hw: tuple[int, int]) -> FloatArray:
+        images = x[piece.images]
+        if not window.has_padding and hw == x.shape[1:3]:
+            return images
+        padded = self.pool.empty((len(images), *hw, x.shape[3]), x.dtype)
+        self.workers.map(
+            lambda some: primitives.pad(images[some], window.padding[0], window.padding[2], padded[some]),
+            image_pieces(padded),
+        )
+        return padded
+
+    def scratch(self, problem: ConvProblem) -> int:
+        """Bytes that are prepared for an output pixel."""
+        (height, width), (p, q) = problem.window.padded_hw, problem.window.output_hw
+        return -(-height * width * problem.channels * problem.itemsize // (p * q))
+
+
+class Im2col(Direct):
+    """As `Direct`, with the windows unrolled: for few channels, where a window's rows are too short."""
+
+    name = "im2col"
+
+    def supports(self, problem: ConvProblem) -> bool:
+        return problem.groups == 1
+
+    def windows(self, x: FloatArray, piece: Piece, problem: ConvProblem, shared: bool = False) -> Rows:
+        window, pixel = problem.window, problem.window.taps * problem.channels
+        rows, q = piece.rows.stop - piece.rows.start, window.output_hw[1]
+        reach = (window.kernel[0] - 1) * window.dilation[0] + 1
+        hw = ((rows - 1) * window.stride[0] + reach, window.padded_hw[1])
+        images = piece.images.stop - piece.images.start
+        columns = self.pool.empty((images, rows * q * pixel), x.dtype)
+
+        def run(some: slice) -> None:
+            part = Piece(slice(piece.images.start + some.start, piece.images.start + some.stop), piece.rows)
+            primitives.unroll(self.padded(x, part, window, hw), window, columns[some].reshape(-1, pixel))
+
+        if shared:
+            self.workers.map(run, image_pieces(columns))
+        else:
+            run(slice(0, images))
+        return primitives.matrix_rows(columns.reshape(-1, pixel))
+
+    def scratch(self, problem: ConvProblem) -> int:
+        return problem.window.taps * problem.channels * problem.itemsize
+
+
+class Winograd(Algorithm):
+    """F(m x m, 3 x 3): see `winograd.py`.
+
+    All results of a tile are sums of all its pixels; those that no window sees cancel out. A NaN or an infinity does
+    not, nor what overflows on the way: where a result is not finite, `forward` says that it is not to be trusted.
+    The rounding error of a tile is relative to its largest pixel: beside one of 1e20, a result loses all digits below
+    1e13. That is not looked for, since each tile's largest and smallest values would have to be.
+    """
+
+    def __init__(self, pool: Pool, workers: Workers, m: int) -> None:
+        super().__init__(pool, workers)
+        self.m, self.elements = m, (m + TAPS - 1) ** 2
+        self.name = f"winograd{m}"
+
+    def supports(self, problem: ConvProblem) -> bool:
+        return problem.is_plain and problem.window.kernel == (TAPS, TAPS)
+
+    def packed(self, given: Filter) -> FloatArray:
+        """G w G^T: matrices (t * t, c, k) packed."""
+        columns = given.columns
+        packed = self.pool.empty(primitives.winograd_shape(given, self.m, columns), given.w.dtype)
+        self.workers.map(
+            lambda some: primitives.winograd_filter(given, self.m, packed, some),
+            filter_pieces(columns, given.w.itemsize),
+        )
+        return packed
+
+    def _packed(self, given: Filter, columns: slice) -> FloatArray:
+        """As `packed`, some columns alone, by the calling thread."""
+        count = columns.stop - columns.start
+        packed = self.pool.empty(primitives.winograd_shape(given, self.m, count), given.w.dtype)
+        primitives.winograd_filter(given, self.m, packed, columns, columns.start)
+        return packed
+
+    def _filter_pieces(self, problem: ConvProblem) -> list[slice]:
+        """Filters of which so many are taken at a time that their transform stays in the cache."""
+        width = primitives.block_columns(problem.itemsize)
+        block = self.elements * problem.channels * width * problem.itemsize
+        step = filter_pieces(problem.filters, problem.itemsize)[0].stop
+        return pieces(problem.filters, min(step, width * max(1, _FILTER_BYTES // block)))
+
+    def forward(
+        self,
+        x: FloatArray,
+        given: Filter,
+        packed: FloatArray | None,
+        b: FloatArray | None,
+        relu: bool,
+        problem: ConvProblem,
+        y: FloatArray,
+    ) -> bool:
+        tiles = self._tiles(Piece(slice(0, len(x)), slice(0, y.shape[1])), problem)
+        if self.elements * tiles * (problem.channels + problem.filters) * problem.itemsize <= _SMALL_BATCH_BYTES:
+            return self._small_batch(x, given, packed, b, relu, problem, y, tiles)
+        packed = self.packed(given) if packed is None else packed
+
+        def run(piece: Piece) -> bool:
+            out = y[piece.images, piece.rows]
+            v = self.pool.empty((self.elements, self._tiles(piece, problem), problem.channels), x.dtype)
+            self._transform(x, piece, problem, v, 0)
+            products = self.pool.empty((self.elements, v.shape[1], problem.filters), x.dtype)
+            primitives.winograd_products(v, packed, products)
+            return primitives.winograd_output(products, self.m, b, relu, out, 0)
+
+        return all(self.workers.map(run, self.pieces(problem)))
+
+    def _small_batch(
+        self,
+        x: FloatArray,
+        given: Filter,
+        packed: FloatArray | None,
+        b: FloatArray | None,
+        relu: bool,
+        problem: ConvProblem,
+        y: FloatArray,
+        tiles: int,
+    ) -> bool:
+        """As `forward`, each of the t * t products over all tiles: filter by filter from there on.
+
+        What is made of a new filter never leaves the cache.
+        """
+        v = self.pool.empty((self.elements, tiles, problem.channels), x.dtype)
+        self._transform(x, Piece(slice(0, len(x)), slice(0, y.shape[1])), problem, v, 0)
+
+        def run(filters: slice) -> bool:
+            mine, start = (self._packed(given, filters), filters.start) if packed is None else (packed, 0)
+            products = self.pool.empty((self.elements, tiles, filters.stop - filters.start), x.dtype)
+            primitives.winograd_products(v, mine, products, filters.start - start)
+            return primitives.winograd_output(products, self.m, b, relu, y, 0, filters.start)
+
+        # Packed filters are only read: few large pieces then cost fewer calls.
+        few = filter_pieces(problem.filters, problem.itemsize)
+        return all(self.workers.map(run, self._filter_pieces(problem) if packed is None else few))
+
+    def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem, dw: FloatArray) -> None:
+        """In turns: some tiles are transformed, then each of the t * t products gathers them, both on all cores."""
+        work = self.pieces(problem)
+        tiles = [self._tiles(piece, problem) for piece in work]
+        room = _GRADIENT_BYTES // (self.elements * (problem.channels + problem.filters) * problem.itemsize)
+        if sum(tiles) <= room:
+            v, d = self._transformed(dy, x, work, tiles, problem)
+
+            def gather_some(filters: slice) -> None:
+                shape = (self.elements, problem.channels, filters.stop - filters.start)
+                total = self.pool.empty(shape, x.dtype)
+                primitives.winograd_gathered(v, d, total, filters.start)
+                primitives.winograd_filter_gradient(total, self.m, dw, filters.start)
+
+            self.workers.map(gather_some, self._filter_pieces(problem))
+            return
+        total = self.pool.empty((self.elements, problem.channels, problem.filters), x.dtype)
+        begin = 0
+        while begin < len(work):
+            end, count = begin + 1, tiles[begin]
+            while end < len(work) and count + tiles[end] <= room:
+                count, end = count + tiles[end], end + 1
+            v, d = self._transformed(dy, x, work[begin:end], tiles[begin:end], problem)
+
+            def gather(some: slice, more: bool = begin > 0, v: FloatArray = v, d: FloatArray = d) -> None:
+                primitives.winograd_gathered(v[some], d[some], total[some], more=more)
+
+            self.workers.map(gather, pieces(self.elements, 2))
+            begin = end
+        self.workers.map(
+            lambda rows: primitives.winograd_filter_gradient(total, self.m, dw, 0, rows),
+            pieces(problem.channels, max(1, (1 << 14) // problem.filters)),
+        )
+
+    def _transformed(
+        self, dy: FloatArray, x: FloatArray, work: list[Piece], tiles: list[int], problem: ConvProblem
+    ) -> tuple[FloatArray, FloatArray]:
+        """The tiles of some pieces, of x (t * t, tiles, c) and of dy (t * t, tiles, k)."""
+        v = self.pool.empty((self.elements, sum(tiles), problem.channels), x.dtype)
+        d = self.pool.empty((self.elements, sum(tiles), problem.filters), x.dtype)
+        starts = np.cumsum([0, *tiles])
+
+        def run(index: int) -> None:
+            piece, start = work[index], int(starts[index])
+            self._transform(x, piece, problem, v, start)
+            primitives.winograd_gradient(dy[piece.images, piece.rows], self.m, d, start)
+
+        self.workers.map(run, range(len(work)))
+        return v, d
+
+    def pieces(self, problem: ConvProblem) -> list[Piece]:
+        """Pieces of the batch by the bytes of their transformed tiles."""
+        tiles = -(-problem.window.output_hw[1] // self.m)
+        tile = self.elements * (problem.channels + problem.filters) * problem.itemsize
+        return cut(problem, -(-tiles * tile // self.m), self.m)
+
+    def _tiles(self, piece: Piece, problem: ConvProblem) -> int:
+        down = -(-(piece.rows.stop - piece.rows.start) // self.m)
+        return (piece.images.stop - piece.images.start) * down * -(-problem.window.output_hw[1] // self.m)
+
+    def _transform(self, x: FloatArray, piece: Piece, problem: ConvProblem, v: FloatArray, start: int) -> None:
+        """Fill v (t * t, tiles, c) with the piece's input tiles, from tile `start` on."""
+        down, across = (
+            -(-size // self.m) for size in (piece.rows.stop - piece.rows.start, problem.window.output_hw[1])
+        )
+        padded = self.padded(x, piece, problem.window, (down * self.m + TAPS - 1, across * self.m + TAPS - 1))
+        primitives.winograd_input(padded, self.m, v, start)
+
+
+class Depthwise(Algorithm):
+    """Tap by tap, for one input channel a group, where a product would be a single column wide."""
+
+    name = "depthwise"
+
+    def supports(self, problem: ConvProblem) -> bool:
+        return problem.is_depthwise
+
+    def packed(self, given: Filter) -> FloatArray:
+        """(kh, kw, c, m) for m filters a channel."""
+        if given.flipped:  # one filter a group becomes one channel a group
+            return np.ascontiguousarray(given.w[::-1, ::-1].transpose(0, 1, 3, 2))
+        return given.w.reshape(*given.w.shape[:2], given.groups, -1).copy()  # a view would keep the constant
+
+    def forward(
+        self,
+        x: FloatArray,
+        given: Filter,
+        packed: FloatArray | None,
+        b: FloatArray | None,
+        relu: bool,
+        problem: ConvProblem,
+        y: FloatArray,
+    ) -> bool:
+        window, taps = problem.window, self.packed(given) if packed is None else packed
+
+        def run(piece: Piece) -> None:
+            out = y[piece.images, piece.rows]
+            conv_kernels.depthwise(self._seen(x, piece, window), taps, window.stride, window.dilation, out)
+            primitives.finish(out, b, relu)
+
+        self.workers.map(run, self._pieces(problem))
+        return True
+
+    def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem, dw: FloatArray) -> None:
+        """In partial sums, whose number depends on the shape alone."""
+        window = problem.window
+        taps = dw.reshape(*window.kernel, problem.channels, -1)
+
+        def run(piece: Piece) -> FloatArray:
+            part = np.empty_like(taps)
+            given = dy[piece.images, piece.rows]
+            conv_kernels.depthwise_gradient(self._seen(x, piece, window), given, window.stride, window.dilation, part)
+            return part
+
+        taps[...] = np.add.reduce(self.workers.map(run, self._pieces(problem)))
+
+    def _seen(self, x: FloatArray, piece: Piece, window: Window) -> FloatArray:
+        height = (piece.rows.stop - piece.rows.start - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[
+            0
+        ]
+        return self.padded(x, piece, window, (height + 1, window.padded_hw[1]))
+
+    def _pieces(self, problem: ConvProblem) -> list[Piece]:
+        row = problem.window.padded_hw[1] * (problem.channels + problem.filters) * problem.itemsize
+        return cut(problem, row)
+
+
+def filter_pieces(filters: int, itemsize: int) -> list[slice]:
+    """The filters in four pieces, or as many as there are blocks of a product's columns."""
+    width = primitives.block_columns(itemsize)
+    return pieces(filters, width * -(-filters // (4 * width)))

@@ -1,0 +1,76 @@
+"""Dense layers, and what ends a product, on all cores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cnn.backends.blocks import Epilogue
+from cnn.backends.cpu import conv_primitives as primitives
+from cnn.backends.cpu import product_kernels
+from cnn.backends.cpu.arrays import FloatArray
+from cnn.backends.cpu.normalization import CpuNormalization
+from cnn.backends.cpu.workers import pieces
+from cnn.backends.reference.arrays import into, rows_of
+
+_SMALL_PRODUCT = 1 << 19  # multiply-accumulates that are done before another thread has woken up
+_NOTHING = Epilogue()
+
+
+class CpuDense(CpuNormalization):
+    """`dense`, its gradients, and the gradient of a bias."""
+
+    def dense(self, x: FloatArray, w: FloatArray, b: FloatArray | None, epilogue: Epilogue = _NOTHING) -> FloatArray:
+        y = self.memory.empty((len(x), w.shape[1]), x.dtype)
+        self._product(x, w, y)
+        primitives.finish(y, b, ends_in_relu(epilogue))
+        return self.after(y, epilogue)
+
+    def dense_backward_input(self, dy: FloatArray, w: FloatArray) -> FloatArray:
+        dx = self.memory.empty((len(dy), len(w)), dy.dtype)
+        self._product(dy, w, dx, transposed=True)
+        return dx
+
+    def dense_backward_filter(self, dy: FloatArray, x: FloatArray, out: FloatArray | None = None) -> FloatArray:
+        dw = self.memory.empty((x.shape[1], dy.shape[1]), x.dtype) if out is None else out
+        if len(x) == 1:
+            self._in_pieces(lambda some: product_kernels.outer(x[0], dy[0], dw, some.start, some.stop), *dw.shape)
+            return dw
+        left = primitives.matrix_rows(x)
+        self._in_pieces(
+            lambda some: primitives.transposed_products(left, dy, dw, more=False, columns=some), dy.shape[1], x.size
+        )
+        return dw
+
+    def bias_backward(self, dy: FloatArray, out: FloatArray | None = None) -> FloatArray:
+        rows = rows_of(dy)
+        sums = self.workers.map(lambda piece: primitives.bias_gradient(rows[piece]), self.channel_pieces(*rows.shape))
+        return into(out, np.add.reduce(sums))
+
+    def after(self, y: FloatArray, epilogue: Epilogue) -> FloatArray:
+        """What is left of the epilogue, for a product that has applied a ReLU already where there is one."""
+        activation = None if ends_in_relu(epilogue) else epilogue.activation
+        if activation is None and epilogue.moments is None:
+            return y
+        return self._finish(y, None, Epilogue(activation, epilogue.moments))
+
+    def _product(self, x: FloatArray, w: FloatArray, y: FloatArray, transposed: bool = False) -> None:
+        """y (m, n) = x (m, k) @ w, or w transposed."""
+        if len(x) == 1:
+            kernel = product_kernels.vector_times_transposed if transposed else product_kernels.vector_times
+            self._in_pieces(lambda some: kernel(x[0], w, y[0], some.start, some.stop), y.shape[1], x.size)
+            return
+        left, weights = primitives.matrix_rows(x), primitives.matrix_weights(w, transposed)
+        self._in_pieces(lambda some: primitives.products(left, weights, y, some), y.shape[1], x.size)
+
+    def _in_pieces(self, run: Callable[[slice], None], columns: int, terms: int) -> None:
+        """Run it for all columns of a product of so many terms, on all cores where that is worth it."""
+        step = primitives.block_columns(4)
+        step = columns if terms * columns < _SMALL_PRODUCT else step * -(-columns // (4 * step))
+        self.workers.map(run, pieces(columns, step))
+
+
+def ends_in_relu(epilogue: Epilogue) -> bool:
+    """Whether the activation behind a product is a ReLU, which products apply as they write their result."""
+    return epilogue.activation is not None and epilogue.activation.name == "relu"

@@ -1,0 +1,32 @@
+"""Dropout: random bits and the pass over memory in one compiled loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cnn.backends.cpu import elementwise_kernels as kernels
+from cnn.backends.cpu.arrays import CpuArrays, FloatArray
+from cnn.backends.cpu.workers import pieces
+from cnn.backends.philox import RandomKey
+from cnn.backends.reference.dropout import dropout_threshold
+
+_PIECE = 1 << 16  # elements; a multiple of the eight that one Philox block serves
+
+
+class CpuDropout(CpuArrays):
+    """The mask is drawn where it is needed, forward and backward."""
+
+    def dropout(self, x: FloatArray, rate: float, key: RandomKey) -> FloatArray:
+        threshold, scale = dropout_threshold(rate)
+        y = self.memory.empty(x.shape, x.dtype)
+        flat_x, flat_y = x.reshape(-1), y.reshape(-1)
+        words: Any = [np.uint64(int(part) & (2**64 - 1)) for part in (key.seed, key.stream, key.step[0])]
+        factor = x.dtype.type(scale)
+
+        def run(piece: slice) -> None:
+            kernels.dropout(*(flat_x[piece], *words, piece.start // 8, threshold, factor, flat_y[piece]))
+
+        self.workers.map(run, pieces(x.size, _PIECE))
+        return y

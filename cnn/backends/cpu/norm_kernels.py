@@ -1,0 +1,190 @@
+"""Batch normalisation in one walk over memory each: statistics, affine map, both with and without max pooling behind.
+
+`rows` are (m, c): pixels by channels. Scalars per channel are (c,).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnn.backends.cpu.jit import compiled, wide_vectors
+from cnn.backends.cpu.pool_kernels import challenge, rectified
+
+# Rows that are summed up by themselves before they join the whole: one sum of thousands of numbers would lose digits.
+BLOCK = 32
+
+
+@compiled
+def statistics(rows, mean, rest, squares):
+    """Mean of rows; the mean of the deviations from it, which rounding left; the sum of their squares."""
+    wide_vectors()
+    count = rows.dtype.type(rows.shape[0])
+    part = np.empty((2, rows.shape[1]), rows.dtype)
+    mean[:] = 0
+    rest[:] = 0
+    squares[:] = 0
+    for begin in range(0, rows.shape[0], BLOCK):
+        part[:] = 0
+        for m in range(begin, min(begin + BLOCK, rows.shape[0])):
+            for c in range(rows.shape[1]):
+                part[0, c] += rows[m, c]
+        for c in range(rows.shape[1]):
+            mean[c] += part[0, c]
+    for c in range(rows.shape[1]):
+        mean[c] /= count
+    for begin in range(0, rows.shape[0], BLOCK):
+        part[:] = 0
+        for m in range(begin, min(begin + BLOCK, rows.shape[0])):
+            for c in range(rows.shape[1]):
+                deviation = rows[m, c] - mean[c]
+                part[0, c] += deviation
+                part[1, c] += deviation * deviation
+        for c in range(rows.shape[1]):
+            rest[c] += part[0, c]
+            squares[c] += part[1, c]
+    for c in range(rows.shape[1]):
+        rest[c] /= count
+
+
+@compiled
+def apply(rows, mean, scale, beta, relu, out):
+    """(rows - mean) * scale + beta, then a ReLU if asked for."""
+    wide_vectors()
+    zero = rows.dtype.type(0)
+    for m in range(rows.shape[0]):
+        for c in range(rows.shape[1]):
+            value = (rows[m, c] - mean[c]) * scale[c] + beta[c]
+            out[m, c] = zero if relu and value < zero else value
+
+
+@compiled
+def reduce(dy, rows, mean, y, relu, dbeta, dgamma):
+    """Sums of dy and of dy * (rows - mean), with `relu` only where y > 0: into dbeta and dgamma (c,)."""
+    wide_vectors()
+    zero = rows.dtype.type(0)
+    part = np.empty((2, rows.shape[1]), rows.dtype)
+    dbeta[:] = 0
+    dgamma[:] = 0
+    for begin in range(0, rows.shape[0], BLOCK):
+        part[:] = 0
+        for m in range(begin, min(begin + BLOCK, rows.shape[0])):
+            if relu:
+                for c in range(rows.shape[1]):
+                    given = dy[m, c] if y[m, c] > zero else zero
+                    part[0, c] += given
+                    part[1, c] += given * (rows[m, c] - mean[c])
+            else:
+                for c in range(rows.shape[1]):
+                    part[0, c] += dy[m, c]
+                    part[1, c] += dy[m, c] * (rows[m, c] - mean[c])
+        for c in range(rows.shape[1]):
+            dbeta[c] += part[0, c]
+            dgamma[c] += part[1, c]
+
+
+@compiled
+def backward(dy, rows, mean, slope, level, scale, y, relu, input_relu, dx):
+    """dx = (rows - mean) * slope + level + dy * scale; dy only where y > 0, dx only where rows > 0, if asked for."""
+    wide_vectors()
+    zero = rows.dtype.type(0)
+    for m in range(rows.shape[0]):
+        for c in range(rows.shape[1]):
+            given = dy[m, c]
+            if relu:
+                given = given if y[m, c] > zero else zero
+            value = (rows[m, c] - mean[c]) * slope[c] + level[c] + given * scale[c]
+            dx[m, c] = value if not input_relu or rows[m, c] > zero else zero
+
+
+@compiled
+def pool(x, mean, scale, beta, kernel, relu, y, winner):
+    """The affine map and the maximum of windows side by side: x (n, h, w, c) to y and winner (n, p, q, c)."""
+    wide_vectors()
+    zero = x.dtype.type(0)
+    for n in range(y.shape[0]):
+        for i in range(y.shape[1]):
+            for j in range(y.shape[2]):
+                if kernel[0] == 2 and kernel[1] == 2:  # in registers, four times as fast as the loop over taps below
+                    r, q = 2 * i, 2 * j
+                    for c in range(x.shape[3]):
+                        m, f, o = mean[c], scale[c], beta[c]
+                        best, won = rectified((x[n, r, q, c] - m) * f + o, relu, zero), np.int32(0)
+                        best, won = challenge(rectified((x[n, r, q + 1, c] - m) * f + o, relu, zero), 1, best, won)
+                        best, won = challenge(rectified((x[n, r + 1, q, c] - m) * f + o, relu, zero), 2, best, won)
+                        best, won = challenge(rectified((x[n, r + 1, q + 1, c] - m) * f + o, relu, zero), 3, best, won)
+                        y[n, i, j, c] = best
+                        winner[n, i, j, c] = won
+                    continue
+                for k in range(kernel[0]):
+                    row = i * kernel[0] + k
+                    for l in range(kernel[1]):  # noqa: E741
+                        column, tap = j * kernel[1] + l, k * kernel[1] + l
+                        if tap == 0:
+                            for c in range(x.shape[3]):
+                                y[n, i, j, c] = rectified(
+                                    (x[n, row, column, c] - mean[c]) * scale[c] + beta[c], relu, zero
+                                )
+                                winner[n, i, j, c] = 0
+                        else:
+                            for c in range(x.shape[3]):
+                                value = rectified((x[n, row, column, c] - mean[c]) * scale[c] + beta[c], relu, zero)
+                                best, won = challenge(value, tap, y[n, i, j, c], np.int32(winner[n, i, j, c]))
+                                y[n, i, j, c] = best
+                                winner[n, i, j, c] = won
+
+
+@compiled
+def pool_reduce(dy, winner, y, relu, x, mean, kernel, dbeta, dgamma):
+    """Sums of dy and of dy * (x - mean) at the winners, with `relu` only where y > 0: into dbeta and dgamma (c,)."""
+    wide_vectors()
+    zero = x.dtype.type(0)
+    channels = x.shape[3]
+    given = np.empty(channels, x.dtype)
+    part = np.empty((2, channels), x.dtype)
+    dbeta[:] = 0
+    dgamma[:] = 0
+    for n in range(dy.shape[0]):
+        for i in range(dy.shape[1]):
+            part[:] = 0
+            for j in range(dy.shape[2]):
+                for c in range(channels):
+                    given[c] = dy[n, i, j, c]
+                    if relu:
+                        given[c] = given[c] if y[n, i, j, c] > zero else zero
+                for c in range(channels):
+                    part[0, c] += given[c]
+                for k in range(kernel[0]):
+                    for l in range(kernel[1]):  # noqa: E741
+                        tap = k * kernel[1] + l
+                        for c in range(channels):
+                            at_winner = given[c] if winner[n, i, j, c] == tap else zero
+                            part[1, c] += at_winner * (x[n, i * kernel[0] + k, j * kernel[1] + l, c] - mean[c])
+            for c in range(channels):
+                dbeta[c] += part[0, c]
+                dgamma[c] += part[1, c]
+
+
+@compiled
+def pool_backward(dy, winner, y, relu, x, mean, slope, level, scale, kernel, input_relu, dx):
+    """`backward` with dy (n, p, q, c) reaching the winners alone; pixels outside all windows get none of it."""
+    wide_vectors()
+    zero = x.dtype.type(0)
+    p, q = dy.shape[1], dy.shape[2]
+    for n in range(x.shape[0]):
+        for row in range(x.shape[1]):
+            i = row // kernel[0]
+            for column in range(x.shape[2]):
+                j = column // kernel[1]
+                inside = i < p and j < q
+                tap = (row - i * kernel[0]) * kernel[1] + column - j * kernel[1]
+                if inside:
+                    for c in range(x.shape[3]):
+                        given = dy[n, i, j, c] if winner[n, i, j, c] == tap else zero
+                        if relu:
+                            given = given if y[n, i, j, c] > zero else zero
+                        value = (x[n, row, column, c] - mean[c]) * slope[c] + level[c] + given * scale[c]
+                        dx[n, row, column, c] = value if not input_relu or x[n, row, column, c] > zero else zero
+                else:
+                    for c in range(x.shape[3]):
+                        value = (x[n, row, column, c] - mean[c]) * slope[c] + level[c]
+                        dx[n, row, column, c] = value if not input_relu or x[n, row, column, c] > zero else zero

@@ -1,0 +1,103 @@
+"""Max pooling, compiled where windows do not overlap; global average pooling in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from cnn.backends.cpu import pool_kernels
+from cnn.backends.cpu.arrays import CpuArrays, FloatArray
+from cnn.backends.cpu.workers import pieces
+from cnn.backends.window import Window
+
+# Bytes of a piece of images: it is read twice by batch normalisation, the second time from the cache.
+PIECE_BYTES = 1 << 18
+# A single image is cut only if it is as large as this: a second core has to fetch it from the first one's cache.
+_WORTH_TWO_CORES = 1 << 20
+
+
+class PooledPiece(NamedTuple):
+    """Some images, or some rows of one: where they lie in the input, and what becomes of them in the output."""
+
+    seen: tuple[slice, slice]
+    made: tuple[slice, slice]
+
+
+def pooled_pieces(x: FloatArray, window: Window) -> list[PooledPiece]:
+    """x (n, h, w, c) in pieces of about `PIECE_BYTES`, whose views are contiguous: whole images, or rows of one."""
+    one = max(1, x[:1].nbytes)
+    images, rows = max(1, PIECE_BYTES // one), window.output_hw[0]
+    down = max(1, rows * PIECE_BYTES // one if len(x) == 1 and one >= _WORTH_TWO_CORES else rows)
+    height = window.kernel[0]
+    return [
+        PooledPiece((some, slice(height * lines.start, height * lines.stop)), (some, lines))
+        for some in pieces(len(x), images)
+        for lines in pieces(rows, down)
+    ]
+
+
+class CpuPooling(CpuArrays):
+    """Max pooling of neighbouring windows; other windows, and average pooling, are the reference's, image by image."""
+
+    def max_pool2d(self, x: FloatArray, window: Window) -> tuple[FloatArray, FloatArray]:
+        shape = (len(x), *window.output_hw, x.shape[3])
+        y, argmax = self.memory.empty(shape, x.dtype), self.memory.empty(shape, argmax_dtype(window))
+        if window.side_by_side:
+            self.workers.map(
+                lambda piece: pool_kernels.max_pool(x[piece.seen], window.kernel, y[piece.made], argmax[piece.made]),
+                pooled_pieces(x, window),
+            )
+            return y, argmax
+        reference = super().max_pool2d
+
+        def run(piece: slice) -> None:
+            y[piece], argmax[piece] = reference(x[piece], window)
+
+        self.workers.map(run, pieces(len(x), 1))
+        return y, argmax
+
+    def max_pool2d_backward(self, dy: FloatArray, argmax: FloatArray, window: Window) -> FloatArray:
+        dx = self.memory.empty((len(dy), *window.input_hw, dy.shape[3]), dy.dtype)
+        reference = super().max_pool2d_backward
+
+        def run(piece: slice) -> None:
+            if window.side_by_side:
+                pool_kernels.max_pool_backward(dy[piece], argmax[piece], window.kernel, dx[piece])
+            else:
+                dx[piece] = reference(dy[piece], argmax[piece], window)
+
+        self.workers.map(run, pieces(len(dy), 1))
+        return dx
+
+    def avg_pool2d(self, x: FloatArray, window: Window, count_padding: bool = False) -> FloatArray:
+        y = self.memory.empty((len(x), *window.output_hw, x.shape[3]), x.dtype)
+        return self._by_image(super().avg_pool2d, x, window, count_padding, y)
+
+    def avg_pool2d_backward(self, dy: FloatArray, window: Window, count_padding: bool = False) -> FloatArray:
+        dx = self.memory.empty((len(dy), *window.input_hw, dy.shape[3]), dy.dtype)
+        return self._by_image(super().avg_pool2d_backward, dy, window, count_padding, dx)
+
+    def global_avg_pool2d(self, x: FloatArray) -> FloatArray:
+        reference = super().global_avg_pool2d
+        return np.concatenate(self.workers.map(lambda piece: reference(x[piece]), pieces(len(x), 1)))
+
+    def _by_image(
+        self,
+        reference: Callable[[FloatArray, Window, bool], FloatArray],
+        given: FloatArray,
+        window: Window,
+        count_padding: bool,
+        out: FloatArray,
+    ) -> FloatArray:
+        def run(piece: slice) -> None:
+            out[piece] = reference(given[piece], window, count_padding)
+
+        self.workers.map(run, pieces(len(given), 1))
+        return out
+
+
+def argmax_dtype(window: Window) -> type[np.generic]:
+    """What a tap's number is kept in."""
+    return np.uint8 if window.taps <= 256 else np.int32

@@ -1,0 +1,124 @@
+"""Tails in fewer passes over memory: a normalisation takes a ReLU and a max pooling behind it along."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from cnn.backends.blocks import Activation, Array, Normalize, Pool, Stage
+from cnn.backends.cpu import norm_kernels
+from cnn.backends.cpu.arrays import FloatArray
+from cnn.backends.cpu.normalization import CpuNormalization, backward_factors, scale_of
+from cnn.backends.cpu.pooling import PIECE_BYTES, PooledPiece, pooled_pieces
+from cnn.backends.cpu.workers import pieces
+from cnn.backends.window import Window
+
+
+class _Head(NamedTuple):
+    """The stages at the beginning of a tail that are computed in one pass: how many, and which."""
+
+    length: int
+    norm: Normalize
+    relu: bool
+    window: Window | None  # of the max pooling
+
+
+class _Saved(NamedTuple):
+    """What the backward pass needs of a head: its input, its output where that tells more, and the argmax."""
+
+    x: FloatArray
+    y: FloatArray | None
+    argmax: FloatArray | None
+
+
+class CpuTail(CpuNormalization):
+    """`Normalize`, then perhaps a ReLU, then perhaps a max pooling of neighbouring windows, in one pass.
+
+    The normalised image before the pooling is never made: what pooling leaves of it is a quarter.
+    """
+
+    def tail(self, x: Array, stages: Sequence[Stage], keep: bool = True) -> tuple[Array, Any]:
+        head = _head_of(stages)
+        if head is None:
+            return super().tail(x, stages, keep)
+        if head.window is None:
+            y, argmax = self.normalized(x, head.norm, head.relu), None
+        else:
+            y, argmax = self._pooled(x, head.norm, head.window, head.relu)
+        saved = _Saved(x, y if head.relu else None, argmax)
+        y, rest = super().tail(y, stages[head.length :], keep)
+        return y, (saved, rest) if keep else None
+
+    def tail_backward(
+        self, dy: Array, stages: Sequence[Stage], saved: Any, before: tuple[Activation, Array] | None = None
+    ) -> tuple[Array, list[Array]]:
+        head = _head_of(stages)
+        if head is None:
+            return super().tail_backward(dy, stages, saved, before)
+        kept, rest = saved
+        dy, others = super().tail_backward(dy, stages[head.length :], rest)
+        fused = before is not None and _is_relu(before[0])
+        if head.window is None:
+            dx = self.normalized_backward(dy, kept.x, kept.y, head.norm, fused)
+        else:
+            dx = self._pooled_backward(dy, kept, head.norm, head.window, head.relu, fused)
+        if before is not None and not fused:
+            dx = self.activation_backward(dx, before[1], before[0])
+        return dx, others
+
+    def _pooled(self, x: FloatArray, norm: Normalize, window: Window, relu: bool) -> tuple[FloatArray, FloatArray]:
+        shape = (len(x), *window.output_hw, x.shape[3])
+        y, argmax = self.memory.empty(shape, x.dtype), self.memory.empty(shape, np.uint8)
+        mean, scale = norm.moments[0], scale_of(norm)
+
+        def run(piece: PooledPiece) -> None:
+            made = piece.made
+            norm_kernels.pool(x[piece.seen], mean, scale, norm.beta, window.kernel, relu, y[made], argmax[made])
+
+        self.workers.map(run, pooled_pieces(x, window))
+        return y, argmax
+
+    def _pooled_backward(
+        self, dy: FloatArray, kept: _Saved, norm: Normalize, window: Window, relu: bool, input_relu: bool
+    ) -> FloatArray:
+        x, argmax = kept.x, kept.argmax
+        y = dy if kept.y is None else kept.y  # read only where a ReLU followed
+        assert argmax is not None
+        dx, work = self.memory.empty(x.shape, x.dtype), _image_pieces(x)
+        mean, kernel = norm.moments[0], window.kernel
+
+        def reduce(piece: slice) -> FloatArray:
+            sums = np.empty((2, x.shape[3]), x.dtype)
+            given = (dy[piece], argmax[piece], y[piece], relu, x[piece], mean)
+            norm_kernels.pool_reduce(*given, kernel, sums[0], sums[1])
+            return sums
+
+        factors: Any = backward_factors(np.add.reduce(self.workers.map(reduce, work)), norm, x.size // x.shape[3])
+
+        def run(piece: slice) -> None:
+            given: Any = (dy[piece], argmax[piece], y[piece], relu, x[piece], mean)
+            norm_kernels.pool_backward(*(*given, *factors, kernel, input_relu, dx[piece]))
+
+        self.workers.map(run, work)
+        return dx
+
+
+def _head_of(stages: Sequence[Stage]) -> _Head | None:
+    if not stages or not isinstance(norm := stages[0], Normalize):
+        return None
+    relu = len(stages) > 1 and _is_relu(stages[1])
+    at = 2 if relu else 1
+    pool = stages[at] if at < len(stages) else None
+    if isinstance(pool, Pool) and pool.kind == "max" and pool.window.side_by_side:
+        return _Head(at + 1, norm, relu, pool.window)
+    return _Head(at, norm, relu, None)
+
+
+def _image_pieces(x: FloatArray) -> list[slice]:
+    return pieces(len(x), max(1, PIECE_BYTES // max(1, x.nbytes // max(1, len(x)))))
+
+
+def _is_relu(stage: Stage) -> bool:
+    return isinstance(stage, Activation) and stage.name == "relu"

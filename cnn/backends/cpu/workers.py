@@ -1,0 +1,152 @@
+"""Both cores busy: NumPy releases the interpreter lock inside its loops, so pieces of a batch run in threads."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def available_cores() -> int:
+    """The cores that this process may use (a container may see more than it owns)."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pieces(length: int, size: int) -> list[slice]:
+    """Cut `range(length)` into slices of at most `size`.
+
+    The cut depends on the shape alone and never on the number of threads, so that sums over pieces have one
+    order and a seeded run repeats bit for bit on any number of cores.
+    """
+    size = max(1, size)
+    return [slice(start, min(start + size, length)) for start in range(0, length, size)]
+
+
+# Wait until the int64 at an address has a value, for at most so many looks; whether it had.
+Spin = Callable[[int, int, int], bool]
+# Looks, of a nanosecond or so each: as long as the interpreter takes between two passes over memory, and some more.
+_LOOKS = 100_000
+
+
+class _Flag:
+    """A number that one thread raises and another waits for: at first looking, if it can, then asleep."""
+
+    def __init__(self, spin: Spin | None) -> None:
+        self._number = np.zeros(1, np.int64)
+        self._address, self._spin = self._number.ctypes.data, spin
+        self._asleep = False
+        self._guard, self._bell = threading.Lock(), threading.Lock()
+        self._bell.acquire()
+
+    def set(self, number: int) -> None:
+        """Raise it to `number`."""
+        with self._guard:
+            self._number[0] = number
+            ring, self._asleep = self._asleep, False
+        if ring:
+            self._bell.release()
+
+    def wait(self, number: int) -> None:
+        """Return once it is `number`. Only one thread waits."""
+        if self._spin is not None and self._spin(self._address, number, _LOOKS):
+            return
+        with self._guard:
+            self._asleep = asleep = self._number[0] != number
+        if asleep:
+            self._bell.acquire()
+
+
+class _Crew:
+    """Helper threads that wait for work. They hold the crew and nothing else, so that whoever made it can be freed.
+
+    A queue and a future for each task would take as long as a layer takes on a single image.
+    """
+
+    def __init__(self, helpers: int, spin: Spin | None) -> None:
+        self.task: Callable[[], None] | None = None
+        self.errors: list[BaseException] = []
+        self.turns = [0] * helpers
+        self.begin, self.done = ([_Flag(spin) for _ in range(helpers)] for _ in range(2))
+        for number in range(helpers):
+            threading.Thread(target=self._help, args=(number,), name="cnn", daemon=True).start()
+
+    def _help(self, number: int) -> None:
+        turn = 0
+        while True:
+            turn += 1
+            self.begin[number].wait(turn)
+            if self.task is None:
+                return
+            try:
+                self.task()
+            except BaseException as error:
+                self.errors.append(error)
+            self.done[number].set(turn)
+
+    def run(self, task: Callable[[], None], helpers: int) -> None:
+        """Run `task` in this thread and in `helpers` others; wait for all; raise what one of them raised."""
+        self.task = task
+        self.errors.clear()  # where this thread failed as well, its own error was raised and theirs are left
+        for number in range(helpers):
+            self.turns[number] += 1
+            self.begin[number].set(self.turns[number])
+        try:
+            task()
+        finally:
+            for number in range(helpers):
+                self.done[number].wait(self.turns[number])
+            self.task = None
+        if self.errors:
+            raise self.errors[0]
+
+    def dismiss(self) -> None:
+        """End the threads."""
+        self.task = None
+        for turn, begin in zip(self.turns, self.begin, strict=True):
+            begin.set(turn + 1)
+
+
+class Workers:
+    """A pool of `threads` threads. With `spin` they wait for each other awake for a moment, before they sleep.
+
+    What they run must not use BLAS, whose own threads would compete with these, and which is the user's to set.
+    """
+
+    def __init__(self, threads: int, spin: Spin | None = None) -> None:
+        if threads < 1:
+            raise ValueError(f"threads must be at least 1, not {threads}")
+        self.threads, self._spin = threads, spin
+        self._crew: _Crew | None = None
+        self._process = 0
+        self._busy = threading.Lock()
+
+    def map(self, function: Callable[[Item], Result], work: Sequence[Item]) -> list[Result]:
+        """`function` of every piece of `work`, results in the order of the pieces."""
+        if self.threads == 1 or len(work) == 1 or not self._busy.acquire(blocking=False):
+            return [function(piece) for piece in work]  # also inside a piece, or beside another thread's map
+        try:
+            return self._share(function, work)
+        finally:
+            self._busy.release()
+
+    def _share(self, function: Callable[[Item], Result], work: Sequence[Item]) -> list[Result]:
+        if self._crew is None or self._process != os.getpid():  # a fork takes no threads along
+            self._crew, self._process = _Crew(self.threads - 1, self._spin), os.getpid()
+            weakref.finalize(self, self._crew.dismiss)
+        results: list[Any] = [None] * len(work)
+        todo = iter(range(len(work)))  # `next` of it is one step for the interpreter: two threads never get one index
+
+        def drain() -> None:
+            # Each thread takes the next piece as it finishes one: a slow core does not hold up the rest.
+            for index in todo:
+                results[index] = function(work[index])
+
+        self._crew.run(drain, min(self.threads, len(work)) - 1)
+        return results

@@ -1,0 +1,40 @@
+"""Batches: which images are next, how each is augmented, and the network's input made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnn.backends.blocks import Array, Augmentation
+from cnn.backends.cuda.arrays import CudaArrays
+from cnn.backends.cuda.dropout import seed_words
+from cnn.backends.reference.batches import AUGMENTATION_STREAM, WARP_STREAM
+
+
+class CudaBatches(CudaArrays):
+    """Kernels in `cnn/kernels/batches.cu`."""
+
+    def next_batch(
+        self, order: Array, rates: Array, labels: Array, clock: Array, learning_rate: Array, count: int
+    ) -> tuple[Array, Array]:
+        indices, batch_labels = self.empty((count,), np.int64), self.empty((count,), np.int64)
+        sizes = len(order), len(rates), count
+        self.launch("next_batch", order, rates, labels, clock, learning_rate, indices, batch_labels, *sizes)
+        return indices, batch_labels
+
+    def augmentation(self, clock: Array, count: int, hw: tuple[int, int], rules: Augmentation) -> tuple[Array, Array]:
+        affine, erase = self.floats(count, 2, 3), self.empty((count, 4), np.int32)
+        reach = (int(np.round(rules.shift * side)) for side in hw)
+        self.launch(
+            "augmentation",
+            *(clock, affine, erase, count, *hw, *seed_words(rules.seed), AUGMENTATION_STREAM, WARP_STREAM),
+            *(int(rules.flip), *reach, rules.rotate, rules.zoom, rules.erase, *rules.erase_area),
+        )
+        return affine, erase
+
+    def gather_batch(
+        self, images: Array, indices: Array, affine: Array | None, erase: Array | None, scale: Array, offset: Array
+    ) -> Array:
+        batch = self.floats(len(indices), *images.shape[1:])
+        kernel = "gather_batch" if images.dtype == np.uint8 else "gather_batch_of_floats"
+        self.launch(kernel, images, indices, affine, erase, scale, offset, batch, *batch.shape)
+        return batch

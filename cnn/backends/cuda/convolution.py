@@ -1,0 +1,119 @@
+"""Convolution: which kernel computes it, by the shape alone."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.backends.blocks import Array, Epilogue
+from cnn.backends.cuda.arrays import window_struct
+from cnn.backends.cuda.dense import NOTHING, CudaDense, ends_in_relu
+from cnn.backends.window import Window
+from cnn.kernels import STRUCTS, fast_divmod
+from cnn.kernels.families.convolution import ONE_CHANNEL, depthwise_parts, one_channel_parts
+
+
+class CudaConvolution(CudaDense):
+    """Kernels in `cnn/kernels/convolution.cu` and, for one channel and depthwise, `convolution_direct.cu`."""
+
+    def conv2d(
+        self, x: Array, w: Array, b: Array | None, window: Window, groups: int, epilogue: Epilogue = NOTHING
+    ) -> Array:
+        n, channels, filters = x.shape[0], x.shape[3], w.shape[3]
+        geometry, y = window_struct(window, n, channels), self.floats(n, *window.output_hw, filters)
+        relu = ends_in_relu(epilogue)
+        if direct := _direct(window, channels, groups):
+            self.launch(direct, x, w, b, y, geometry, filters, int(relu))
+            return self.finish(y, epilogue)
+        group_channels, group_filters = channels // groups, filters // groups
+        by = _divmods(window, group_channels, group_filters)
+        self.product(
+            "conv_forward",
+            (y.size // filters, window.taps * group_channels, group_filters),
+            groups,
+            group_channels % 4 == 0 and group_filters % 4 == 0 and self.aligned(x, w),
+            y,
+            lambda name, y, splits, bias, fused: self.launch(
+                name, x, w, bias, y, geometry, by, filters, groups, splits, fused
+            ),
+            b,
+            relu,
+        )
+        return self.finish(y, epilogue)
+
+    def conv2d_backward_input(self, dy: Array, w: Array, window: Window, groups: int) -> Array:
+        n, filters, channels = dy.shape[0], dy.shape[3], w.shape[2] * groups
+        geometry, dx = window_struct(window, n, channels), self.floats(n, *window.input_hw, channels)
+        if _is_depthwise(channels, groups):
+            self.launch("conv_depthwise_backward_input", dy, w, dx, geometry, filters)
+            return dx
+        group_channels, group_filters = channels // groups, filters // groups
+        by = _divmods(window, group_channels, group_filters)
+        return self.product(
+            "conv_backward_input",
+            (dx.size // channels, window.taps * group_filters, group_channels),
+            groups,
+            group_channels % 4 == 0 and group_filters % 4 == 0 and self.aligned(dy, w),
+            dx,
+            lambda name, dx, splits, *_: self.launch(name, dy, w, dx, geometry, by, filters, groups, splits),
+        )
+
+    def conv2d_backward_filter(
+        self, dy: Array, x: Array, window: Window, groups: int, out: Array | None = None
+    ) -> Array:
+        n, p, q, filters = dy.shape
+        channels = x.shape[3]
+        geometry, group_channels, group_filters = (
+            window_struct(window, n, channels),
+            channels // groups,
+            filters // groups,
+        )
+        dw = self.floats(*window.kernel, group_channels, filters) if out is None else out
+        if direct := _direct_backward_filter(window, channels, groups):
+            depthwise = _is_depthwise(channels, groups)
+            splits = depthwise_parts(n * p * q, filters, window.taps) if depthwise else one_channel_parts(n * p * q)
+            parts = self.floats(splits, *dw.shape)
+            self.launch(direct, x, dy, parts, geometry, filters)
+            self.add_parts(parts, dw, splits)
+            return dw
+        by = _divmods(window, group_channels, group_filters)
+        return self.product(
+            "conv_backward_filter",
+            (window.taps * group_channels, n * p * q, group_filters),
+            groups,
+            group_channels % 4 == 0 and group_filters % 4 == 0 and self.aligned(x, dy, dw),
+            dw,
+            lambda name, dw, splits, *_: self.launch(name, x, dy, dw, geometry, by, filters, groups, splits),
+        )
+
+
+@functools.lru_cache(maxsize=1024)
+def _divmods(window: Window, group_channels: int, group_filters: int) -> NDArray[Any]:
+    sides = (*window.output_hw, *window.input_hw, window.kernel[1], *window.stride)
+    fields = tuple(fast_divmod(number) for number in (*sides, group_channels, group_filters))
+    return np.array([fields], dtype=STRUCTS["ConvDivmods"])
+
+
+def _is_depthwise(channels: int, groups: int) -> bool:
+    return groups == channels > 1
+
+
+def _direct(window: Window, channels: int, groups: int) -> str | None:
+    """The forward kernel that is no matrix product, where there is one for this shape."""
+    if _is_depthwise(channels, groups):
+        return "conv_depthwise"
+    if channels == 1 and window.kernel in ONE_CHANNEL:
+        return "conv_one_channel_{}x{}".format(*window.kernel)
+    return None
+
+
+def _direct_backward_filter(window: Window, channels: int, groups: int) -> str | None:
+    """The filter gradient's kernel that is no matrix product, where there is one for this shape."""
+    if _is_depthwise(channels, groups):
+        return "conv_depthwise_backward_filter"
+    if channels == 1 and window.kernel in ONE_CHANNEL:
+        return "conv_one_channel_backward_filter_{}x{}".format(*window.kernel)
+    return None

@@ -1,0 +1,165 @@
+"""Normalisation, and sums over all but the channels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from cnn.backends.blocks import Array
+from cnn.backends.cuda.arrays import CudaArrays, named, rows_and_channels
+from cnn.kernels import STRUCTS, fast_divmod
+from cnn.kernels.families.channel_rules import row_chunks
+from cnn.kernels.families.group_normalization import shared_by
+
+
+def column_sums(
+    ops: CudaArrays, x: Array, rows: int, c: int, out: Array | None = None, more: Array | None = None
+) -> Array:
+    """Sums (c,) over the rows of x, seen as (rows, c), in `out` if it is given.
+
+    With `more` the sums of the second half of the columns go there. The order of the additions follows from the shape
+    alone.
+    """
+    chunks = row_chunks(rows, c)
+    if chunks > 1:
+        parts = ops.floats(chunks, c)
+        ops.launch(named("column_sums", x), x, parts, None, rows, c)
+        return column_sums(ops, parts, chunks, c, out, more)
+    out = ops.floats(c) if out is None else out
+    ops.launch(named("column_sums", x), x, out, more, rows, c)
+    return out
+
+
+def two_column_sums(
+    ops: CudaArrays,
+    rows: int,
+    c: int,
+    out: tuple[Array, Array] | None,
+    run: Callable[[Array, Array, int], None],
+) -> tuple[Array, Array]:
+    """Two arrays (c,), in `out` if it is given, of which `run` sums chunks of rows.
+
+    `run` is given where the first chunk's sums of either go, and how far behind them those of the next chunk.
+    """
+    first, second = out or (ops.floats(c), ops.floats(c))
+    chunks = row_chunks(rows, c)
+    if chunks == 1:
+        run(first, second, c)
+    else:
+        parts = ops.floats(chunks * 2 * c)
+        run(parts, parts[c:], 2 * c)
+        column_sums(ops, parts, chunks, 2 * c, first, second)
+    return first, second
+
+
+class CudaNormalization(CudaArrays):
+    """Kernels in `cnn/kernels/normalization.cu` and `group_normalization.cu`."""
+
+    def moments(self, x: Array, out: Array | None = None) -> Array:
+        rows, c = rows_and_channels(x)
+        result, chunks = self.floats(2, c) if out is None else out, row_chunks(rows, c)
+        means, variances = result if chunks == 1 else self.floats(2, chunks, c)
+        self.launch(named("moments", x), x, means, variances, rows, c)
+        if chunks > 1:
+            self.launch(named("merge_moments", x), x, means, variances, result, rows, c, chunks)
+        return result
+
+    def normalize(self, x: Array, gamma: Array, beta: Array, moments: Array, eps: float) -> Array:
+        return self.normalize_and_relu(x, gamma, beta, moments, eps, relu=False)
+
+    def normalize_and_relu(
+        self, x: Array, gamma: Array, beta: Array, moments: Array, eps: float, relu: bool = True
+    ) -> Array:
+        """`normalize`, then ReLU unless it is false, in one pass."""
+        y = self.empty(x.shape, x.dtype)
+        self.launch(named("normalize", x), x, gamma, beta, moments, y, *rows_and_channels(x), eps, int(relu))
+        return y
+
+    def normalize_backward(
+        self,
+        dy: Array,
+        x: Array,
+        gamma: Array,
+        moments: Array,
+        eps: float,
+        batch: bool,
+        out: tuple[Array, Array] | None = None,
+    ) -> tuple[Array, Array, Array]:
+        return self.normalize_and_relu_backward(dy, x, gamma, moments, eps, batch, out)
+
+    def normalize_and_relu_backward(
+        self,
+        dy: Array,
+        x: Array,
+        gamma: Array,
+        moments: Array,
+        eps: float,
+        batch: bool,
+        out: tuple[Array, Array] | None = None,
+        y: Array | None = None,
+        input_relu: bool = False,
+    ) -> tuple[Array, Array, Array]:
+        """`normalize_backward` with the gradients of the ReLU behind it, whose output is y, and of that before it.
+
+        With `input_relu` x is the output of a ReLU, and dx the gradient of that ReLU's input.
+        """
+        rows, c = rows_and_channels(x)
+        dgamma, dbeta = two_column_sums(
+            self,
+            rows,
+            c,
+            out,
+            lambda dgamma, dbeta, pitch: self.launch(
+                named("normalize_backward_sums", x), dy, x, y, moments, dgamma, dbeta, rows, c, pitch, eps
+            ),
+        )
+        dx = self.empty(x.shape, x.dtype)
+        flags = int(batch), int(input_relu)
+        self.launch(
+            named("normalize_backward_input", x), dy, x, y, gamma, moments, dgamma, dbeta, dx, rows, c, eps, *flags
+        )
+        return dx, dgamma, dbeta
+
+    def running_average(self, running: Array, current: Array, momentum: float) -> None:
+        self.launch("running_average", running, current, momentum, 1 - momentum, running.size)
+
+    def group_norm(self, x: Array, gamma: Array, beta: Array, groups: int, eps: float) -> tuple[Array, Array]:
+        n, pixels, c = _examples(x)
+        y, statistics = self.empty(x.shape, x.dtype), self.floats(n, groups, 2)
+        kernel = named(f"group_norm_by_{shared_by(pixels * c // groups)}", x)
+        self.launch(kernel, x, gamma, beta, y, statistics, n, pixels, c, groups, eps)
+        return y, statistics
+
+    def group_norm_backward(
+        self,
+        dy: Array,
+        x: Array,
+        gamma: Array,
+        statistics: Array,
+        groups: int,
+        eps: float,
+        out: tuple[Array, Array] | None = None,
+    ) -> tuple[Array, Array, Array]:
+        n, pixels, c = _examples(x)
+        by_pixels = np.array([fast_divmod(pixels)], STRUCTS["FastDivmod"])
+        dgamma, dbeta = two_column_sums(
+            self,
+            n * pixels,
+            c,
+            out,
+            lambda dgamma, dbeta, pitch: self.launch(
+                named("group_norm_backward_sums", x),
+                *(dy, x, statistics, dgamma, dbeta, n * pixels, c, pitch, by_pixels, groups, eps),
+            ),
+        )
+        dx = self.empty(x.shape, x.dtype)
+        kernel = named(f"group_norm_backward_input_by_{shared_by(pixels * c // groups)}", x)
+        self.launch(kernel, dy, x, gamma, statistics, dx, n, pixels, c, groups, eps)
+        return dx, dgamma, dbeta
+
+
+def _examples(x: Array) -> tuple[int, int, int]:
+    """How many examples x (n, ..., c) has, pixels of each, and channels."""
+    n, c = x.shape[0], x.shape[-1]
+    return n, x.size // (n * c), c

@@ -1,0 +1,74 @@
+"""Parameter updates, in place, over flat arrays."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cnn.backends.blocks import Array
+from cnn.backends.cuda.arrays import CudaArrays
+from cnn.kernels.families.updates import sum_blocks
+
+
+class CudaUpdates(CudaArrays):
+    """Kernels in `cnn/kernels/updates.cu`."""
+
+    def sgd_update(
+        self,
+        params: Array,
+        grads: Array,
+        velocities: Array,
+        *,
+        learning_rate: Array,
+        momentum: float,
+        nesterov: bool,
+        weight_decay: float,
+        decoupled: bool,
+    ) -> None:
+        self.launch(
+            "sgd_update",
+            *(params, grads, velocities, learning_rate, _count(params, grads, velocities)),
+            *(momentum, int(nesterov), weight_decay, int(decoupled)),
+        )
+
+    def adam_update(
+        self,
+        params: Array,
+        grads: Array,
+        first_moments: Array,
+        second_moments: Array,
+        *,
+        learning_rate: Array,
+        clock: Array,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        weight_decay: float,
+        decoupled: bool,
+    ) -> None:
+        count = _count(params, grads, first_moments, second_moments)
+        self.launch(
+            "adam_update",
+            *(params, grads, first_moments, second_moments, learning_rate, clock, count),
+            *(beta1, 1 - beta1, _log(beta1), beta2, 1 - beta2, _log(beta2), eps, weight_decay, int(decoupled)),
+        )
+
+    def clip_by_global_norm(self, grads: Array, limit: float) -> Array:
+        blocks = sum_blocks(grads.size)
+        partials, norm = self.empty((blocks,), np.float64), self.floats()
+        self.launch("sum_squares", grads, partials, grads.size)
+        self.launch("clip_to_norm", grads, partials, norm, limit, blocks, grads.size)
+        return norm
+
+
+def _count(params: Array, *others: Array) -> int:
+    """How many parameters there are. Raises ValueError unless all arrays are equally long."""
+    sizes = [params.size, *(other.size for other in others)]
+    if len(set(sizes)) > 1:
+        raise ValueError(f"an update's arrays must be equally long, not of {', '.join(map(str, sizes))} elements")
+    return params.size
+
+
+def _log(beta: float) -> float:
+    return math.log(beta) if beta > 0 else -math.inf

@@ -1,0 +1,90 @@
+"""Arrays: where they are made, filled and read; and what is shared by the families of the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from cnn.backends.blocks import Array
+
+FloatArray = NDArray[Any]
+
+
+class Arrays:
+    """Arrays on the host."""
+
+    name = "numpy"
+    device: str = "CPU, plain NumPy"  # what it computes on, for the record of a run
+
+    def array(self, values: NDArray[Any] | Array) -> Array:
+        """Copy of an array of the host or of this backend, of the same shape and dtype, where this backend computes."""
+        return np.array(values, order="C")
+
+    def constant(self, values: NDArray[Any] | Array) -> Array:
+        """As `array`, for values that nobody will change: the backend may keep what it derives from them."""
+        return self.array(values)
+
+    def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """A C-contiguous array of any content."""
+        return np.empty(shape, dtype)
+
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
+        """A C-contiguous array of zeros."""
+        return np.zeros(shape, dtype)
+
+    def copy_in(self, target: Array, values: NDArray[Any]) -> None:
+        """In place: `target` takes the values of a host array of its shape, converted to its dtype."""
+        target[...] = values
+
+    def to_numpy(self, x: Array) -> NDArray[Any]:
+        """The array on the host; waits for pending work. Not necessarily a copy."""
+        return x
+
+    def capture(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A function that does what `step` does, recorded once where the backend can replay it. Here: `step` itself."""
+        return step
+
+    def stored(self, x: Array, storage: str) -> Array:
+        """x as an array that keeps its elements in `storage` would return it: "float32" (x itself) or "bfloat16".
+
+        bfloat16 has the exponent of float32 and 8 bits of precision; the reference rounds to it, to nearest even, and
+        keeps x's dtype. NaN stays NaN.
+        """
+        return x if storage == "float32" else round_to_bfloat16(x)
+
+
+def round_to_bfloat16(x: FloatArray) -> FloatArray:
+    """x rounded to the nearest bfloat16, ties to even, in x's dtype (float32 or float64)."""
+    bits = np.asarray(x, np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + (bits >> np.uint32(16) & np.uint32(1))) & np.uint32(0xFFFF0000)
+    return np.where(np.isnan(x), x, rounded.view(np.float32)).astype(x.dtype, copy=False)
+
+
+def into(out: FloatArray | None, values: FloatArray) -> FloatArray:
+    """`values`, copied to `out` where there is one."""
+    if out is None:
+        return values
+    out[...] = values
+    return out
+
+
+def rows_of(x: FloatArray) -> FloatArray:
+    """x (..., c) seen as (rows, c)."""
+    return x.reshape(-1, x.shape[-1])
+
+
+def column_sum(rows: FloatArray) -> FloatArray:
+    """Sum of rows (m, c) over m, accumulated in float64, in the dtype of rows: (c,)."""
+    return rows.sum(axis=0, dtype=np.float64).astype(rows.dtype)
+
+
+def pad(x: FloatArray, window: Any, value: float = 0) -> FloatArray:
+    """x (n, h, w, c) with the window's padding around it, filled with `value`; x itself where there is none."""
+    if not window.has_padding:
+        return x
+    padded = np.full((len(x), *window.padded_hw, x.shape[3]), value, x.dtype)
+    padded[:, *window.inside] = x
+    return padded

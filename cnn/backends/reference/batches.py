@@ -1,0 +1,159 @@
+"""Batches: which images are next, how each is augmented, and the network's input made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.backends.blocks import Array, Augmentation
+from cnn.backends.philox import RandomKey, random_uniform
+from cnn.backends.reference.arrays import FloatArray
+
+# Random streams of the training loop; layers number theirs from 1 upwards.
+AUGMENTATION_STREAM, SHUFFLE_STREAM, WARP_STREAM = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
+
+
+class Batches:
+    """From the stored images to the network's input."""
+
+    def next_batch(
+        self, order: Array, rates: Array, labels: Array, clock: Array, learning_rate: Array, count: int
+    ) -> tuple[Array, Array]:
+        """Begin a training step of `count` images: their indices (count,) and labels (count,), int64.
+
+        order (m,) int64 is the epoch's order of the images, rates (steps,) float32 the learning rate of each of its
+        steps, labels int64 those of all images. clock int64 (3,) is changed in place: the number of the step, the
+        batches and the images of this epoch so far; and learning_rate float32 (1,) becomes the step's. So nothing that
+        changes from step to step comes from the host.
+        """
+        _, batch, first = clock.tolist()
+        learning_rate[0] = rates[batch]
+        clock += [1, 1, count]
+        indices = order[first : first + count].copy()
+        return indices, labels[indices]
+
+    def augmentation(self, clock: Array, count: int, hw: tuple[int, int], rules: Augmentation) -> tuple[Array, Array]:
+        """Matrices (count, 2, 3) float32 and erased rectangles (count, 4) int32 as `gather_batch` takes them.
+
+        They are a function of the seed and the step, clock[0], alone; every option has numbers of its own, so setting
+        one changes nothing about the others. Images have `hw` pixels.
+        """
+        uniform = random_uniform(RandomKey(rules.seed, AUGMENTATION_STREAM, clock), 3 * count).reshape(count, 3)
+        further = np.zeros((count, 7))
+        if rules.warps:  # else the numbers would be multiplied by 0
+            further = random_uniform(RandomKey(rules.seed, WARP_STREAM, clock), 7 * count).reshape(count, 7)
+        size = np.array(hw)
+        mirrored = (uniform[:, 0] < 0.5) & rules.flip
+        reach = np.round(rules.shift * size).astype(np.int64)
+        shift = np.floor(uniform[:, 1:] * (2 * reach + 1)).astype(np.int64) - reach
+        angle = np.deg2rad(rules.rotate * (2 * further[:, 0] - 1))
+        zoom = 1 + rules.zoom * (2 * further[:, 1] - 1)
+        rectangles = _rectangles(further[:, 3:], size, rules.erase_area)
+        rectangles[further[:, 2] >= rules.erase] = 0
+        return inverse_affine(size, mirrored, angle, zoom, shift), rectangles
+
+    def gather_batch(
+        self, images: Array, indices: Array, affine: Array | None, erase: Array | None, scale: Array, offset: Array
+    ) -> Array:
+        """Pick, warp, normalise and erase in one go: images (m, h, w, c) to (n, h, w, c) of scale's dtype.
+
+        The images are uint8, or of scale's dtype.
+
+        Image k of the batch is made from `images[indices[k]]` (int64). With a = affine[k] of affine (n, 2, 3)
+        float32, its pixel (row i, column j) reads the input at the position, in float32,
+
+            row    = (a[0, 0] * i + a[0, 1] * j) + a[0, 2], clamped to 0 ... h - 1
+            column = (a[1, 0] * i + a[1, 1] * j) + a[1, 2], clamped to 0 ... w - 1
+
+        so the rim is repeated outwards. The four pixels around the position mix in scale's dtype, where v00, v01 are
+        the upper two and v10, v11 the lower two (outside the image the nearest inside), and fr and fc are what row
+        and column have beyond whole numbers:
+
+            top = v00 + fc * (v01 - v00), bottom = v10 + fc * (v11 - v10), value = top + fr * (bottom - top)
+
+        The result is scale (c,) * value + offset (c,), and 0 inside the image's rectangle of erase (n, 4)
+        int32: top, left, height, width in output pixels. The rectangle lies inside the image; one of height or
+        width 0 erases nothing. Without `affine` the images are as they are, without `erase` nothing is erased.
+
+        Where the matrix is whole numbers (identity, mirror, whole-pixel shifts), positions and values are exact.
+        Elsewhere a backend may fuse a multiplication with an addition, and the position moves by a rounding; since
+        the value is continuous in the position, backends agree within a tolerance.
+        """
+        batch = np.empty((len(indices), *images.shape[1:]), scale.dtype)
+        for k, index in enumerate(indices):
+            stored = images[index]
+            seen = stored if affine is None else sampled(stored, affine[k].astype(np.float32), scale.dtype)
+            batch[k] = seen * scale + offset
+            if erase is not None:
+                top, left, height, width = erase[k]
+                batch[k, top : top + height, left : left + width] = 0
+        return batch
+
+
+def sampled(image: FloatArray, a: FloatArray, dtype: np.dtype) -> FloatArray:
+    """The image (h, w, c) under a matrix a (2, 3) float32, as `gather_batch` defines it: (h, w, c)."""
+    height, width, _ = image.shape
+    if a[0, 1] == 0 == a[1, 0] and (a == np.round(a)).all():  # mirrored and moved by whole pixels
+        rows, columns = (
+            np.clip(a[axis, axis] * np.arange(size, dtype=np.float32) + a[axis, 2], 0, size - 1).astype(np.int64)
+            for axis, size in enumerate((height, width))
+        )
+        return image[rows[:, None], columns]
+    return _warp(image, a, dtype)
+
+
+def _warp(image: FloatArray, a: FloatArray, dtype: np.dtype) -> FloatArray:
+    """The image (h, w, c) under a matrix a (2, 3), bilinear: (h, w, c) of `dtype`."""
+    height, width, channels = image.shape
+    i, j = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)
+    row = np.clip((a[0, 0] * i + a[0, 1] * j) + a[0, 2], 0, height - 1)
+    column = np.clip((a[1, 0] * i + a[1, 1] * j) + a[1, 2], 0, width - 1)
+    upper, left = np.floor(row), np.floor(column)
+    fr, fc = (part.astype(dtype)[:, :, None] for part in (row - upper, column - left))
+    pixels = image.reshape(-1, channels).astype(dtype)
+    place = upper.astype(np.int64) * width + left.astype(np.int64)
+
+    def between(place: FloatArray) -> FloatArray:
+        # Behind the last column or row is some other pixel, which a fraction of 0 leaves out.
+        first, second = (pixels.take(p, axis=0, mode="clip") for p in (place, place + 1))
+        return first + fc * (second - first)
+
+    top, bottom = between(place), between(place + width)
+    return top + fr * (bottom - top)
+
+
+def inverse_affine(
+    size: NDArray[np.int64],
+    mirrored: NDArray[np.bool_],
+    angle: NDArray[np.float64],
+    zoom: NDArray[np.float64],
+    shift: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    """The matrices (n, 2, 3) that take each output pixel back to its place in the input.
+
+    An image of `size` (2,) is mirrored left to right, turned anticlockwise by `angle` (n,) in radians and enlarged
+    `zoom` (n,) times about its centre, then moved by `shift` (n, 2) pixels (down, right). Where it is only mirrored
+    and moved, the numbers are whole.
+    """
+    cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
+    sense = np.where(mirrored, -1.0, 1.0)
+    # Undone from the last to the first. Rows count downwards: turning back takes (r, c) to
+    # (r cos + c sin, c cos - r sin).
+    linear = np.stack([cosine, sine, -sense * sine, sense * cosine], axis=1).reshape(-1, 2, 2)
+    centre = (size - 1) / 2
+    start = centre - np.einsum("nij,nj->ni", linear, centre + shift)
+    return np.concatenate([linear, start[:, :, None]], axis=2).astype(np.float32)
+
+
+def _rectangles(uniform: NDArray[np.float64], size: NDArray[np.int64], area: tuple[float, float]) -> NDArray[np.int32]:
+    """Rectangles (n, 4) for random erasing (Zhong et al. 2017), from four uniform numbers each (n, 4).
+
+    Their area is uniform within fractions `area` of the image, height over width log-uniform from 0.3 to 1 / 0.3, the
+    place uniform among those inside the image. A side that would be longer than the image's is cut to it.
+    """
+    pixels = (area[0] + (area[1] - area[0]) * uniform[:, 0]) * size.prod()
+    aspect = 0.3 ** (1 - 2 * uniform[:, 1])
+    sides = np.sqrt(np.stack([pixels * aspect, pixels / aspect], axis=1))
+    sides = np.clip(np.round(sides), 1, size).astype(np.int64)
+    corner = np.floor(uniform[:, 2:] * (size - sides + 1)).astype(np.int64)
+    return np.concatenate([corner, sides], axis=1).astype(np.int32)

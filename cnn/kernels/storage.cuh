@@ -1,0 +1,68 @@
+// The types that activations are kept in. Arithmetic is float's, whatever the storage.
+#pragma once
+
+// The upper half of a float: its exponent, and 8 bits of precision. The type of `cuda_bf16.h` would need that header's
+// folder at run time.
+struct bfloat16 {
+  unsigned short bits;
+};
+
+// What a value of storage type T is computed with.
+template <class T>
+struct Arithmetic {
+  using Type = T;
+};
+template <>
+struct Arithmetic<bfloat16> {
+  using Type = float;
+};
+template <class T>
+using arithmetic = typename Arithmetic<T>::Type;
+
+template <class T>
+__device__ __forceinline__ T loaded(T value) {
+  return value;
+}
+__device__ __forceinline__ float loaded(bfloat16 value) {
+  return __uint_as_float(static_cast<unsigned>(value.bits) << 16);
+}
+
+__device__ __forceinline__ void assign(bfloat16& target, float value) {
+  // To the nearest, ties to even. The upper half of a NaN might be that of an infinity: its quiet bit is set.
+  const unsigned bits = __float_as_uint(value), rounded = bits + 0x7FFFu + (bits >> 16 & 1u);
+  target.bits = static_cast<unsigned short>((value == value ? rounded : bits | 0x400000u) >> 16);
+}
+template <class T>
+__device__ __forceinline__ void assign(T& target, T value) {
+  target = value;
+}
+
+// N neighbouring values, which one instruction loads or stores.
+template <class T, int N>
+struct alignas(N * sizeof(T)) Pack {
+  T at[N];
+};
+
+// Whether a pack may be read or written at p.
+template <int N, class T>
+__device__ __forceinline__ bool packs_at(const T* p) {
+  return reinterpret_cast<unsigned long long>(p) % sizeof(Pack<T, N>) == 0;
+}
+
+// The N values at p, as what is computed with.
+template <int N, class T>
+__device__ __forceinline__ Pack<arithmetic<T>, N> load_pack(const T* p) {
+  const auto stored = *reinterpret_cast<const Pack<T, N>*>(p);
+  Pack<arithmetic<T>, N> values;
+#pragma unroll
+  for (int k = 0; k < N; ++k) values.at[k] = loaded(stored.at[k]);
+  return values;
+}
+
+template <int N, class T>
+__device__ __forceinline__ void store_pack(T* p, const Pack<arithmetic<T>, N>& values) {
+  Pack<T, N> stored;
+#pragma unroll
+  for (int k = 0; k < N; ++k) assign(stored.at[k], values.at[k]);
+  *reinterpret_cast<Pack<T, N>*>(p) = stored;
+}

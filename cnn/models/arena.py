@@ -1,0 +1,48 @@
+"""An arena: many tensors in one array of the backend, so that an update is one pass over all of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from cnn.backends import Array, Ops
+
+_ALIGNMENT = 16  # elements: every tensor begins where a vector of 64 bytes may
+
+
+class Arena:
+    """One flat array, and the tensors in it by name. What lies between two tensors is zero and stays so."""
+
+    def __init__(self, ops: Ops, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any]) -> None:
+        offsets, size = [], 0
+        for shape in shapes.values():
+            offsets.append(size)
+            size += -(-math.prod(shape) // _ALIGNMENT) * _ALIGNMENT
+        self.flat: Array = ops.zeros((size,), dtype)
+        self.tensors: dict[str, Array] = {
+            name: self.flat[offset : offset + math.prod(shape)].reshape(shape)
+            for (name, shape), offset in zip(shapes.items(), offsets, strict=True)
+        }
+        self._ops, self._offsets = ops, dict(zip(shapes, offsets, strict=True))
+
+    def begin(self, name: str) -> int:
+        """Where the tensor called `name` begins in the flat array."""
+        return self._offsets[name]
+
+    def fill(self, values: Mapping[str, np.ndarray]) -> None:
+        """In place: every tensor takes the values of that name, in one transfer."""
+        flat = np.zeros(self.flat.size, self.flat.dtype)
+        for name, offset in self._offsets.items():
+            flat[offset : offset + values[name].size] = values[name].reshape(-1)
+        self._ops.copy_in(self.flat, flat)
+
+    def on_host(self) -> dict[str, np.ndarray]:
+        """Copies of all tensors, fetched at once."""
+        flat = np.array(self._ops.to_numpy(self.flat))
+        return {
+            name: flat[offset : offset + tensor.size].reshape(tensor.shape).copy()
+            for (name, tensor), offset in zip(self.tensors.items(), self._offsets.values(), strict=True)
+        }

@@ -1,0 +1,219 @@
+"""Running a plan: its blocks forward, in training and in inference, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from cnn.backends import Activation, Array, Epilogue, Join, Ops, RandomKey, Stage
+from cnn.layers import BatchNorm, ElementwiseJoin, Pass, Pointwise, Producer, Tensors
+from cnn.layers.activations import ActivationLayer
+from cnn.models.graph import INPUT
+from cnn.models.plan import Block, Plan
+
+NodeTensors = Sequence[Tensors]  # of every node, by index
+
+
+@dataclass
+class SavedBlock:
+    """What a block's backward pass needs of its forward pass."""
+
+    producer: Any = None
+    product: Array | None = None  # the producer's result, after the activation in its epilogue
+    stages: Sequence[Stage] = ()
+    tail: Any = None
+    alone: Any = None
+
+
+@dataclass(frozen=True)
+class ReadyBlock:
+    """What of a block is the same in every pass, for one clock."""
+
+    block: Block
+    ctx: Pass  # of the producer, or of the layer that runs alone
+    activation: Activation | None
+    epilogue: Epilogue
+    stages: Sequence[Stage | int]  # a number stands for a node whose stage depends on the pass
+    tail_ctx: Mapping[int, Pass]  # of such nodes
+    static: bool  # no stage depends on the pass
+
+
+class Executor:
+    """Runs the blocks of a plan. It holds the nodes' tensors, and keeps nothing that a pass computes."""
+
+    def __init__(
+        self,
+        ops: Ops,
+        plan: Plan,
+        params: NodeTensors,
+        grads: NodeTensors,
+        seed: int = 0,
+        storage: str = "float32",
+    ) -> None:
+        """`grads` are where gradients go, empty mappings in inference.
+
+        `storage` is what a block's output, unless it is the network's, and its gradient are rounded to.
+        """
+        self.ops, self.plan, self.params, self.grads = ops, plan, params, grads
+        self.seed, self.storage = seed, storage
+        self._nodes = plan.graph.nodes
+        self._clock: Array | None = None
+        self._ready = self._prepare(None)
+
+    def forward(self, x: Array, clock: Array | None = None) -> tuple[Array, list[SavedBlock]]:
+        """The network's output for a batch, and what `backward` needs; an empty list in inference.
+
+        `clock` holds the training step, of which dropout draws. An output is let go when nobody reads it any more.
+        """
+        if clock is not self._clock:
+            self._clock, self._ready = clock, self._prepare(clock)
+        values, kept = {INPUT: x}, []
+        del x
+        for ready, done in zip(self._ready, self.plan.last_readers, strict=True):
+            y, saved = self.block_forward(ready, values)
+            # The logits stay as they are: the loss is sensitive to them, and they are few.
+            values[ready.block.output] = y if ready is self._ready[-1] else self._stored(y)
+            del y
+            if self.plan.train:
+                kept.append(saved)
+            del saved
+            for index in done:
+                del values[index]
+        return values[len(self._nodes) - 1], kept
+
+    def backward(self, saved: list[SavedBlock], dy: Array) -> None:
+        """Fill all gradients for dy, that of the network's output.
+
+        `saved` is used up: what a block kept is let go as soon as it is done.
+        """
+        given = {len(self._nodes) - 1: dy}
+        for ready in reversed(self._ready):
+            self.block_backward(ready, saved.pop(), given)
+
+    # --- what is the same in every pass -----------------------------------------------------------------------------
+
+    def _prepare(self, clock: Array | None) -> list[ReadyBlock]:
+        return [self._prepared(block, clock) for block in self.plan.blocks]
+
+    def _prepared(self, block: Block, clock: Array | None) -> ReadyBlock:
+        own = block.alone if block.producer is None else block.producer
+        ctx = Pass(self.ops, self.plan.train)
+        if own is not None:
+            ctx = self._pass(own, clock, input_gradient=block.input != INPUT or block.producer is None)
+        stages: list[Stage | int] = []
+        contexts = {}
+        for index in block.tail:
+            layer = self._nodes[index].layer
+            contexts[index] = self._pass(index, clock)
+            if index == block.norm or not isinstance(layer, Pointwise) or (layer.random and clock is None):
+                stages.append(index)
+            elif (stage := layer.stage(self.params[index], self.grads[index], contexts[index])) is not None:
+                stages.append(stage)
+        activation = None
+        if block.activation is not None:
+            layer = self._nodes[block.activation].layer
+            assert isinstance(layer, ActivationLayer)
+            activation = layer.activation
+        static = not any(isinstance(stage, int) for stage in stages)
+        return ReadyBlock(block, ctx, activation, Epilogue(activation), tuple(stages), contexts, static)
+
+    def _pass(self, index: int, clock: Array | None, input_gradient: bool = True) -> Pass:
+        node = self._nodes[index]
+        key = RandomKey(self.seed, node.stream, clock) if node.stream and clock is not None else None
+        return Pass(self.ops, self.plan.train, node.input_shape, key, None, input_gradient)
+
+    # --- forward ----------------------------------------------------------------------------------------------------
+
+    def block_forward(self, ready: ReadyBlock, values: Mapping[int, Array]) -> tuple[Array, SavedBlock]:
+        """The block's output, of the outputs before it by index, and what its backward pass needs."""
+        block = ready.block
+        if block.alone is not None:
+            node = self._nodes[block.alone]
+            inputs = tuple(values[index] for index in node.inputs)
+            x = inputs if len(inputs) > 1 else inputs[0]
+            y, alone = node.layer.forward(self.params[block.alone], x, ready.ctx)
+            return y, SavedBlock(alone=alone)
+        x, saved, moments = values[block.input], SavedBlock(), None
+        if block.producer is not None:
+            x, saved.producer, moments = self._product(ready, x)
+            saved.product = x if ready.activation is not None else None
+        elif block.norm is not None:
+            moments = self.ops.moments(x)
+        if block.norm is not None:
+            layer = self._nodes[block.norm].layer
+            assert isinstance(layer, BatchNorm)
+            layer.move_running(self.params[block.norm], moments, ready.tail_ctx[block.norm])
+        stages = ready.stages if ready.static else self._stages(ready, values, moments)
+        if not stages:
+            return x, saved
+        y, saved.tail = self.ops.tail(x, stages, self.plan.train)  # type: ignore[arg-type]
+        saved.stages = stages if ready.static else _without_summands(stages)  # type: ignore
+        return y, saved
+
+    def _product(self, ready: ReadyBlock, x: Array) -> tuple[Array, Any, Array | None]:
+        """The producer's result, what its backward pass needs, and the moments that its epilogue filled."""
+        block = ready.block
+        assert block.producer is not None
+        node = self._nodes[block.producer]
+        assert isinstance(node.layer, Producer)
+        moments, epilogue = None, ready.epilogue
+        if block.norm is not None:
+            moments = self.ops.empty((2, node.shape[-1]), self.params[block.norm]["moments"].dtype)
+            epilogue = Epilogue(ready.activation, moments)
+        y, saved = node.layer.forward(self.params[block.producer], x, ready.ctx, epilogue)
+        return y, saved, moments
+
+    def _stages(self, ready: ReadyBlock, values: Mapping[int, Array], moments: Array | None) -> list[Stage]:
+        """The stages of this pass: joins have their other operand, the norm has its moments."""
+        found: list[Stage] = []
+        for stage in ready.stages:
+            if not isinstance(stage, int):
+                found.append(stage)
+                continue
+            layer = self._nodes[stage].layer
+            if isinstance(layer, ElementwiseJoin):
+                found.append(layer.stage(values[ready.block.joined[stage]]))
+            elif isinstance(layer, Pointwise):
+                ctx = replace(ready.tail_ctx[stage], moments=moments)
+                made = layer.stage(self.params[stage], self.grads[stage], ctx)
+                if made is not None:
+                    found.append(made)
+        return found
+
+    # --- backward ---------------------------------------------------------------------------------------------------
+
+    def block_backward(self, ready: ReadyBlock, saved: SavedBlock, given: dict[int, Array]) -> None:
+        """Take the gradient of the block's output from `given`, add those of its inputs."""
+        block = ready.block
+        dy = self._stored(given.pop(block.output))
+        if block.alone is not None:
+            node = self._nodes[block.alone]
+            dx = node.layer.backward(self.params[block.alone], saved.alone, dy, self.grads[block.alone], ready.ctx)
+            for index, gradient in zip(node.inputs, dx if len(node.inputs) > 1 else (dx,), strict=True):
+                self._give(given, index, gradient)
+            return
+        before = None if ready.activation is None else (ready.activation, saved.product)
+        if saved.stages:
+            dy, others = self.ops.tail_backward(dy, saved.stages, saved.tail, before)
+            for index, gradient in zip(block.joined.values(), others, strict=True):
+                self._give(given, index, gradient)
+        elif ready.activation is not None:
+            dy = self.ops.activation_backward(dy, saved.product, ready.activation)
+        if block.producer is not None:
+            layer = self._nodes[block.producer].layer
+            dy = layer.backward(self.params[block.producer], saved.producer, dy, self.grads[block.producer], ready.ctx)
+        if dy is not None:
+            self._give(given, block.input, dy)
+
+    def _give(self, given: dict[int, Array], index: int, gradient: Array) -> None:
+        """Add to the gradient of output `index`: where branches part, their gradients meet."""
+        given[index] = gradient if index not in given else self.ops.add(given[index], gradient)
+
+    def _stored(self, x: Array) -> Array:
+        return x if self.storage == "float32" else self.ops.stored(x, self.storage)
+
+
+def _without_summands(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages as the backward pass needs them: the gradient of a sum does not depend on what was added."""
+    return [replace(s, other=None) if isinstance(s, Join) and s.kind == "add" else s for s in stages]

@@ -1,0 +1,83 @@
+"""The graph of a network: nodes in the order of computation, each with a layer and the indices of its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cnn.layers import Join, Layer, Shape
+
+INPUT = -1  # the index that stands for the network's input
+
+
+@dataclass(frozen=True)
+class Node:
+    """One layer in its place. Its name, its tensors and its place never depend on how the network is computed."""
+
+    name: str  # such as conv2d_1: the kind, counted from 1 in order of computation
+    layer: Layer
+    inputs: tuple[int, ...]  # indices of nodes before it, or INPUT
+    input_shape: Any  # a shape; for a join a tuple of shapes
+    shape: Shape  # of one output example
+    place: str  # the entry of the config that it was made from
+    depth: int = 0  # how many branches it lies in
+    stream: int = 0  # of its random numbers in training, where it draws any
+
+    def __repr__(self) -> str:
+        """The name, the layer, and what comes out."""
+        return f"{self.name}: {self.layer!r} -> {self.shape}"
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All nodes; the last one's output is the network's."""
+
+    nodes: tuple[Node, ...]
+    input_shape: Shape
+
+    def shape_of(self, index: int) -> Shape:
+        """The shape of one example of node `index`'s output, or of the network's input."""
+        return self.input_shape if index == INPUT else self.nodes[index].shape
+
+    def consumers(self) -> dict[int, list[int]]:
+        """The nodes that read each output, by index; the network's own output has one reader more, its length."""
+        found: dict[int, list[int]] = {index: [] for index in range(INPUT, len(self.nodes))}
+        for index, node in enumerate(self.nodes):
+            for given in node.inputs:
+                found[given].append(index)
+        found[len(self.nodes) - 1].append(len(self.nodes))
+        return found
+
+    def index(self, name: str) -> int:
+        """The index of the node called `name`. Raises KeyError with the names that there are."""
+        for index, node in enumerate(self.nodes):
+            if node.name == name:
+                return index
+        raise KeyError(f"there is no node '{name}'; the nodes are: {', '.join(node.name for node in self.nodes)}")
+
+
+class GraphMaker:
+    """Adds nodes one by one, checks their shapes and names them."""
+
+    def __init__(self, input_shape: Shape) -> None:
+        self.input_shape = tuple(input_shape)
+        self.nodes: list[Node] = []
+        self._counts: dict[str, int] = {}
+
+    def shape_of(self, index: int) -> Shape:
+        """The shape of one example of node `index`'s output, or of the network's input."""
+        return self.input_shape if index == INPUT else self.nodes[index].shape
+
+    def add(self, kind: str, layer: Layer, inputs: Sequence[int], place: str, depth: int) -> int:
+        """A node behind `inputs`; its index. Raises ValueError, naming place and kind, for a shape that misfits."""
+        shapes = tuple(self.shape_of(index) for index in inputs)
+        input_shape = shapes if isinstance(layer, Join) else shapes[0]
+        try:
+            shape = tuple(layer.output_shape(input_shape))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{place} ({kind}): {error}") from error
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        name = f"{kind}_{self._counts[kind]}"
+        self.nodes.append(Node(name, layer, tuple(inputs), input_shape, shape, place, depth))
+        return len(self.nodes) - 1

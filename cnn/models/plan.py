@@ -1,0 +1,173 @@
+"""How a network is computed: nodes grouped into blocks that a backend runs in few passes over memory.
+
+A block is a producer (a convolution, a dense layer, or none) with an epilogue, and a tail: everything pointwise that
+follows, up to the next operation that must see the whole batch. This file alone knows what may be computed together;
+layers and backends do not. What a network computes is the same for every plan, to rounding.
+
+In training the statistics of a batch norm are such a barrier, so a batch norm begins a block, or follows right behind
+a producer (and its activation), whose epilogue then fills the statistics. In inference the running statistics are
+known, so a batch norm is a stage like the rest; `fold` leaves one behind a product, or in front of a dense layer, to be
+multiplied into the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from cnn.layers import BatchNorm, Dense, Dropout, ElementwiseJoin, Pointwise, Producer
+from cnn.layers.activations import ActivationLayer
+from cnn.models.graph import Graph
+
+
+@dataclass
+class Block:
+    """Nodes that are computed together, by index."""
+
+    input: int  # the output that the block reads
+    producer: int | None = None
+    activation: int | None = None  # in the producer's epilogue
+    ahead: int | None = None  # a batch norm in front of a dense producer, multiplied into its weights in inference
+    fold: int | None = None  # a batch norm behind the producer, multiplied into its weights in inference
+    norm: int | None = None  # a batch norm by the batch's own statistics, the first stage of the tail
+    tail: list[int] = field(default_factory=list)  # stages in order, `norm` included
+    joined: dict[int, int] = field(default_factory=dict)  # the output that joins at each join of the tail
+    alone: int | None = None  # a layer that is no stage: it runs by itself
+    output: int = 0  # the node whose output the block leaves
+
+    def nodes(self) -> list[int]:
+        """All nodes of the block, in the order of the graph."""
+        own = (self.producer, self.activation, self.fold, self.alone)
+        return sorted([index for index in own if index is not None] + self.tail)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The blocks of a network in the order of computation."""
+
+    graph: Graph
+    blocks: tuple[Block, ...]
+    train: bool
+
+    @cached_property
+    def last_readers(self) -> list[list[int]]:
+        """For each block, the outputs that no later block reads: their memory is free after it."""
+        last: dict[int, int] = {}
+        for number, block in enumerate(self.blocks):
+            for index in self.read_by(block):
+                last[index] = number
+        return [[index for index, reader in last.items() if reader == number] for number in range(len(self.blocks))]
+
+    def read_by(self, block: Block) -> list[int]:
+        """The outputs of other blocks that `block` reads."""
+        if block.alone is not None:
+            return list(self.graph.nodes[block.alone].inputs)
+        return [block.input, *block.joined.values()]
+
+    def __str__(self) -> str:
+        """One line a block: its nodes, in the order of computation."""
+        return "\n".join(" + ".join(self.graph.nodes[index].name for index in block.nodes()) for block in self.blocks)
+
+
+def make_plan(graph: Graph, train: bool, fuse: bool = True, fold: bool = False) -> Plan:
+    """Group the nodes of `graph` into blocks. Without `fuse` every node is a block of its own.
+
+    `fold`, for inference, is for whoever multiplies batch norms into the weights before they run the plan. In
+    inference dropout does nothing and is in no block, unless it would be one of its own.
+    """
+    return Plan(graph, tuple(_Planner(graph, train, fuse, fold).blocks()), train)
+
+
+class _Planner:
+    def __init__(self, graph: Graph, train: bool, fuse: bool, fold: bool) -> None:
+        self.graph, self.train, self.fuse, self.fold = graph, train, fuse, fold
+        self._ahead: dict[int, int] = {}  # by the dense layer, the batch norm left for it to take in
+        self.consumers = graph.consumers()
+
+    def blocks(self) -> Sequence[Block]:
+        taken: set[int] = set()
+        found = []
+        for index in range(len(self.graph.nodes)):
+            if index not in taken:
+                block = self._begin(index)
+                if self.fuse and block.alone is None:
+                    self._extend(block)
+                taken |= {*block.nodes(), *self._skipped}
+                found.append(block)
+        return found
+
+    def _begin(self, index: int) -> Block:
+        """The block that node `index` begins."""
+        node, self._skipped = self.graph.nodes[index], set[int]()
+        layer = node.layer
+        if isinstance(layer, Producer):
+            return Block(node.inputs[0], producer=index, ahead=self._ahead.get(index), output=index)
+        if isinstance(layer, BatchNorm) and self.train:
+            return Block(node.inputs[0], norm=index, tail=[index], output=index)
+        if isinstance(layer, Pointwise):
+            return Block(node.inputs[0], tail=[index], output=index)
+        if isinstance(layer, ElementwiseJoin):
+            main = layer.main(node.input_shape)[0]
+            return Block(node.inputs[main], tail=[index], joined={index: node.inputs[1 - main]}, output=index)
+        return Block(node.inputs[0], alone=index, output=index)
+
+    def _extend(self, block: Block) -> None:
+        """Take in every node that may be computed in the same block."""
+        while (index := self._next(block)) is not None:
+            layer = self.graph.nodes[index].layer
+            behind_product = block.producer is not None and not block.tail
+            if isinstance(layer, Dropout) and not self.train:
+                self._skipped.add(index)
+            elif isinstance(layer, BatchNorm) and self.fold and (dense := self._dense_behind(index)) is not None:
+                self._ahead[dense] = index
+                self._skipped.add(index)
+            elif isinstance(layer, BatchNorm) and self._folds_into(block):
+                block.fold = index
+            elif isinstance(layer, BatchNorm) and self.train:
+                if not behind_product:
+                    return
+                block.norm = index
+                block.tail.append(index)
+            elif isinstance(layer, ActivationLayer) and behind_product and block.activation is None:
+                if self.train and layer.activation.needs == "input":
+                    block.tail.append(index)
+                else:
+                    block.activation = index
+            else:
+                if isinstance(layer, ElementwiseJoin):
+                    inputs = self.graph.nodes[index].inputs
+                    block.joined[index] = inputs[1 - inputs.index(block.output)]
+                block.tail.append(index)
+            block.output = index
+
+    def _folds_into(self, block: Block) -> bool:
+        """Whether a batch norm behind the block can be multiplied into its weights: nothing is in between."""
+        between = block.tail or block.activation is not None or block.fold is not None
+        return self.fold and block.producer is not None and not between
+
+    def _dense_behind(self, index: int) -> int | None:
+        """The dense layer that alone reads node `index`, in inference, where dropout does nothing."""
+        readers = self.consumers[index]
+        if len(readers) != 1 or readers[0] >= len(self.graph.nodes):
+            return None
+        layer = self.graph.nodes[readers[0]].layer
+        if isinstance(layer, Dropout):
+            return self._dense_behind(readers[0])
+        return readers[0] if isinstance(layer, Dense) else None
+
+    def _next(self, block: Block) -> int | None:
+        """The one node that reads the block's output, if it is pointwise and all else that it reads is there."""
+        readers = self.consumers[block.output]
+        if len(readers) != 1 or readers[0] >= len(self.graph.nodes):
+            return None
+        node = self.graph.nodes[readers[0]]
+        if isinstance(node.layer, Pointwise):
+            return readers[0]
+        if isinstance(node.layer, ElementwiseJoin):
+            place = node.inputs.index(block.output)
+            first = min([*block.nodes(), block.output])
+            ready = all(given < first for given in node.inputs if given != block.output)
+            if place in node.layer.main(node.input_shape) and ready:
+                return readers[0]
+        return None

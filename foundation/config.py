@@ -1,0 +1,75 @@
+"""Where the configs lie, and a group of one as data or as a dataclass. Knows OmegaConf, not Hydra."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]  # the parser that OmegaConf stands on
+
+from foundation.errors import UserError
+
+Schema = TypeVar("Schema")
+
+
+def config_dir() -> Path:
+    """The folder of configs: `foundation/conf` in an installed wheel, the top-level `conf` in a checkout."""
+    here = Path(__file__).resolve().parent
+    installed = here / "conf"
+    return installed if installed.is_dir() else here.parent / "conf"
+
+
+def typed(config: DictConfig | Mapping[str, Any], group: str, schema: type[Schema]) -> Schema:
+    """The config group `group` as the dataclass `schema`, its values checked and converted.
+
+    Raises `UserError` naming the full key for an unknown key, a missing one or a value of the wrong type.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), config[group])
+        instance = OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        reason = str(error).splitlines()[0]
+        key = f"{group}.{error.full_key}" if getattr(error, "full_key", None) else group
+        raise UserError(f"{key}: {reason}") from error
+    assert isinstance(instance, schema)
+    return instance
+
+
+def choices(group: str) -> list[str]:
+    """The names of the files in a group of configs, `model` say."""
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+
+
+def load_choice(group: str, name: str) -> dict[str, Any]:
+    """The group `group` as `conf/<group>/<name>.yaml` gives it. Raises `UserError` naming the choices."""
+    if name not in (known := choices(group)):
+        raise UserError(f"unknown {group} '{name}'; choose one of: {', '.join(known)}")
+    return load_group(config_dir() / group / f"{name}.yaml", group)
+
+
+def load_group(path: Path, group: str) -> dict[str, Any]:
+    """A YAML file as the content of the group `group`, interpolations such as `${model.widths[0]}` resolved.
+
+    Raises `UserError` naming the file if it cannot be read or resolved.
+    """
+    try:
+        return resolved(OmegaConf.load(path), group)
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def resolved(content: Any, group: str) -> dict[str, Any]:
+    """The content of the group `group` as plain mappings and lists, interpolations resolved.
+
+    Raises `UserError` for an interpolation of what is not there, and for what is no mapping.
+    """
+    try:
+        container: Any = OmegaConf.to_container(OmegaConf.create({group: content}), resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(f"{group}: {error}") from error
+    if not isinstance(container[group], dict):
+        raise UserError(f"{group} must be a mapping, not {container[group]!r}")
+    return {str(key): value for key, value in container[group].items()}

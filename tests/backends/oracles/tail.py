@@ -1,0 +1,35 @@
+"""Tails: the other oracles one after the other."""
+
+from __future__ import annotations
+
+from backends.oracles.activations import activation, prelu
+from backends.oracles.joins import add, multiply
+from backends.oracles.normalization import normalize
+from backends.oracles.pooling import avg_pool2d, max_pool2d
+from backends.oracles.randomness import dropout
+from cnn.backends import Activation, Dropout, Join, Normalize, Pool, PReLU
+
+
+def tail(x, stages, keep=True):
+    for stage in stages:
+        x = _stage(x, stage)
+    return (x,)
+
+
+def _stage(x, stage):
+    match stage:
+        case Normalize():
+            results = normalize(x, stage.gamma, stage.beta, stage.moments, stage.eps)
+        case Activation():
+            results = activation(x, stage)
+        case PReLU():
+            results = prelu(x, stage.slope)
+        case Join():
+            results = (add if stage.kind == "add" else multiply)(x, stage.other)
+        case Pool(kind="max"):
+            results = max_pool2d(x, stage.window)
+        case Pool():
+            results = avg_pool2d(x, stage.window, stage.count_padding)
+        case Dropout():
+            results = dropout(x, stage.rate, stage.key)
+    return results[0]

@@ -1,0 +1,1 @@
+"""The GPU backend on the CPU emulator, against formulas written here."""

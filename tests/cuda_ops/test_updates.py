@@ -1,0 +1,127 @@
+"""Updates of flat arrays, by learning rates and steps that lie on the device."""
+
+import numpy as np
+import pytest
+
+SIZES = pytest.mark.parametrize("size", [1, 4, 37, 5001])
+DECAYS = pytest.mark.parametrize(("weight_decay", "decoupled"), [(0.0, False), (0.01, False), (0.01, True)])
+RATE = 0.05
+
+
+def numbers(rng, size, count):
+    return rng.normal(size=(count, size)).astype(np.float32)
+
+
+@SIZES
+@DECAYS
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd(cuda, size, weight_decay, decoupled, nesterov, rng):
+    p, g, v = numbers(rng, size, 3)
+    arrays = [cuda.array(values) for values in (p, g, v)]
+    rate = cuda.array(np.array([RATE], np.float32))
+    cuda.sgd_update(
+        *arrays,
+        learning_rate=rate,
+        momentum=0.9,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        decoupled=decoupled,
+    )
+    p, g, v = (values.astype(float) for values in (p, g, v))
+    shrunk = p * (1 - RATE * weight_decay) if decoupled else p
+    gradient = g if decoupled else g + weight_decay * p
+    velocity = 0.9 * v + gradient
+    step = gradient + 0.9 * velocity if nesterov else velocity
+    np.testing.assert_allclose(cuda.to_numpy(arrays[2]), velocity, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(cuda.to_numpy(arrays[0]), shrunk - RATE * step, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(cuda.to_numpy(arrays[1]), g)
+
+
+@SIZES
+@DECAYS
+@pytest.mark.parametrize("step", [1, 2, 1000, 10**6])
+def test_adam(cuda, size, weight_decay, decoupled, step, rng):
+    p, g, m, v = numbers(rng, size, 4)
+    v = np.abs(v)
+    arrays = [cuda.array(values) for values in (p, g, m, v)]
+    beta1, beta2, eps = 0.9, 0.999, 1e-8
+    cuda.adam_update(
+        *arrays,
+        learning_rate=cuda.array(np.array([RATE], np.float32)),
+        clock=cuda.array(np.array([step, 3, 4])),
+        beta1=beta1,
+        beta2=beta2,
+        eps=eps,
+        weight_decay=weight_decay,
+        decoupled=decoupled,
+    )
+    p, g, m, v = (values.astype(float) for values in (p, g, m, v))
+    shrunk = p * (1 - RATE * weight_decay) if decoupled else p
+    gradient = g if decoupled else g + weight_decay * p
+    m, v = beta1 * m + (1 - beta1) * gradient, beta2 * v + (1 - beta2) * gradient**2
+    change = RATE * (m / (1 - beta1**step)) / (np.sqrt(v / (1 - beta2**step)) + eps)
+    np.testing.assert_allclose(cuda.to_numpy(arrays[2]), m, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(cuda.to_numpy(arrays[3]), v, rtol=1e-5, atol=1e-9)
+    np.testing.assert_allclose(cuda.to_numpy(arrays[0]) - p, shrunk - p - change, rtol=1e-5, atol=1e-6)
+
+
+def test_adam_without_memory_of_the_gradient(cuda):
+    """Both betas 0: the step is the learning rate in the gradient's sign."""
+    p, g = cuda.zeros((3,), np.float32), cuda.array(np.array([1e-3, -5, 2], np.float32))
+    cuda.adam_update(
+        *(p, g, cuda.zeros((3,), np.float32), cuda.zeros((3,), np.float32)),
+        learning_rate=cuda.array(np.array([0.1], np.float32)),
+        clock=cuda.array(np.array([1])),
+        **{"beta1": 0.0, "beta2": 0.0, "eps": 1e-12, "weight_decay": 0.0, "decoupled": False},
+    )
+    np.testing.assert_allclose(cuda.to_numpy(p), [-0.1, 0.1, -0.1], rtol=1e-5)
+
+
+def test_part_of_an_arena_is_updated_in_place(cuda, rng):
+    arenas = [cuda.array(values) for values in numbers(rng, 200, 3)]
+    before = cuda.to_numpy(arenas[0]).copy()
+    part = slice(16, 16 + 37)
+    cuda.sgd_update(
+        *(arena[part] for arena in arenas),
+        learning_rate=cuda.array(np.array([0.5], np.float32)),
+        **{"momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "decoupled": False},
+    )
+    changed = cuda.to_numpy(arenas[0]) != before
+    assert changed[part].all()
+    assert changed.sum() == 37
+
+
+def test_arrays_of_different_length_are_refused(cuda):
+    arrays = [cuda.zeros((size,), np.float32) for size in (8, 8, 7)]
+    with pytest.raises(ValueError, match=r"^an update's arrays must be equally long, not of 8, 8, 7 elements$"):
+        cuda.sgd_update(
+            *arrays,
+            learning_rate=cuda.zeros((1,), np.float32),
+            **{"momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "decoupled": False},
+        )
+
+
+@SIZES
+@pytest.mark.parametrize("scale", [1.0, 1e30, 1e-30])
+def test_clipping(cuda, size, scale, rng):
+    g = (numbers(rng, size, 1)[0] + 3) * np.float32(scale)
+    expected = np.sqrt(np.sum(g.astype(float) ** 2))
+    for limit, factor in ((expected / 2, 0.5), (expected * 2, 1.0)):
+        array = cuda.array(g)
+        norm = cuda.clip_by_global_norm(array, float(limit))
+        assert norm.shape == ()
+        assert float(cuda.to_numpy(norm)) == pytest.approx(expected, rel=1e-6)
+        np.testing.assert_allclose(cuda.to_numpy(array), g * factor, rtol=1e-6)
+
+
+def test_a_gradient_within_the_limit_stays_bit_for_bit(cuda, rng):
+    g = numbers(rng, 4097, 1)[0]
+    array = cuda.array(g)
+    cuda.clip_by_global_norm(array, 1e6)
+    assert cuda.to_numpy(array).tobytes() == g.tobytes()
+
+
+def test_the_norm_of_nan_is_nan_and_clips_nothing(cuda):
+    array = cuda.array(np.array([1, np.nan, 3], np.float32))
+    assert np.isnan(cuda.to_numpy(cuda.clip_by_global_norm(array, 0.1)))
+    np.testing.assert_array_equal(cuda.to_numpy(array), [1, np.nan, 3])
