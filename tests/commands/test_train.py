@@ -139,7 +139,7 @@ def test_a_pack_is_enough_to_train_with(command, workplace):
     shutil.rmtree(workplace / "data")
     outcome = command("cnn.train", *QUICK, "hydra.run.dir=b")
     assert outcome.status == 0
-    assert "as it stands" in outcome.out
+    assert "as it is" in outcome.out
 
 
 def test_a_damaged_pack_is_made_anew(command, workplace):
