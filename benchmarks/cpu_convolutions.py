@@ -1,6 +1,8 @@
 """`python -m benchmarks.cpu_convolutions`: every algorithm of the CPU engine on the layers of our networks.
 
-Beside the times stands what the cost model chooses, and what that choice loses against the fastest.
+Beside the times stands what the cost model chooses, and what that choice loses against the fastest. With --fit the
+model's constants are fitted to the times: those of a processor whose vectors are wider or narrower than what was
+measured so far belong into `cnn/backends/cpu/conv_choice.py`.
 """
 
 from __future__ import annotations
@@ -8,23 +10,26 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+from scipy.optimize import least_squares
 
 from benchmarks.cpu.cells import Cell
 from benchmarks.cpu_vs_torch import MODELS
 from cnn.backends import CONVOLUTIONS, get_ops
-from cnn.backends.cpu.conv_choice import FILTER_GRADIENT, FORWARD, INFERENCE, cost
+from cnn.backends.cpu.conv_choice import COSTS, FILTER_GRADIENT, FORWARD, INFERENCE, Costs, cost
 from cnn.backends.cpu.conv_problem import ConvProblem
+from cnn.backends.cpu.vectors import Tile, host_tile
 from cnn.layers.conv2d import Conv2D
 from cnn.reporting.provenance import collect_provenance
 from foundation.files import write_json
 
 _ROUNDS = 7
+_STEP_BYTES = 16 << 20  # what a training step touches between two uses of a filter, at the least
 _PASSES = {FORWARD: "y", INFERENCE: "y, constant filter", FILTER_GRADIENT: "dw"}
 
 
@@ -53,6 +58,7 @@ def measure(problem: ConvProblem, threads: int) -> dict[str, Any]:
         "filters": problem.filters,
         "threads": threads,
     }
+    elsewhere = np.zeros(_STEP_BYTES, np.uint8)
     sides = {name: get_ops("cpu", threads, convolution=name) for name in CONVOLUTIONS}
     constants = {name: ops.constant(w) for name, ops in sides.items()}
     runs: dict[str, Callable[[str], Any]] = {
@@ -64,6 +70,7 @@ def measure(problem: ConvProblem, threads: int) -> dict[str, Any]:
         taken: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(_ROUNDS + 1):
             for name in sides:
+                elsewhere += 1  # as in a step, what the layer reads has left the caches near the core
                 begin = time.perf_counter()
                 run(name)
                 taken[name].append(time.perf_counter() - begin)
@@ -71,6 +78,29 @@ def measure(problem: ConvProblem, threads: int) -> dict[str, Any]:
         chosen = min(sides, key=lambda name: cost(name, direction, problem))
         row[direction] = {"ms": times, "chosen": chosen, "loses": times[chosen] / min(times.values()) - 1}
     return row
+
+
+def fitted(measured: Mapping[tuple[str, str, ConvProblem], float], tile: Tile, start: Costs) -> Costs:
+    """The constants of the cost model, from `start` on, that come closest to milliseconds by (name, kind, problem).
+
+    Closest in proportion: a small layer counts as much as a large one. Of a layer's algorithms those count most that
+    come near the fastest, between which there is a choice.
+    """
+    keys = list(measured)
+    fastest = {(kind, problem): np.inf for _, kind, problem in keys}
+    for key, taken in measured.items():
+        fastest[key[1:]] = min(fastest[key[1:]], taken)
+    weights = [(fastest[key[1:]] / measured[key]) ** 0.5 for key in keys]
+
+    def residuals(logs: Any) -> list[float]:
+        costs = Costs(*np.exp(logs))
+        return [
+            weight * np.log(1e-6 * cost(*key, tile, costs) / measured[key])
+            for key, weight in zip(keys, weights, strict=True)
+        ]
+
+    found = least_squares(residuals, np.log(start), loss="soft_l1")
+    return Costs(*(float(f"{value:.3g}") for value in np.exp(found.x)))
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -96,16 +126,28 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cpu_convolutions", description=__doc__)
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 64], metavar="IMAGES")
     parser.add_argument("--threads", type=int, default=2, metavar="N")
+    parser.add_argument("--fit", action="store_true", help="fit the cost model; measure with --threads 1")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
     chosen = parser.parse_args()
-    rows = []
+    rows, measured = [], {}
     for batch in chosen.batch:
         for problem in shapes(batch):
-            rows.append(measure(problem, chosen.threads))
+            rows.append(row := measure(problem, chosen.threads))
+            for kind in _PASSES:
+                measured |= {(name, kind, problem): taken for name, taken in row[kind]["ms"].items()}
             print(f"batch {batch}, {problem.channels} to {problem.filters} channels", file=sys.stderr, flush=True)
     print(table(rows))
     losses = [row[direction]["loses"] for row in rows for direction in _PASSES]
     print(f"\nThe choice loses {100 * median(losses):.0f} % in the median, {100 * max(losses):.0f} % at most.")
+    if chosen.fit:
+        costs = fitted(measured, host_tile(), COSTS[host_tile()])
+        lost = []
+        for kind, problem in {key[1:]: None for key in measured}:
+            times = {name: measured[name, kind, problem] for name in CONVOLUTIONS}
+            guess = {name: cost(name, kind, problem, host_tile(), costs) for name in CONVOLUTIONS}
+            lost.append(times[min(guess, key=lambda name: guess[name])] / min(times.values()) - 1)
+        print(f"\nFitted to {host_tile()}: {costs}")
+        print(f"With these the choice loses {100 * median(lost):.0f} % in the median, {100 * max(lost):.0f} % at most.")
     if chosen.json:
         write_json(chosen.json, {"provenance": collect_provenance(), "rows": rows})
     return 0

@@ -31,7 +31,12 @@ def test_evaluate_scores_validation_unless_asked_for_test(command, finished):
 def test_evaluate_refuses_a_pack_that_has_changed(command, finished):
     (finished / "data/fer2013/test/sad/00.png").unlink()
     assert command("cnn.evaluate", "run=out").status == 0  # with the pack that is there, whatever became of the data
-    assert command("data_tools.prepare", "data=fer2013", "data.image_size=12").status == 0
+    assert (
+        command(
+            "data_tools.prepare", "data=fer2013", "data.image_size=12", "data.audit=pixels", "merge.duplicates=pixels"
+        ).status
+        == 0
+    )
     assert "no longer the one" in command("cnn.evaluate", "run=out").error
 
 

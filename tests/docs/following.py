@@ -52,10 +52,10 @@ def steps(page: str) -> Iterator[Step]:
 
 
 def copy_project(folder: Path) -> Path:
-    """A copy of the project, without what it has made."""
+    """A copy of the project. What Numba has compiled of unchanged files comes along, and holds there, too."""
     for part in PARTS:
         if (ROOT / part).is_dir():
-            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("*.pyc"))
         else:
             shutil.copy2(ROOT / part, folder / part)
     return folder

@@ -66,10 +66,10 @@ class CpuArrays(Ops):
         self.workers.map(run, pieces(flat_result.size, _PIECE))
         return result
 
-    def in_place(self, function: Callable[..., None], *arrays: FloatArray) -> None:
-        """Run `function(*pieces)` for its side effects, over equally shaped C-contiguous arrays."""
+    def in_place(self, function: Callable[..., Any], *arrays: FloatArray) -> list[Any]:
+        """`function(*pieces)` over equally shaped C-contiguous arrays; what it returns of each piece, in order."""
         flat = [array.reshape(-1) for array in arrays]
-        self.workers.map(lambda piece: function(*(array[piece] for array in flat)), pieces(flat[0].size, _PIECE))
+        return self.workers.map(lambda piece: function(*(array[piece] for array in flat)), pieces(flat[0].size, _PIECE))
 
     @staticmethod
     def channel_pieces(rows: int, channels: int) -> list[slice]:

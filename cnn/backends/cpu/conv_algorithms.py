@@ -68,6 +68,10 @@ class Algorithm(ABC):
     def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem, dw: FloatArray) -> None:
         """Fill dw (kh, kw, c / groups, k)."""
 
+    def _own_columns(self, problem: ConvProblem) -> list[slice]:
+        """The filters in a piece for each thread. A number's terms are added up in one order, however they are cut."""
+        return self.workers.shares(problem.filters, primitives.block_columns(problem.itemsize))
+
     def padded(self, x: FloatArray, piece: Piece, window: Window, hw: tuple[int, int]) -> FloatArray:
         """The `hw` padded input pixels that the piece's first output row on sees, zeros beyond the image."""
         begin = piece.rows.start * window.stride[0]
@@ -109,7 +113,7 @@ class Direct(Algorithm):
                 primitives.products(windows, weights, y, some)
                 primitives.finish(y, b, relu, some)
 
-            self.workers.map(columns, filter_pieces(problem.filters, problem.itemsize))
+            self.workers.map(columns, self._own_columns(problem))
             return True
 
         def run(piece: Piece) -> None:
@@ -282,9 +286,8 @@ class Winograd(Algorithm):
             primitives.winograd_products(v, mine, products, filters.start - start)
             return primitives.winograd_output(products, self.m, b, relu, y, 0, filters.start)
 
-        # Packed filters are only read: few large pieces then cost fewer calls.
-        few = filter_pieces(problem.filters, problem.itemsize)
-        return all(self.workers.map(run, self._filter_pieces(problem) if packed is None else few))
+        work = self._filter_pieces(problem) if packed is None else self._own_columns(problem)
+        return all(self.workers.map(run, work))
 
     def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem, dw: FloatArray) -> None:
         """In turns: some tiles are transformed, then each of the t * t products gathers them, both on all cores."""

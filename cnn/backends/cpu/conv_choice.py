@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 from cnn.backends.cpu.conv_algorithms import Algorithm
 from cnn.backends.cpu.conv_problem import PIECE_BYTES, ConvProblem
+from cnn.backends.cpu.product_kernels import DEPTH
+from cnn.backends.cpu.vectors import AVX2, AVX512, NEON, SSE, Tile, host_tile
 
 # With a constant filter, whose form is made once, the forward pass is called inference.
 FORWARD, INFERENCE, FILTER_GRADIENT = "forward", "inference", "filter_gradient"
@@ -17,25 +19,34 @@ AUTO, TUNE = "auto", "tune"
 _TRIES = 3
 
 
-class _Costs(NamedTuple):
-    """The cost model: nanoseconds on one core of a processor with AVX2.
+class Costs(NamedTuple):
+    """The cost model: nanoseconds on one core.
 
-    Only ratios matter, and they are fixed: the choice follows from the shape alone, on every machine, so that a run
-    repeats. `python -m benchmarks.cpu_convolutions` shows what is chosen beside what is fastest.
+    Only ratios matter, and they are fixed for a width of vectors: the choice follows from the shape alone, so that a
+    run repeats. `python -m benchmarks.cpu_convolutions` shows what is chosen beside what is fastest; with --fit it
+    prints these numbers for the processor that it runs on.
     """
 
-    mac: float  # of a large product
+    mac: float  # of a product whose tiles are full
     tile_terms: float  # terms' worth of a tile's beginning and end
-    unrolled: float  # per byte of padded or unrolled input
+    prepared: float  # per byte of padded or unrolled input
+    packed: float  # per byte of a filter, each time that it is packed
     transformed: float  # per byte of Winograd's tiles
-    form: float  # per byte of a filter's form: to make it
-    reading: float  # and to read it for a piece of the batch
-    gathered: float  # per byte of a filter gradient in the algorithm's form
+    form: float  # per byte of a filter's transform: to make it
+    reading: float  # per byte of packed weights, to read them for a piece of the batch
+    gathered: float  # per byte of a filter's gradient in the algorithm's form
 
 
 # Fitted to the times of our networks' layers at batch 1, 4 and 64.
-_COSTS = _Costs(0.022, 3, 0.03, 0.182, 0.285, 0.073, 0.263)
-_TILE_ROWS, _TILE_COLUMNS = 6, 16
+_AVX2 = Costs(0.022, 3, 0.06, 0.1, 0.182, 0.1, 0.073, 0.2)
+# What was not measured has the same passes over memory and the products by the processor's peak: vectors of 64 bytes
+# compute twice as much at a time, those of 16 bytes half, and without fused multiply-adds half of that.
+COSTS: Mapping[Tile, Costs] = {
+    AVX2: _AVX2,
+    AVX512: _AVX2._replace(mac=_AVX2.mac / 2),
+    NEON: _AVX2._replace(mac=_AVX2.mac * 2),
+    SSE: _AVX2._replace(mac=_AVX2.mac * 4),
+}
 
 
 class Choice:
@@ -83,39 +94,40 @@ class Choice:
         ]
 
 
-def cost(name: str, way: str, problem: ConvProblem) -> float:
-    """Estimated nanoseconds of `name` on one core."""
-    costs = _COSTS
+def cost(name: str, kind: str, problem: ConvProblem, tile: Tile | None = None, costs: Costs | None = None) -> float:
+    """Estimated nanoseconds of `name` on one core; of this processor, if no other's tile and costs are given."""
+    tile = tile or host_tile()
+    costs = costs or COSTS[tile]
     window, (p, q) = problem.window, problem.window.output_hw
     if name == "depthwise":
         return 0.0  # the others' products would be a single column wide
     depth, filters = problem.channels // problem.groups, problem.filters // problem.groups
-    pixels = problem.batch * p * q
-    rows, terms, products, form = pixels, depth, float(problem.macs), window.taps * depth * problem.filters
-    if name == "im2col":
-        terms = depth * window.taps
-        scratch = 4.0 * pixels * window.taps * problem.channels
-        moving = costs.unrolled * scratch
-    elif name == "direct":
-        one_run = window.dilation[1] == 1 and problem.groups == 1
-        terms = depth * window.kernel[1] if one_run else depth
-        scratch = 4.0 * problem.batch * window.padded_hw[0] * window.padded_hw[1] * problem.channels
-        moving = costs.unrolled * scratch
-    else:
+    pixels, size = problem.batch * p * q, problem.itemsize
+    if name.startswith("winograd"):
         m = int(name.removeprefix("winograd"))
-        elements, tiles = (m + 2) ** 2, problem.batch * -(-p // m) * -(-q // m)
-        rows, form = tiles, elements * depth * problem.filters
-        products = float(tiles * form)
-        scratch = 4.0 * elements * tiles * (problem.channels + problem.filters)
-        moving = costs.transformed * scratch
-    if way == FILTER_GRADIENT:
-        rows, terms = terms, rows  # its sums run over the rows
-    narrow = _filled(rows, _TILE_ROWS) * _filled(filters, _TILE_COLUMNS) * (1 + costs.tile_terms / terms)
-    if way == FILTER_GRADIENT:
-        form_cost = costs.gathered
+        elements, rows, terms, runs = (m + 2) ** 2, problem.batch * -(-p // m) * -(-q // m), depth, 1
+        form = elements * depth * filters
+        products, scratch = float(rows * form), elements * rows * (problem.channels + problem.filters)
+        moving, making = costs.transformed * size * scratch, costs.form
     else:
-        form_cost = costs.reading * max(1.0, scratch / PIECE_BYTES) + (costs.form if way == FORWARD else 0.0)
-    return costs.mac * products * narrow + moving + form_cost * 4 * form
+        one_run = window.dilation[1] == 1 and problem.groups == 1
+        runs = 1 if name == "im2col" else window.kernel[0] if one_run else window.taps
+        rows, terms, form = pixels, depth * window.taps // runs, window.taps * depth * problem.filters
+        products, padded = float(problem.macs), window.padded_hw[0] * window.padded_hw[1]
+        scratch = problem.batch * padded * problem.channels
+        if name == "im2col":
+            scratch += pixels * window.taps * problem.channels
+        moving, making = costs.prepared * size * scratch, costs.packed
+    if kind == FILTER_GRADIENT:
+        rows, terms = terms, rows  # its sums run over the rows
+        moving += costs.gathered * size * form
+    else:
+        pieces = max(1.0, size * scratch / PIECE_BYTES)
+        if kind == FORWARD:
+            moving += making * size * form * (1 if name.startswith("winograd") else pieces)
+        moving += costs.reading * size * form * pieces
+    filled = _filled(rows, tile.rows) * _filled(filters, tile.columns(size))
+    return costs.mac * products * filled * (1 + costs.tile_terms / min(terms, DEPTH)) + moving
 
 
 def _filled(size: int, step: int) -> float:

@@ -202,7 +202,7 @@ def winograd_filter(given: Filter, m: int, packed: FloatArray, columns: slice, f
     blocks, width = _blocks(columns, given.columns, packed.itemsize), packed.shape[3]
     flat = packed.reshape(-1)[(blocks[0] - first // width) * packed[0, 0].size :]
     winograd_kernels.filters(
-        *(host_tile().shape, given.w.reshape(-1), depth, filters, given.flipped, _matrix(m, "g", packed.dtype.name)),
+        *(host_tile().shape, given.w.reshape(-1), depth, filters, given.flipped, _matrix(m, "g", packed.dtype)),
         *(given.columns, given.terms, blocks, flat, packed[0].size),
     )
 
@@ -236,12 +236,12 @@ def winograd_filter_gradient(total: FloatArray, m: int, dw: FloatArray, first: i
     """G^T total G: `rows` of total (t * t, c, columns) to dw (3, 3, c, k), from its column `first` on."""
     begin, end, _ = rows.indices(total.shape[1])
     taps = dw.reshape(-1, *dw.shape[2:])
-    winograd_kernels.filter_gradient(total, _matrix(m, "g", dw.dtype.name), taps, first, begin, end)
+    winograd_kernels.filter_gradient(total, _matrix(m, "g", dw.dtype), taps, first, begin, end)
 
 
 def winograd_input(padded: FloatArray, m: int, v: FloatArray, start: int) -> None:
     """B^T x B of every tile of t x t pixels, m apart: padded to v (t * t, tiles, c), from tile `start` on."""
-    winograd_kernels.INPUT[m](padded, _matrix(m, "bt", padded.dtype.name), v, start)
+    winograd_kernels.INPUT[m](padded, _matrix(m, "bt", padded.dtype), v, start)
 
 
 def winograd_output(
@@ -253,18 +253,18 @@ def winograd_output(
     all of it is finite.
     """
     bias = np.zeros(y.shape[3], y.dtype) if b is None else b
-    given = (products, _matrix(m, "at", y.dtype.name), bias, relu, y, start, first, first + products.shape[2])
+    given = (products, _matrix(m, "at", y.dtype), bias, relu, y, start, first, first + products.shape[2])
     finite: bool = winograd_kernels.OUTPUT[m](*given)
     return finite
 
 
 def winograd_gradient(dy: FloatArray, m: int, d: FloatArray, start: int) -> None:
     """A dy A^T of every tile of m x m pixels, zeros beyond the image: dy (n, p, q, k) to d (t * t, tiles, k)."""
-    winograd_kernels.GRADIENT[m](dy, _matrix(m, "a", dy.dtype.name), d, start)
+    winograd_kernels.GRADIENT[m](dy, _matrix(m, "a", dy.dtype), d, start)
 
 
 @cache
-def _matrix(m: int, name: str, dtype: str) -> Any:
+def _matrix(m: int, name: str, dtype: np.dtype[Any]) -> Any:
     t = transforms(m)
     return np.ascontiguousarray({"bt": t.b.T, "at": t.a.T, "a": t.a, "g": t.g}[name], dtype)
 

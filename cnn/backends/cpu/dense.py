@@ -11,7 +11,6 @@ from cnn.backends.cpu import conv_primitives as primitives
 from cnn.backends.cpu import product_kernels
 from cnn.backends.cpu.arrays import FloatArray
 from cnn.backends.cpu.normalization import CpuNormalization
-from cnn.backends.cpu.workers import pieces
 from cnn.backends.reference.arrays import into, rows_of
 
 _SMALL_PRODUCT = 1 << 19  # multiply-accumulates that are done before another thread has woken up
@@ -66,9 +65,9 @@ class CpuDense(CpuNormalization):
 
     def _in_pieces(self, run: Callable[[slice], None], columns: int, terms: int) -> None:
         """Run it for all columns of a product of so many terms, on all cores where that is worth it."""
-        step = primitives.block_columns(4)
-        step = columns if terms * columns < _SMALL_PRODUCT else step * -(-columns // (4 * step))
-        self.workers.map(run, pieces(columns, step))
+        small = terms * columns < _SMALL_PRODUCT
+        work = [slice(0, columns)] if small else self.workers.shares(columns, primitives.block_columns(4))
+        self.workers.map(run, work)
 
 
 def ends_in_relu(epilogue: Epilogue) -> bool:

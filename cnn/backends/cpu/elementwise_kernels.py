@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnn.backends.cpu.jit import compiled, wide_vectors
+from cnn.backends.cpu.jit import compiled, compiled_sums, wide_vectors
 
 _BLOCKS = 128  # of eight elements each, whose random bits are drawn together
 
@@ -16,6 +16,24 @@ def relu_backward(dy, x, out):
     zero = dy.dtype.type(0)
     for e in range(dy.shape[0]):
         out[e] = dy[e] if x[e] > zero else zero
+
+
+@compiled_sums
+def sum_of_squares(x):
+    """The sum of x (n,) squared, in float64."""
+    wide_vectors()
+    total = 0.0
+    for e in range(x.shape[0]):
+        total += np.float64(x[e]) * np.float64(x[e])
+    return total
+
+
+@compiled
+def add_scaled(x, factor, out):
+    """In place: out += factor * x."""
+    wide_vectors()
+    for e in range(x.shape[0]):
+        out[e] += factor * x[e]
 
 
 @compiled

@@ -349,10 +349,12 @@ def vector_times(x, w, y, first, last):
     first, last = np.uint64(first), np.uint64(last)
     for c in range(first, last):
         y[c] = 0
-    whole = x.shape[0] // 4 * 4
-    for k in range(0, whole, 4):  # four rows at a time, so that the sums are read and written less often
+    whole = x.shape[0] // 8 * 8
+    for k in range(0, whole, 8):  # eight rows at a time, so that the sums are read and written less often
         for c in range(first, last):
-            y[c] += (x[k] * w[k, c] + x[k + 1] * w[k + 1, c]) + (x[k + 2] * w[k + 2, c] + x[k + 3] * w[k + 3, c])
+            one = (x[k] * w[k, c] + x[k + 1] * w[k + 1, c]) + (x[k + 2] * w[k + 2, c] + x[k + 3] * w[k + 3, c])
+            two = (x[k + 4] * w[k + 4, c] + x[k + 5] * w[k + 5, c]) + (x[k + 6] * w[k + 6, c] + x[k + 7] * w[k + 7, c])
+            y[c] += one + two
     for k in range(whole, x.shape[0]):
         for c in range(first, last):
             y[c] += x[k] * w[k, c]

@@ -136,6 +136,13 @@ class Workers:
         finally:
             self._busy.release()
 
+    def shares(self, length: int, step: int) -> list[slice]:
+        """Cut `range(length)` into a slice for each thread, at multiples of `step`.
+
+        Only for what computes each number by itself: the cut depends on the number of threads.
+        """
+        return pieces(length, step * -(-length // (step * self.threads)))
+
     def _share(self, function: Callable[[Item], Result], work: Sequence[Item]) -> list[Result]:
         if self._crew is None or self._process != os.getpid():  # a fork takes no threads along
             self._crew, self._process = _Crew(self.threads - 1, self._spin), os.getpid()
