@@ -17,7 +17,7 @@ import numpy as np
 
 from cnn.backends import CONVOLUTIONS, Window, get_ops
 from cnn.reporting.provenance import collect_provenance
-from cnn.reporting.style import BLUE, GREY, ORANGE, heading, picture
+from cnn.reporting.style import BLUE, GREY, ORANGE, heading, saved_figure
 from foundation.errors import UserError
 from foundation.files import write_json
 
@@ -70,7 +70,7 @@ def metrics(folder: Path) -> Any:
 
 def draw_curves(path: Path, runs: Mapping[str, Any]) -> None:
     """Loss and validation accuracy by epoch, a colour a run."""
-    with picture(path, 9, 3.6) as figure:
+    with saved_figure(path, 9, 3.6) as figure:
         losses, accuracies = figure.subplots(1, 2)
         for colour, (name, rows) in zip(_COLOURS, runs.items(), strict=False):
             losses.plot(rows["epoch"], rows["train_loss"], "o-", color=colour, markersize=4, label=f"{name}: training")

@@ -1,4 +1,4 @@
-"""What every room stands on: errors for people, atomic files, the Hydra entry point, log loss.
+"""The base of all packages: errors for people, atomic files, the Hydra entry point, log loss.
 
 Imports no other package of the project.
 """

@@ -1,4 +1,4 @@
-"""How a command starts: Hydra composes its config, and bad input ends in one clear line."""
+"""The start of a command: Hydra composes its config, and bad input ends with one line of error."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from omegaconf.errors import OmegaConfBaseException
 from foundation.config import config_dir
 from foundation.errors import UserError
 
-# Environment errors that a person can mend; every other OSError is a bug and keeps its stack trace.
+# Errors of the environment that a person can correct; any other OSError is a bug and keeps its stack trace.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_MENDABLE = {*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
+_CORRECTABLE = {*_FULL, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR}
 
 
 def entry(
@@ -37,15 +37,15 @@ def entry(
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
         def command() -> None:
-            os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let errors reach us instead of Hydra's own printer
+            os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises errors instead of printing them
             failures: list[Exception] = []
 
             def guarded(config: DictConfig) -> Any:
                 try:
                     return task(config)
                 except Exception as error:
-                    # Hydra would repeat the command line above our message. In a sweep that line is wanted, as it
-                    # tells which job failed, and the launcher must hear of the failure.
+                    # Hydra would print the command line above our message. In a sweep that line is useful, because it
+                    # names the job that failed, and the launcher needs the exception.
                     if HydraConfig.get().mode == RunMode.MULTIRUN:
                         raise
                     failures.append(error)
@@ -73,21 +73,21 @@ def entry(
 
 
 def explain(error: BaseException) -> str | None:
-    """One line for an error that the person can mend, or None for one that is a bug."""
+    """One line for an error that the person can correct, or None for a bug."""
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_composition(" ".join(str(error).split()))
-    if isinstance(error, OSError) and error.errno in _MENDABLE:
+    if isinstance(error, OSError) and error.errno in _CORRECTABLE:
         where = f"{error.filename}: " if error.filename else ""
-        whole = "; nothing was left half-written" if error.errno in _FULL else ""
-        return f"{where}{os.strerror(error.errno)}{whole}"
+        note = "; no partial file was left" if error.errno in _FULL else ""
+        return f"{where}{os.strerror(error.errno)}{note}"
     return None
 
 
 def _explain_composition(text: str) -> str:
-    """What Hydra or OmegaConf says, in the words of the command line."""
-    # Hydra appends its own search path and OmegaConf the Python type: neither helps the reader.
+    """A message of Hydra or OmegaConf in terms of the command line."""
+    # Hydra appends its search path and OmegaConf the Python type, which do not help the person.
     text = re.split(r" Config search path:| object_type=| Set the environment variable", text)[0]
     if unknown := re.search(r"Could not find '([\w/]+)/([^/']+)' Available options in '[^']+': (.*)$", text):
         group, name, choices = unknown.groups()

@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or absent: written under a temporary name, flushed, renamed."""
+"""Files and folders that are complete or absent: they are written under a temporary name, flushed and renamed."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from foundation.errors import UserError
 if sys.platform != "win32":
     import fcntl
 
-_MANY = 100  # files, from which on flushing everything there is takes less time than one by one
-_JUST_MADE = 60.0  # seconds in which a folder may be without its lock, because it is being made
+_MANY = 100  # files from which one `sync` is faster than flushing each
+_JUST_MADE = 60.0  # seconds after its creation in which a folder may not have its lock yet
 
 
 @contextmanager
@@ -46,10 +46,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `target`; it takes the target's place if the block succeeds.
+    """Yield a temporary folder beside `target`, which replaces `target` if the block succeeds.
 
-    A folder already at `target` stays untouched until the new one is complete, and is then replaced. What a killed
-    process has left of an earlier attempt is removed.
+    An existing folder at `target` is replaced only when the new one is complete. Temporary folders that a killed
+    process has left are removed.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target)
@@ -80,8 +80,8 @@ def _flush(files: list[Path]) -> None:
 
 @contextmanager
 def _held(folder: Path) -> Iterator[bool]:
-    """Hold the folder's lock, which the system lets go when the process ends; False if another process holds it."""
-    if sys.platform == "win32":  # no such locks: abandoned folders stay
+    """Hold the lock of the folder until the block or the process ends; False if another process holds it."""
+    if sys.platform == "win32":  # without locks abandoned folders stay
         yield False
         return
     handle = os.open(folder, os.O_RDONLY)
@@ -108,7 +108,7 @@ def _remove_abandoned(target: Path) -> None:
 
 
 def _swap_in(temporary: Path, target: Path) -> None:
-    """Rename `temporary` to `target`, and put what stands there out of the way."""
+    """Rename `temporary` to `target`, and remove an existing target."""
     for last in (False, True):
         if target.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
@@ -118,19 +118,19 @@ def _swap_in(temporary: Path, target: Path) -> None:
             temporary.replace(target)
             return
         except OSError as error:
-            # Another process put its own folder there between the two steps: retire that one too, once.
+            # Another process put its folder there between the two steps: remove that one too, once.
             if last or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write `text` as UTF-8, whole or not at all."""
+    """Write `text` as UTF-8; the file is complete or unchanged."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(target: Path, value: Any) -> None:
-    """Write `value` as indented JSON, whole or not at all. NaN and infinity are refused (they are not JSON)."""
+    """Write `value` as indented JSON; the file is complete or unchanged. Raises `ValueError` for NaN and infinity."""
     write_text(target, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""The templates of HTML pages."""
+"""Templates of HTML pages."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 
 def templates(folder: Path) -> Environment:
-    """The templates in `folder`. What is put into them is escaped; what is missing is an error."""
+    """The templates in `folder`. Inserted values are escaped, and a missing value is an error."""
     return Environment(
         loader=FileSystemLoader(folder),
         autoescape=True,  # file names, class names and configurations come from people's folders

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import StrMethodFormatter
 
-from cnn.reporting.style import BLUE, GREY, ORANGE, PALE_BLUE, PALE_ORANGE, heading, picture
+from cnn.reporting.style import BLUE, GREY, ORANGE, PALE_BLUE, PALE_ORANGE, heading, saved_figure
 from foundation.errors import UserError
 
 Layers = Mapping[str, Mapping[str, float]]  # ms of `forward` and `backward` by layer
@@ -38,7 +38,7 @@ def draw_breakdown(path: Path, cell: Mapping[str, Any]) -> None:
     layout = cell["torch_train_layout"]
     rows = merged(cell["layers"]["ours"], cell["layers"][layout])
     names, at = list(rows), np.arange(len(rows))
-    with picture(path, 9, 1.6 + 0.32 * len(rows)) as figure:
+    with saved_figure(path, 9, 1.6 + 0.32 * len(rows)) as figure:
         axes = figure.add_subplot()
         for side, (shift, colours) in enumerate(((-0.19, (PALE_BLUE, BLUE)), (0.19, (PALE_ORANGE, ORANGE)))):
             who = ("ours", f"PyTorch, {layout.replace('_', ' ')}")[side]
@@ -66,7 +66,7 @@ def draw_sweep(path: Path, over: str, cells: Sequence[Mapping[str, Any]]) -> Non
     if not done:
         raise UserError("every point of the sweep failed: there is nothing to draw")
     x = [cell[over] for cell in done]
-    with picture(path, 7.5, 6.5) as figure:
+    with saved_figure(path, 7.5, 6.5) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.loglog(x, [cell["ours_train_ms"] for cell in done], "o-", color=BLUE, markersize=4, label="ours")
         for layout, style in (("contiguous", "--"), ("channels_last", "-")):

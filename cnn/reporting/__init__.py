@@ -1,1 +1,1 @@
-"""What people read after training: scores, pictures, report, leaderboard. Knows nothing of how it was trained."""
+"""The results of a run for people: scores, figures, report, leaderboard. Independent of `cnn.training`."""

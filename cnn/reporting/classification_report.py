@@ -27,7 +27,7 @@ def classification_text(labels: NDArray[Any], probabilities: NDArray[Any], class
     text: str = classification_report(
         labels,
         predict_classes(labels, probabilities, classes),
-        labels=range(len(classes)),  # a class without images in this split still gets its row
+        labels=range(len(classes)),  # with a row for a class without images in this split
         target_names=list(classes),
         digits=4,
         zero_division=0,

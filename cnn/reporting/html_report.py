@@ -1,4 +1,4 @@
-"""One HTML file that shows a run: no network, no second file, readable on a phone and in the dark."""
+"""The HTML report of a run: one self-contained file, for wide and narrow screens, light and dark mode."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cnn.reporting.plots import best_row
 from foundation.files import write_text
 from foundation.pages import templates
 
-_LEADING = 2  # so many pictures stand above the tables
+_LEADING = 2  # figures above the tables
 
 
 def write_report(path: Path, *arguments: Any, **options: Any) -> None:
@@ -25,7 +25,7 @@ def render_report(
     scores: Mapping[str, Any],
     summary_table: Sequence[Mapping[str, Any]] = (),
     history: Sequence[Mapping[str, Any]] = (),
-    pictures: Mapping[str, Path] | None = None,
+    figures: Mapping[str, Path] | None = None,
     classification_report: str = "",
     configuration_yaml: str = "",
     provenance: Mapping[str, Any] | None = None,
@@ -42,20 +42,20 @@ def render_report(
         scores: `Scores.as_dict()` of the split named by `split`.
         summary_table: rows with `layer`, `output_shape`, `parameters`, `mflops`.
         history: the rows of `metrics.csv`.
-        pictures: caption -> PNG; the first two stand at the top (curves, confusion matrix), the others after
-            the table of classes. A file that does not exist is left out.
-        classification_report: scikit-learn's text.
+        figures: caption -> PNG file; the first two are shown at the top (curves, confusion matrix), the others after
+            the table of classes. A missing file is left out.
+        classification_report: scikit-learn's report as text.
         configuration_yaml: the composed configuration.
-        provenance: what `collect_provenance` found, and whatever else belongs there; may be nested.
+        provenance: the result of `collect_provenance`, and other entries; may be nested.
         notes: sentences for the reader, shown under the headline.
         split: the split that was scored.
-        baselines: name -> accuracy of something simpler on the same split.
-        best_epoch: the epoch whose weights were scored; left out, that of the highest validation accuracy.
+        baselines: name -> accuracy of a simple classifier on the same split.
+        best_epoch: the epoch whose weights were scored; None: that of the highest validation accuracy.
     """
-    shown = list((pictures or {}).items())
+    shown = list((figures or {}).items())
     environment = templates(Path(__file__).parent / "templates")
-    environment.filters["percent"] = lambda share: f"{100 * share:.1f} %"
-    environment.filters["width"] = lambda share: f"{100 * min(max(float(share), 0.0), 1.0):.1f}%"  # in CSS
+    environment.filters["percent"] = lambda fraction: f"{100 * fraction:.1f} %"
+    environment.filters["width"] = lambda fraction: f"{100 * min(max(float(fraction), 0.0), 1.0):.1f}%"  # in CSS
     return environment.get_template("report.html.j2").render(
         title=title,
         split=split,
@@ -79,14 +79,14 @@ def render_report(
 
 
 def _bars(scores: Mapping[str, Any], baselines: Mapping[str, float]) -> list[dict[str, Any]]:
-    """This network and what it is measured against, the best first."""
+    """The network and the baselines, best first."""
     bars = [{"name": name, "accuracy": accuracy, "own": False} for name, accuracy in baselines.items()]
     bars.append({"name": "this network", "accuracy": scores["accuracy"], "own": True})
     return sorted(bars, key=lambda bar: -bar["accuracy"])
 
 
 def _class_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The scores of each class, and the class that its images were most often mistaken for."""
+    """The scores of each class, and the wrong class most often predicted for its images."""
     rows = []
     names = list(scores["per_class"])
     for number, (name, row) in enumerate(scores["per_class"].items()):
@@ -100,10 +100,10 @@ def _class_rows(scores: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def _embed(pictures: Sequence[tuple[str, Path]]) -> list[dict[str, Any]]:
-    """Caption, size and content (base64) of those PNG files that exist."""
+def _embed(figures: Sequence[tuple[str, Path]]) -> list[dict[str, Any]]:
+    """Caption, size and base64 content of the PNG files that exist."""
     embedded = []
-    for caption, path in pictures:
+    for caption, path in figures:
         if path.is_file():
             content = path.read_bytes()
             width, height = struct.unpack(">II", content[16:24])  # the first chunk of every PNG
@@ -121,10 +121,10 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
         elif isinstance(item, list | tuple):
             yield name, ", ".join(map(str, item))
         else:
-            yield name, _plain(item)
+            yield name, _as_text(item)
 
 
-def _plain(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "none" if value is None else str(value)
@@ -135,7 +135,7 @@ def _shape(shape: Any) -> str:
 
 
 def _duration(history: Sequence[Mapping[str, Any]]) -> str:
-    """The time of all epochs, for people; empty if it was not measured."""
+    """The time of all epochs as text, empty if it was not measured."""
     seconds = sum(row.get("seconds") or 0.0 for row in history)
     if seconds <= 0:
         return ""

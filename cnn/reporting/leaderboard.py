@@ -24,7 +24,7 @@ from foundation.files import write_text
 
 
 class Leaderboard(Callback):
-    """Hydra callback that rewrites the sweep's leaderboard after each job, so that a failing job does not cost it."""
+    """Hydra callback that rewrites the leaderboard of a sweep after each job, so that a failed job does not lose it."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Called after each job, also after one that failed."""
@@ -33,7 +33,7 @@ class Leaderboard(Callback):
             write_leaderboard(Path(config.hydra.runtime.cwd) / config.hydra.sweep.dir)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called when all jobs are done: with a parallel launcher, the last writer may not have seen every job."""
+        """Called when all jobs are done: with a parallel launcher the last write may have missed other jobs."""
         write_leaderboard(Path(config.hydra.runtime.cwd) / config.hydra.sweep.dir)
 
 
@@ -42,7 +42,7 @@ def write_leaderboard(sweep_dir: Path) -> list[Entry]:
     entries = read_entries(sweep_dir)
     write_text(sweep_dir / "leaderboard.csv", _as_csv(entries))
     if any(entry.runs for entry in entries):
-        # Here and not above: every command loads this module as a callback, only a sweep needs the picture.
+        # Imported here, because every command loads this module as a callback and only a sweep needs the plot.
         from cnn.reporting.leaderboard_plot import plot_leaderboard  # noqa: PLC0415
 
         plot_leaderboard(entries, sweep_dir / "leaderboard.png")

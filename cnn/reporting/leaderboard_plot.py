@@ -1,4 +1,4 @@
-"""The picture of a sweep: a bar per configuration, every seed a dot."""
+"""The plot of a leaderboard: two bars per configuration, and a dot per seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
-from cnn.reporting.style import INK, PALE_BLUE, PALE_ORANGE, heading, picture, shorten
+from cnn.reporting.style import INK, PALE_BLUE, PALE_ORANGE, heading, saved_figure, shorten
 from cnn.reporting.sweeps import Entry, varying_keys
 
 _HEIGHT = 0.3  # of one bar; a row holds two, validation above test
@@ -20,19 +20,19 @@ def plot_leaderboard(entries: Sequence[Entry], path: Path) -> None:
     """Draw validation and test accuracy of each entry that has a score: mean, deviation, and the single seeds."""
     scored = [entry for entry in entries if entry.runs]
     failed = sum(entry.failed for entry in entries)
-    with picture(path, 9.0, 1.5 + 0.75 * len(scored)) as figure:
+    with saved_figure(path, 9.0, 1.5 + 0.75 * len(scored)) as figure:
         axes = figure.subplots()
         for row, entry in enumerate(scored):
             _draw_bar(axes, row - _HEIGHT / 2, entry, "val_accuracy", PALE_BLUE)
             _draw_bar(axes, row + _HEIGHT / 2, entry, "test_accuracy", PALE_ORANGE)
         axes.set_yticks(range(len(scored)), _names(scored, varying_keys(entries)))
-        axes.invert_yaxis()  # the first entry is the best and stands on top
+        axes.invert_yaxis()  # the first entry is the best, shown at the top
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        # Made by hand, because no single entry need have all three.
+        # Built by hand, because no entry needs to have all three.
         legend = [
             Patch(color=PALE_BLUE, label="validation (ranks)"),
             Patch(color=PALE_ORANGE, label="test"),
@@ -57,9 +57,9 @@ def _draw_bar(axes: Axes, row: float, entry: Entry, key: str, colour: str) -> No
 
 
 def _names(entries: Sequence[Entry], keys: Sequence[str]) -> list[str]:
-    """The model of each entry and, in a second line, those of its overrides that tell it from the others."""
+    """The model of each entry and, on a second line, the overrides that differ between entries."""
     names = []
     for entry in entries:
-        told = ", ".join(f"{key}={entry.overrides[key]}" for key in keys if key in entry.overrides)
-        names.append("\n".join(filter(None, [shorten(entry.model, 28), shorten(told, 36)])))
+        differing = ", ".join(f"{key}={entry.overrides[key]}" for key in keys if key in entry.overrides)
+        names.append("\n".join(filter(None, [shorten(entry.model, 28), shorten(differing, 36)])))
     return names

@@ -17,7 +17,7 @@ from foundation.scores import log_loss
 
 @dataclass(frozen=True)
 class Scores:
-    """How well a classifier did on the images of one split."""
+    """The scores of a classifier on the images of one split."""
 
     classes: tuple[str, ...]  # K names, in the order of the label numbers
     images: int
@@ -73,7 +73,7 @@ def compute_scores(labels: NDArray[Any], probabilities: NDArray[Any], classes: S
 
 
 def wilson_interval(correct: int, images: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson interval of a share `correct / images`: it stays within 0 and 1 and is sound near both."""
+    """The Wilson interval of the fraction `correct / images`; it lies between 0 and 1 and is accurate near both."""
     interval = binomtest(correct, images).proportion_ci(confidence_level=confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
@@ -86,13 +86,13 @@ def predict_classes(labels: NDArray[Any], probabilities: NDArray[Any], classes: 
     if probabilities.shape != (len(labels), len(classes)):
         raise ValueError(
             f"probabilities are {probabilities.shape}, expected ({len(labels)}, {len(classes)}): "
-            "one row an image, one column a class"
+            "one row per image, one column per class"
         )
     if len(set(classes)) != len(classes):
         raise ValueError(f"class names are not distinct: {list(classes)}")
     if labels.min() < 0 or labels.max() >= len(classes):
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}, there are {len(classes)} classes")
     if not np.isfinite(probabilities).all():
-        # argmax would call a NaN the winner, and a diverged network would get a score.
+        # argmax would choose a NaN, and a diverged network would get a score.
         raise UserError("the network's probabilities are not finite: training diverged, try a lower learning rate")
     return np.argmax(probabilities, axis=1).astype(np.int64)

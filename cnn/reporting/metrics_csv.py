@@ -1,4 +1,4 @@
-"""`metrics.csv`: one row per epoch. The file is small, so each epoch rewrites it whole and no row is ever torn."""
+"""`metrics.csv`: one row per epoch. Each epoch rewrites the small file, so that it is always complete."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from foundation.errors import UserError
 from foundation.files import write_text
 
-# The columns in the order that people read them; further ones follow as they come.
+# The first columns; further ones follow in the order of their appearance.
 COLUMNS = (
     "epoch",
     "train_loss",
@@ -25,7 +25,7 @@ COLUMNS = (
 
 
 def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write all epochs so far. Floats keep every digit; None becomes an empty cell."""
+    """Write all epochs. Floats keep every digit; None becomes an empty cell."""
     present = {key for row in rows for key in row}
     extra = dict.fromkeys(key for row in rows for key in row if key not in COLUMNS)
     columns = [key for key in COLUMNS if key in present or not rows] + list(extra)
@@ -38,7 +38,7 @@ def write_history(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The rows that `write_history` wrote: whole numbers as int, others as float, empty cells as None."""
+    """The rows that `write_history` wrote: integers as int, other numbers as float, empty cells as None."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
@@ -55,7 +55,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    # NumPy scalars print like Python's only after conversion.
+    # `repr` of a NumPy scalar differs from that of a Python number.
     return repr(value.item() if hasattr(value, "item") else value)
 
 

@@ -1,4 +1,4 @@
-"""The pictures of one run: curves, confusion matrix, contact sheet of predictions."""
+"""The figures of one run: curves, confusion matrix, contact sheet of predictions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from cnn.reporting.style import BLUE, GREY, INK, ORANGE, heading, picture, shorten
+from cnn.reporting.style import BLUE, GREY, INK, ORANGE, heading, saved_figure, shorten
 
 History = Sequence[Mapping[str, Any]]
 
@@ -20,12 +20,12 @@ History = Sequence[Mapping[str, Any]]
 def plot_curves(history: History, path: Path, best_epoch: int | None = None) -> None:
     """Draw loss, accuracy and learning rate over the epochs of `history` (rows of `metrics.csv`).
 
-    `best_epoch` is marked; left out, it is the epoch of the highest validation accuracy.
+    `best_epoch` is marked; None is the epoch of the highest validation accuracy.
     """
     if not history:
         raise ValueError("there is no epoch to draw")
     best = best_row(history, best_epoch)
-    with picture(path, 10.5, 3.5) as figure:
+    with saved_figure(path, 10.5, 3.5) as figure:
         loss, accuracy, rate = figure.subplots(1, 3, width_ratios=(3, 3, 2))
         _draw_pair(loss, history, "loss")
         _draw_pair(accuracy, history, "accuracy")
@@ -59,29 +59,29 @@ def best_row(history: History, best_epoch: int | None = None) -> Mapping[str, An
 
 
 def plot_confusion_matrix(confusion: NDArray[np.integer[Any]], classes: Sequence[str], path: Path) -> None:
-    """Draw `confusion` (K, K) int, row = true class: colour and percentage by row, and the count in each cell."""
+    """Draw `confusion` (K, K) int, row = label: colour and percentage by row, and the count in each cell."""
     count = len(classes)
     if confusion.shape != (count, count):
         raise ValueError(f"the confusion matrix is {confusion.shape}, there are {count} classes")
     support = confusion.sum(axis=1)
-    share = confusion / np.maximum(support, 1)[:, None]
+    fraction = confusion / np.maximum(support, 1)[:, None]
     names = [shorten(name, 12) for name in classes]
     side = float(np.clip(0.82 * count, 3.2, 16))
-    with picture(path, side + 2.0, side + 1.3) as figure:
+    with saved_figure(path, side + 2.0, side + 1.3) as figure:
         axes = figure.subplots()
-        axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="equal")
+        axes.imshow(fraction, cmap="Blues", vmin=0, vmax=1, aspect="equal")
         axes.set_xticks(range(count), names, rotation=35, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(count), [f"{name} ({total:,})" for name, total in zip(names, support, strict=True)])
         axes.set_xlabel("predicted class")
         axes.set_ylabel("true class (images)")
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        # Thin white lines between the cells keep neighbours of one colour apart.
+        # White lines between the cells separate neighbours of one colour.
         edges = np.arange(1, count) - 0.5
         axes.hlines(edges, -0.5, count - 0.5, color="white", linewidth=2)
         axes.vlines(edges, -0.5, count - 0.5, color="white", linewidth=2)
-        if count <= 30:  # beyond, the colours have to do
-            _write_cells(axes, confusion, share)
+        if count <= 30:  # with more classes only colours are shown
+            _write_cells(axes, confusion, fraction)
         heading(axes, f"{np.trace(confusion):,} of {confusion.sum():,} images right")
 
 
@@ -95,26 +95,26 @@ def plot_predictions(
     mistake_rows: int = 2,
     right_rows: int = 1,
 ) -> None:
-    """Draw a contact sheet of the most confident mistakes, and below it of the most confident right answers.
+    """Draw a contact sheet of the most confident mistakes and, below, of the most confident right answers.
 
     `images` (N, H, W, C) uint8, `labels` (N,) int, `probabilities` (N, K) float.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     predicted = probabilities.argmax(axis=1)
-    surest_first = np.argsort(-probabilities.max(axis=1), kind="stable")
-    wrong = surest_first[predicted[surest_first] != labels[surest_first]]
-    right = surest_first[predicted[surest_first] == labels[surest_first]]
+    by_confidence = np.argsort(-probabilities.max(axis=1), kind="stable")
+    wrong = by_confidence[predicted[by_confidence] != labels[by_confidence]]
+    right = by_confidence[predicted[by_confidence] == labels[by_confidence]]
     count = f"in {len(labels):,} images"
     sections = (
         (f"Most confident mistakes · {len(wrong):,} {count}", wrong[: mistake_rows * columns], ORANGE),
         (f"Most confident right answers · {len(right):,} {count}", right[: right_rows * columns], BLUE),
     )
-    # Everything is placed in inches from the top: tiles of one size, whichever rows there are.
+    # Positions are in inches from the top, so that all tiles have one size.
     tile, gap, title_height, caption_height = 1.2, 0.1, 0.36, 0.44
     rows = [math.ceil(len(chosen) / columns) for _, chosen, _ in sections]
     height = sum(title_height + (used or 0.4) * (tile + caption_height) for used in rows)
     width = gap + columns * (tile + gap)
-    with picture(path, width, height) as figure:
+    with saved_figure(path, width, height) as figure:
         figure.set_layout_engine("none")
         top = height
         for (title, chosen, colour), used in zip(sections, rows, strict=True):
@@ -127,10 +127,10 @@ def plot_predictions(
                 left = gap + column * (tile + gap)
                 bottom = top - row * (tile + caption_height) - tile
                 axes = figure.add_axes((left / width, bottom / height, tile / width, tile / height))
-                said, true = predicted[index], labels[index]
-                caption = f"{shorten(classes[said])} {probabilities[index, said]:.0%}"
-                if said != true:
-                    caption += f"\ntrue: {shorten(classes[true])}"
+                prediction, label = predicted[index], labels[index]
+                caption = f"{shorten(classes[prediction])} {probabilities[index, prediction]:.0%}"
+                if prediction != label:
+                    caption += f"\nlabel: {shorten(classes[label])}"
                 _show(axes, images[index], caption, colour)
             top -= (used or 0.4) * (tile + caption_height)
 
@@ -143,13 +143,13 @@ def _draw_pair(axes: Axes, history: History, name: str) -> None:
 def _draw_series(axes: Axes, history: History, key: str, colour: str, label: str) -> None:
     # A gap where nothing was measured.
     points = [float(row[key]) if _is_number(row.get(key)) else math.nan for row in history]
-    # Dots show single epochs while they are few; a lone epoch has nothing but its dot.
+    # Dots show the epochs if there are few; a single epoch is only a dot.
     marker = "o" if len(points) <= 20 else ""
     axes.plot([row["epoch"] for row in history], points, color=colour, label=label, marker=marker, markersize=3.5)
 
 
 def _start_at_zero(axes: Axes, history: History, *keys: str) -> None:
-    """Let the vertical axis begin at zero, or make it logarithmic where one value would flatten all others."""
+    """Start the vertical axis at zero, or make it logarithmic if the largest value is far above the smallest."""
     values = [float(row[key]) for row in history for key in keys if _is_number(row.get(key))]
     if values and 0 < 50 * min(values) < max(values) and keys != ("learning_rate",):
         axes.set_yscale("log")
@@ -164,22 +164,22 @@ def _epoch_limits(history: History) -> tuple[float, float]:
     return first - margin, last + margin
 
 
-def _write_cells(axes: Axes, confusion: NDArray[Any], share: NDArray[Any]) -> None:
-    """The count of each cell, and the percentage of its row under it while there is room."""
+def _write_cells(axes: Axes, confusion: NDArray[Any], fraction: NDArray[Any]) -> None:
+    """Write the count into each cell and, if there is room, the percentage of its row below it."""
     roomy = len(confusion) <= 15
     for (row, column), count in np.ndenumerate(confusion):
         if count == 0:
             axes.text(column, row, "·", ha="center", va="center", color=GREY)
             continue
-        colour = "white" if share[row, column] > 0.55 else INK
+        colour = "white" if fraction[row, column] > 0.55 else INK
         _write(axes, row, column, f"{count:,}", colour, points_up=5 if roomy else 0, size=10)
         if roomy:
-            percent = f"{share[row, column]:.0%}" if share[row, column] >= 0.005 else "<1%"
+            percent = f"{fraction[row, column]:.0%}" if fraction[row, column] >= 0.005 else "<1%"
             _write(axes, row, column, percent, colour, points_up=-9, size=7.5)
 
 
 def _write(axes: Axes, row: int, column: int, text: str, colour: str, points_up: int, size: float) -> None:
-    """`text` in a cell, shifted in points so that two lines keep their distance in cells of any size."""
+    """Write `text` into a cell, shifted in points so that two lines keep their distance in cells of any size."""
     axes.annotate(
         text,
         (column, row),
@@ -193,7 +193,7 @@ def _write(axes: Axes, row: int, column: int, text: str, colour: str, points_up:
 
 
 def _show(axes: Axes, image: NDArray[np.uint8], caption: str, colour: str) -> None:
-    """One image (H, W, C) uint8 in a frame, its caption below."""
+    """Show an image (H, W, C) uint8 in a frame with a caption below."""
     axes.set_xticks([])
     axes.set_yticks([])
     if image.shape[-1] == 3:

@@ -1,4 +1,4 @@
-"""Where a result comes from: code revision, library versions, machine, time. Names no folder of the machine."""
+"""The provenance of a result: code revision, library versions, machine, time; no paths of the machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SOURCE = Path(__file__).resolve().parents[1]
 
 
 def collect_provenance(started: datetime | None = None, source: Path = _SOURCE) -> dict[str, Any]:
-    """What to write beside a result, in types that JSON knows; `started` defaults to now."""
+    """The provenance in types of JSON; `started` defaults to now."""
     started = started or datetime.now(UTC)
     return {
         "started": started.astimezone().isoformat(timespec="seconds"),
@@ -29,7 +29,7 @@ def collect_provenance(started: datetime | None = None, source: Path = _SOURCE) 
 
 
 def versions() -> dict[str, str | None]:
-    """The version of Python, of the libraries that shape a result, and of this package; None if not installed."""
+    """The versions of Python, of the libraries that influence results, and of this package; None if not installed."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name in (*LIBRARIES, PACKAGE):
         try:
@@ -55,8 +55,8 @@ def git_state(source: Path = _SOURCE) -> dict[str, Any] | None:
 
 
 def _git(folder: Path, *arguments: str) -> str | None:
-    """The output of a git command, None if it fails for whatever reason."""
-    # Inside a git hook these variables name another repository. A lock would get in the way of the person's own git.
+    """The output of a git command, None if it fails."""
+    # In a git hook these variables name another repository. A lock would block git commands of the user.
     unset = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
     environment = {key: value for key, value in os.environ.items() if key not in unset}
     environment["GIT_OPTIONAL_LOCKS"] = "0"
@@ -75,7 +75,7 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _cpu_model() -> str:
-    """The name of the processor; on Linux only this file tells it."""
+    """The name of the processor; on Linux only this file has it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -85,7 +85,7 @@ def _cpu_model() -> str:
 
 
 def _cores() -> int:
-    """The cores that this process may use, which in a container are fewer than the machine has."""
+    """The number of cores that this process may use; in a container it is smaller than the machine's."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""What a finished run leaves for people: report, pictures, metrics."""
+"""The files of a finished run: report, figures, metrics."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ def write_run_files(
 ) -> Scores:
     """Write the files of a run that was scored on its test split.
 
-    `images` (n, h, w, c), `labels` (n,) and `probabilities` (n, classes) are the test split's; `metrics` holds what
-    `metrics.json` says besides the scores. Returns the scores. `metrics.json` comes last: where it stands, the run
-    is finished.
+    `images` (n, h, w, c), `labels` (n,) and `probabilities` (n, classes) are those of the test split. `metrics` has the
+    entries of `metrics.json` besides the scores. Returns the scores. `metrics.json` is written last, so that its
+    presence marks a finished run.
     """
     scores = compute_scores(labels, probabilities, classes)
     text = write_classification_report(folder / "classification_report.txt", labels, probabilities, classes)
@@ -51,7 +51,7 @@ def write_run_files(
         {
             "Learning curves": folder / "curves.png",
             "Confusion matrix, test split": folder / "confusion_matrix.png",
-            "The surest mistakes, and the surest right answers": folder / "predictions.png",
+            "Most confident mistakes and right answers": folder / "predictions.png",
         },
         text,
         configuration,

@@ -1,4 +1,4 @@
-"""The common look of the pictures, and how they reach the disk."""
+"""The common style of the figures, and saving them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from foundation.files import atomic_path
 
-# Okabe and Ito's palette: told apart with every kind of colour blindness, and in grey print by lightness.
+# The palette of Okabe and Ito: distinguishable with every kind of colour blindness, and by lightness in grey print.
 BLUE = "#0072B2"
 ORANGE = "#D55E00"
 PALE_BLUE = "#8fc1df"
@@ -24,7 +24,7 @@ GREY = "#6e7781"
 FAINT = "#d8dee4"
 
 _STYLE: dict[Any, Any] = {
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib: the same picture on every machine
+    "font.family": ["DejaVu Sans"],  # part of matplotlib, so that figures are the same on every machine
     "font.size": 10,
     "text.color": INK,
     "text.parse_math": False,  # a class may be named "$x$"
@@ -50,16 +50,16 @@ _STYLE: dict[Any, Any] = {
 
 
 @contextmanager
-def picture(path: Path, width: float, height: float) -> Iterator[Figure]:
-    """Yield a figure of `width` x `height` inches to draw on; written to `path` as PNG if the block succeeds.
+def saved_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
+    """Yield a figure of `width` x `height` inches, and write it to `path` as PNG if the block succeeds.
 
-    A `Figure` of its own, without pyplot: nothing global to close, and no window system is touched.
+    The figure is made without pyplot, so that there is no global state to close and no window system is needed.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
         with atomic_path(path) as temporary, warnings.catch_warnings():
-            # A class name in a script that the font lacks is drawn as boxes; that is no reason to fail a run.
+            # Characters that the font lacks are drawn as boxes and must not fail a run.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             figure.savefig(temporary, format="png", dpi=160)
 

@@ -1,4 +1,4 @@
-"""A sweep as its job folders tell it: one entry per configuration, with what its jobs scored by seed."""
+"""The results of a sweep, read from its job folders: one entry per configuration, with its scores by seed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Configuration = tuple[str, tuple[tuple[str, str], ...]]
 
 @dataclass
 class Entry:
-    """One configuration: what its finished jobs scored, by seed, and how many jobs have no score."""
+    """One configuration: the metrics of its finished jobs by seed, and the number of jobs without a score."""
 
     model: str
     overrides: dict[str, str]
@@ -56,9 +56,9 @@ def read_entries(sweep_dir: Path) -> list[Entry]:
         if metrics is None:
             entry.failed += 1
         else:
-            entry.runs[seed] = metrics  # a seed that ran twice counts once: it is no second sample
+            entry.runs[seed] = metrics  # a seed that ran twice counts once, because it is not a second sample
     if not entries:
-        raise UserError(f"{sweep_dir} has no job folders: a leaderboard is made of the folder of a sweep")
+        raise UserError(f"{sweep_dir} has no job folders; a leaderboard needs the folder of a sweep")
     return sorted(entries.values(), key=_rank)
 
 
@@ -97,7 +97,7 @@ def _is_job(folder: Path) -> bool:
 
 
 def _metrics(job: Path) -> dict[str, Any] | None:
-    """The job's scores; None if it has none: it failed, has not finished, or left a file that cannot be read."""
+    """The metrics of a job; None if it failed, has not finished, or its file cannot be read."""
     try:
         metrics = read_json(job / "metrics.json")
     except UserError:
@@ -106,7 +106,7 @@ def _metrics(job: Path) -> dict[str, Any] | None:
 
 
 def _overrides(job: Path) -> dict[str, str]:
-    """What the job's command line set, key -> value; `+key=value` and `key=value` count as the same."""
+    """The overrides of the job's command line, key -> value; `+key=value` and `key=value` are the same."""
     listed = _load(job / ".hydra" / "overrides.yaml")
     found = {}
     for override in listed if isinstance(listed, list) else []:
@@ -116,7 +116,7 @@ def _overrides(job: Path) -> dict[str, str]:
 
 
 def _chosen_model(job: Path) -> str | None:
-    """The model that the config chose where the command line did not name one."""
+    """The model that the config chose if the command line did not name one."""
     composed = _load(job / ".hydra" / "hydra.yaml")
     try:
         return str(composed["hydra"]["runtime"]["choices"]["model"])
@@ -125,7 +125,7 @@ def _chosen_model(job: Path) -> str | None:
 
 
 def _load(path: Path) -> Any:
-    """A YAML file as plain lists and dictionaries, interpolations left as they stand; None if unreadable."""
+    """A YAML file as plain lists and dictionaries, interpolations unresolved; None if unreadable."""
     try:
         return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
     except (OSError, ValueError, YAMLError, OmegaConfBaseException):

@@ -104,7 +104,7 @@ def test_full_disk_leaves_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -
         prepare(configured(tiny, "tiny"))
     line = explain(caught.value)
     assert line is not None
-    assert "nothing was left half-written" in line
+    assert "no partial file was left" in line
     assert list((tiny.parent / "packs").iterdir()) == []
 
 

@@ -120,6 +120,8 @@ def test_the_page_says_what_was_measured(tmp_path, scores):
     assert "2,640" in text
     assert f"{HOSTILE[1]} \N{MULTIPLICATION SIGN} 2" in text  # what the first class was most often taken for
     assert "git · dirty yes" in text
+    assert "Compared with" in text
+    assert "Details" in text
     # the network stands above both baselines, as it is better
     assert text.index("this network") < text.index("majority <guess> ") < text.index("logistic regression")
 
@@ -136,8 +138,8 @@ def test_a_report_of_scores_alone(tmp_path, scores):
     page = outline(tmp_path / "report.html")
     text = " ".join(" ".join(page.text).split())
     assert "of the validation split" in text
-    assert "Measured against" not in text
-    assert "Behind it" not in text
+    assert "Compared with" not in text
+    assert "Details" not in text
     assert "img" not in {tag for tag, _ in page.tags}
 
 

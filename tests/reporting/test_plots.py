@@ -142,16 +142,16 @@ def test_predictions(tmp_path, mistakes, right, channels, texts):
     assert f"Most confident mistakes · {mistakes} in {total} images" in texts
     assert f"Most confident right answers · {right} in {total} images" in texts
     assert texts.count("none") == (mistakes == 0) + (right == 0)
-    assert sum("true:" in text for text in texts) == min(mistakes, 16)
+    assert sum("label:" in text for text in texts) == min(mistakes, 16)
     assert decode(path).shape[1] > 1200
 
 
 def test_predictions_begin_with_the_surest(tmp_path, texts):
     images, labels, probabilities = sheet_input(20, 1)
     plot_predictions(images, labels, probabilities, ["a", "b", "c"], tmp_path / "predictions.png", mistake_rows=1)
-    shown = [text for text in texts if "true:" in text]
+    shown = [text for text in texts if "label:" in text]
     surest = sorted(probabilities[:20, 1], reverse=True)[:8]
-    assert shown == [f"b {share:.0%}\ntrue: a" for share in surest]
+    assert shown == [f"b {share:.0%}\nlabel: a" for share in surest]
 
 
 def test_a_failure_in_the_middle_leaves_nothing_behind(tmp_path, monkeypatch):
