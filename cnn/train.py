@@ -67,8 +67,8 @@ def run(config: DictConfig, folder: Path) -> float:
             print(f"interrupted; python -m cnn.train resume={_shown(folder)} goes on from the last whole epoch")
         raise
     _finish(config, folder, pack, trainer, provenance)
-    if (choice := getattr(ops, "choice", None)) is not None:
-        write_json(folder / "convolutions.json", {"wanted": choice.wanted, "chosen": choice.record()})
+    if (selector := getattr(ops, "selector", None)) is not None:
+        write_json(folder / "convolutions.json", {"policy": selector.policy, "selected": selector.record()})
     return trainer.best.value
 
 

@@ -51,7 +51,7 @@ def supported():
 def test_algorithm_computes_what_the_others_do_with_any_number_of_threads(call: Call, problem, name):
     ops = engine(1, name)
     results = outputs(ops, call, "float32")
-    assert name in {chosen for (_, shape), chosen in ops.choice.made.items() if shape == problem}
+    assert name in {selected for (_, shape), selected in ops.selector.cache.items() if shape == problem}
     for actual, right in zip(results, expected(call), strict=True):
         assert_close(actual, right, tolerance(call, "float32"))
     again = outputs(engine(3, name), call, "float32")

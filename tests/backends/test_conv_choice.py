@@ -16,8 +16,8 @@ def problem(batch=64, side=24, channels=64, filters=128, kernel=3, stride=1, pad
     return ConvProblem(batch, channels, filters, window, groups)
 
 
-def chosen(ops: CpuOps, way: str = FORWARD, **shape) -> str:
-    return ops.choice.choose(way, problem(**shape), ops.algorithms, lambda algorithm: None).name
+def chosen(ops: CpuOps, kind: str = FORWARD, **shape) -> str:
+    return ops.selector.select(kind, problem(**shape), ops.algorithms, lambda algorithm: None).name
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def auto():
 
 def test_large_3x3_convolutions_are_winograds(auto):
     assert chosen(auto) == "winograd4"
-    assert chosen(auto, way=FILTER_GRADIENT) == "winograd4"
+    assert chosen(auto, kind=FILTER_GRADIENT) == "winograd4"
 
 
 def test_what_winograd_does_not_support_is_not_given_to_it(auto):
@@ -48,25 +48,25 @@ def test_a_named_algorithm_is_taken_wherever_it_supports_the_shape(name):
         assert chosen(ops, stride=2) != name
 
 
-def test_the_choice_is_the_same_every_time_and_recorded():
+def test_the_selection_is_the_same_every_time_and_recorded():
     records = []
     for threads in (1, 2):
         ops = get_ops("cpu", threads)
         x, w = np.ones((4, 24, 24, 16), np.float32), np.ones((3, 3, 16, 32), np.float32)
         window = Window.over((24, 24), 3, 1, "same")
         ops.conv2d_backward_filter(ops.conv2d(x, w, None, window, 1), x, window, 1)
-        records.append(ops.choice.record())
+        records.append(ops.selector.record())
     assert records[0] == records[1]
-    assert [row["way"] for row in records[0]] == [FORWARD, FILTER_GRADIENT]
+    assert [row["pass"] for row in records[0]] == [FORWARD, FILTER_GRADIENT]
     assert records[0][0]["input"] == [24, 24, 16]
 
 
 def test_tuning_tries_all_that_support_the_shape_and_keeps_the_fastest():
     ops, tried = CpuOps(1, "tune"), []
-    fastest = ops.choice.choose(FORWARD, problem(), ops.algorithms, lambda each: tried.append(each.name))
+    fastest = ops.selector.select(FORWARD, problem(), ops.algorithms, lambda each: tried.append(each.name))
     assert set(tried) == set(CONVOLUTIONS)
     assert fastest.name in CONVOLUTIONS
-    again = ops.choice.choose(FORWARD, problem(), ops.algorithms, lambda each: pytest.fail("tried twice"))
+    again = ops.selector.select(FORWARD, problem(), ops.algorithms, lambda each: pytest.fail("tried twice"))
     assert again is fastest
 
 
@@ -77,13 +77,13 @@ def test_a_tuned_convolution_is_right(rng):
     np.testing.assert_allclose(CpuOps(1, "tune").conv2d(*given), Ops().conv2d(*given), atol=1e-12)
 
 
-@pytest.mark.parametrize("way", [FORWARD, INFERENCE, FILTER_GRADIENT])
+@pytest.mark.parametrize("kind", [FORWARD, INFERENCE, FILTER_GRADIENT])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
-def test_a_larger_problem_costs_more(name, way):
-    one = cost(name, way, problem())
-    assert 0 < one < cost(name, way, problem(batch=128))
-    assert one < cost(name, way, problem(filters=256))
-    assert one < cost(name, way, problem(side=48))
+def test_a_larger_problem_costs_more(name, kind):
+    one = cost(name, kind, problem())
+    assert 0 < one < cost(name, kind, problem(batch=128))
+    assert one < cost(name, kind, problem(filters=256))
+    assert one < cost(name, kind, problem(side=48))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The CPU engine: the contract in passes over memory that Numba compiles, on all cores."""
+"""The CPU engine: the operations of `Ops` in memory passes compiled by Numba, on all cores."""
 
 from cnn.backends.cpu.activations import CpuActivations
 from cnn.backends.cpu.batches import CpuBatches
@@ -14,7 +14,7 @@ from cnn.backends.cpu.updates import CpuUpdates
 class CpuOps(
     CpuTail, CpuConvolution, CpuPooling, CpuActivations, CpuJoins, CpuDropout, CpuLosses, CpuUpdates, CpuBatches
 ):
-    """All families together, in float32 and float64. What is small, such as cross-entropy, is the reference's."""
+    """All families together, in float32 and float64. Small operations, such as cross-entropy, run the reference."""
 
 
 __all__ = ["CpuOps"]

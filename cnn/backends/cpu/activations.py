@@ -1,4 +1,4 @@
-"""Activations: the reference's functions in pieces that stay in the cache; ReLU's gradient compiled."""
+"""Activations: the functions of the reference in chunks that fit the cache; the gradient of ReLU is compiled."""
 
 from __future__ import annotations
 

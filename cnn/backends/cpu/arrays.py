@@ -1,4 +1,4 @@
-"""Arrays of the CPU engine: memory that is used again, and passes over it in pieces that share the cores."""
+"""Arrays of the CPU engine: reused memory, and memory passes in chunks on all cores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import DTypeLike, NDArray
 
-from cnn.backends.cpu.conv_choice import AUTO, Choice
+from cnn.backends.cpu.conv_choice import AUTO, AlgorithmSelector
 from cnn.backends.cpu.memory import Pool
 from cnn.backends.cpu.spin import spin
 from cnn.backends.cpu.workers import Workers, available_cores, pieces
@@ -16,23 +16,23 @@ from cnn.backends.ops import Ops
 
 FloatArray = NDArray[Any]
 
-# Elements that one thread takes at a time in an element-wise pass: three float32 operands stay in the L2 cache.
+# Elements of a chunk in an element-wise pass: three float32 operands fit the L2 cache.
 _PIECE = 1 << 16
 
 
 class CpuArrays(Ops):
-    """Array creation, and the two kinds of passes over an array in pieces."""
+    """Array creation, and two kinds of memory passes in chunks."""
 
     name = "cpu"
 
     def __init__(self, threads: int | None = None, convolution: str = AUTO) -> None:
         """Compute with `threads` threads; None takes every core that the process may use.
 
-        `convolution` is how the algorithm of a convolution is chosen: see `Choice`.
+        `convolution` is the policy that selects the algorithm of a convolution: see `AlgorithmSelector`.
         """
         self.workers = Workers(threads or available_cores(), spin)
         self.memory = Pool()
-        self.choice = Choice(convolution)
+        self.selector = AlgorithmSelector(convolution)
         self.device = f"CPU, {threads or available_cores()} threads"
         self._constants: set[int] = set()  # the addresses of living arrays that were given as constants
 
@@ -52,9 +52,9 @@ class CpuArrays(Ops):
     def elementwise(
         self, function: Callable[..., object], *arrays: FloatArray, out: FloatArray | None = None
     ) -> FloatArray:
-        """Run `function(*pieces, out=piece)` over equally shaped C-contiguous arrays, flat piece by flat piece.
+        """Run `function(*chunks, out=chunk)` over the flat chunks of C-contiguous arrays of one shape.
 
-        The result is a new array like the first argument, unless `out` names one.
+        The result is a new array like the first argument, unless `out` is given.
         """
         result = self.memory.empty(arrays[0].shape, arrays[0].dtype) if out is None else out
         flat = [array.reshape(-1) for array in arrays]
@@ -67,11 +67,11 @@ class CpuArrays(Ops):
         return result
 
     def in_place(self, function: Callable[..., Any], *arrays: FloatArray) -> list[Any]:
-        """`function(*pieces)` over equally shaped C-contiguous arrays; what it returns of each piece, in order."""
+        """Run `function(*chunks)` over the flat chunks of C-contiguous arrays of one shape; the results in order."""
         flat = [array.reshape(-1) for array in arrays]
         return self.workers.map(lambda piece: function(*(array[piece] for array in flat)), pieces(flat[0].size, _PIECE))
 
     @staticmethod
     def channel_pieces(rows: int, channels: int) -> list[slice]:
-        """Cut the rows of a (rows, channels) view into pieces of cache size."""
+        """Cut the rows of a (rows, channels) view into chunks that fit the cache."""
         return pieces(rows, max(1, _PIECE // channels))

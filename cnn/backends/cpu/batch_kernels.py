@@ -1,4 +1,4 @@
-"""The pass that makes a batch: see `Ops.gather_batch`."""
+"""The memory pass that gathers a batch: see `Ops.gather_batch`."""
 
 from __future__ import annotations
 

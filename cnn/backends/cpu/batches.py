@@ -1,4 +1,4 @@
-"""The network's input, made of the stored images in one compiled pass."""
+"""The input of the network, computed from the stored images in one compiled pass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cnn.backends.cpu import batch_kernels as kernels
 from cnn.backends.cpu.arrays import CpuArrays, FloatArray
 from cnn.backends.cpu.workers import pieces
 
-_IMAGES = 16  # of a piece
+_IMAGES = 16  # per chunk
 
 
 class CpuBatches(CpuArrays):

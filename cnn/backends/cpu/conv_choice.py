@@ -1,4 +1,4 @@
-"""Which algorithm computes a convolution: by a model of its cost, or by trying."""
+"""Selects the algorithm of a convolution: by a cost model, or by timing all algorithms."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from cnn.backends.cpu.conv_problem import PIECE_BYTES, ConvProblem
 from cnn.backends.cpu.product_kernels import DEPTH
 from cnn.backends.cpu.vectors import AVX2, AVX512, NEON, SSE, Tile, host_tile
 
-# With a constant filter, whose form is made once, the forward pass is called inference.
+# The passes. A forward pass with a constant filter, which is packed only once, is called inference.
 FORWARD, INFERENCE, FILTER_GRADIENT = "forward", "inference", "filter_gradient"
 AUTO, TUNE = "auto", "tune"
-# Runs of each algorithm when trying, of which the median counts; the first only warms up.
+# Timed runs of each algorithm, of which the median counts; one more run before them warms up.
 _TRIES = 3
 
 
 class Costs(NamedTuple):
     """The cost model: nanoseconds on one core.
 
-    Only ratios matter, and they are fixed for a width of vectors: the choice follows from the shape alone, so that a
-    run repeats. `python -m benchmarks.cpu_convolutions` shows what is chosen beside what is fastest; with --fit it
-    prints these numbers for the processor that it runs on.
+    Only their ratios matter. They are constants for a vector width, so the selection depends only on the shape, and a
+    run repeats. `python -m benchmarks.cpu_convolutions` compares the selected algorithm with the fastest; with --fit it
+    prints these numbers for the processor on which it runs.
     """
 
-    mac: float  # of a product whose tiles are full
-    tile_terms: float  # terms' worth of a tile's beginning and end
+    mac: float  # per multiply-accumulate of a product with full tiles
+    tile_terms: float  # overhead of a tile, in terms of its sums
     prepared: float  # per byte of padded or unrolled input
     packed: float  # per byte of a filter, each time that it is packed
     transformed: float  # per byte of Winograd's tiles
-    form: float  # per byte of a filter's transform: to make it
-    reading: float  # per byte of packed weights, to read them for a piece of the batch
-    gathered: float  # per byte of a filter's gradient in the algorithm's form
+    form: float  # per byte of a filter's Winograd transform: to compute it
+    reading: float  # per byte of packed weights: to read them for a chunk of the batch
+    gathered: float  # per byte of a packed weight gradient
 
 
 # Fitted to the times of our networks' layers at batch 1, 4 and 64.
 _AVX2 = Costs(0.022, 3, 0.06, 0.1, 0.182, 0.1, 0.073, 0.2)
-# What was not measured has the same passes over memory and the products by the processor's peak: vectors of 64 bytes
-# compute twice as much at a time, those of 16 bytes half, and without fused multiply-adds half of that.
+# The others were not measured: their memory passes are as for AVX2, and their products are scaled by the peak of the
+# processor: twice for vectors of 64 bytes, half for those of 16 bytes, and half of that without fused multiply-add.
 COSTS: Mapping[Tile, Costs] = {
     AVX2: _AVX2,
     AVX512: _AVX2._replace(mac=_AVX2.mac / 2),
@@ -49,58 +49,61 @@ COSTS: Mapping[Tile, Costs] = {
 }
 
 
-class Choice:
-    """Names an algorithm for each problem, and remembers what it said.
+class AlgorithmSelector:
+    """Selects an algorithm for each problem, and caches the selection.
 
-    `wanted` is `auto` (the cost model), `tune` (the first call of each shape tries all that support it, on its own
-    data), or an algorithm's name, which is taken wherever it supports the shape.
+    `policy` is `auto` (the cost model), `tune` (the first call of each shape times all algorithms that support it, on
+    the data of that call), or the name of an algorithm, which is selected for every shape that it supports.
     """
 
-    def __init__(self, wanted: str) -> None:
-        self.wanted = wanted
-        self.made: dict[tuple[str, ConvProblem], str] = {}
+    def __init__(self, policy: str) -> None:
+        self.policy = policy
+        self.cache: dict[tuple[str, ConvProblem], str] = {}
 
-    def choose(
+    def select(
         self,
-        way: str,
+        kind: str,
         problem: ConvProblem,
         algorithms: Mapping[str, Algorithm],
         attempt: Callable[[Algorithm], Any],
     ) -> Algorithm:
-        """The algorithm for `problem`; `attempt` computes it once with the one it is given."""
-        key = (way, problem)
-        if key not in self.made:
-            able = {name: each for name, each in algorithms.items() if each.supports(problem)}
-            if self.wanted in able:
-                self.made[key] = self.wanted
-            elif self.wanted == TUNE and len(able) > 1:
-                self.made[key] = min(able, key=lambda name: _seconds(lambda: attempt(able[name])))
+        """The algorithm for the pass `kind` of `problem`; `attempt` runs the problem once with a given algorithm."""
+        key = (kind, problem)
+        if key not in self.cache:
+            supported = {name: each for name, each in algorithms.items() if each.supports(problem)}
+            if self.policy in supported:
+                self.cache[key] = self.policy
+            elif self.policy == TUNE and len(supported) > 1:
+                self.cache[key] = min(supported, key=lambda name: _seconds(lambda: attempt(supported[name])))
             else:
-                self.made[key] = min(able, key=lambda name: cost(name, way, problem))
-        return algorithms[self.made[key]]
+                self.cache[key] = min(supported, key=lambda name: cost(name, kind, problem))
+        return algorithms[self.cache[key]]
 
     def record(self) -> list[dict[str, Any]]:
-        """What was chosen, a row a shape, for a run's folder."""
+        """The selections, one row per pass and shape, for the folder of a run."""
         return [
             {
-                "way": way,
+                "pass": kind,
                 "batch": problem.batch,
                 "input": [*problem.window.input_hw, problem.channels],
                 "filters": problem.filters,
                 "kernel": list(problem.window.kernel),
                 "algorithm": name,
             }
-            for (way, problem), name in self.made.items()
+            for (kind, problem), name in self.cache.items()
         ]
 
 
 def cost(name: str, kind: str, problem: ConvProblem, tile: Tile | None = None, costs: Costs | None = None) -> float:
-    """Estimated nanoseconds of `name` on one core; of this processor, if no other's tile and costs are given."""
+    """Estimated nanoseconds of the algorithm `name` for the pass `kind` on one core.
+
+    `tile` and `costs` are those of this processor by default.
+    """
     tile = tile or host_tile()
     costs = costs or COSTS[tile]
     window, (p, q) = problem.window, problem.window.output_hw
     if name == "depthwise":
-        return 0.0  # the others' products would be a single column wide
+        return 0.0  # the products of the others would have a single column
     depth, filters = problem.channels // problem.groups, problem.filters // problem.groups
     pixels, size = problem.batch * p * q, problem.itemsize
     if name.startswith("winograd"):
@@ -131,14 +134,14 @@ def cost(name: str, kind: str, problem: ConvProblem, tile: Tile | None = None, c
 
 
 def _filled(size: int, step: int) -> float:
-    """How much larger `size` becomes when it is rounded up to whole steps."""
+    """The factor by which `size` grows when it is rounded up to a multiple of `step`."""
     return -(-size // step) * step / size
 
 
 def _seconds(run: Callable[[], Any]) -> float:
-    taken = []
+    seconds = []
     for _ in range(_TRIES + 1):
         begin = time.perf_counter()
         run()
-        taken.append(time.perf_counter() - begin)
-    return median(taken[1:])
+        seconds.append(time.perf_counter() - begin)
+    return median(seconds[1:])

@@ -1,4 +1,4 @@
-"""Convolution: the contract's operations, each by the algorithm chosen for its shape."""
+"""Convolution and its gradients, each by the algorithm that is selected for its shape."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class CpuConvolution(CpuDense):
 
     @cached_property
     def algorithms(self) -> dict[str, Algorithm]:
-        """Every way to compute a convolution, by name."""
+        """The algorithms by name."""
         parts = (self.memory, self.workers)
         every = [Im2col(*parts), Direct(*parts), Winograd(*parts, 2), Winograd(*parts, 4), Depthwise(*parts)]
         return {each.name: each for each in every}
@@ -51,9 +51,9 @@ class CpuConvolution(CpuDense):
         channels, back = w.shape[2] * groups, window.transposed()
         if back is not None:
             return self._convolved(dy, Filter(w, groups, flipped=True), None, False, back, channels)
-        # With a stride the gradient is no plain convolution: spread each window's gradient over the pixels it saw.
+        # With a stride the gradient is not a convolution with stride 1: add each window's gradient to its pixels.
         dx = self.memory.empty((len(dy), *window.input_hw, channels), dy.dtype)
-        whole = Filter(w.reshape(1, 1, -1, w.shape[3]), groups, flipped=True)  # all taps as rows of one
+        whole = Filter(w.reshape(1, 1, -1, w.shape[3]), groups, flipped=True)  # all taps as rows of one matrix
         weights, size = primitives.filter_weights(whole), window.taps * channels
 
         def run(piece: slice) -> None:
@@ -77,7 +77,7 @@ class CpuConvolution(CpuDense):
         def compute(algorithm: Algorithm) -> None:
             algorithm.filter_gradient(dy, x, problem, dw)
 
-        compute(self.choice.choose(FILTER_GRADIENT, problem, self.algorithms, compute))
+        compute(self.selector.select(FILTER_GRADIENT, problem, self.algorithms, compute))
         return dw
 
     def _convolved(
@@ -90,12 +90,12 @@ class CpuConvolution(CpuDense):
             return algorithm.forward(x, given, self._packed_filter(algorithm, given), b, relu, problem, y)
 
         kind = INFERENCE if self.is_constant(given.w) else FORWARD
-        if not compute(self.choice.choose(kind, problem, self.algorithms, compute)):
+        if not compute(self.selector.select(kind, problem, self.algorithms, compute)):
             self.algorithms[Direct.name].forward(x, given, None, b, relu, problem, y)
         return y
 
     def _packed_filter(self, algorithm: Algorithm, given: Filter) -> Any:
-        """A constant filter as the algorithm reads it, kept as long as the constant itself; None of another."""
+        """The packed weights of a constant filter, kept as long as the constant itself; None for other filters."""
         if not self.is_constant(given.w):
             return None
         key = (id(given.w), given.flipped, algorithm.name)
@@ -106,7 +106,7 @@ class CpuConvolution(CpuDense):
 
 
 def _roll_up(columns: FloatArray, n: int, window: Window, groups: int) -> FloatArray:
-    """Col2im, the adjoint of unrolling: columns (n * p * q, groups * taps * c / groups) summed to (n, h, w, c)."""
+    """Col2im, the adjoint of im2col: columns (n * p * q, groups * taps * c / groups) summed to (n, h, w, c)."""
     windows = columns.reshape(n, *window.output_hw, groups, *window.kernel, -1)
     padded = np.zeros((n, *window.padded_hw, groups, windows.shape[-1]), columns.dtype)
     for k, l, rows, cols in window.taps_in_order():  # noqa: E741

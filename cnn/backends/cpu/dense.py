@@ -1,4 +1,4 @@
-"""Dense layers, and what ends a product, on all cores."""
+"""Dense layers and the epilogues of products, on all cores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnn.backends.cpu.arrays import FloatArray
 from cnn.backends.cpu.normalization import CpuNormalization
 from cnn.backends.reference.arrays import into, rows_of
 
-_SMALL_PRODUCT = 1 << 19  # multiply-accumulates that are done before another thread has woken up
+_SMALL_PRODUCT = 1 << 19  # multiply-accumulates that take less time than waking another thread
 _NOTHING = Epilogue()
 
 
@@ -48,7 +48,7 @@ class CpuDense(CpuNormalization):
         return into(out, np.add.reduce(sums))
 
     def after(self, y: FloatArray, epilogue: Epilogue) -> FloatArray:
-        """What is left of the epilogue, for a product that has applied a ReLU already where there is one."""
+        """The rest of the epilogue; the product has applied bias and ReLU."""
         activation = None if ends_in_relu(epilogue) else epilogue.activation
         if activation is None and epilogue.moments is None:
             return y
@@ -64,12 +64,12 @@ class CpuDense(CpuNormalization):
         self._in_pieces(lambda some: primitives.products(left, weights, y, some), y.shape[1], x.size)
 
     def _in_pieces(self, run: Callable[[slice], None], columns: int, terms: int) -> None:
-        """Run it for all columns of a product of so many terms, on all cores where that is worth it."""
+        """Run it for all columns of a product with `terms` terms per column, on all cores if the product is large."""
         small = terms * columns < _SMALL_PRODUCT
         work = [slice(0, columns)] if small else self.workers.shares(columns, primitives.block_columns(4))
         self.workers.map(run, work)
 
 
 def ends_in_relu(epilogue: Epilogue) -> bool:
-    """Whether the activation behind a product is a ReLU, which products apply as they write their result."""
+    """Whether the activation of the epilogue is a ReLU, which a product applies when it writes its result."""
     return epilogue.activation is not None and epilogue.activation.name == "relu"

@@ -1,4 +1,4 @@
-"""Dropout: random bits and the pass over memory in one compiled loop."""
+"""Dropout: random bits and the memory pass in one compiled loop."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cnn.backends.cpu.workers import pieces
 from cnn.backends.philox import RandomKey
 from cnn.backends.reference.dropout import dropout_threshold
 
-_PIECE = 1 << 16  # elements; a multiple of the eight that one Philox block serves
+_PIECE = 1 << 16  # elements of a chunk; a multiple of eight, the elements per Philox block
 
 
 class CpuDropout(CpuArrays):
-    """The mask is drawn where it is needed, forward and backward."""
+    """The mask is drawn in the forward and again in the backward pass."""
 
     def dropout(self, x: FloatArray, rate: float, key: RandomKey) -> FloatArray:
         threshold, scale = dropout_threshold(rate)

@@ -6,7 +6,7 @@ import numpy as np
 
 from cnn.backends.cpu.jit import compiled, compiled_sums, wide_vectors
 
-_BLOCKS = 128  # of eight elements each, whose random bits are drawn together
+_BLOCKS = 128  # of eight elements each; their random bits are drawn together
 
 
 @compiled
@@ -38,7 +38,7 @@ def add_scaled(x, factor, out):
 
 @compiled
 def dropout(x, key, stream, step, first_block, threshold, scale, y):
-    """Inverted dropout of x (n,), whose bits begin at block `first_block` of the Philox stream: see `philox.py`."""
+    """Inverted dropout of x (n,) with random bits from block `first_block` of the Philox stream on: see `philox.py`."""
     wide_vectors()
     low, word = np.uint64(0xFFFFFFFF), np.uint64(32)
     m0, m1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -86,8 +86,11 @@ def sgd(p, g, v, rate, momentum, nesterov, decay, decoupled):
 
 
 @compiled
-def adam(p, g, m, v, rate, beta1, beta2, left1, left2, eps, rate1, correction2, decay, decoupled):
-    """One step of `Ops.adam_update` for a tensor, in place; left is 1 - beta, rate1 the rate over its correction."""
+def adam(p, g, m, v, rate, beta1, beta2, one_minus_beta1, one_minus_beta2, eps, rate1, correction2, decay, decoupled):
+    """One step of `Ops.adam_update` for a tensor, in place.
+
+    `rate1` is rate / (1 - beta1^step), `correction2` is 1 - beta2^step.
+    """
     wide_vectors()
     one = p.dtype.type(1)
     for e in range(p.shape[0]):
@@ -96,7 +99,7 @@ def adam(p, g, m, v, rate, beta1, beta2, left1, left2, eps, rate1, correction2, 
             value *= one - rate * decay
         else:
             gradient += decay * value
-        first = beta1 * m[e] + left1 * gradient
-        second = beta2 * v[e] + left2 * (gradient * gradient)
+        first = beta1 * m[e] + one_minus_beta1 * gradient
+        second = beta2 * v[e] + one_minus_beta2 * (gradient * gradient)
         m[e], v[e] = first, second
         p[e] = value - rate1 * first / (np.sqrt(second / correction2) + eps)

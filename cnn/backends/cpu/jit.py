@@ -1,4 +1,4 @@
-"""How the kernels of this folder are compiled: by Numba, when they are first called, and kept for later processes."""
+"""Compilation of the kernels in this folder by Numba, at their first call; the result is cached on disk."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 def compiled(function: Kernel) -> Kernel:
     """`function` as machine code that runs without the interpreter lock.
 
-    Of the liberties with floating point only fused multiply-add is taken: sums keep their order. Arguments are
-    C-contiguous arrays, and scalars of the arrays' own type, since a Python float would widen all it meets.
+    The only relaxation of floating point is fused multiply-add: sums keep their order. Arguments are C-contiguous
+    arrays, and scalars of the type of the arrays, because a Python float would widen the arithmetic to float64.
     """
     return cast(Kernel, njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")(function))
 
 
 def compiled_sums(function: Kernel) -> Kernel:
-    """As `compiled`, for a sum in a single variable: its terms may be added in another order, so several at a time.
+    """As `compiled`, for a sum in a single variable: its terms may be reordered, so that several are added at a time.
 
     The order is fixed when the function is compiled, so on one machine it computes the same bits each time.
     """
@@ -30,14 +30,14 @@ def compiled_sums(function: Kernel) -> Kernel:
 
 @intrinsic
 def wide_vectors(_context: Any) -> Any:
-    """Called in a compiled function: its loops use vectors as wide as the processor has.
+    """Called in a compiled function: its loops then use the widest vectors of the processor.
 
-    LLVM keeps to 256 bits on Intel's processors with AVX-512, since the first of them slowed down under wider ones;
-    the products do use those, so whatever slows down has done so already. Elsewhere it changes nothing.
+    By default LLVM limits vectors to 256 bits on Intel processors with AVX-512, because the first of them lowered their
+    clock for wider ones. The products use 512 bits anyway. On other processors this has no effect.
     """
 
     def generate(context: Any, builder: Any, _signature: Any, _arguments: Any) -> Any:
-        # llvmlite knows no function attribute with a value; it writes out whatever is in this set.
+        # llvmlite has no function attributes with a value, but it writes every string of this set.
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 

@@ -1,4 +1,4 @@
-"""Sums and products of branches, in pieces on all cores."""
+"""Sums and products of branches, in chunks on all cores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cnn.backends.cpu.arrays import CpuArrays, FloatArray
 
 
 class CpuJoins(CpuArrays):
-    """The joins of equally shaped arrays; gates are the reference's."""
+    """Joins of arrays of one shape; gates run the reference."""
 
     def add(self, a: FloatArray, b: FloatArray) -> FloatArray:
         return self.elementwise(np.add, a, b)

@@ -1,4 +1,4 @@
-"""Batch normalisation in one walk over memory each: statistics, affine map, both with and without max pooling behind.
+"""Batch normalisation, each function one memory pass: statistics and affine map, with or without max pooling after it.
 
 `rows` are (m, c): pixels by channels. Scalars per channel are (c,).
 """
@@ -8,20 +8,20 @@ from __future__ import annotations
 import numpy as np
 
 from cnn.backends.cpu.jit import compiled, wide_vectors
-from cnn.backends.cpu.pool_kernels import challenge, rectified
+from cnn.backends.cpu.pool_kernels import larger, rectified
 
-# Rows that are summed up by themselves before they join the whole: one sum of thousands of numbers would lose digits.
+# Rows of a partial sum; the partial sums are then added. A single sum of thousands of numbers would lose digits.
 BLOCK = 32
 
 
 @compiled
-def statistics(rows, mean, rest, squares):
-    """Mean of rows; the mean of the deviations from it, which rounding left; the sum of their squares."""
+def statistics(rows, mean, mean_error, squares):
+    """Mean of rows; the mean of the deviations from it (its rounding error); the sum of the squared deviations."""
     wide_vectors()
     count = rows.dtype.type(rows.shape[0])
     part = np.empty((2, rows.shape[1]), rows.dtype)
     mean[:] = 0
-    rest[:] = 0
+    mean_error[:] = 0
     squares[:] = 0
     for begin in range(0, rows.shape[0], BLOCK):
         part[:] = 0
@@ -40,15 +40,15 @@ def statistics(rows, mean, rest, squares):
                 part[0, c] += deviation
                 part[1, c] += deviation * deviation
         for c in range(rows.shape[1]):
-            rest[c] += part[0, c]
+            mean_error[c] += part[0, c]
             squares[c] += part[1, c]
     for c in range(rows.shape[1]):
-        rest[c] /= count
+        mean_error[c] /= count
 
 
 @compiled
 def apply(rows, mean, scale, beta, relu, out):
-    """(rows - mean) * scale + beta, then a ReLU if asked for."""
+    """(rows - mean) * scale + beta, then ReLU if `relu`."""
     wide_vectors()
     zero = rows.dtype.type(0)
     for m in range(rows.shape[0]):
@@ -83,8 +83,11 @@ def reduce(dy, rows, mean, y, relu, dbeta, dgamma):
 
 
 @compiled
-def backward(dy, rows, mean, slope, level, scale, y, relu, input_relu, dx):
-    """dx = (rows - mean) * slope + level + dy * scale; dy only where y > 0, dx only where rows > 0, if asked for."""
+def backward(dy, rows, mean, x_factor, offset, scale, y, relu, input_relu, dx):
+    """dx = (rows - mean) * x_factor + offset + dy * scale.
+
+    With `relu` dy is 0 where y <= 0; with `input_relu` dx is 0 where rows <= 0.
+    """
     wide_vectors()
     zero = rows.dtype.type(0)
     for m in range(rows.shape[0]):
@@ -92,13 +95,13 @@ def backward(dy, rows, mean, slope, level, scale, y, relu, input_relu, dx):
             given = dy[m, c]
             if relu:
                 given = given if y[m, c] > zero else zero
-            value = (rows[m, c] - mean[c]) * slope[c] + level[c] + given * scale[c]
+            value = (rows[m, c] - mean[c]) * x_factor[c] + offset[c] + given * scale[c]
             dx[m, c] = value if not input_relu or rows[m, c] > zero else zero
 
 
 @compiled
-def pool(x, mean, scale, beta, kernel, relu, y, winner):
-    """The affine map and the maximum of windows side by side: x (n, h, w, c) to y and winner (n, p, q, c)."""
+def pool(x, mean, scale, beta, kernel, relu, y, argmax):
+    """The affine map, then max pooling of adjacent windows: x (n, h, w, c) to y and argmax (n, p, q, c)."""
     wide_vectors()
     zero = x.dtype.type(0)
     for n in range(y.shape[0]):
@@ -108,12 +111,12 @@ def pool(x, mean, scale, beta, kernel, relu, y, winner):
                     r, q = 2 * i, 2 * j
                     for c in range(x.shape[3]):
                         m, f, o = mean[c], scale[c], beta[c]
-                        best, won = rectified((x[n, r, q, c] - m) * f + o, relu, zero), np.int32(0)
-                        best, won = challenge(rectified((x[n, r, q + 1, c] - m) * f + o, relu, zero), 1, best, won)
-                        best, won = challenge(rectified((x[n, r + 1, q, c] - m) * f + o, relu, zero), 2, best, won)
-                        best, won = challenge(rectified((x[n, r + 1, q + 1, c] - m) * f + o, relu, zero), 3, best, won)
+                        best, arg = rectified((x[n, r, q, c] - m) * f + o, relu, zero), np.int32(0)
+                        best, arg = larger(rectified((x[n, r, q + 1, c] - m) * f + o, relu, zero), 1, best, arg)
+                        best, arg = larger(rectified((x[n, r + 1, q, c] - m) * f + o, relu, zero), 2, best, arg)
+                        best, arg = larger(rectified((x[n, r + 1, q + 1, c] - m) * f + o, relu, zero), 3, best, arg)
                         y[n, i, j, c] = best
-                        winner[n, i, j, c] = won
+                        argmax[n, i, j, c] = arg
                     continue
                 for k in range(kernel[0]):
                     row = i * kernel[0] + k
@@ -124,18 +127,18 @@ def pool(x, mean, scale, beta, kernel, relu, y, winner):
                                 y[n, i, j, c] = rectified(
                                     (x[n, row, column, c] - mean[c]) * scale[c] + beta[c], relu, zero
                                 )
-                                winner[n, i, j, c] = 0
+                                argmax[n, i, j, c] = 0
                         else:
                             for c in range(x.shape[3]):
                                 value = rectified((x[n, row, column, c] - mean[c]) * scale[c] + beta[c], relu, zero)
-                                best, won = challenge(value, tap, y[n, i, j, c], np.int32(winner[n, i, j, c]))
+                                best, arg = larger(value, tap, y[n, i, j, c], np.int32(argmax[n, i, j, c]))
                                 y[n, i, j, c] = best
-                                winner[n, i, j, c] = won
+                                argmax[n, i, j, c] = arg
 
 
 @compiled
-def pool_reduce(dy, winner, y, relu, x, mean, kernel, dbeta, dgamma):
-    """Sums of dy and of dy * (x - mean) at the winners, with `relu` only where y > 0: into dbeta and dgamma (c,)."""
+def pool_reduce(dy, argmax, y, relu, x, mean, kernel, dbeta, dgamma):
+    """Sums of dy and of dy * (x - mean) at the argmax pixels, to dbeta and dgamma (c,); if `relu` only where y > 0."""
     wide_vectors()
     zero = x.dtype.type(0)
     channels = x.shape[3]
@@ -157,16 +160,16 @@ def pool_reduce(dy, winner, y, relu, x, mean, kernel, dbeta, dgamma):
                     for l in range(kernel[1]):  # noqa: E741
                         tap = k * kernel[1] + l
                         for c in range(channels):
-                            at_winner = given[c] if winner[n, i, j, c] == tap else zero
-                            part[1, c] += at_winner * (x[n, i * kernel[0] + k, j * kernel[1] + l, c] - mean[c])
+                            at_argmax = given[c] if argmax[n, i, j, c] == tap else zero
+                            part[1, c] += at_argmax * (x[n, i * kernel[0] + k, j * kernel[1] + l, c] - mean[c])
             for c in range(channels):
                 dbeta[c] += part[0, c]
                 dgamma[c] += part[1, c]
 
 
 @compiled
-def pool_backward(dy, winner, y, relu, x, mean, slope, level, scale, kernel, input_relu, dx):
-    """`backward` with dy (n, p, q, c) reaching the winners alone; pixels outside all windows get none of it."""
+def pool_backward(dy, argmax, y, relu, x, mean, x_factor, offset, scale, kernel, input_relu, dx):
+    """`backward` with dy (n, p, q, c) at the argmax pixels and 0 at all other pixels."""
     wide_vectors()
     zero = x.dtype.type(0)
     p, q = dy.shape[1], dy.shape[2]
@@ -179,12 +182,12 @@ def pool_backward(dy, winner, y, relu, x, mean, slope, level, scale, kernel, inp
                 tap = (row - i * kernel[0]) * kernel[1] + column - j * kernel[1]
                 if inside:
                     for c in range(x.shape[3]):
-                        given = dy[n, i, j, c] if winner[n, i, j, c] == tap else zero
+                        given = dy[n, i, j, c] if argmax[n, i, j, c] == tap else zero
                         if relu:
                             given = given if y[n, i, j, c] > zero else zero
-                        value = (x[n, row, column, c] - mean[c]) * slope[c] + level[c] + given * scale[c]
+                        value = (x[n, row, column, c] - mean[c]) * x_factor[c] + offset[c] + given * scale[c]
                         dx[n, row, column, c] = value if not input_relu or x[n, row, column, c] > zero else zero
                 else:
                     for c in range(x.shape[3]):
-                        value = (x[n, row, column, c] - mean[c]) * slope[c] + level[c]
+                        value = (x[n, row, column, c] - mean[c]) * x_factor[c] + offset[c]
                         dx[n, row, column, c] = value if not input_relu or x[n, row, column, c] > zero else zero

@@ -15,19 +15,19 @@ class CpuNormalization(CpuActivations):
     """Statistics, and the affine map with a ReLU, each in one pass over memory. Group norm is the reference's."""
 
     def moments(self, x: FloatArray, out: FloatArray | None = None) -> FloatArray:
-        """Each piece has its own mean and squared deviations; they merge pairwise in float64.
+        """Mean and squared deviations of each chunk, merged pairwise in float64 (Chan, Golub & LeVeque 1979).
 
-        So a large mean cannot swallow a small variance (Chan, Golub & LeVeque 1979).
+        So a small variance keeps its digits beside a large mean.
         """
         rows = rows_of(x)
 
         def run(piece: slice) -> tuple[int, FloatArray, FloatArray]:
             block = rows[piece]
-            mean, left, squares = np.empty((3, block.shape[1]), block.dtype)
-            norm_kernels.statistics(block, mean, left, squares)
-            # What the rounding of the mean left over belongs to the mean, not to the variance.
-            left = left.astype(np.float64)
-            return len(block), mean + left, squares.astype(np.float64) - len(block) * left * left
+            mean, mean_error, squares = np.empty((3, block.shape[1]), block.dtype)
+            norm_kernels.statistics(block, mean, mean_error, squares)
+            # The rounding error of the mean is added to the mean and taken out of the variance.
+            mean_error = mean_error.astype(np.float64)
+            return len(block), mean + mean_error, squares.astype(np.float64) - len(block) * mean_error * mean_error
 
         count, mean, squares = 0, np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
         for size, piece_mean, piece_squares in self.workers.map(run, self.channel_pieces(*rows.shape)):
@@ -36,7 +36,7 @@ class CpuNormalization(CpuActivations):
             mean += delta * (size / total)
             squares += piece_squares + delta * delta * (count * size / total)
             count = total
-        if not np.isfinite(squares).all():  # a square overflowed on the way; the reference sums in float64
+        if not np.isfinite(squares).all():  # a square overflowed; the reference sums in float64
             return super().moments(x, out)
         with np.errstate(over="ignore"):
             return into(out, np.stack([mean, squares / count]).astype(x.dtype))
@@ -62,7 +62,7 @@ class CpuNormalization(CpuActivations):
         return dx, *stage.gradients
 
     def normalized(self, x: FloatArray, stage: Normalize, relu: bool) -> FloatArray:
-        """The affine map of x, then a ReLU if asked for."""
+        """The affine map of x, then ReLU if `relu`."""
         y = self.memory.empty(x.shape, x.dtype)
         rows, out = rows_of(x), rows_of(y)
         mean, scale = stage.moments[0], scale_of(stage)
@@ -75,9 +75,9 @@ class CpuNormalization(CpuActivations):
     def normalized_backward(
         self, dy: FloatArray, x: FloatArray, y: FloatArray | None, stage: Normalize, input_relu: bool
     ) -> FloatArray:
-        """dx, and the stage's gradients filled. With y, a ReLU's output behind the map, dy counts where y > 0.
+        """dx; also fills the stage's gradients. `y` is the output of a ReLU after the map: dy is 0 where y <= 0.
 
-        `input_relu` says that x is a ReLU's output, whose gradient is taken as well.
+        With `input_relu` x is the output of a ReLU, and dx includes the gradient of that ReLU.
         """
         dx = self.memory.empty(x.shape, x.dtype)
         rows, given, out = rows_of(x), rows_of(dy), rows_of(dx)
@@ -105,10 +105,10 @@ def scale_of(stage: Normalize) -> FloatArray:
 
 
 def backward_factors(sums: FloatArray, stage: Normalize, count: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Fill the stage's gradients; return factors (c,) of dx = (x - mean) * slope + level + dy * scale.
+    """Fill the stage's gradients; return the factors (c,) of dx = (x - mean) * x_factor + offset + dy * scale.
 
-    `sums` are those of dy and of dy * (x - mean) over `count` rows. With moments of the batch itself, dx is
-    gamma / std * (dy - mean(dy) - normalised * mean(dy * normalised)).
+    `sums` are the sums of dy and of dy * (x - mean) over `count` rows. With the moments of the batch, dx is
+    gamma / std * (dy - mean(dy) - normalised * mean(dy * normalised)); with constant moments gamma / std * dy.
     """
     dbeta, centred = sums
     inverse = 1 / np.sqrt(stage.moments[1] + stage.moments.dtype.type(stage.eps))

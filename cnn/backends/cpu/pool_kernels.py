@@ -1,4 +1,4 @@
-"""Max pooling with windows side by side, in one walk over memory."""
+"""Max pooling of adjacent windows in one memory pass."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ def rectified(value, relu, zero):
 
 
 @compiled
-def challenge(value, tap, best, won):
-    """The larger of value and best, and whose it is. A NaN stays, as it does in np.maximum, and wins nothing."""
-    return value if value > best or np.isnan(value) else best, np.int32(tap) if value > best else won
+def larger(value, tap, best, arg):
+    """The larger of `value` and `best`, and its tap. NaN is kept, as in np.maximum, but does not change the tap."""
+    return value if value > best or np.isnan(value) else best, np.int32(tap) if value > best else arg
 
 
 @compiled
-def max_pool(x, kernel, y, winner):
-    """x (n, h, w, c) to y and winner (n, p, q, c)."""
+def max_pool(x, kernel, y, argmax):
+    """x (n, h, w, c) to y and argmax (n, p, q, c)."""
     wide_vectors()
     for n in range(y.shape[0]):
         for i in range(y.shape[1]):
@@ -29,12 +29,12 @@ def max_pool(x, kernel, y, winner):
                 if kernel[0] == 2 and kernel[1] == 2:  # in registers, far faster than the loop over taps below
                     r, q = 2 * i, 2 * j
                     for c in range(x.shape[3]):
-                        best, won = x[n, r, q, c], np.int32(0)
-                        best, won = challenge(x[n, r, q + 1, c], 1, best, won)
-                        best, won = challenge(x[n, r + 1, q, c], 2, best, won)
-                        best, won = challenge(x[n, r + 1, q + 1, c], 3, best, won)
+                        best, arg = x[n, r, q, c], np.int32(0)
+                        best, arg = larger(x[n, r, q + 1, c], 1, best, arg)
+                        best, arg = larger(x[n, r + 1, q, c], 2, best, arg)
+                        best, arg = larger(x[n, r + 1, q + 1, c], 3, best, arg)
                         y[n, i, j, c] = best
-                        winner[n, i, j, c] = won
+                        argmax[n, i, j, c] = arg
                     continue
                 for k in range(kernel[0]):
                     row = i * kernel[0] + k
@@ -43,19 +43,19 @@ def max_pool(x, kernel, y, winner):
                         if tap == 0:
                             for c in range(x.shape[3]):
                                 y[n, i, j, c] = x[n, row, column, c]
-                                winner[n, i, j, c] = 0
+                                argmax[n, i, j, c] = 0
                         else:
                             for c in range(x.shape[3]):
-                                best, won = challenge(
-                                    x[n, row, column, c], tap, y[n, i, j, c], np.int32(winner[n, i, j, c])
+                                best, arg = larger(
+                                    x[n, row, column, c], tap, y[n, i, j, c], np.int32(argmax[n, i, j, c])
                                 )
                                 y[n, i, j, c] = best
-                                winner[n, i, j, c] = won
+                                argmax[n, i, j, c] = arg
 
 
 @compiled
-def max_pool_backward(dy, winner, kernel, dx):
-    """dy (n, p, q, c) to the winners in dx (n, h, w, c), zero elsewhere."""
+def max_pool_backward(dy, argmax, kernel, dx):
+    """dy (n, p, q, c) to the argmax pixels of dx (n, h, w, c); zero elsewhere."""
     wide_vectors()
     zero = dy.dtype.type(0)
     p, q = dy.shape[1], dy.shape[2]
@@ -67,7 +67,7 @@ def max_pool_backward(dy, winner, kernel, dx):
                 if i < p and j < q:
                     tap = (row - i * kernel[0]) * kernel[1] + column - j * kernel[1]
                     for c in range(dx.shape[3]):
-                        dx[n, row, column, c] = dy[n, i, j, c] if winner[n, i, j, c] == tap else zero
+                        dx[n, row, column, c] = dy[n, i, j, c] if argmax[n, i, j, c] == tap else zero
                 else:
                     for c in range(dx.shape[3]):
                         dx[n, row, column, c] = zero

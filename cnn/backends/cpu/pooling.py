@@ -1,4 +1,4 @@
-"""Max pooling, compiled where windows do not overlap; global average pooling in pieces."""
+"""Max pooling, compiled for adjacent windows; global average pooling in chunks of images."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from cnn.backends.cpu.arrays import CpuArrays, FloatArray
 from cnn.backends.cpu.workers import pieces
 from cnn.backends.window import Window
 
-# Bytes of a piece of images: it is read twice by batch normalisation, the second time from the cache.
+# Bytes of a chunk of images. Batch normalisation reads a chunk twice, the second time from the cache.
 PIECE_BYTES = 1 << 18
-# A single image is cut only if it is as large as this: a second core has to fetch it from the first one's cache.
+# Bytes from which a single image is cut: a second core has to fetch its part from the cache of the first.
 _WORTH_TWO_CORES = 1 << 20
 
 
 class PooledPiece(NamedTuple):
-    """Some images, or some rows of one: where they lie in the input, and what becomes of them in the output."""
+    """Some images, or some rows of one image: the slices of the input and of the output."""
 
-    seen: tuple[slice, slice]
-    made: tuple[slice, slice]
+    input: tuple[slice, slice]
+    output: tuple[slice, slice]
 
 
 def pooled_pieces(x: FloatArray, window: Window) -> list[PooledPiece]:
-    """x (n, h, w, c) in pieces of about `PIECE_BYTES`, whose views are contiguous: whole images, or rows of one."""
+    """x (n, h, w, c) in chunks of about `PIECE_BYTES` with contiguous views: whole images, or rows of one image."""
     one = max(1, x[:1].nbytes)
     images, rows = max(1, PIECE_BYTES // one), window.output_hw[0]
     down = max(1, rows * PIECE_BYTES // one if len(x) == 1 and one >= _WORTH_TWO_CORES else rows)
@@ -39,14 +39,16 @@ def pooled_pieces(x: FloatArray, window: Window) -> list[PooledPiece]:
 
 
 class CpuPooling(CpuArrays):
-    """Max pooling of neighbouring windows; other windows, and average pooling, are the reference's, image by image."""
+    """Max pooling of adjacent windows; other windows and average pooling run the reference, image by image."""
 
     def max_pool2d(self, x: FloatArray, window: Window) -> tuple[FloatArray, FloatArray]:
         shape = (len(x), *window.output_hw, x.shape[3])
         y, argmax = self.memory.empty(shape, x.dtype), self.memory.empty(shape, argmax_dtype(window))
         if window.side_by_side:
             self.workers.map(
-                lambda piece: pool_kernels.max_pool(x[piece.seen], window.kernel, y[piece.made], argmax[piece.made]),
+                lambda piece: pool_kernels.max_pool(
+                    x[piece.input], window.kernel, y[piece.output], argmax[piece.output]
+                ),
                 pooled_pieces(x, window),
             )
             return y, argmax
@@ -99,5 +101,5 @@ class CpuPooling(CpuArrays):
 
 
 def argmax_dtype(window: Window) -> type[np.generic]:
-    """What a tap's number is kept in."""
+    """The dtype of tap numbers."""
     return np.uint8 if window.taps <= 256 else np.int32

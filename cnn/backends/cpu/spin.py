@@ -1,4 +1,4 @@
-"""Waiting for another thread without going to sleep: a sleeping core takes longer to wake than a small layer takes."""
+"""Waiting for another thread in a loop, because waking a sleeping core takes longer than a small layer."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnn.backends.cpu.jit import compiled
 
 @intrinsic
 def _load(_context: Any, address: Any) -> Any:
-    """The int64 at an address, read anew each time, and with it all that its writer wrote before."""
+    """The int64 at an address, loaded atomically with acquire ordering: earlier writes of its writer are visible."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         pointer = builder.inttoptr(arguments[0], ir.IntType(64).as_pointer())
@@ -24,7 +24,7 @@ def _load(_context: Any, address: Any) -> Any:
 
 @compiled
 def spin(address, value, most):
-    """Wait until the int64 at `address` is `value`, for at most `most` looks at it; whether it was."""
+    """Wait until the int64 at `address` is `value`, for at most `most` loads; return whether it was."""
     for _ in range(most):  # noqa: SIM110 -- compiled: no generators
         if _load(address) == value:
             return True

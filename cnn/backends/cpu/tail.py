@@ -1,4 +1,4 @@
-"""Tails in fewer passes over memory: a normalisation takes a ReLU and a max pooling behind it along."""
+"""Tails in fewer memory passes: normalisation, ReLU and max pooling fused into one."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from cnn.backends.window import Window
 
 
 class _Head(NamedTuple):
-    """The stages at the beginning of a tail that are computed in one pass: how many, and which."""
+    """The first stages of a tail, which are computed in one pass."""
 
-    length: int
+    length: int  # number of stages
     norm: Normalize
     relu: bool
     window: Window | None  # of the max pooling
 
 
 class _Saved(NamedTuple):
-    """What the backward pass needs of a head: its input, its output where that tells more, and the argmax."""
+    """What the backward pass of a head needs: its input, its output if a ReLU is part of it, and the argmax."""
 
     x: FloatArray
     y: FloatArray | None
@@ -34,9 +34,9 @@ class _Saved(NamedTuple):
 
 
 class CpuTail(CpuNormalization):
-    """`Normalize`, then perhaps a ReLU, then perhaps a max pooling of neighbouring windows, in one pass.
+    """`Normalize`, then an optional ReLU, then an optional max pooling of adjacent windows, in one pass.
 
-    The normalised image before the pooling is never made: what pooling leaves of it is a quarter.
+    With pooling the normalised image is not stored, only the pooled one, which has a quarter of the size at 2 x 2.
     """
 
     def tail(self, x: Array, stages: Sequence[Stage], keep: bool = True) -> tuple[Array, Any]:
@@ -48,8 +48,8 @@ class CpuTail(CpuNormalization):
         else:
             y, argmax = self._pooled(x, head.norm, head.window, head.relu)
         saved = _Saved(x, y if head.relu else None, argmax)
-        y, rest = super().tail(y, stages[head.length :], keep)
-        return y, (saved, rest) if keep else None
+        y, saved_of_others = super().tail(y, stages[head.length :], keep)
+        return y, (saved, saved_of_others) if keep else None
 
     def tail_backward(
         self, dy: Array, stages: Sequence[Stage], saved: Any, before: tuple[Activation, Array] | None = None
@@ -57,8 +57,8 @@ class CpuTail(CpuNormalization):
         head = _head_of(stages)
         if head is None:
             return super().tail_backward(dy, stages, saved, before)
-        kept, rest = saved
-        dy, others = super().tail_backward(dy, stages[head.length :], rest)
+        kept, saved_of_others = saved
+        dy, others = super().tail_backward(dy, stages[head.length :], saved_of_others)
         fused = before is not None and _is_relu(before[0])
         if head.window is None:
             dx = self.normalized_backward(dy, kept.x, kept.y, head.norm, fused)
@@ -74,8 +74,8 @@ class CpuTail(CpuNormalization):
         mean, scale = norm.moments[0], scale_of(norm)
 
         def run(piece: PooledPiece) -> None:
-            made = piece.made
-            norm_kernels.pool(x[piece.seen], mean, scale, norm.beta, window.kernel, relu, y[made], argmax[made])
+            out = piece.output
+            norm_kernels.pool(x[piece.input], mean, scale, norm.beta, window.kernel, relu, y[out], argmax[out])
 
         self.workers.map(run, pooled_pieces(x, window))
         return y, argmax
@@ -84,7 +84,7 @@ class CpuTail(CpuNormalization):
         self, dy: FloatArray, kept: _Saved, norm: Normalize, window: Window, relu: bool, input_relu: bool
     ) -> FloatArray:
         x, argmax = kept.x, kept.argmax
-        y = dy if kept.y is None else kept.y  # read only where a ReLU followed
+        y = dy if kept.y is None else kept.y  # read only if a ReLU followed
         assert argmax is not None
         dx, work = self.memory.empty(x.shape, x.dtype), _image_pieces(x)
         mean, kernel = norm.moments[0], window.kernel

@@ -1,4 +1,4 @@
-"""Parameter updates: one compiled pass over the arena."""
+"""Parameter updates: one compiled memory pass over the arena."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnn.backends.cpu.arrays import CpuArrays, FloatArray
 
 
 class CpuUpdates(CpuArrays):
-    """SGD and Adam, piece by piece."""
+    """SGD and Adam, in chunks on all cores."""
 
     def sgd_update(
         self,
