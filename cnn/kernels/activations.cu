@@ -1,11 +1,11 @@
-// Activations and their gradients; and the leaky ReLU whose slopes are trained.
+// Activations and their gradients; and PReLU, the leaky ReLU with trained slopes.
 #include "channels.cuh"
 
-// --- functions of one number, with parameters a and b ----------------------------------------------------------------
+// --- element-wise functions with parameters a and b ------------------------------------------------------------------
 //
-// `value` of x, and `derivative`, dy/dx at s: the function's output for Relu, Clip, Sigmoid and Tanh, its input for the
-// others (GRADIENT_NEEDS in cnn/backends/blocks.py). A comparison with NaN is false; the values are written so that NaN
-// goes on as NaN, as in NumPy.
+// `value` is y of x. `derivative` is dy/dx, from the output y for Relu, Clip, Sigmoid and Tanh, from the input x for
+// the others (GRADIENT_NEEDS in cnn/backends/blocks.py). A comparison with NaN is false; the comparisons are written
+// such that NaN gives NaN, as in NumPy.
 
 struct Relu {
   static __device__ __forceinline__ float value(float x, float, float) { return x < 0.f ? 0.f : x; }
@@ -14,13 +14,13 @@ struct Relu {
 
 struct Clip {
   static __device__ __forceinline__ float value(float x, float a, float b) {
-    const float raised = x < a ? a : x;  // b is the last word, though it be below a
+    const float raised = x < a ? a : x;  // b is applied last, also if b < a
     return raised > b ? b : raised;
   }
   static __device__ __forceinline__ float derivative(float y, float a, float b) { return y > a && y < b ? 1.f : 0.f; }
 };
 
-// 1 / (1 + exp(-x)): where the exponential overflows, 0 is right.
+// 1 / (1 + exp(-x)), which is 0 if the exponential overflows.
 __device__ __forceinline__ float logistic(float x) { return 1.f / (1.f + expf(-x)); }
 
 struct Sigmoid {
@@ -39,7 +39,7 @@ struct LeakyRelu {
 };
 
 struct Elu {
-  // expm1 and not exp(x) - 1, which loses every digit where x is small.
+  // expm1 instead of exp(x) - 1, which loses all digits for small x.
   static __device__ __forceinline__ float value(float x, float a, float) { return x > 0.f ? x : a * expm1f(x); }
   static __device__ __forceinline__ float derivative(float x, float a, float) { return x > 0.f ? 1.f : a * expf(x); }
 };
@@ -109,7 +109,7 @@ struct HardSwish {
   }
 };
 
-// dy * slope; where the slope is 0 the product is 0, for an infinite dy too.
+// dy * slope; 0 if the slope is 0, also for an infinite dy.
 __device__ __forceinline__ float scaled(float dy, float slope) { return slope == 0.f ? 0.f : dy * slope; }
 
 // y of x, both (count,).
@@ -119,7 +119,7 @@ __global__ void __launch_bounds__(256)
   map_elements(x, y, count, [=](float u) { return Function::value(u, a, b); });
 }
 
-// dx of dy and what the forward pass kept, all (count,).
+// dx of dy and the saved output or input of the forward pass, all (count,).
 template <class Function, class T>
 __global__ void __launch_bounds__(256)
     activation_backward(const T* __restrict__ dy, const T* __restrict__ saved, T* __restrict__ dx, float a, float b,

@@ -1,13 +1,13 @@
-// From stored images to network input: which images are next, how each is augmented, and the batch made of them.
+// From stored images to network input: selection of the next images, their augmentation, and the batch.
 #include "philox.cuh"
 #include "storage.cuh"
 
 // --- the next images of an epoch -------------------------------------------------------------------------------------
 
 // indices and batch_labels (count,): the next `count` images of order (images,) and their labels. clock (3,) is the
-// number of the step, the batches and the images of this epoch so far; it moves on, and learning_rate (1,) becomes that
-// of the batch in rates (batches,). Beyond the end of order or rates the last entry counts. One block: all of its
-// threads read the clock before one of them sets it.
+// number of the step, of batches and of images of this epoch so far; the kernel advances it and sets learning_rate (1,)
+// to the batch's entry of rates (batches,). Beyond the end of order or rates the last entry is used. One block: all of
+// its threads read the clock before one of them sets it.
 __global__ void __launch_bounds__(256)
     next_batch(const long long* __restrict__ order, const float* __restrict__ rates,
                const long long* __restrict__ labels, long long* clock, float* __restrict__ learning_rate,
@@ -28,26 +28,26 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-// --- how each image is augmented -------------------------------------------------------------------------------------
+// --- augmentation ----------------------------------------------------------------------------------------------------
 
-// Number `place` of the stream of numbers in [0, 1) that `key` names, a 32-bit word each.
+// Number `place` in [0, 1) of the random stream `key`, one 32-bit word each.
 __device__ __forceinline__ double uniform(const RandomKey& key, unsigned place) {
   return word(random_words(key, place / 4), place % 4) * (1.0 / 4294967296.0);
 }
 
-// A whole number from -reach to reach.
+// An integer from -reach to reach.
 __device__ __forceinline__ double offset(double number, int reach) { return floor(number * (2 * reach + 1)) - reach; }
 
-// The side of a square of this area in whole pixels, from 1 to `most`.
+// The side of a square of this area in integer pixels, from 1 to `most`.
 __device__ __forceinline__ int side(double area, int most) {
   return max(1, min(most, static_cast<int>(rint(sqrt(area)))));
 }
 
-// affine (count, 2, 3) and erase (count, 4) as `gather_batch` takes them, for images of h x w pixels: the numbers that
-// `Batches.augmentation` in cnn/backends/reference/batches.py draws, in its double precision. clock[0] is the step. An
-// image is mirrored if `flip` and with probability one half, moved by up to reach_h rows and reach_w columns, turned by
-// up to `rotate` degrees and zoomed from 1 - zoom to 1 + zoom; with probability `erase_rate` a rectangle of
-// least_area to most_area of its pixels is erased. A thread takes an image.
+// affine (count, 2, 3) and erase (count, 4) for `gather_batch`, for images of h x w pixels: the numbers that
+// `Batches.augmentation` in cnn/backends/reference/batches.py draws, also in double precision. clock[0] is the step.
+// With `flip` an image is mirrored with probability one half. It is shifted by up to reach_h rows and reach_w columns,
+// rotated by up to `rotate` degrees and zoomed from 1 - zoom to 1 + zoom. With probability `erase_rate` a rectangle of
+// least_area to most_area of its pixels is erased. One thread per image.
 __global__ void __launch_bounds__(128)
     augmentation(const long long* __restrict__ clock, float* __restrict__ affine, int* __restrict__ erase, int count,
                  int h, int w, unsigned seed_low, unsigned seed_high, unsigned move_stream, unsigned warp_stream,
@@ -79,7 +79,7 @@ __global__ void __launch_bounds__(128)
   int rectangle[4] = {0, 0, 0, 0};  // top, left, height, width
   if (uniform(warps, image * 7 + 2) < erase_rate) {
     const double pixels = (least_area + (most_area - least_area) * uniform(warps, image * 7 + 3)) * h * w;
-    // Height over width, from 0.3 to 1 / 0.3: 0.3 to the power of a number from 1 to -1.
+    // Height / width, from 0.3 to 1 / 0.3: 0.3 to the power of a number from 1 to -1.
     const double aspect = exp(-1.2039728043259361 * (1.0 - 2.0 * uniform(warps, image * 7 + 4)));
     rectangle[2] = side(pixels * aspect, h);
     rectangle[3] = side(pixels / aspect, w);
@@ -93,9 +93,9 @@ __global__ void __launch_bounds__(128)
 // --- the batch -------------------------------------------------------------------------------------------------------
 
 // batch (n, h, w, c): image k is images[indices[k]] of images (m, h, w, c), bytes or floats, warped by affine[k] (2,
-// 3), if given, with bilinear interpolation and repeated rims, times scale (c,) plus offset (c,), and 0 in the
-// rectangle erase[k] (4,), if given: top, left, height, width. The grid is (images, chunks of an image); a thread makes
-// a pixel.
+// 3), if given, with bilinear interpolation and repeated edges, times scale (c,) plus offset (c,), and 0 in the
+// rectangle erase[k] (4,), if given: top, left, height, width. The grid is (images, chunks of an image); one thread per
+// pixel.
 template <class Pixel, class T>
 __global__ void __launch_bounds__(256)
     gather_batch(const Pixel* __restrict__ images, const long long* __restrict__ indices,
@@ -120,7 +120,7 @@ __global__ void __launch_bounds__(256)
     return;
   }
 
-  // Rounded after each operation, as NumPy does it: then both backends look at the same place.
+  // Rounded after each operation, as in NumPy, so that both backends sample the same position.
   const float* a = affine + image * 6;
   const float y = __fadd_rn(__fadd_rn(__fmul_rn(a[0], i), __fmul_rn(a[1], j)), a[2]);
   const float x = __fadd_rn(__fadd_rn(__fmul_rn(a[3], i), __fmul_rn(a[4], j)), a[5]);
@@ -128,7 +128,7 @@ __global__ void __launch_bounds__(256)
   const int top = static_cast<int>(row), left = static_cast<int>(column);
   const float down_part = row - top, right_part = column - left;
 
-  // On the last row or column the neighbour beyond it counts nothing, and the pixel itself stands in for it.
+  // On the last row or column the neighbour beyond it has weight 0, and the pixel itself is read instead.
   const int to_right = left + 1 < w ? c : 0, to_below = top + 1 < h ? w * c : 0;
   const Pixel* corner = stored + (top * w + left) * c;
   for (int k = 0; k < c; ++k, ++corner) {

@@ -1,11 +1,11 @@
-// How a block goes through x (rows, c), where the channels lie side by side: it takes a tile of neighbouring channels
-// (blockIdx.x) and a chunk of the rows (blockIdx.y), several rows at a time. A thread keeps its channels over all its
-// rows, so that what belongs to a channel stays in registers and no index is divided.
+// A block's loop over x (rows, c), where channels are contiguous: a block has a tile of neighbouring channels
+// (blockIdx.x) and a chunk of the rows (blockIdx.y), several rows at a time. A thread has the same channels in all its
+// rows, so that values per channel stay in registers and no index is divided.
 #pragma once
 #include "elementwise.cuh"
 #include "reduce.cuh"
 
-// The rows from `begin` to before `end`. Unsigned, since near 2^31 rows a chunk may end beyond what an int holds.
+// The rows from `begin` to before `end`. Unsigned, because near 2^31 rows the end of a chunk may exceed an int.
 struct Rows {
   unsigned begin, end;
 };
@@ -17,13 +17,13 @@ __device__ __forceinline__ Rows chunk_of_rows(unsigned rows, unsigned chunk, uns
   return {begin, min(rows, begin + length)};
 }
 
-// What a thread visits, N neighbouring channels; c must be a multiple of N. A block has 256 threads, a tile at most 256
-// channels.
+// A thread's elements, N neighbouring channels per row; c must be a multiple of N. A block has 256 threads, a tile at
+// most 256 channels.
 template <int N>
 struct ChannelWalk {
   int width, lanes;    // threads side by side in a row, and rows at a time
   unsigned channel;    // the thread's first channel
-  bool active, first;  // whether it has any; whether it is the one that the others' results are merged into
+  bool active, first;  // whether it has any; whether the results of the other lanes are merged into it
   unsigned row, end;   // its first row, and where the chunk ends
   unsigned c;
 
@@ -48,7 +48,7 @@ struct ChannelWalk {
   }
 };
 
-// Whether rows of c channels can be visited four channels at a time, for arrays that begin at these places.
+// Whether rows of c channels can be visited four channels at a time, for arrays at these addresses.
 template <class... Arrays>
 __device__ __forceinline__ bool by_fours(int c, const Arrays*... arrays) {
   return c % 4 == 0 && (... && packs_at<4>(arrays));
@@ -64,7 +64,7 @@ struct Sums {
     for (int k = 0; k < N; ++k) at[k] += other.at[k];
   }
 
-  // Those from FIRST on.
+  // The sums from FIRST on.
   template <int M = N, int FIRST = 0>
   __device__ __forceinline__ Pack<float, M> pack() const {
     Pack<float, M> values;
@@ -74,7 +74,7 @@ struct Sums {
   }
 };
 
-// N sums of which a thread adds up many numbers.
+// N sums of many numbers of a thread.
 template <int N>
 struct LongSums {
   LongSum at[N];

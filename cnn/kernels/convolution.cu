@@ -1,8 +1,8 @@
 // Convolution of NHWC images with (kh, kw, c / groups, filters) filters as implicit matrix products: forward, data
-// gradient and filter gradient. The operand iterators below read the windows straight out of the images.
+// gradient and filter gradient. The operand iterators below read the windows directly from the images.
 //
-// In all three blockIdx.z = group * splits + split. With splits > 1 the output is (splits, rows, ld), a part of the
-// sum in each, to be added up by `sum_splits`.
+// In all three blockIdx.z = group * splits + split. With splits > 1 the output is (splits, rows, ld), partial sums that
+// `sum_splits` adds up.
 #include "fast_divmod.cuh"
 #include "gemm.cuh"
 #include "window.cuh"
@@ -30,7 +30,7 @@ struct ForwardImages {
             j * window.stride_w - window.left};
   }
 
-  // Channel c at tap (r, s) and what follows it in memory, of which `valid` values count.
+  // Channel c at tap (r, s) and the next values in memory, of which `valid` are used.
   __device__ __forceinline__ float4 pixel(const Cursor& cursor, int tap, int c, int valid) const {
     int s;
     const int r = by.kw.divmod(tap, s);
@@ -57,9 +57,9 @@ struct ForwardImages {
   }
 };
 
-// The data gradient's first operand, what reaches an input pixel from the output: row m is input pixel m, its values
-// are the taps, and of each tap the group's filters at the output pixel whose window has that tap on pixel m; zero
-// where there is none.
+// The data gradient's first operand, dy at the output pixels of an input pixel: row m is input pixel m, its values are
+// the taps, and of each tap the group's filters at the output pixel whose window has that tap on pixel m; zero if there
+// is none.
 template <bool VECTOR>
 struct DgradGradients {
   static constexpr bool kAlongK = true;
@@ -81,12 +81,12 @@ struct DgradGradients {
   }
 
   __device__ __forceinline__ float4 pixel(const Cursor& cursor, int tap, int f, int valid) const {
-    int s, rest_i, rest_j;
+    int s, remainder_i, remainder_j;
     const int r = by.kw.divmod(tap, s);
     const int from_i = cursor.row - r * window.dilation_h, from_j = cursor.column - s * window.dilation_w;
     if (from_i < 0 || from_j < 0) return zeros4();
-    const int i = by.stride_h.divmod(from_i, rest_i), j = by.stride_w.divmod(from_j, rest_j);
-    if (rest_i || rest_j || i >= window.p || j >= window.q) return zeros4();
+    const int i = by.stride_h.divmod(from_i, remainder_i), j = by.stride_w.divmod(from_j, remainder_j);
+    if (remainder_i || remainder_j || i >= window.p || j >= window.q) return zeros4();
     return load4<VECTOR>(cursor.image + (i * window.q + j) * filters + f, valid);
   }
 
@@ -204,7 +204,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
                   filters, blockIdx.z % splits, splits, epilogue);
 }
 
-// dx (n, h, w, c) of dy (n, p, q, filters). Gathers: every input pixel asks which windows saw it.
+// dx (n, h, w, c) of dy (n, p, q, filters). Gathers: every input pixel sums over the windows that contain it.
 template <class T, bool VECTOR>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     conv_backward_input(const float* __restrict__ dy, const float* __restrict__ w, float* __restrict__ dx,

@@ -1,11 +1,11 @@
-// Convolutions for which a matrix product would waste most of its work: images of one channel, where a window is a
-// handful of numbers, and depthwise ones, where every filter sees one channel.
+// Convolutions for which a matrix product would waste most of its work: images of one channel, where a window has only
+// a few numbers, and depthwise convolutions, where every filter reads one channel.
 #include "vectors.cuh"
 #include "window.cuh"
 
-// --- one channel: the filters' taps stay in registers while a thread goes through output pixels --------------------
+// --- one channel: the filters' taps stay in registers while a thread loops over output pixels ----------------------
 
-// Thread t of the grid takes FILTERS neighbouring filters, and every pixel_lanes-th output pixel.
+// Thread t of the grid computes FILTERS neighbouring filters of every pixel_lanes-th output pixel.
 template <int FILTERS>
 struct FilterLane {
   int first, lane, lanes;  // filter, output pixel to begin with, step between pixels
@@ -38,7 +38,7 @@ __device__ __forceinline__ void read_window(const float* __restrict__ x, const W
   }
 }
 
-// y (n, p, q, filters) of x (n, h, w, 1) and w (KH, KW, 1, filters), plus bias, then ReLU if asked for.
+// y (n, p, q, filters) of x (n, h, w, 1) and w (KH, KW, 1, filters), plus bias, then ReLU if `relu`.
 template <int KH, int KW, int FILTERS>
 __global__ void __launch_bounds__(256)
     conv_one_channel(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
@@ -76,10 +76,10 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-// Parts of dw: parts (blocks, KH * KW, filters), a part from each block's pixels, for `sum_splits` to add up.
+// Partial sums of dw: parts (blocks, KH * KW, filters), one from the pixels of each block; `sum_splits` adds them up.
 //
-// A block's 256 threads are filter lanes x pixel lanes; when the pixels are done, the pixel lanes of a filter are
-// summed in order out of shared memory, a tap at a time.
+// A block's 256 threads are filter lanes x pixel lanes. After the pixels, the pixel lanes of a filter are summed in
+// order from shared memory, one tap at a time.
 template <int KH, int KW, int FILTERS>
 __global__ void __launch_bounds__(256, 2)
     conv_one_channel_backward_filter(const float* __restrict__ x, const float* __restrict__ dy,
@@ -121,7 +121,7 @@ __global__ void __launch_bounds__(256, 2)
   }
 }
 
-// --- depthwise: filter k sees channel k / multiplier alone ----------------------------------------------------------
+// --- depthwise: filter k reads only channel k / multiplier ----------------------------------------------------------
 
 // y (n, p, q, filters) of x (n, h, w, c) and w (kh, kw, 1, filters); filters is a multiple of c.
 __global__ void __launch_bounds__(256)
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-// dx (n, h, w, c) of dy (n, p, q, filters): every input pixel asks which windows saw it.
+// dx (n, h, w, c) of dy (n, p, q, filters): every input pixel sums over the windows that contain it.
 __global__ void __launch_bounds__(256)
     conv_depthwise_backward_input(const float* __restrict__ dy, const float* __restrict__ w, float* __restrict__ dx,
                                   Window2D window, int filters) {
@@ -172,8 +172,8 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-// Parts of dw: parts (chunks, kh * kw, filters), for `sum_splits` to add up. blockIdx.x takes 32 filters, blockIdx.y
-// a tap, blockIdx.z a chunk of the output pixels; a block is 32 filters x 8 pixel lanes.
+// Partial sums of dw: parts (chunks, kh * kw, filters); `sum_splits` adds them up. blockIdx.x is for 32 filters,
+// blockIdx.y a tap, blockIdx.z a chunk of the output pixels; a block is 32 filters x 8 pixel lanes.
 __global__ void __launch_bounds__(256)
     conv_depthwise_backward_filter(const float* __restrict__ x, const float* __restrict__ dy,
                                    float* __restrict__ parts, Window2D window, int filters) {

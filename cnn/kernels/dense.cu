@@ -1,8 +1,8 @@
-// Matrix products of dense layers, and the sum over the parts of a split product.
+// Matrix products of dense layers, and the sum over the partial sums of a split product.
 #include "gemm.cuh"
 
-// y (rows, columns) = x (rows, k) * w (k, columns) + bias (columns,), then ReLU if asked for. With splits > 1, y is
-// (splits, rows, columns): part s is the sum over the s-th part of k, and bias and ReLU come with `sum_splits`.
+// y (rows, columns) = x (rows, k) * w (k, columns) + bias (columns,), then ReLU if `relu`. With splits > 1, y is
+// (splits, rows, columns): part s is the sum over the s-th part of k, and `sum_splits` applies bias and ReLU.
 template <class T, bool VECTOR>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     dense_forward(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
@@ -22,7 +22,7 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
   gemm<T, VECTOR>(a, b, dx, rows, columns, k, columns, blockIdx.z, splits, Epilogue{nullptr, false});
 }
 
-// dw (rows, columns) = x^T * dy, where x is (k, rows) and dy is (k, columns): k counts the batch.
+// dw (rows, columns) = x^T * dy, where x is (k, rows) and dy is (k, columns): k is the batch.
 template <class T, bool VECTOR>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     dense_backward_filter(const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ dw, int rows,
@@ -32,8 +32,8 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
   gemm<T, VECTOR>(a, b, dw, rows, columns, k, columns, blockIdx.z, splits, Epilogue{nullptr, false});
 }
 
-// y (count,) = the sum of parts (splits, count), in order, plus bias (columns,) by the last axis, then ReLU if asked
-// for. Element i is in column i % columns.
+// y (count,) = the sum of parts (splits, count), in order, plus bias (columns,) by the last axis, then ReLU if `relu`.
+// Element i is in column i % columns.
 __global__ void __launch_bounds__(256)
     sum_splits(const float* __restrict__ parts, const float* __restrict__ bias, float* __restrict__ y, int count,
                int splits, int columns, int relu) {

@@ -1,11 +1,11 @@
-// Dropout: which elements are kept comes out of the counter-based generator, so every backend drops the same ones, and
-// the gradient is the same function of dy.
+// Dropout: the counter-based generator determines the mask, so every backend drops the same elements, and the gradient
+// is the same function of dy.
 #include "elementwise.cuh"
 #include "philox.cuh"
 
-// y of x, both (count,): element e is kept where its 16 random bits are at least `threshold`, and is then multiplied by
-// `scale`; the others become 0. clock[0] is the step. A thread takes the eight elements that one block of the generator
-// serves.
+// y of x, both (count,): element e is multiplied by `scale` if its 16 random bits are at least `threshold`, and is 0
+// otherwise. clock[0] is the step. A thread computes eight elements, whose random bits are one block of the generator's
+// output.
 template <class T>
 __global__ void __launch_bounds__(256)
     dropout(const T* __restrict__ x, T* __restrict__ y, const long long* __restrict__ clock, int count,

@@ -1,10 +1,10 @@
-// How an element-wise kernel visits its elements: a grid-stride loop, four at a time where the addresses allow it.
+// The loop of element-wise kernels: a grid-stride loop, four elements at a time if the addresses allow it.
 //
-// Loop counters are unsigned: near 2^31 elements, a counter and the stride together pass what an int holds.
+// Loop counters are unsigned: near 2^31 elements, a counter plus the stride exceeds an int.
 #pragma once
 #include "storage.cuh"
 
-// This thread's place in the grid, and how many threads the grid has.
+// This thread's number in the grid, and the number of threads of the grid.
 __device__ __forceinline__ unsigned grid_thread() { return blockIdx.x * blockDim.x + threadIdx.x; }
 __device__ __forceinline__ unsigned grid_threads() { return gridDim.x * blockDim.x; }
 

@@ -1,4 +1,4 @@
-// Division by a number that stays the same over a whole launch, as a multiplication and a shift.
+// Division by a constant of the launch, as a multiplication and a shift.
 #pragma once
 
 // Quotients and remainders of 0 <= n < 2^31 (Granlund & Montgomery, "Division by invariant integers using
@@ -19,7 +19,7 @@ struct FastDivmod {
   }
 };
 
-// What the matrix products of a convolution divide by: sides of a Window2D, and channels and filters of one group.
+// The divisors in the matrix products of a convolution: sides of a Window2D, and channels and filters of one group.
 struct ConvDivmods {
   FastDivmod p, q, h, w, kw, stride_h, stride_w, channels, filters;
 };

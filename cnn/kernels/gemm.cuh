@@ -2,14 +2,14 @@
 // convolution multiplies windows that were never written out (implicit GEMM; Chetlur et al., "cuDNN: Efficient
 // Primitives for Deep Learning", 2014).
 //
-// A block computes a BM x BN tile of c. It goes along k in steps of BK: every thread fetches a few values of the
-// next step from global memory into registers, the block multiplies the present step out of shared memory, and
-// the fetched values go into the other half of a double buffer. One barrier a step. Each thread keeps a TM x TN
-// part of c in registers, as groups of four rows and columns, so that shared memory is read by 16 bytes.
+// A block computes a BM x BN tile of c, along k in steps of BK: every thread fetches a few values of the next step from
+// global memory into registers, the block multiplies the current step from shared memory, and the fetched values are
+// written to the other half of a double buffer. One barrier per step. Each thread keeps a TM x TN part of c in
+// registers, as groups of four rows and columns, so that shared memory is read by 16 bytes.
 //
 // An operand iterator yields one operand, four values at a time. It has
 //   kAlongK               whether the four are neighbours along k (else along m, or n for operand b),
-//   Cursor at(int i)      what it needs to know of row i of a (column i of b), found once before the loop,
+//   Cursor at(int i)      its state for row i of a (column i of b), computed once before the loop,
 //   float4 load(cursor, int k, int k_end)   the values at k (or k ... k + 3), zeros outside the matrix and from k_end.
 #pragma once
 #include "vectors.cuh"
@@ -19,13 +19,13 @@ struct Tile {
   static constexpr int BM = BM_, BN = BN_, BK = BK_, TM = TM_, TN = TN_;
   static constexpr int kThreads = (BM / TM) * (BN / TN);
   static constexpr int kThreadColumns = BN / TN;
-  static constexpr int kBlocks = 512 / kThreads;  // that must fit a multiprocessor at once: 128 registers a thread
+  static constexpr int kBlocks = 512 / kThreads;  // resident on a multiprocessor, which leaves 128 registers per thread
 };
 
 using LargeTile = Tile<128, 128, 8, 8, 8>;  // 256 threads: for products with enough tiles to fill a device
 using SmallTile = Tile<64, 64, 16, 8, 4>;   // 128 threads: for the others, and for sizes that vectors do not fit
 
-// A matrix whose rows (of a; columns of b) lie in memory one after another, `ld` floats apart.
+// A matrix whose rows (of a; columns of b) are contiguous, `ld` floats apart.
 template <bool VECTOR>
 struct RowsAlongK {
   static constexpr bool kAlongK = true;
@@ -43,7 +43,7 @@ struct RowsAlongK {
   }
 };
 
-// A matrix of which line k holds all values for that k, `ld` floats after line k - 1.
+// A matrix whose line k has all values for that k, `ld` floats after line k - 1.
 template <bool VECTOR>
 struct LinesOfK {
   static constexpr bool kAlongK = false;
@@ -61,12 +61,12 @@ struct LinesOfK {
   }
 };
 
-// One operand on its way through a thread's registers into shared memory, WIDTH x BK values a step.
+// Copies one operand through a thread's registers into shared memory, WIDTH x BK values per step.
 template <class Source, int WIDTH, int BK, int THREADS>
 struct TileCopy {
   static constexpr int kLoads = WIDTH * BK / 4 / THREADS;
   static constexpr int kCursors = Source::kAlongK ? kLoads : 1;
-  static constexpr int kPitch = WIDTH + 4;  // the padding keeps transposed writes off each other's banks
+  static constexpr int kPitch = WIDTH + 4;  // the padding avoids bank conflicts of transposed writes
   static_assert(kLoads >= 1 && kLoads * 4 * THREADS == WIDTH * BK, "every thread copies equally much");
   static_assert(THREADS % (WIDTH / 4) == 0, "all loads of a thread have the same columns");
 
@@ -147,7 +147,7 @@ __device__ __forceinline__ void multiply_tile(const A& a, const B& b, int m0, in
       copy_a.fetch(a, k0 + T::BK, k_end);
       copy_b.fetch(b, k0 + T::BK, k_end);
     }
-#pragma unroll 2  // further, and the large tile no longer fits 128 registers on every architecture
+#pragma unroll 2  // with more, the large tile does not fit 128 registers on every architecture
     for (int k = 0; k < T::BK; ++k) {
       float4 rows[T::TM / 4], columns[T::TN / 4];
 #pragma unroll
@@ -179,14 +179,14 @@ __device__ __forceinline__ void multiply_tile(const A& a, const B& b, int m0, in
   }
 }
 
-// What happens to a sum on its way out: bias (may be null) and ReLU.
+// The epilogue of a sum: bias (may be null) and ReLU.
 struct Epilogue {
   const float* bias;
   bool relu;
 
   __device__ __forceinline__ float operator()(float sum, int column) const {
     const float v = bias ? sum + bias[column] : sum;
-    return relu && v < 0.f ? 0.f : v;  // a NaN stays one
+    return relu && v < 0.f ? 0.f : v;  // NaN stays NaN
   }
 };
 
@@ -232,7 +232,7 @@ __device__ __forceinline__ Range split_range(int k, int split, int splits) {
   return {begin < k ? begin : k, end < k ? end : k};
 }
 
-// A whole product: the tile that blockIdx.x and .y name, of split `split`, whose sums go to c + split * rows * ld.
+// A product: tile (blockIdx.x, blockIdx.y) of split `split`, written to c + split * rows * ld.
 template <class T, bool VECTOR, class A, class B>
 __device__ __forceinline__ void gemm(const A& a, const B& b, float* c, int rows, int columns, int k, int ld, int split,
                                      int splits, const Epilogue& epilogue) {

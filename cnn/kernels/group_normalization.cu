@@ -1,12 +1,12 @@
 // Group norm (Wu & He, "Group normalization", 2018) of x (n, pixels, c): each example's groups of neighbouring channels
 // are normalised over pixels and channels. With one pixel and one group it is layer norm over the channels.
 //
-// A warp (THREADS 32) or a block (THREADS 256) has a group to itself and goes through it two or three times; what it
-// reads again comes out of the caches.
+// A warp (THREADS 32) or a block (THREADS 256) computes one group in two or three passes; only the first reads from
+// memory, the others from the caches.
 #include "channels.cuh"
 #include "fast_divmod.cuh"
 
-// What a thread visits of its group: N neighbouring channels of a pixel at a time.
+// The elements of a group that a thread visits: N neighbouring channels of a pixel at a time.
 template <int N, int THREADS>
 struct GroupWalk {
   bool active;        // whether there is a group for this warp or block
@@ -45,7 +45,7 @@ struct GroupWalk {
   }
 };
 
-// The sum over a group's threads, in each of them. SLOT tells one sum of a kernel from another.
+// The sum over a group's threads, in each of them. SLOT numbers the sums of a kernel.
 template <int THREADS, int SLOT>
 __device__ __forceinline__ float group_sum(float value) {
   if constexpr (THREADS == 32) {
@@ -64,7 +64,7 @@ __device__ __forceinline__ void normalize_group(const T* __restrict__ x, const f
                                                 float eps) {
   const GroupWalk<N, THREADS> walk(n, pixels, c, groups);
   if (!walk.active) return;
-  // Less the group's first value: a mean that is large next to the deviation would leave too few digits for it.
+  // Minus the group's first value, because a mean much larger than the deviation would cost it its digits.
   const float shift = loaded(x[walk.first]);
   LongSum sum, squares;
   walk.for_packs([&](unsigned i, unsigned) {
@@ -72,16 +72,16 @@ __device__ __forceinline__ void normalize_group(const T* __restrict__ x, const f
 #pragma unroll
     for (int k = 0; k < N; ++k) sum.add(v.at[k] - shift);
   });
-  const float level = group_sum<THREADS, 0>(sum.total()) / walk.count, fraction = 1.f / walk.count;
+  const float shifted_mean = group_sum<THREADS, 0>(sum.total()) / walk.count, fraction = 1.f / walk.count;
   walk.for_packs([&](unsigned i, unsigned) {
     const auto v = load_pack<N>(x + i);
 #pragma unroll
     for (int k = 0; k < N; ++k) {
-      const float deviation = v.at[k] - shift - level;
+      const float deviation = v.at[k] - shift - shifted_mean;
       squares.add(deviation * fraction * deviation);  // in this order: the square alone might overflow
     }
   });
-  const float variance = group_sum<THREADS, 1>(squares.total()), mean = shift + level;
+  const float variance = group_sum<THREADS, 1>(squares.total()), mean = shift + shifted_mean;
   const float inverse = 1.f / sqrtf(variance + eps);
   walk.for_packs([&](unsigned i, unsigned channel) {
     auto v = load_pack<N>(x + i);
@@ -128,14 +128,14 @@ __device__ __forceinline__ void group_input_gradient(const T* __restrict__ dy, c
       weighted.add(given * ((v.at[k] - mean) * inverse));
     }
   });
-  const float level = group_sum<THREADS, 0>(plain.total()) / walk.count;
-  const float slope = group_sum<THREADS, 1>(weighted.total()) / walk.count;
+  const float mean_dy = group_sum<THREADS, 0>(plain.total()) / walk.count;
+  const float mean_dy_xhat = group_sum<THREADS, 1>(weighted.total()) / walk.count;
   walk.for_packs([&](unsigned i, unsigned channel) {
     auto g = load_pack<N>(dy + i);
     const auto v = load_pack<N>(x + i), scale = load_pack<N>(gamma + channel);
 #pragma unroll
     for (int k = 0; k < N; ++k) {
-      g.at[k] = (g.at[k] * scale.at[k] - level - (v.at[k] - mean) * inverse * slope) * inverse;
+      g.at[k] = (g.at[k] * scale.at[k] - mean_dy - (v.at[k] - mean) * inverse * mean_dy_xhat) * inverse;
     }
     store_pack(dx + i, g);
   });
@@ -178,8 +178,8 @@ __device__ __forceinline__ void sum_group_gradients(const T* __restrict__ dy, co
   store_pack(dbeta + blockIdx.y * pitch + walk.channel, sums.template pack<N, N>());
 }
 
-// dgamma and dbeta of each chunk of dy and x (rows, c), of which one follows the other by `pitch`; an example has
-// `pixels` rows. The grid is (tiles of channels, chunks).
+// dgamma and dbeta of each chunk of dy and x (rows, c); those of the next chunk are `pitch` elements further. An
+// example has `pixels` rows. The grid is (tiles of channels, chunks).
 template <class T>
 __global__ void __launch_bounds__(256)
     group_norm_backward_sums(const T* __restrict__ dy, const T* __restrict__ x, const float* __restrict__ statistics,

@@ -1,4 +1,4 @@
-// Where branches of a network meet: sums, products, gates, and channels side by side.
+// Joins of branches: sums, products, gates, and concatenation of channels.
 #include "channels.cuh"
 
 // y = a + b, all (count,).
@@ -15,8 +15,8 @@ __global__ void __launch_bounds__(256)
   map_elements(a, b, y, count, [](float u, float v) { return u * v; });
 }
 
-// --- a gate for each image and channel: blockIdx.x takes a tile of channels, blockIdx.y a chunk of an image's pixels,
-// --- and blockIdx.z every so many images -----------------------------------------------------------------------------
+// --- a gate for each image and channel: blockIdx.x is a tile of channels, blockIdx.y a chunk of an image's pixels, and
+// --- blockIdx.z the first of its images, with stride gridDim.z -------------------------------------------------------
 
 template <int N, class T>
 __device__ __forceinline__ void gate_rows(const T* __restrict__ x, const T* __restrict__ gate, T* __restrict__ y, int n,
@@ -46,7 +46,7 @@ __global__ void __launch_bounds__(256) multiply_gate(const T* __restrict__ x, co
   }
 }
 
-// The sum over an image's pixels of the product of dy and x, both (pixels, c), in the threads that come first.
+// The sum over an image's pixels of the product of dy and x, both (pixels, c), in the block's first threads.
 template <int N, class T>
 __device__ __forceinline__ Sums<N> sum_products(const T* __restrict__ dy, const T* __restrict__ x,
                                                 const ChannelWalk<N>& walk) {
@@ -82,7 +82,7 @@ __global__ void __launch_bounds__(256) gate_backward(const T* __restrict__ dy, c
   }
 }
 
-// --- channels side by side -------------------------------------------------------------------------------------------
+// --- concatenation of channels ---------------------------------------------------------------------------------------
 
 // Channel k of row r of y is channel k of row r of x, for k < channels. Rows of x are x_pitch elements apart and begin
 // at x_first, those of y are y_pitch apart and begin at y_first: one part of a concatenation, or of a split.

@@ -1,4 +1,4 @@
-// Softmax and its loss, a warp to a row; the L2 penalty.
+// Softmax and its loss, one warp per row; the L2 penalty.
 #include "elementwise.cuh"
 #include "reduce.cuh"
 
@@ -20,7 +20,7 @@ __device__ __forceinline__ float exp_sum(const float* row, int classes, float la
   return warp_sum(sum);
 }
 
-// The place of a row's first largest logit, in every lane. As in NumPy, nothing is larger than NaN.
+// The argmax of a row of logits (the first of equal ones), in every lane. As in NumPy, NaN is the largest.
 __device__ __forceinline__ int row_argmax(const float* row, int classes) {
   const auto larger = [](float a, float b) { return a > b || (a != a && b == b); };
   float best = row[0];
@@ -43,8 +43,8 @@ __device__ __forceinline__ int row_argmax(const float* row, int classes) {
   return place;
 }
 
-// The loss of this warp's row, times `weight`, with its gradient. target(class, its logit) need not sum to one over the
-// classes; where it is 0 the logit adds nothing, though it be -infinity, and so does a row of weight 0.
+// The loss of this warp's row, times `weight`, and its gradient. target(class, its logit) need not sum to one over the
+// classes. A class with target 0 adds nothing, even if its logit is -infinity, and so does a row of weight 0.
 template <class Target>
 __device__ __forceinline__ float row_loss(const float* logits, float* dlogits, int classes, float weight,
                                           Target target) {
@@ -75,8 +75,8 @@ __global__ void __launch_bounds__(256)
   for (int j = warp_lane(); j < classes; j += 32) out[j] = expf(row[j] - largest) / sum;
 }
 
-// row_losses (rows,) and dlogits (rows, classes) of logits, targets (rows, classes) and weights (rows,). A row counts
-// weight / rows in the mean over the batch.
+// row_losses (rows,) and dlogits (rows, classes) of logits, targets (rows, classes) and weights (rows,). A row has the
+// weight weight / rows in the mean over the batch.
 __global__ void __launch_bounds__(256)
     softmax_cross_entropy(const float* __restrict__ logits, const float* __restrict__ targets,
                           const float* __restrict__ weights, float* __restrict__ row_losses,
@@ -89,16 +89,16 @@ __global__ void __launch_bounds__(256)
 }
 
 // The same with labels (rows,) and class_weights (classes,) in place of targets: 1 - smoothing + smoothing / classes at
-// the label, smoothing / classes at the other classes, but nothing where the logit is -infinity. A row whose label is
-// `ignored` does not count, nor in the number of rows that the mean divides by; a label that is no class gives NaN.
-// outcomes (rows,): 1 where the first largest logit is the label's, 0 where it is not, 2 of a row that does not count.
-__global__ void __launch_bounds__(256, 4)  // without the 4 the compiler goes for more blocks and spills
+// the label, smoothing / classes at the other classes, but 0 where the logit is -infinity. A row whose label is
+// `ignored` does not count, nor in the number of rows that the mean divides by; a label out of range gives NaN.
+// outcomes (rows,): 1 if the argmax is the label, 0 if it is not, 2 for a row that does not count.
+__global__ void __launch_bounds__(256, 4)  // without the 4 the compiler uses fewer registers and spills
     cross_entropy(const float* __restrict__ logits, const long long* __restrict__ labels,
                   const float* __restrict__ class_weights, float* __restrict__ row_losses,
                   unsigned char* __restrict__ outcomes, float* __restrict__ dlogits, int rows, int classes,
                   float smoothing, int ignoring, long long ignored) {
   int counted = rows;
-  if (ignoring) {  // every block counts for itself: labels are few
+  if (ignoring) {  // every block counts all labels, which are few
     counted = 0;
     for (int i = 0; i < rows; i += 256) {
       counted += __syncthreads_count(i + static_cast<int>(threadIdx.x) < rows && labels[i + threadIdx.x] != ignored);
@@ -128,8 +128,8 @@ __global__ void __launch_bounds__(256, 4)  // without the 4 the compiler goes fo
   }
 }
 
-// loss (), the sum of row_losses (rows,); and totals (3,), if given, in place: += loss * counted rows, rows whose label
-// was found, counted rows. outcomes as in `cross_entropy`. One block, double precision, in one order.
+// loss (), the sum of row_losses (rows,); and totals (3,), if given, in place: += loss * counted rows, correct rows,
+// counted rows. outcomes as in `cross_entropy`. One block, double precision, in a fixed order.
 __global__ void __launch_bounds__(256)
     sum_cross_entropy(const float* __restrict__ row_losses, const unsigned char* __restrict__ outcomes,
                       float* __restrict__ loss, double* __restrict__ totals, int rows) {
@@ -153,7 +153,7 @@ __global__ void __launch_bounds__(256)
 
 // --- L2 penalty ----------------------------------------------------------------------------------------------------
 
-// partials (blocks,): coefficient times the sum of squares of what each block visits of w (count,).
+// partials (blocks,): coefficient times the sum of squares of each block's elements of w (count,).
 __global__ void __launch_bounds__(256)
     l2_penalty(const float* __restrict__ w, float* __restrict__ partials, float coefficient, int count) {
   float sum = 0.f;

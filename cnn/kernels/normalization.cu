@@ -1,7 +1,7 @@
-// Normalisation of x (rows, c) per channel, and the sums over rows that it shares with biases and losses.
+// Normalisation of x (rows, c) per channel, and sums over rows, which biases and losses use too.
 //
-// What is summed over rows is summed twice: `moments` and the `..._sums` give a result for each chunk of rows, and a
-// second kernel merges the chunks in their order. The number of chunks follows from the shape alone.
+// Sums over rows take two kernels: `moments` and the `..._sums` give a result for each chunk of rows, and a second
+// kernel merges the chunks in their order. The number of chunks depends only on the shape.
 #include "channels.cuh"
 
 // --- column sums -----------------------------------------------------------------------------------------------------
@@ -24,7 +24,7 @@ __device__ __forceinline__ void sum_columns(const T* __restrict__ x, float* __re
 }
 
 // sums (chunks, c) of x (rows, c), where the grid is (tiles of channels, chunks). With `more` the second half of the
-// channels goes there: then both are (chunks, c / 2).
+// channels is written there: then both are (chunks, c / 2).
 template <class T>
 __global__ void __launch_bounds__(256) column_sums(const T* __restrict__ x, float* __restrict__ sums,
                                                    float* __restrict__ more, int rows, int c) {
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(256) column_sums(const T* __restrict__ x, floa
 
 // --- moments ---------------------------------------------------------------------------------------------------------
 
-// Count, mean and variance of the same rows of N channels. The variance and not the sum of squares, which overflows
+// Count, mean and variance of some rows of N channels. The variance instead of the sum of squares, which overflows
 // earlier.
 template <int N>
 struct Moments {
@@ -80,7 +80,7 @@ __device__ __forceinline__ Moments<N> moments_of(const Pack<float, N> (&values)[
   return result;
 }
 
-// The thread's next ROWS rows from `row` on, each less `shift`.
+// The thread's next ROWS rows from `row` on, each minus `shift`.
 template <int ROWS, int N, class T>
 __device__ __forceinline__ Moments<N> moments_of_rows(const T* __restrict__ x, const ChannelWalk<N>& walk, unsigned row,
                                                       const Pack<float, N>& shift) {
@@ -97,7 +97,7 @@ __device__ __forceinline__ Moments<N> moments_of_rows(const T* __restrict__ x, c
 template <int N, class T>
 __device__ __forceinline__ void moments_of_chunk(const T* __restrict__ x, float* __restrict__ means,
                                                  float* __restrict__ variances, int rows, int c) {
-  constexpr int kRows = 8;  // at a time: loads in flight, and one division for all of them
+  constexpr int kRows = 8;  // rows at a time: their loads overlap, and they share one division
   const ChannelWalk<N> walk(rows, c);
   Moments<N> own{};
   Pack<float, N> shift{};
@@ -121,10 +121,10 @@ __device__ __forceinline__ void moments_of_chunk(const T* __restrict__ x, float*
   store_pack(variances + blockIdx.y * c + walk.channel, variance);
 }
 
-// Mean and biased variance of x (rows, c) in one pass: means and variances (chunks, c) of each chunk of rows. Where
-// there are several chunks, the means are less the channel's first value x[0], for `merge_moments`; it is subtracted
-// from all values, since a mean that is large next to the deviation would leave too few digits for it. A variance too
-// large for a float is infinite. The grid is (tiles of channels, chunks).
+// Mean and biased variance of x (rows, c) in one pass: means and variances (chunks, c) of each chunk of rows. The
+// channel's first value x[0] is subtracted from all values, because a mean much larger than the deviation would cost it
+// its digits; with several chunks `merge_moments` adds it to the means again. A variance too large for a float is
+// infinite. The grid is (tiles of channels, chunks).
 template <class T>
 __global__ void __launch_bounds__(256)
     moments(const T* __restrict__ x, float* __restrict__ means, float* __restrict__ variances, int rows, int c) {
@@ -135,7 +135,7 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-// The chunks' results of `moments` to result (2, c), mean and variance of x (rows, c).
+// Merges the chunks of `moments` into result (2, c), mean and variance of x (rows, c).
 template <class T>
 __global__ void __launch_bounds__(256)
     merge_moments(const T* __restrict__ x, const float* __restrict__ means, const float* __restrict__ variances,
@@ -169,16 +169,16 @@ __device__ __forceinline__ void normalize_rows(const T* __restrict__ x, const fl
     auto v = load_pack<N>(x + i);
 #pragma unroll
     for (int k = 0; k < N; ++k) {
-      // Subtract first: folding the mean into the offset would cancel badly where mean >> deviation.
+      // The mean is subtracted first, because with the mean in the offset digits cancel if mean >> deviation.
       const float result = (v.at[k] - mean.at[k]) * scale.at[k] + offset.at[k];
-      v.at[k] = relu && result < 0.f ? 0.f : result;  // a NaN stays one
+      v.at[k] = relu && result < 0.f ? 0.f : result;  // NaN stays NaN
     }
     store_pack(y + i, v);
   });
 }
 
 // y (rows, c) of x (rows, c) by gamma, beta (c,) and moments (2, c), mean and variance:
-// (x - mean) / sqrt(variance + eps) * gamma + beta, then ReLU if asked for.
+// (x - mean) / sqrt(variance + eps) * gamma + beta, then ReLU if `relu`.
 template <class T>
 __global__ void __launch_bounds__(256)
     normalize(const T* __restrict__ x, const float* __restrict__ gamma, const float* __restrict__ beta,
@@ -192,7 +192,7 @@ __global__ void __launch_bounds__(256)
 
 // --- backward --------------------------------------------------------------------------------------------------------
 
-// The gradients at index i; with y, the output of a ReLU, only those where it is positive.
+// The gradients at index i; with y, the output of a ReLU, they are 0 where y <= 0.
 template <int N, class T>
 __device__ __forceinline__ Pack<float, N> counted_gradient(const T* __restrict__ dy, const T* __restrict__ y,
                                                            unsigned i) {
@@ -232,8 +232,8 @@ __device__ __forceinline__ void sum_gradients(const T* __restrict__ dy, const T*
   store_pack(dbeta + blockIdx.y * pitch + walk.channel, sums.template pack<N, N>());
 }
 
-// dgamma and dbeta of each chunk of dy, x (rows, c), of which one follows the other by `pitch`. y (rows, c), if given,
-// is the output of a ReLU that followed. The grid is (tiles of channels, chunks).
+// dgamma and dbeta of each chunk of dy, x (rows, c); those of the next chunk are `pitch` elements further. y (rows, c),
+// if given, is the output of a ReLU after the normalisation. The grid is (tiles of channels, chunks).
 template <class T>
 __global__ void __launch_bounds__(256, 4)
     normalize_backward_sums(const T* __restrict__ dy, const T* __restrict__ x, const T* __restrict__ y,
@@ -254,8 +254,8 @@ __device__ __forceinline__ void input_gradient(const T* __restrict__ dy, const T
                                                float eps, bool batch, bool input_relu) {
   const ChannelWalk<N> walk(rows, c);
   if (!walk.active) return;
-  // dx = gamma / std * (dy - mean(dy) - normalised * mean(dy * normalised)), as three numbers for a channel; given
-  // moments take no part in the gradient.
+  // dx = gamma / std * (dy - mean(dy) - normalised * mean(dy * normalised)), computed as (x - mean) * factor + offset
+  // + dy * scale with three numbers per channel. With constant moments only the last term remains.
   const auto mean = load_pack<N>(moments + walk.channel), variance = load_pack<N>(moments + c + walk.channel);
   Pack<float, N> scale = load_pack<N>(gamma + walk.channel), factor = load_pack<N>(dgamma + walk.channel),
                  offset = load_pack<N>(dbeta + walk.channel);

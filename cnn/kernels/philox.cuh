@@ -3,8 +3,8 @@
 // Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 #pragma once
 
-// What a stream of random numbers depends on, besides the element's index: a RandomKey in 32-bit words. The step is
-// read on the device, so that a captured graph draws anew at each replay.
+// The key of a stream of random numbers: a RandomKey in 32-bit words. The step is read on the device, so that each
+// replay of a captured graph draws other numbers.
 struct RandomKey {
   unsigned seed_low, seed_high, stream, step_low, step_high;
 
@@ -30,7 +30,7 @@ __device__ __forceinline__ uint4 philox4x32(uint4 counter, uint2 key) {
   return counter;
 }
 
-// Block `block` of the stream that `key` names: four 32-bit words, or eight 16-bit halves.
+// Block `block` of the stream `key`: four 32-bit words, or eight 16-bit halves.
 __device__ __forceinline__ uint4 random_words(const RandomKey& key, unsigned block) {
   return philox4x32(make_uint4(block, key.stream, key.step_low, key.step_high),
                     make_uint2(key.seed_low, key.seed_high));

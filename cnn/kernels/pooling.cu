@@ -1,19 +1,19 @@
-// Pooling of NHWC images, and the gradients, which gather: an input pixel asks the windows that saw it.
+// Pooling of NHWC images, and the gradients, which gather: an input pixel sums over the windows that contain it.
 //
-// A thread takes four neighbouring channels of a pixel where their number and the addresses allow it, else one;
-// neighbouring threads take neighbouring channels. Index divisions are the larger part of such a thread's
-// instructions, so there are three a thread, and in the gradients a thread takes all the pixels of one stride.
+// A thread computes four neighbouring channels of a pixel if their number and the addresses allow it, else one;
+// neighbouring threads compute neighbouring channels. Most of a thread's instructions are index divisions, so there are
+// only three per thread, and in the gradients a thread computes all pixels of one stride.
 #include "channels.cuh"
 #include "window.cuh"
 
-// Four blocks a multiprocessor leave 64 registers a thread. Left alone, the compiler goes for more blocks and spills.
+// Four blocks per multiprocessor leave 64 registers per thread. Without a limit the compiler uses fewer and spills.
 constexpr int kThreads = 256, kBlocks = 4;
 
 // An image, a place in a grid of rows and columns, and a channel.
 struct Place {
   int image, row, column, channel;
 
-  // Where a tensor (images, rows, columns, channels) has this place.
+  // The index of this place in a tensor (images, rows, columns, channels).
   __device__ __forceinline__ int in(int rows, int columns, int channels) const {
     return ((image * rows + row) * columns + column) * channels + channel;
   }
@@ -27,13 +27,13 @@ __device__ __forceinline__ Place place(unsigned item, unsigned rows, unsigned co
           static_cast<int>(pixel - line * columns), static_cast<int>((item - pixel * packs) * N)};
 }
 
-// n / divisor for n >= 0; the usual divisor costs nothing.
+// n / divisor for n >= 0; fast for 1, the usual divisor.
 __device__ __forceinline__ int quotient(int n, int divisor) { return divisor == 1 ? n : n / divisor; }
 
 // --- windows of an output pixel ---------------------------------------------------------------------------------
 
 // Calls visit(pixel, tap) for N channels of every input pixel in the window of the output pixel `at`, in the taps'
-// order. K > 0 says that the window is K x K: all of its loads are then on their way before the first is waited for.
+// order. With K > 0 the window is K x K, and the compiler issues all of its loads before the first is used.
 template <int N, int K, class T, class Visit>
 __device__ __forceinline__ void visit_window(const T* __restrict__ x, const Window2D& window, const Place& at,
                                              Visit visit) {
@@ -84,7 +84,7 @@ __device__ __forceinline__ void max_pool(const T* __restrict__ x, T* __restrict_
       for (int k = 0; k < N; ++k) {
         const bool larger = first || pixel.at[k] > largest.at[k];
         if (larger) number.at[k] = static_cast<Index>(tap);
-        if (larger || pixel.at[k] != pixel.at[k]) largest.at[k] = pixel.at[k];  // NaN stays: nothing is larger
+        if (larger || pixel.at[k] != pixel.at[k]) largest.at[k] = pixel.at[k];  // NaN stays: it is the largest
       }
       first = false;
     });
@@ -96,7 +96,7 @@ __device__ __forceinline__ void max_pool(const T* __restrict__ x, T* __restrict_
 
 template <int N, class T, class Index>
 __device__ __forceinline__ void max_pool(const T* x, T* y, Index* argmax, const Window2D& window) {
-  constexpr bool kSmall = sizeof(Index) == 1;  // a wider number says that the window has more than 256 taps
+  constexpr bool kSmall = sizeof(Index) == 1;  // a wider type means that the window has more than 256 taps
   if (kSmall && window.kh == 2 && window.kw == 2) {
     max_pool<N, kSmall ? 2 : 0>(x, y, argmax, window);
   } else if (kSmall && window.kh == 3 && window.kw == 3) {
@@ -106,8 +106,8 @@ __device__ __forceinline__ void max_pool(const T* x, T* y, Index* argmax, const 
   }
 }
 
-// x (n, h, w, c) to y (n, p, q, c) and the number of the tap with the maximum, argmax (n, p, q, c): of equal taps the
-// first, and never one in the padding.
+// x (n, h, w, c) to y (n, p, q, c) and argmax (n, p, q, c), the number of the tap with the maximum: the first of equal
+// taps, and never one in the padding.
 template <class Index, class T>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     max_pool2d(const T* __restrict__ x, T* __restrict__ y, Index* __restrict__ argmax, Window2D window) {
@@ -118,18 +118,18 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
   }
 }
 
-// How far around the image a mean counts: rows above and below, columns left and right, 0 where padding does not.
+// The padding that counts in a mean: rows above and below, columns left and right; 0 where padding does not count.
 struct Margins {
   int top, bottom, left, right;
 };
 
-// How many of `taps` lie from `begin` to before `end`, in one direction, for a window that starts at `start`.
+// The number of `taps` from `begin` to before `end`, in one direction, for a window that starts at `start`.
 __device__ __forceinline__ int taps_between(int start, int taps, int dilation, int begin, int end) {
   const int last = end > start ? min(taps, quotient(end - start - 1, dilation) + 1) : 0;
   return max(last - (start < begin ? quotient(begin - start + dilation - 1, dilation) : 0), 0);
 }
 
-// 1 / how many taps count in the mean of output pixel (i, j), at least 1.
+// 1 / the number of taps in the mean of output pixel (i, j), at least 1.
 __device__ __forceinline__ float weight_of(const Window2D& window, const Margins& counted, int i, int j) {
   const int rows = taps_between(i * window.stride_h - window.top, window.kh, window.dilation_h, -counted.top,
                                 window.h + counted.bottom);
@@ -168,7 +168,7 @@ __device__ __forceinline__ void avg_pool(const T* x, T* y, const Window2D& windo
   }
 }
 
-// x (n, h, w, c) to y (n, p, q, c), the mean of each window over the pixels that count, padding as zeros.
+// x (n, h, w, c) to y (n, p, q, c), the mean of each window over the pixels that count; padding is 0.
 template <class T>
 __global__ void __launch_bounds__(kThreads, kBlocks)
     avg_pool2d(const T* __restrict__ x, T* __restrict__ y, Window2D window, Margins counted) {
@@ -183,27 +183,27 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 
 // Calls visit(i, j, tap) for every output pixel (i, j) whose window has the input pixel as its tap, in the taps' order.
 //
-// In one direction, tap r of output i sees the padded input at i * stride + r * dilation. The pixel at
-// cell * stride + rest (0 <= rest < stride) is therefore seen by i = cell at a distance of `rest` from the window's
-// start, by i = cell - 1 at rest + stride, and so on, as far as the window reaches.
+// In one direction, tap r of output i reads the padded input at i * stride + r * dilation. So the windows that contain
+// the pixel at cell * stride + offset (0 <= offset < stride) are those of i = cell, in which its distance from the
+// start is `offset`, of i = cell - 1, with distance offset + stride, and so on up to the window's size.
 template <class Visit>
-__device__ __forceinline__ void visit_windows_over(const Window2D& window, int cell_row, int rest_row,
-                                                   int cell_column, int rest_column, Visit visit) {
+__device__ __forceinline__ void visit_windows_over(const Window2D& window, int cell_row, int offset_row,
+                                                   int cell_column, int offset_column, Visit visit) {
   const int reach_h = (window.kh - 1) * window.dilation_h, reach_w = (window.kw - 1) * window.dilation_w;
-  for (int i = cell_row, down = rest_row; i >= 0 && down <= reach_h; --i, down += window.stride_h) {
+  for (int i = cell_row, down = offset_row; i >= 0 && down <= reach_h; --i, down += window.stride_h) {
     const int r = quotient(down, window.dilation_h);
     if (i >= window.p || r * window.dilation_h != down) continue;
-    for (int j = cell_column, across = rest_column; j >= 0 && across <= reach_w; --j, across += window.stride_w) {
+    for (int j = cell_column, across = offset_column; j >= 0 && across <= reach_w; --j, across += window.stride_w) {
       const int s = quotient(across, window.dilation_w);
       if (j < window.q && s * window.dilation_w == across) visit(i, j, r * window.kw + s);
     }
   }
 }
 
-// dx (n, h, w, c), every element the sum of what contribute(out, i, j, tap, sum) adds to it for the windows that saw
-// it, where `out` is the place of the window's output pixel in dy.
+// dx (n, h, w, c): every element is the sum of what contribute(out, i, j, tap, sum) adds for the windows that contain
+// it, where `out` is the index of the window's output pixel in dy.
 //
-// A thread takes a cell: the stride_h x stride_w input pixels that share the windows which saw them first.
+// A thread computes a cell: the stride_h x stride_w input pixels whose first window is the same.
 template <int N, class T, class Contribute>
 __device__ __forceinline__ void gather_gradient(T* __restrict__ dx, const Window2D& window, Contribute contribute) {
   const int first_row = window.top / window.stride_h, first_column = window.left / window.stride_w;
@@ -276,8 +276,8 @@ __global__ void __launch_bounds__(kThreads, kBlocks)
 
 // --- the whole image --------------------------------------------------------------------------------------------
 
-// What a thread takes in the global poolings: one channel of one image, every (kThreads / lanes)-th pixel. A block
-// takes `lanes` channels of an image, at most 32; with few channels, a warp reads several pixels side by side.
+// The elements of a thread in the global poolings: one channel of one image, every (kThreads / lanes)-th pixel. A block
+// has `lanes` channels of an image, at most 32; with few channels, a warp reads several neighbouring pixels.
 struct ChannelLane {
   int lanes = 1, image, channel;
   int first, step, count;  // its elements in a tensor (n, pixels, c): first, first + step, ...
@@ -305,7 +305,7 @@ __global__ void __launch_bounds__(kThreads)
   for (int k = 0; k < mine.count; ++k) sum.add(loaded(x[mine.first + k * mine.step]));
   sums[t] = sum.total();
   __syncthreads();
-  for (int half = kThreads / 2; half >= mine.lanes; half /= 2) {  // a multiple of `lanes`: channels stay apart
+  for (int half = kThreads / 2; half >= mine.lanes; half /= 2) {  // keeps channels apart
     if (t < half) sums[t] += sums[t + half];
     __syncthreads();
   }

@@ -1,4 +1,4 @@
-// Reductions in a fixed order: the same bits whichever thread runs first.
+// Reductions in a fixed order: the result is the same in every run.
 #pragma once
 
 constexpr unsigned kWholeWarp = 0xffffffffu;
@@ -21,8 +21,8 @@ __device__ __forceinline__ float warp_max(float value) {
   return warp_reduce(value, [](float a, float b) { return fmaxf(a, b); });
 }
 
-// A sum of many numbers, and what its roundings lost (two-sum; Knuth, "The Art of Computer Programming" 2, 4.2.2):
-// together as exact as if twice as many digits were kept.
+// A sum of many numbers and its rounding error (two-sum; Knuth, "The Art of Computer Programming" 2, 4.2.2): together
+// they are as exact as a sum with twice as many digits.
 struct LongSum {
   float sum = 0.f, lost = 0.f;
 
@@ -32,7 +32,7 @@ struct LongSum {
     sum = next;
   }
 
-  // Where the sum is infinite or NaN, the loss means nothing.
+  // If the sum is infinite or NaN, the error has no meaning.
   __device__ __forceinline__ float total() const { return fabsf(lost) <= kLargestFloat ? sum + lost : sum; }
 };
 
@@ -49,9 +49,9 @@ __device__ __forceinline__ T block_sum(T value) {
   return sum;
 }
 
-// Merges, by T::merge, what the threads of a block hold that lie `width` apart: thread j < width gets the values of
-// threads j, j + width, ..., `lanes` of them; threads beyond lanes * width take no part, the others' results mean
-// nothing. Called by the whole block of at most 256 threads, once in a kernel.
+// Merges, by T::merge, the values of threads that are `width` apart: thread j < width gets those of the `lanes` threads
+// j, j + width, ...; the results of other threads have no meaning, and threads from lanes * width on have no values.
+// Called by the whole block of at most 256 threads, once in a kernel.
 template <class T>
 __device__ __forceinline__ T merge_lanes(T value, int lanes, int width) {
   __shared__ T handed[256];
@@ -59,7 +59,7 @@ __device__ __forceinline__ T merge_lanes(T value, int lanes, int width) {
   while (lanes > 1) {
     const int half = (lanes + 1) / 2;
     if (half <= lane && lane < lanes) handed[threadIdx.x] = value;
-    __syncthreads();  // one is enough: the next round writes none of the places that this one reads
+    __syncthreads();  // one is enough: the next round writes to none of the addresses that this one reads
     if (lane + half < lanes) value.merge(handed[threadIdx.x + half * width]);
     lanes = half;
   }

@@ -1,13 +1,13 @@
-// The types that activations are kept in. Arithmetic is float's, whatever the storage.
+// The storage types of activations. Arithmetic is in float for all of them.
 #pragma once
 
-// The upper half of a float: its exponent, and 8 bits of precision. The type of `cuda_bf16.h` would need that header's
-// folder at run time.
+// bfloat16, the upper half of a float: its exponent, and 8 bits of precision. The type of `cuda_bf16.h` would need the
+// folder of that header at run time.
 struct bfloat16 {
   unsigned short bits;
 };
 
-// What a value of storage type T is computed with.
+// The arithmetic type of storage type T.
 template <class T>
 struct Arithmetic {
   using Type = T;
@@ -28,7 +28,7 @@ __device__ __forceinline__ float loaded(bfloat16 value) {
 }
 
 __device__ __forceinline__ void assign(bfloat16& target, float value) {
-  // To the nearest, ties to even. The upper half of a NaN might be that of an infinity: its quiet bit is set.
+  // To the nearest, ties to even. The quiet bit is set for NaN, because its upper half could be that of an infinity.
   const unsigned bits = __float_as_uint(value), rounded = bits + 0x7FFFu + (bits >> 16 & 1u);
   target.bits = static_cast<unsigned short>((value == value ? rounded : bits | 0x400000u) >> 16);
 }
@@ -37,7 +37,7 @@ __device__ __forceinline__ void assign(T& target, T value) {
   target = value;
 }
 
-// N neighbouring values, which one instruction loads or stores.
+// N neighbouring values, loaded or stored by one instruction.
 template <class T, int N>
 struct alignas(N * sizeof(T)) Pack {
   T at[N];
@@ -49,7 +49,7 @@ __device__ __forceinline__ bool packs_at(const T* p) {
   return reinterpret_cast<unsigned long long>(p) % sizeof(Pack<T, N>) == 0;
 }
 
-// The N values at p, as what is computed with.
+// The N values at p in the arithmetic type.
 template <int N, class T>
 __device__ __forceinline__ Pack<arithmetic<T>, N> load_pack(const T* p) {
   const auto stored = *reinterpret_cast<const Pack<T, N>*>(p);

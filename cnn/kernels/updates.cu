@@ -1,9 +1,9 @@
-// Parameter updates in place, over flat arrays: an arena, or the part of it that decays alike. Step and learning rate
-// are read on the device, so that a captured graph takes those of each replay.
+// Parameter updates in place, over flat arrays: an arena, or the part of it with one weight decay. Step and learning
+// rate are read on the device, so that each replay of a captured graph uses the current ones.
 #include "elementwise.cuh"
 #include "reduce.cuh"
 
-// Runs `rule` over all elements: param and first, with Rule::kTwoMoments second too, are changed in place.
+// Runs `rule` over all elements; changes param and first, and with Rule::kTwoMoments second, in place.
 template <class Rule>
 __device__ __forceinline__ void update(float* __restrict__ param, const float* __restrict__ grad,
                                        float* __restrict__ first, float* __restrict__ second, unsigned count,
@@ -28,12 +28,12 @@ __device__ __forceinline__ void update(float* __restrict__ param, const float* _
   }
 }
 
-// Weight decay: added to the gradient, or, decoupled, taken off the parameter.
+// Weight decay: added to the gradient or, if decoupled, subtracted from the parameter.
 struct Decay {
   float rate, learning_rate;
   bool decoupled;
 
-  // The gradient that counts.
+  // The gradient with the decay.
   __device__ __forceinline__ float operator()(float& p, float g) const {
     if (!decoupled) return g + rate * p;
     p -= learning_rate * rate * p;
@@ -77,7 +77,7 @@ __global__ void __launch_bounds__(256)
   update(param, grad, velocity, velocity, count, Sgd{decay, rate, momentum, nesterov != 0});
 }
 
-// 1 - beta^step from the logarithm of beta, without the difference that cancels where beta is near 1.
+// 1 - beta^step from the logarithm of beta, without the cancellation of digits for beta near 1.
 __device__ __forceinline__ float bias_correction(long long step, float log_beta) {
   return -expm1f(static_cast<float>(step) * log_beta);
 }
@@ -98,7 +98,7 @@ __global__ void __launch_bounds__(256)
 
 // --- clipping by the global norm -------------------------------------------------------------------------------------
 
-// partials (blocks,): the sum of squares of what each block visits of grad (count,). In double precision, which no
+// partials (blocks,): the sum of squares of each block's elements of grad (count,), in double precision, in which no
 // square of a float overflows.
 __global__ void __launch_bounds__(256)
     sum_squares(const float* __restrict__ grad, double* __restrict__ partials, int count) {
@@ -117,8 +117,8 @@ __global__ void __launch_bounds__(256)
   if (threadIdx.x == 0) partials[blockIdx.x] = sum;
 }
 
-// In place: grad (count,) *= limit / norm where norm, the root of the sum of partials (blocks,), is above `limit`; norm
-// (1,) is set. Every block adds up the partials, in the same order.
+// In place: grad (count,) *= limit / norm if norm, the root of the sum of partials (blocks,), is above `limit`; sets
+// norm (1,). Every block adds up the partials, in the same order.
 __global__ void __launch_bounds__(256)
     clip_to_norm(float* __restrict__ grad, const double* __restrict__ partials, float* __restrict__ norm, float limit,
                  int blocks, int count) {

@@ -1,9 +1,9 @@
-// Four floats at a time.
+// Vectors of four floats.
 #pragma once
 
 __device__ __forceinline__ float4 zeros4() { return make_float4(0.f, 0.f, 0.f, 0.f); }
 
-// Component i of v; i is known at compile time wherever this is used.
+// Component i of v; i is always a compile-time constant.
 __device__ __forceinline__ float component(const float4& v, int i) {
   return i == 0 ? v.x : i == 1 ? v.y : i == 2 ? v.z : v.w;
 }

@@ -1,7 +1,7 @@
 // The geometry of a window that slides over a batch of NHWC images: convolution and pooling.
 #pragma once
 
-// Output pixel (i, j) sees input pixel (i * stride_h + r * dilation_h - top, j * stride_w + s * dilation_w - left)
+// Output pixel (i, j) reads input pixel (i * stride_h + r * dilation_h - top, j * stride_w + s * dilation_w - left)
 // for tap (r, s). Field order as in structs.py.
 struct Window2D {
   int n, h, w, c;  // the input: images, rows, columns, channels

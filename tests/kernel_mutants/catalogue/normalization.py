@@ -178,8 +178,8 @@ NORMALIZATION = [
     _group(
         "statistics", "values are not shifted", "const float shift = loaded(x[walk.first]);", "const float shift = 0.f;"
     ),
-    _group("statistics", "the mean is not shifted back", "mean = shift + level;", "mean = level;"),
-    _group("statistics", "squares, not squared deviations", "v.at[k] - shift - level;", "v.at[k] - shift;"),
+    _group("statistics", "the mean is not shifted back", "mean = shift + shifted_mean;", "mean = shifted_mean;"),
+    _group("statistics", "squares, not squared deviations", "v.at[k] - shift - shifted_mean;", "v.at[k] - shift;"),
     _group(
         "overflow",
         "squares are divided after the fact",
@@ -206,12 +206,12 @@ NORMALIZATION = [
         "by_fours(c / groups, x, gamma, beta, y)",
         "by_fours(c, x, gamma, beta, y)",
     ),
-    _group("statistics", "backward: the mean of the gradient is forgotten", " - level - (v.at[k]", " - (v.at[k]"),
+    _group("statistics", "backward: the mean of the gradient is forgotten", " - mean_dy - (v.at[k]", " - (v.at[k]"),
     _group(
         "sign",
         "backward: the projection is added",
-        "(v.at[k] - mean) * inverse * slope) * inverse",
-        "(mean - v.at[k]) * inverse * slope) * inverse",
+        "(v.at[k] - mean) * inverse * mean_dy_xhat) * inverse",
+        "(mean - v.at[k]) * inverse * mean_dy_xhat) * inverse",
     ),
     _group("statistics", "backward: gradients without gamma", "plain.add(given);", "plain.add(g.at[k]);"),
     _group(
