@@ -1,7 +1,7 @@
 """Convolutional networks from scratch: layers over an array backend, NumPy or CUDA.
 
-`from cnn import Classifier` is a network with scikit-learn's protocol, `from cnn import ops` what networks compute, on
-NumPy and CuPy arrays. Both are imported when they are first asked for.
+`from cnn import Classifier` is a network with scikit-learn's protocol, `from cnn import ops` the operations of networks
+on NumPy and CuPy arrays. Both are imported on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""From a composed config to the objects it describes; the entry files share it."""
+"""Builds the objects that a composed config describes, for all commands."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def model_of(config: DictConfig, ops: Ops) -> Model:
 
 
 def loss_weights(rule: str, pack: Pack) -> NDArray[np.float32]:
-    """The weight of each class in the loss, (classes,), by `trainer.class_weights` or, where that is none, by the pack.
+    """The weight of each class in the loss, (classes,), by `trainer.class_weights` or, if that is none, from the pack.
 
-    Raises `UserError` for an unknown rule, and where both give weights: `merge.balance.method=class_weight` put some
-    into the pack.
+    Raises `UserError` for an unknown rule, and if both give weights: with `merge.balance.method=class_weight` the pack
+    has weights.
     """
     weights = class_weights(rule, pack.splits["train"].host_labels, len(pack.classes))
     if pack.class_weights is None:
@@ -91,7 +91,7 @@ def optimizer_settings(config: DictConfig) -> SgdSettings | AdamSettings:
 
 
 def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Trainer:
-    """Everything that a run trains with. Raises `UserError` for options that do not fit the data."""
+    """The trainer of a run. Raises `UserError` for options that do not fit the data."""
     settings = typed(config, "trainer", TrainerSettings)
     train = pack.splits["train"]
     if settings.batch_size > len(train):
@@ -123,7 +123,7 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What a run is trained by: the config groups of these names, and the seed."""
+    """The options of training: the config groups of these names, and the seed."""
 
     trainer: TrainerSettings
     optimizer: SgdSettings | AdamSettings
@@ -141,7 +141,7 @@ def new_trainer(
     folder: Path | None,
     metadata: dict[str, Any],
 ) -> Trainer:
-    """A trainer of `model` on so many images, scaled by `scaling`; `weights` (classes,) are those of the loss."""
+    """A trainer of `model` on that many images, scaled by `scaling`; `weights` (classes,) are those of the loss."""
     settings = options.trainer
     optimizer = build_optimizer(options.optimizer, model, settings.clip_norm)
     total_steps = settings.epochs * math.ceil(images / settings.batch_size)

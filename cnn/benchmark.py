@@ -1,4 +1,4 @@
-"""`python -m cnn.benchmark`: training steps and their kernels, timed beside the machine's ceilings and PyTorch."""
+"""`python -m cnn.benchmark`: times training steps and kernels; compares with the hardware's limits and PyTorch."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from foundation.entry import entry
 
 @entry("benchmark")
 def main(config: DictConfig) -> None:
-    """Measure, print one table, and leave `benchmark.json` and `benchmark.md` in the run's folder."""
+    """Measure, print one table, and write `benchmark.json` and `benchmark.md` to the folder of the run."""
     hydra = HydraConfig.get()
     ops = ops_of(config)
     command = " ".join(["python -m cnn.benchmark", *hydra.overrides.task])
     folder = Path(hydra.runtime.output_dir)
     record = run(config, ops, clock_of(ops), folder, command)
-    # Into a file or a pipe the table goes unwrapped.
+    # In a file or a pipe the table is not wrapped.
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(terminal_table(record))
     for line in remarks(record):

@@ -40,7 +40,7 @@ def main(config: DictConfig) -> None:
 
 
 def scores_table(scores: Scores, title: str) -> Table:
-    """The scores, class by class, with the overall figures in the caption."""
+    """The scores of each class, with the overall scores in the caption."""
     low, high = scores.accuracy_interval
     table = Table(
         "class",
@@ -59,7 +59,7 @@ def scores_table(scores: Scores, title: str) -> Table:
 
 
 def _check_pack(pack: Pack, run: FinishedRun) -> None:
-    """Raise `UserError` for a pack that is not the run's, or whose images and classes are not the network's."""
+    """Raise `UserError` for a pack that is not that of the run, or has other images or classes than the network."""
     if run.pack_hash is not None and pack.content_hash != run.pack_hash:
         raise UserError(
             f"the data pack is no longer the one that {run.folder} was trained on (its hash is "
@@ -75,7 +75,7 @@ def _check_pack(pack: Pack, run: FinishedRun) -> None:
 
 
 def _pack_folder(config: DictConfig, run: FinishedRun) -> Path:
-    """The folder given as pack=FOLDER, or the pack that the run's own options make."""
+    """The folder given as pack=FOLDER, or the pack of the run's options."""
     if config.pack is not None:
         return Path(config.pack)
     composed = run.config()
@@ -83,7 +83,7 @@ def _pack_folder(config: DictConfig, run: FinishedRun) -> Path:
         if config[key] is not None:
             OmegaConf.update(composed, f"data.{key}", config[key])
     folder = pack_folder(composed)
-    # A pack that is there is taken as it is: preparing might replace it, and with it what the run was trained on.
+    # An existing pack is not prepared again, because that could replace the data that the run was trained on.
     return folder if (folder / "pack.json").is_file() else prepare(composed)
 
 

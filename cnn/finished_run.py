@@ -1,4 +1,4 @@
-"""A run's folder, opened again: its model, its classes and the scaling of its pixels."""
+"""Loads a finished run from its folder: model, classes and pixel scaling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from foundation.errors import UserError
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """The best epoch of a run, ready to score and predict."""
+    """The best epoch of a run, for evaluation and prediction."""
 
     folder: Path
     model: Model
@@ -33,7 +33,7 @@ class FinishedRun:
     def open(cls, folder: Path, ops: Ops) -> FinishedRun:
         """Load `model.best.safetensors`.
 
-        Raises `UserError` if `folder` holds none, or a damaged one, or a network that sees anything but uint8 images.
+        Raises `UserError` if it is missing or damaged, or if the network takes anything but uint8 images.
         """
         if not folder.is_dir():
             raise UserError(f"run={folder}: there is no such folder")
@@ -51,7 +51,7 @@ class FinishedRun:
         return cls(folder, model, batches, tuple(metadata["classes"]), shape, metadata["pack_hash"], metadata["epoch"])
 
     def config(self) -> DictConfig:
-        """The config that the run was composed of."""
+        """The composed config of the run."""
         path = self.folder / ".hydra" / "config.yaml"
         if not path.is_file():
             raise UserError(f"{path} is missing, which says what data the run was made with: give pack=FOLDER")

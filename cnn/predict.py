@@ -1,4 +1,4 @@
-"""`python -m cnn.predict run=FOLDER images=PATH`: class probabilities for one's own pictures."""
+"""`python -m cnn.predict run=FOLDER images=PATH`: class probabilities for your own images."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ from foundation.files import write_text
 
 @entry("predict")
 def main(config: DictConfig) -> None:
-    """Print a table: a row a picture, a column a class, the prediction first."""
+    """Print a table: one row per image: its prediction, and the probability of each class."""
     ops, paths = ops_of(config), _paths(Path(config.images))
     run = FinishedRun.open(Path(config.run), ops)
     *size, channels = run.image_shape
     if channels not in (1, 3):
         raise UserError(f"run={config.run}: its network sees images of {channels} channels, files hold 1 or 3")
-    pictures, names, refused = [], [], []
+    images, names, refused = [], [], []
     for path in paths:
         try:
-            pictures.append(fit(decode(path.read_bytes()), (size[0], size[1]), channels))
+            images.append(fit(decode(path.read_bytes()), (size[0], size[1]), channels))
             names.append(str(path))
         except ImageError as error:
             refused.append(f"{path}: {error}")
     for line in refused:
         print(f"set aside: {line}")
-    if not pictures:
-        raise UserError(f"images={config.images}: none of {len(refused)} files could be read as a picture")
+    if not images:
+        raise UserError(f"images={config.images}: none of {len(refused)} files could be read as an image")
     probabilities = predict_probabilities(
-        run.model, ops.array(np.stack(pictures)), run.batches, require_int(config, "batch_size", 1)
+        run.model, ops.array(np.stack(images)), run.batches, require_int(config, "batch_size", 1)
     )
-    table = Table("picture", "prediction", *map(escape, run.classes))
+    table = Table("image", "prediction", *map(escape, run.classes))
     for name, row in zip(names, probabilities, strict=True):
         table.add_row(Text(name), Text(run.classes[int(row.argmax())], "bold"), *(f"{p:.3f}" for p in row))
-    # A table that nobody watches, piped into a file say, keeps its names whole however long they are.
+    # In a pipe or file the table is so wide that long names are not cut.
     console = rich.get_console() if rich.get_console().is_terminal else Console(width=1000)
     console.print(table)
     if config.csv is not None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["picture", "prediction", *run.classes])
+        writer.writerow(["image", "prediction", *run.classes])
         for name, row in zip(names, probabilities, strict=True):
             writer.writerow([name, run.classes[int(row.argmax())], *map(float, row)])
         write_text(Path(config.csv), text.getvalue())

@@ -1,7 +1,7 @@
-"""`resume=FOLDER`: compose again what that run was composed of; and keep new runs out of folders that hold one.
+"""`resume=FOLDER`: composes the config of that run again. Also refuses new runs in a folder that has a run.
 
-The folder may come from a stranger, and Hydra's command line can set environment variables, add folders of configs
-and name classes to call. So of the recorded overrides only those pass that set options or choose configs of ours.
+The folder may be from an untrusted source, and Hydra's command line can set environment variables, add config folders
+and name classes to call. So recorded overrides are accepted only if they set options or select configs of this project.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # the parser that OmegaConf stands on
+import yaml  # type: ignore[import-untyped]  # the parser that OmegaConf uses
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -20,15 +20,15 @@ from cnn.training.checkpoint import LAST
 from foundation.config import config_dir
 from foundation.errors import UserError
 
-_METRICS = "metrics.json"  # written last: where it stands, the run is finished
+_METRICS = "metrics.json"  # written last: if it exists, the run is finished
 
 
 def run_arguments(arguments: list[str]) -> list[str]:
-    """The command line to give to Hydra: `arguments`, or for `resume=FOLDER` that run's recorded overrides and those.
+    """The command line for Hydra: `arguments`, or for `resume=FOLDER` the recorded overrides of that run plus those.
 
-    It looks before Hydra does, which would write the new options over the record of the run in that folder. Raises
-    `UserError` if FOLDER is no run, has no checkpoint or is finished, if its record holds a line that could do more
-    than set an option or choose a config of ours, and if a new run's folder already holds a run.
+    This runs before Hydra, which would overwrite the recorded options in that folder. Raises `UserError` if FOLDER is
+    not a run, has no checkpoint or is finished, if a recorded line could do more than set an option or select a config
+    of this project, and if the folder of a new run already has a run.
     """
     given = dict(argument.partition("=")[::2] for argument in arguments if "=" in argument)
     folder = given.get("resume", "").strip("'\"")
@@ -51,12 +51,12 @@ def run_arguments(arguments: list[str]) -> list[str]:
     earlier = _recorded_overrides(recorded)
     kept = [override for override in earlier if override.partition("=")[0] not in replaced]
     own = [argument for argument in arguments if not argument.startswith(("resume=", "hydra.run.dir="))]
-    # No output_subdir: the record of what the run was begun with stays as it is.
+    # No output_subdir: the recorded options of the run stay unchanged.
     return [*kept, *own, f"resume='{folder}'", f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"]
 
 
 def _recorded_overrides(record: Path) -> list[str]:
-    """The lines of a run's `overrides.yaml`. Raises `UserError` at the first that a run of ours does not record."""
+    """The lines of a run's `overrides.yaml`. Raises `UserError` for the first line that is not accepted."""
     try:
         lines = yaml.safe_load(record.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OSError) as error:
@@ -70,7 +70,7 @@ def _recorded_overrides(record: Path) -> list[str]:
 
 
 def _objection(line: Any) -> str | None:
-    """Why `line` may not go on Hydra's command line, or None. Hydra's own parser reads it; nothing is composed."""
+    """The reason why `line` is refused, or None. Hydra's parser reads it; nothing is composed."""
     if not isinstance(line, str):
         return "is no text"
     if line.startswith("-"):
@@ -94,13 +94,13 @@ def _objection(line: Any) -> str | None:
 
 
 def _chooses_config(override: Override) -> bool:
-    """Whether the override chooses files of a config group (`model=lenet`), and does not set a value."""
+    """Whether the override selects files of a config group (`model=lenet`) instead of setting a value."""
     group = override.key_or_group
     return not isinstance(override.value(), dict) and ("/" in group or (config_dir() / group).is_dir())
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every string in a parsed value, with the keys and items of what is nested in it."""
+    """Every string in a parsed value, nested keys and items included."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""`python -m cnn.train`: prepare the data if need be, train, and score the best epoch once on the test split."""
+"""`python -m cnn.train`: prepare the data if necessary, train, and score the best epoch once on the test split."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def main(config: DictConfig) -> float:
         return run(config, folder)
     try:
         accuracy = run(config, folder)
-        (folder / "error.txt").unlink(missing_ok=True)  # of an earlier try
+        (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
         return accuracy
     except Exception:
-        # A sweep goes on after a failed job and Hydra names only the first: the trace stays with its job.
+        # A sweep continues after a failed job and Hydra shows only the first error, so each job keeps its own.
         write_text(folder / "error.txt", traceback.format_exc())
         raise
 
@@ -73,7 +73,7 @@ def run(config: DictConfig, folder: Path) -> float:
 
 
 def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, provenance: dict[str, Any]) -> None:
-    """Score the best epoch on the test split, this once, and write the run's files."""
+    """Score the best epoch once on the test split, and write the files of the run."""
     test, train, ops = pack.splits["test"], pack.splits["train"], trainer.model.ops
     size = trainer.settings.batch_size
     probabilities = predict_probabilities(trainer.model, test.images, trainer.batches, size)
@@ -119,7 +119,7 @@ def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, prov
 
 
 def _shown(path: Path) -> str:
-    """The path as the person would type it from here."""
+    """The path relative to the current folder, if possible."""
     return os.path.relpath(path)
 
 

@@ -1,4 +1,4 @@
-"""The Python face: networks as scikit-learn's estimators, without Hydra and without files."""
+"""The Python interface: networks as estimators of scikit-learn, without Hydra and without files."""
 
 from cnn.api.classifier import Classifier
 from cnn.api.report import Report

@@ -1,4 +1,4 @@
-"""What a caller gives as X and y, checked and brought into the form that networks take."""
+"""Checks X and y of a caller and converts them to the input of networks."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Examples(NamedTuple):
 
 
 class TrainingData(NamedTuple):
-    """What `fit` is given: examples, the distinct labels in order (classes,), and the shape of one example."""
+    """The data of `fit`: examples, the distinct labels in order (classes,), and the shape of one example."""
 
     examples: Examples
     classes: NDArray[Any]
@@ -38,10 +38,10 @@ class TrainingData(NamedTuple):
 def read_training_data(estimator: BaseEstimator, X: Any, y: Any) -> TrainingData:
     """X and y of `fit`, checked.
 
-    Raises ValueError for what scikit-learn's estimators refuse, for images of no pixels and for fewer than two classes.
+    Raises ValueError for data that scikit-learn's estimators refuse, images without pixels, and fewer than two classes.
     """
     if vectors := _dimensions(X) <= 2:
-        X, y = validate_data(estimator, X, y)  # notes the number of features and, of a data frame, their names
+        X, y = validate_data(estimator, X, y)  # also sets the number of features and, for a data frame, their names
     else:
         for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit, to vectors
             vars(estimator).pop(name, None)
@@ -62,7 +62,7 @@ def read_training_data(estimator: BaseEstimator, X: Any, y: Any) -> TrainingData
 def read_images(estimator: BaseEstimator, X: Any, shape: tuple[int, ...]) -> Images:
     """X of `predict` as images (n, h, w, c); the estimator was fitted to images (h, w, c) or vectors (c,) of `shape`.
 
-    Raises ValueError for what does not fit.
+    Raises ValueError if X does not fit.
     """
     if len(shape) == 1:
         return _with_channels(validate_data(estimator, X, reset=False))
@@ -73,7 +73,7 @@ def read_images(estimator: BaseEstimator, X: Any, shape: tuple[int, ...]) -> Ima
 
 
 def label_numbers(y: Any, classes: NDArray[Any], name: str) -> NDArray[np.int64]:
-    """The numbers (n,) of the labels y, by their place in `classes`. Raises ValueError naming one that is not there."""
+    """The indices (n,) of the labels y in `classes`. Raises ValueError naming a label that is not in it."""
     given = column_or_1d(y)
     known = {label: number for number, label in enumerate(classes.tolist())}
     found = [known.get(label, -1) for label in given.tolist()]

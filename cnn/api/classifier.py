@@ -28,11 +28,11 @@ class Classifier(ClassifierMixin, BaseEstimator):
     """A network that classifies images, or vectors of features, with scikit-learn's protocol.
 
     X is images (n, h, w) or (n, h, w, channels) of any size, or vectors (n, features); uint8, other integers or floats.
-    y is one label for each: text, whole numbers or truth values. Training standardises each channel (of vectors each
-    feature) by the training data. The same seed gives the same network, on any number of threads.
+    y is one label for each: text, integers or booleans. Training standardises each channel (of vectors each feature)
+    by the training data. The same seed gives the same network, on any number of threads.
 
     Args:
-        model: what to train. A name in `conf/model` ("resnet9", "vgg_small", "lenet", ...), the path of such a YAML
+        model: the network. A name in `conf/model` ("resnet9", "vgg_small", "lenet", ...), the path of such a YAML
             file, its content as a mapping, or a list of layers (`cnn.layers`, and `Residual` and `Branches` of
             `cnn.models`) that ends in `Dense("classes")`. "auto" is `small` for images and `mlp` for vectors.
         epochs: how many times training visits each example.
@@ -44,29 +44,29 @@ class Classifier(ClassifierMixin, BaseEstimator):
             mapping, or `cnn.training.schedules.ScheduleSettings`.
         augment: a name in `conf/augment` ("none", "flip", "flip_shift", "strong"), a mapping, or
             `cnn.training.batches.AugmentSettings`. Only images can be augmented.
-        validation: a fraction of the examples, drawn by the seed from each class, or a pair (X, y) of others. They
-            choose the epoch whose weights are kept. None trains on all examples and keeps the last epoch.
-        early_stopping: stop after so many epochs without a better validation accuracy.
+        validation: a fraction of the examples, drawn by the seed from each class, or a pair (X, y) of others. Their
+            accuracy selects the epoch whose weights are kept. None trains on all examples and keeps the last epoch.
+        early_stopping: stop after this many epochs without a better validation accuracy.
         class_weights: "balanced", or a weight for each label, in the loss.
         label_smoothing: a fraction from 0 to below 1 (Szegedy et al. 2016).
-        clip_norm: the largest norm of the whole gradient; a longer one is scaled down to it.
+        clip_norm: the largest norm of the gradient of all parameters; a longer gradient is scaled down to it.
         pixels: "standardize", or "unit" for uint8 images divided by 255.
         seed: of weights, order, dropout, augmentation and the validation examples.
-        backend: "auto", "cpu", "numpy" or "cupy"; "auto" takes a GPU, else the CPU engine, else plain NumPy.
+        backend: "auto", "cpu", "numpy" or "cupy"; "auto" selects a GPU, else the CPU engine, else plain NumPy.
         threads: of the CPU engine; None takes all cores that the process may use.
-        verbose: True shows a line an epoch, and a bar on a terminal; False shows nothing. "auto" shows a bar on a
-            terminal, lines in a notebook, and nothing where neither is.
+        verbose: True shows a line per epoch, and a bar on a terminal; False shows nothing. "auto" shows a bar on a
+            terminal, lines in a notebook, and nothing elsewhere.
 
     Attributes:
         classes_: the distinct labels, in order (classes,).
-        class_count_: how many training examples each has (classes,).
-        history_: a mapping an epoch: `train_loss`, `train_accuracy`, `learning_rate`, `seconds`, with validation also
+        class_count_: the number of training examples of each (classes,).
+        history_: a mapping per epoch: `train_loss`, `train_accuracy`, `learning_rate`, `seconds`, with validation also
             `val_loss` and `val_accuracy`.
         best_epoch_: the epoch, counted from 1, whose weights are kept.
         input_shape_: (h, w, channels) of images, (features,) of vectors.
-        n_features_in_, feature_names_in_: of vectors alone, as scikit-learn defines them.
+        n_features_in_, feature_names_in_: for vectors only, as scikit-learn defines them.
 
-    Options are checked by `fit`, which raises ValueError with one line that names what is wrong.
+    `fit` checks the options and raises ValueError with one line for a wrong one.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self._keep(trained)
 
     def _keep(self, trained: Trained) -> Classifier:
-        """Take over a trained network."""
+        """Set the attributes of a trained network."""
         self.classes_, self.class_count_ = trained.classes, trained.class_count
         self.input_shape_ = trained.network.shape
         self.history_, self.best_epoch_ = trained.history, trained.best_epoch
@@ -128,7 +128,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self
 
     def _ops(self) -> Ops:
-        threads = None if self.threads is None else options.whole(self.threads, "threads", 1)
+        threads = None if self.threads is None else options.require_int(self.threads, "threads", 1)
         return shared_backend(self.backend, threads)
 
     def _progress(self) -> Progress:
@@ -149,9 +149,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self._trained.network.probabilities(read_images(self, X, self.input_shape_), self._ops())
 
     def feature_maps(self, X: Any, names: Sequence[str] | None = None) -> dict[str, NDArray[Any]]:
-        """What each node of the network returns for X, by name: (n, h, w, c) or (n, c) float32; `names` chooses nodes.
+        """The output of each node for X, by name: (n, h, w, c) or (n, c) float32; `names` selects nodes.
 
-        Raises KeyError, with the names that there are, for one that is not.
+        Raises KeyError for an unknown name; the message lists the known names.
         """
         check_is_fitted(self)
         return self._trained.network.feature_maps(read_images(self, X, self.input_shape_), self._ops(), names)
@@ -163,9 +163,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self._trained.network.model(self._ops())
 
     def report(self, X: Any, y: Any, split: str = "test") -> Report:
-        """Scores, curves, confusion matrix and surest mistakes on X and y, as the commands' HTML report.
+        """Scores, curves, confusion matrix and most confident mistakes on X and y, as the HTML report of the commands.
 
-        It shows itself in a notebook, and `save` writes it; `split` is what the report calls these examples.
+        A notebook displays it, and its `save` writes it. `split` is the name of these examples in the report.
         """
         check_is_fitted(self)
         images = read_images(self, X, self.input_shape_)
@@ -186,8 +186,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
     def save(self, folder: str | Path) -> None:
         """Write the trained network to `folder`, which `Classifier.load` and `python -m cnn.evaluate run=` take.
 
-        Raises ValueError for a folder that holds a run of cnn.train, for layers of classes of one's own, and for labels
-        that are no text, whole numbers or truth values.
+        Raises ValueError for a folder that has a run of cnn.train, for layers of your own classes, and for labels that
+        are not text, integers or booleans.
         """
         check_is_fitted(self)
         write_folder(Path(folder), self._trained)
@@ -198,15 +198,15 @@ class Classifier(ClassifierMixin, BaseEstimator):
     ) -> Classifier:
         """The network that `save` wrote to `folder`, or the best epoch of a run of `python -m cnn.train`.
 
-        The estimator has the options that it was trained with, as far as it has such; of a run of cnn.train the labels
-        are the classes' names. Raises ValueError for a folder that holds none, or a damaged one.
+        The estimator gets the options of that training that it has; for a run of cnn.train the labels are the names of
+        the classes. Raises ValueError for a folder without a network or with a damaged one.
         """
         estimator = cls(backend=backend, threads=threads, verbose=verbose)
         trained, parameters = read_folder(Path(folder), estimator._ops())
         return estimator.set_params(**parameters)._keep(trained)
 
     def __repr__(self, N_CHAR_MAX: int = 700) -> str:
-        """The options that are not as by default; once it is trained also the network as a table."""
+        """The options that differ from the defaults; after training also the network as a table."""
         text = super().__repr__(N_CHAR_MAX=N_CHAR_MAX)
         return f"{text}\n{self._summary}" if hasattr(self, "_summary") else text
 

@@ -1,4 +1,4 @@
-"""A trained network in a folder, which the commands take for a run."""
+"""A trained network in a folder, which the commands can use like a run."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from cnn.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from cnn.training.pixel_scaling import PixelScaling
 from foundation.errors import UserError
 
-_LABELS = re.compile(r"[<>|=]?[biufUO]\d*")  # types of labels: truth values, numbers, text
+_LABELS = re.compile(r"[<>|=]?[biufUO]\d*")  # types of labels: booleans, numbers, text
 _TRAINER = ("epochs", "batch_size", "label_smoothing", "clip_norm", "pixels", "early_stopping")
 
 
 def write_folder(folder: Path, trained: Trained) -> None:
-    """Write the network and all that `read_folder` needs. Raises `UserError` for what a file cannot hold."""
+    """Write the network and the data for `read_folder`. Raises `UserError` for a network that cannot be saved."""
     if any((folder / name).exists() for name in (LAST, "metrics.json")):
         raise UserError(f"{folder} holds a run of cnn.train: choose another folder")
     network = trained.network
@@ -47,9 +47,9 @@ def write_folder(folder: Path, trained: Trained) -> None:
 
 
 def read_folder(folder: Path, ops: Ops) -> tuple[Trained, dict[str, Any]]:
-    """The network in `folder`, ready on `ops`, and the estimator's options that it was trained with.
+    """The network in `folder` on `ops`, and the estimator's options of its training.
 
-    Raises `UserError` for a folder without one, and for a damaged file.
+    Raises `UserError` for a folder without a network, and for a damaged file.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
@@ -88,7 +88,7 @@ def _trained(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any], o
 
 
 def _parameters(metadata: Mapping[str, Any]) -> dict[str, Any]:
-    """What `Classifier` would be given to train such a network."""
+    """The options of a `Classifier` that trains such a network."""
     trainer = metadata["trainer"]
     return {
         **{name: metadata[name] for name in ("model", "optimizer", "schedule", "augment", "seed")},
@@ -106,7 +106,7 @@ def _labels_as_data(classes: NDArray[Any]) -> dict[str, Any]:
 
 
 def _labels(data: Mapping[str, Any] | None, names: list[str]) -> NDArray[Any]:
-    """The labels as they were given; of a run of cnn.train the names of the classes."""
+    """The labels of the training data; for a run of cnn.train the names of the classes."""
     if data is None:
         return np.array(names)
     if not _LABELS.fullmatch(data["dtype"]) or len(data["values"]) != len(names):
@@ -115,7 +115,7 @@ def _labels(data: Mapping[str, Any] | None, names: list[str]) -> NDArray[Any]:
 
 
 def _weights_as_data(weights: Any) -> Any:
-    """Class weights in what JSON has: a mapping's keys would become text there."""
+    """Class weights for JSON: a mapping becomes a list of pairs, because keys would become text."""
     if not isinstance(weights, Mapping):
         return weights
     plain = [[np.asarray(label).tolist(), float(weight)] for label, weight in weights.items()]

@@ -1,4 +1,4 @@
-"""A trained network as data: it travels between processes and backends, and runs on whichever it is asked to."""
+"""A trained network as data, which can be sent to other processes and run on any backend."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _BATCH, _BATCHES = 256, 16  # images that the network sees at a time; such batch
 
 @functools.cache
 def shared_backend(name: str, threads: int | None) -> Ops:
-    """One backend for all estimators of this process: it keeps threads, memory and compiled kernels."""
+    """One backend for all estimators of this process, which share its threads, memory and compiled kernels."""
     return get_ops(name, threads)
 
 
 def as_stored(images: NDArray[Any], scaling: PixelScaling) -> tuple[NDArray[Any], PixelScaling]:
-    """Images as a backend stores them, and how they are still to be scaled there: uint8 by `scaling`, others not."""
+    """Images as a backend stores them, and the scaling left to it: `scaling` for uint8; others are scaled here."""
     if images.dtype == np.uint8:
         return images, scaling
     return scaling.apply(images), PixelScaling.none(images.shape[3])
@@ -36,8 +36,7 @@ def as_stored(images: NDArray[Any], scaling: PixelScaling) -> tuple[NDArray[Any]
 class Network:
     """The description of a model, its weights, and the scaling of its input.
 
-    The weights are a copy on the host; a model is made of them when it is first asked for, and again for another
-    backend.
+    The weights are a copy on the host; a model is built from them on first use, and again for another backend.
     """
 
     config: Mapping[str, Any]  # as `build_model` takes it
@@ -71,7 +70,7 @@ class Network:
         return found / found.sum(axis=1, keepdims=True)
 
     def feature_maps(self, images: NDArray[Any], ops: Ops, names: Sequence[str] | None) -> dict[str, NDArray[Any]]:
-        """What the nodes called `names` return, all by default, for images (n, h, w, c), in one batch."""
+        """The outputs of the nodes `names`, by default of all nodes, for images (n, h, w, c), in one batch."""
         stored, batches = self._input(images, ops)
         x = batches.plain(ops.array(stored), ops.array(np.arange(len(stored))))
         return {name: np.array(ops.to_numpy(y)) for name, y in self.model(ops).feature_maps(x, names).items()}
@@ -81,5 +80,5 @@ class Network:
         return stored, BatchMaker(ops, scaling, AugmentSettings(), self.seed, len(self.shape) == 1)
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the model, which holds a backend's threads and memory."""
+        """The state without the model, which has threads and memory of a backend."""
         return vars(self) | {"_model": None, "_inference": None}

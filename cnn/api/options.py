@@ -1,4 +1,4 @@
-"""What a caller gives as options, turned into the same dataclasses as the groups of a config."""
+"""Converts the options of a caller to the dataclasses of the config groups."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from foundation.errors import UserError
 def model_config(model: Any, vectors: bool) -> dict[str, Any]:
     """The model as `build_model` takes it, from a name, a YAML file's path, a mapping or a list of layers.
 
-    "auto" is `small` for images and `mlp` for vectors. Raises `UserError` for what is none of these.
+    "auto" is `small` for images and `mlp` for vectors. Raises `UserError` for anything else.
     """
     if model == "auto":
         model = "mlp" if vectors else "small"
@@ -56,13 +56,13 @@ def optimizer_settings(optimizer: Any, learning_rate: float | None) -> SgdSettin
     settings: SgdSettings | AdamSettings = typed({"optimizer": content}, "optimizer", OPTIMIZERS[name])
     if learning_rate is None:
         return settings
-    return replace(settings, learning_rate=number(learning_rate, "learning_rate", 0, math.inf))
+    return replace(settings, learning_rate=require_float(learning_rate, "learning_rate", 0, math.inf))
 
 
 def loss_weights(weights: Any, classes: NDArray[Any], labels: NDArray[np.int64]) -> NDArray[np.float32]:
     """The weight of each class in the loss, (classes,): from None, "balanced", or a mapping from labels to weights.
 
-    A class that the mapping does not name weighs 1.
+    A class that is not in the mapping has weight 1.
     """
     if weights is None or isinstance(weights, str):
         return balanced_weights(weights or "none", labels, len(classes))
@@ -71,18 +71,18 @@ def loss_weights(weights: Any, classes: NDArray[Any], labels: NDArray[np.int64])
     known = classes.tolist()
     if unknown := [label for label in weights if label not in known]:
         raise UserError(f"class_weights names the label {unknown[0]!r}, which is not in y")
-    found = [number(weights.get(label, 1.0), f"class_weights[{label!r}]", 0, math.inf) for label in known]
+    found = [require_float(weights.get(label, 1.0), f"class_weights[{label!r}]", 0, math.inf) for label in known]
     return np.array(found, np.float32)
 
 
-def whole(value: Any, name: str, least: int) -> int:
+def require_int(value: Any, name: str, least: int) -> int:
     """`value`, Python's or NumPy's, as an int of at least `least`. Raises `UserError` naming it."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
         raise UserError(f"{name} must be a whole number of at least {least}, not {value!r}")
     return int(value)
 
 
-def number(value: Any, name: str, low: float, high: float) -> float:
+def require_float(value: Any, name: str, low: float, high: float) -> float:
     """`value`, Python's or NumPy's, as a float from `low` to below `high`. Raises `UserError` naming it."""
     if not isinstance(value, int | float | np.number) or isinstance(value, bool) or not low <= value < high:
         raise UserError(f"{name} must be a number from {low} to below {high}, not {value!r}")
@@ -101,7 +101,7 @@ def _group(group: str, value: Any) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether it holds nothing but what YAML can: then it may hold interpolations."""
+    """Whether it has only types of YAML; then it may have interpolations."""
     if isinstance(value, Mapping):
         return all(map(_is_plain, value.values()))
     if isinstance(value, list | tuple):

@@ -24,10 +24,10 @@ _HEIGHT = 900  # pixels of the frame in a notebook
 
 @dataclass(frozen=True)
 class Report:
-    """Scores of some examples, and a page about them; it is drawn when it is first shown or saved."""
+    """Scores of some examples, and a page about them, which is rendered when it is first shown or saved."""
 
     title: str
-    split: str  # what the examples are called
+    split: str  # the name of the examples
     images: NDArray[Any]  # (n, h, w, c)
     labels: NDArray[np.int64]  # (n,)
     probabilities: NDArray[np.float64]  # (n, classes)
@@ -46,7 +46,7 @@ class Report:
     @cached_property
     def html(self) -> str:
         """The page: one HTML document without further files."""
-        # matplotlib and Jinja are imported when a report is first looked at.
+        # Imported here, so that matplotlib and Jinja are loaded only for a report that is shown.
         from cnn.reporting.classification_report import classification_text  # noqa: PLC0415
         from cnn.reporting.html_report import render_report  # noqa: PLC0415
         from cnn.reporting.plots import plot_confusion_matrix, plot_curves, plot_predictions  # noqa: PLC0415
@@ -67,7 +67,7 @@ class Report:
                 {
                     "Learning curves": curves,
                     f"Confusion matrix, {self.split} split": confusion,
-                    "The surest mistakes, and the surest right answers": predictions,
+                    "Most confident mistakes and right answers": predictions,
                 },
                 classification_text(self.labels, self.probabilities, self.classes),
                 self.options,
@@ -82,13 +82,13 @@ class Report:
         write_text(Path(path), self.html)
 
     def _baselines(self) -> dict[str, float]:
-        """What always naming the training examples' most frequent class would score, where that is known."""
+        """The accuracy of always predicting the most frequent class of the training examples, if that is known."""
         if not self.class_count.any():
             return {}
         return {"majority guess": float((self.labels == self.class_count.argmax()).mean())}
 
     def _repr_html_(self) -> str:
-        """The page in a frame, so that its style does not touch the notebook's."""
+        """The page in a frame, so that its style does not affect the notebook."""
         page = html.escape(self.html, quote=True)
         return f'<iframe srcdoc="{page}" style="width: 100%; height: {_HEIGHT}px; border: 0"></iframe>'
 
@@ -103,7 +103,7 @@ class Report:
 
 
 def _as_bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Images of any type for the eye: uint8 as they are, others from their least value to their largest."""
+    """Images as uint8 for display: uint8 unchanged, others scaled from their least to their largest value."""
     if images.dtype == np.uint8:
         return images
     low, high = float(images.min()), float(images.max())

@@ -1,4 +1,4 @@
-"""From an estimator's options and its data to a trained network."""
+"""Trains a network by the options and data of an estimator."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from foundation.errors import UserError
 
 @dataclass
 class Trained:
-    """A trained network, and what there is to know of its training."""
+    """A trained network, and the data of its training."""
 
     network: Network
     classes: NDArray[Any]  # the labels, (classes,)
     class_count: NDArray[np.int64]  # training examples of each, (classes,)
     history: list[dict[str, Any]]
     best_epoch: int
-    options: dict[str, Any]  # the estimator's, as plain data: the groups of a config, and what else it has
+    options: dict[str, Any]  # the estimator's, as plain data: the config groups and other options
 
 
 def train(estimator: Any, data: TrainingData, ops: Ops, progress: Progress) -> Trained:
@@ -70,7 +70,7 @@ def train(estimator: Any, data: TrainingData, ops: Ops, progress: Progress) -> T
 
 
 def _options(estimator: Any, vectors: bool) -> TrainingOptions:
-    """The options as the same dataclasses that a config fills."""
+    """The options as the dataclasses of the config groups."""
     augment = options.augment_settings(estimator.augment)
     if vectors and augment != type(augment)():
         raise UserError("augment is for images, but X holds vectors (n, features): give augment='none'")
@@ -80,19 +80,19 @@ def _options(estimator: Any, vectors: bool) -> TrainingOptions:
         if asked and estimator.validation is None:
             raise UserError(f"{name} needs validation: give a fraction of the examples, or others as (X, y)")
     settings = TrainerSettings(
-        epochs=options.whole(estimator.epochs, "epochs", 1),
-        batch_size=options.whole(estimator.batch_size, "batch_size", 1),
+        epochs=options.require_int(estimator.epochs, "epochs", 1),
+        batch_size=options.require_int(estimator.batch_size, "batch_size", 1),
         pixels=estimator.pixels,
-        label_smoothing=options.number(estimator.label_smoothing, "label_smoothing", 0, 1),
-        clip_norm=None if clip is None else options.number(clip, "clip_norm", 0, math.inf),
-        early_stopping=None if stop is None else options.whole(stop, "early_stopping", 1),
+        label_smoothing=options.require_float(estimator.label_smoothing, "label_smoothing", 0, 1),
+        clip_norm=None if clip is None else options.require_float(clip, "clip_norm", 0, math.inf),
+        early_stopping=None if stop is None else options.require_int(stop, "early_stopping", 1),
     )
     optimizer = options.optimizer_settings(estimator.optimizer, estimator.learning_rate)
-    return TrainingOptions(settings, optimizer, schedule, augment, options.whole(estimator.seed, "seed", 0))
+    return TrainingOptions(settings, optimizer, schedule, augment, options.require_int(estimator.seed, "seed", 0))
 
 
 def _split(estimator: Any, data: TrainingData, seed: int) -> tuple[Examples, Examples | None]:
-    """What to train on, and what to choose the epoch by."""
+    """The examples for training and for validation."""
     validation = estimator.validation
     if validation is None:
         return data.examples, None
@@ -105,7 +105,7 @@ def _split(estimator: Any, data: TrainingData, seed: int) -> tuple[Examples, Exa
         return data.examples, own
     if isinstance(validation, Sequence | np.ndarray):
         raise UserError("validation must be None, a fraction of the examples, or a pair (X, y)")
-    return stratified_split(data.examples, options.number(validation, "validation", 0, 1), seed)
+    return stratified_split(data.examples, options.require_float(validation, "validation", 0, 1), seed)
 
 
 def _on_backend(ops: Ops, name: str, examples: Examples, scaling: PixelScaling) -> Split:

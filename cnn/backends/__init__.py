@@ -1,4 +1,4 @@
-"""Backends: the ops contract and those who fulfil it."""
+"""Backends: the class `Ops` of all operations, and its implementations."""
 
 from cnn.backends.blocks import (
     Activation,

@@ -1,4 +1,4 @@
-"""What a block computes around its product, as data: activations, epilogues, and the stages of a tail.
+"""The computations of a block around its product, as data: activations, epilogues, and the stages of a tail.
 
 A block is a producer (a convolution, a dense layer, or none) with an `Epilogue`, and a tail: everything pointwise that
 follows, stage by stage, up to the next operation that must see the whole batch. The backends read these values; they
@@ -16,7 +16,7 @@ from cnn.backends.window import Window
 
 Array = Any  # numpy.ndarray or cupy.ndarray: the two share no base class
 
-# What the gradient of each activation is computed from: the function's output y or its input x.
+# The value from which the gradient of each activation is computed: the function's output y or its input x.
 GRADIENT_NEEDS: Mapping[str, Literal["output", "input"]] = {
     "relu": "output",
     "clip": "output",
@@ -35,7 +35,7 @@ GRADIENT_NEEDS: Mapping[str, Literal["output", "input"]] = {
 
 @dataclass(frozen=True)
 class Activation:
-    """An element-wise function without parameters of its own to train; `a` and `b` are its numbers, where it has any.
+    """An element-wise function without trained parameters; `a` and `b` are its constants, if it has any.
 
     `relu` max(x, 0); `clip` min(max(x, a), b), so ReLU6 is clip from 0 to 6; `sigmoid`; `tanh`;
     `leaky_relu` x where x > 0, else a * x; `elu` x where x > 0, else a * (exp(x) - 1) (Clevert et al. 2015);
@@ -50,13 +50,13 @@ class Activation:
 
     @property
     def needs(self) -> Literal["output", "input"]:
-        """What `activation_backward` takes beside dy: the function's output or its input."""
+        """The second argument of `activation_backward`: the function's output or its input."""
         return GRADIENT_NEEDS[self.name]
 
 
 @dataclass(frozen=True)
 class Epilogue:
-    """What follows a product in the same pass over its result, the bias apart: an activation, then statistics."""
+    """The operations after a product and its bias, in the same pass over its result: an activation, then statistics."""
 
     activation: Activation | None = None
     moments: Array | None = None  # (2, k), filled with mean and biased variance per channel of what the product returns
@@ -112,17 +112,17 @@ Stage = Normalize | Activation | PReLU | Join | Pool | Dropout
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How the images of a batch are mirrored, turned, zoomed, moved, and what is erased of them."""
+    """The augmentation of a batch: mirroring, rotation, zoom, shift, and erased rectangles."""
 
     seed: int
     flip: bool = False  # mirror left to right, with probability one half
-    shift: float = 0.0  # largest move, as a fraction of the image's side
-    rotate: float = 0.0  # largest turn either way, in degrees
+    shift: float = 0.0  # largest shift, as a fraction of the image's side
+    rotate: float = 0.0  # largest rotation either way, in degrees
     zoom: float = 0.0  # sizes from 1 - zoom to 1 + zoom
     erase: float = 0.0  # probability that a rectangle is erased
-    erase_area: tuple[float, float] = (0.02, 0.33)  # its fraction of the image, least and most
+    erase_area: tuple[float, float] = (0.02, 0.33)  # least and largest fraction of the image that it covers
 
     @property
     def warps(self) -> bool:
-        """Whether it does more than mirror and move by whole pixels."""
+        """Whether it does more than mirror and shift by integer pixels."""
         return bool(self.rotate or self.zoom or self.erase)

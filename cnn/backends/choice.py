@@ -10,18 +10,18 @@ from cnn.backends.ops import Ops
 from foundation.errors import UserError
 
 BACKENDS = ("numpy", "cpu", "cupy", "auto")
-# What `backend.convolution` may name beside auto and tune: an algorithm, taken wherever it supports the shape.
+# Values of `backend.convolution` besides auto and tune: an algorithm, used for every shape that it supports.
 CONVOLUTIONS = ("im2col", "direct", "winograd2", "winograd4")
 
 
 def get_ops(name: str, threads: int | None = None, *, convolution: str = "auto", cublas: bool = False) -> Ops:
     """The backend called `name`.
 
-    "numpy" is the reference, "cpu" the engine that Numba compiles, "cupy" the kernels on a GPU; "auto" is cupy where a
-    GPU answers, else cpu where Numba is installed, else numpy. For the engine are `threads`, None meaning every
-    available core, and `convolution`, the algorithm of convolutions: auto, tune, or one of `CONVOLUTIONS`. `cublas`
-    has CuPy's matmul compute dense layers. Raises `UserError` for an unknown name, fewer than one thread, cupy without
-    CuPy or a GPU, cpu without Numba.
+    "numpy" is the reference, "cpu" the engine compiled by Numba, "cupy" the kernels on a GPU; "auto" is cupy if there
+    is a GPU, else cpu if Numba is installed, else numpy. `threads` (None: every available core) and `convolution`, the
+    algorithm of convolutions (auto, tune, or one of `CONVOLUTIONS`), are options of "cpu". With `cublas` CuPy's matmul
+    computes dense layers. Raises `UserError` for an unknown name, fewer than one thread, cupy without CuPy or a GPU,
+    and cpu without Numba.
     """
     if name not in BACKENDS:
         raise UserError(f"there is no backend '{name}'; choose one of: {', '.join(BACKENDS)}")
@@ -46,7 +46,7 @@ def get_ops(name: str, threads: int | None = None, *, convolution: str = "auto",
     from cnn.backends.cuda import CudaOps  # noqa: PLC0415
 
     cupy: Any = importlib.import_module("cupy")
-    cupy.get_default_memory_pool().free_all_blocks()  # a sweep's jobs share a process: what the last one left
+    cupy.get_default_memory_pool().free_all_blocks()  # of an earlier job: the jobs of a sweep share a process
     device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
     return CudaOps(cupy, device=device, cublas=cublas)
 
@@ -56,7 +56,7 @@ def _has_numba() -> bool:
 
 
 def gpu_missing() -> str | None:
-    """Why the GPU backend cannot run here, and what to do about it; None where it can."""
+    """The reason why the GPU backend cannot run, and how to correct it; None if it can."""
     try:
         cupy: Any = importlib.import_module("cupy")
     except ImportError as error:

@@ -1,17 +1,18 @@
-"""The contract of the backends, and its plain NumPy meaning: what every operation computes, in one class.
+"""The operations of all backends in one class, defined by an implementation in plain NumPy.
 
 Images are NHWC, filters are (kh, kw, c_in / groups, c_out), everything is C-contiguous. Floating-point arrays are
 float32 in training; the reference also runs float64, for gradient checks. `n` is the batch, `h, w` input pixels,
-`p, q` output pixels, `c` channels, `k` filters or classes. A method returns new arrays and leaves its arguments alone
-unless its docstring says "in place"; `out` names an array to fill with a parameter's gradient, which is then returned.
+`p, q` output pixels, `c` channels, `k` filters or classes. A method returns new arrays and does not change its
+arguments unless its docstring says "in place"; `out` is an array that receives the gradient of a parameter and is then
+returned.
 
-The families in `cnn/backends/reference/` say what each operation means, in as few lines of NumPy as that takes; they
-are the oracle of the other backends. `cpu/` computes the same in Numba-compiled passes, `cuda/` in kernels; the same
-family has the same file name there. A backend overrides what it does better, so it is right before it is fast.
+The modules in `cnn/backends/reference/` define the operations in as few lines of NumPy as possible; they are the
+oracle of the other backends. `cpu/` computes the same in Numba-compiled passes, `cuda/` in kernels, in modules of the
+same names. A backend inherits the reference and overrides the operations that it computes faster.
 
-A backend never reads a config and knows no layer; geometry arrives as a `Window` that already passed its checks. What
-changes from step to step (the step, the learning rate, the choice of images) lies in arrays of the backend and never
-reaches an operation as a number of the host: a captured graph would freeze it.
+A backend does not read a config and does not know layers; geometry is passed as a checked `Window`. Values that change
+from step to step (the step, the learning rate, the indices of the images) are in arrays of the backend. They are never
+passed as numbers of the host, which would be constants in a captured graph.
 """
 
 from __future__ import annotations

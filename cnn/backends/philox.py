@@ -1,8 +1,8 @@
 """Philox4x32-10: random numbers as a pure function of a counter and a key.
 
-Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Because nothing is kept
-between calls, a GPU thread that knows its element's index draws the very number that NumPy draws here, a resumed
-run goes on exactly, and the order of evaluation does not matter.
+Salmon, Moraes, Dror and Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC 2011. The generator has no state, so a
+GPU thread draws the same number for an element as NumPy does here, a resumed run continues exactly, and the order of
+evaluation does not matter.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 class RandomKey(NamedTuple):
-    """What a stream of random numbers depends on, besides the element's index.
+    """The key of a stream of random numbers; an element is determined by the key and its index.
 
-    The step is an array of the backend, whose first element counts: a captured graph reads it anew at each replay.
+    The step is the first element of an array of the backend, so that a captured graph reads it at each replay.
     """
 
     seed: int  # of the run, 64 bits
-    stream: int  # which consumer: a layer's number in its model, or a named stream of the training loop; 32 bits
+    stream: int  # of the consumer: a layer's number in its model, or a named stream of the training loop; 32 bits
     step: Any  # int64 (1,) or longer, such as the clock of a training loop
 
 
 def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.uint32]:
     """Ten rounds of Philox on counters (n, 4) uint32 with a key of two 32-bit words; returns (n, 4) uint32."""
-    # Words travel in 64-bit lanes, so that one multiplication yields both halves of each product.
+    # Words are in 64-bit lanes, so that one multiplication gives both halves of each product.
     c0, c1, c2, c3 = (counter[:, i].astype(np.uint64) for i in range(4))
     k0, k1 = key
     for _ in range(_ROUNDS):
@@ -45,7 +45,7 @@ def philox4x32(counter: NDArray[np.uint32], key: tuple[int, int]) -> NDArray[np.
 
 
 def random_words(key: RandomKey, first_block: int, blocks: int) -> NDArray[np.uint32]:
-    """Blocks `first_block ...` of the stream that `key` names, as (blocks, 4) uint32.
+    """Blocks `first_block ...` of the stream `key`, as (blocks, 4) uint32.
 
     The counter of block b is (b, stream, step low, step high); the Philox key is (seed low, seed high).
     """

@@ -1,4 +1,4 @@
-"""The geometry of a sliding window: what a convolution and a pooling have in common."""
+"""The geometry of a sliding window, for convolution and pooling."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-# What a config may say for padding: a rule, one number, (vertical, horizontal) or (top, bottom, left, right).
+# Padding in a config: a rule, one number, (vertical, horizontal) or (top, bottom, left, right).
 Padding = str | int | tuple[int, ...]
 
 
 def pair(value: int | tuple[int, int] | list[int], name: str, least: int = 1) -> tuple[int, int]:
     """`value` as (vertical, horizontal); one number stands for both. Raises ValueError below `least`."""
     numbers = value if isinstance(value, tuple | list) else (value, value)
-    if len(numbers) != 2 or not all(_whole(number) and number >= least for number in numbers):
+    if len(numbers) != 2 or not all(_is_int(number) and number >= least for number in numbers):
         raise ValueError(f"{name} must be whole numbers of at least {least}, not {value!r}")
     return numbers[0], numbers[1]
 
@@ -23,7 +23,7 @@ def pair(value: int | tuple[int, int] | list[int], name: str, least: int = 1) ->
 class Window:
     """A window of `kernel` taps that slides over an image of `input_hw` pixels.
 
-    Output pixel (i, j) sees input pixel `(i * stride + k * dilation - top, j * stride + l * dilation - left)`
+    Output pixel (i, j) reads input pixel `(i * stride + k * dilation - top, j * stride + l * dilation - left)`
     for tap (k, l). All pairs are (vertical, horizontal).
     """
 
@@ -61,12 +61,12 @@ class Window:
 
     @property
     def taps(self) -> int:
-        """How many pixels the window covers."""
+        """The number of pixels of the window."""
         return self.kernel[0] * self.kernel[1]
 
     @property
     def has_padding(self) -> bool:
-        """Whether the window ever looks outside the image."""
+        """Whether any window extends beyond the image."""
         return any(self.padding) or any(self.overhang)
 
     @property
@@ -88,7 +88,7 @@ class Window:
 
     @property
     def padded_hw(self) -> tuple[int, int]:
-        """Size of the image with its padding, and what the last windows reach beyond it."""
+        """Size of the image with its padding and overhang."""
         (top, bottom, left, right), (below, beside) = self.padding, self.overhang
         return self.input_hw[0] + top + bottom + below, self.input_hw[1] + left + right + beside
 
@@ -99,13 +99,13 @@ class Window:
         return slice(top, top + self.input_hw[0]), slice(left, left + self.input_hw[1])
 
     def taps_in_order(self) -> Iterator[tuple[int, int, slice, slice]]:
-        """Every tap (k, l), row by row, with the rows and columns that it sees, as `tap` gives them."""
+        """Every tap (k, l), row by row, with the rows and columns that it reads, as in `tap`."""
         for k in range(self.kernel[0]):
             for l in range(self.kernel[1]):  # noqa: E741
                 yield k, l, *self.tap(k, l)
 
     def tap(self, k: int, l: int) -> tuple[slice, slice]:  # noqa: E741
-        """The rows and columns of the *padded* image that tap (k, l) sees, one per output pixel."""
+        """The rows and columns of the *padded* image that tap (k, l) reads, one per output pixel."""
         starts = (k * self.dilation[0], l * self.dilation[1])
         rows, columns = (
             slice(start, start + (size - 1) * stride + 1, stride)
@@ -114,9 +114,9 @@ class Window:
         return rows, columns
 
     def transposed(self) -> Window | None:
-        """The window that carries gradients back: a convolution of dy with the flipped filter gives dx.
+        """The window of the data gradient: the convolution of dy with the flipped filter gives dx.
 
-        None where that is not a plain convolution: a stride above 1, or padding wider than the window's reach.
+        None if that has a stride above 1 or padding larger than (kernel - 1) * dilation.
         """
         reach = [(k - 1) * d for k, d in zip(self.kernel, self.dilation, strict=True)]
         top, bottom, left, right = self.padding
@@ -126,7 +126,7 @@ class Window:
         return Window(self.output_hw, self.input_hw, self.kernel, (1, 1), self.dilation, pads)
 
 
-def _whole(value: object) -> bool:
+def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
@@ -136,7 +136,7 @@ def _explicit(padding: Padding) -> tuple[int, int, int, int]:
     if isinstance(padding, str):
         raise ValueError(f"padding must be 'same', 'same_lower', 'valid' or numbers of pixels, not '{padding}'")
     numbers = tuple(padding) if isinstance(padding, tuple) else (padding,)
-    if len(numbers) not in (1, 2, 4) or not all(_whole(p) and p >= 0 for p in numbers):
+    if len(numbers) not in (1, 2, 4) or not all(_is_int(p) and p >= 0 for p in numbers):
         raise ValueError(f"padding takes 1, 2 or 4 numbers of pixels, none negative, not {padding}")
     if len(numbers) == 4:
         return numbers

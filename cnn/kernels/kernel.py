@@ -1,4 +1,4 @@
-"""What an entry of the kernel table says."""
+"""The entries of the kernel table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnn.kernels.structs import STRUCTS
 
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
-    "bfloat16": np.dtype(np.uint16),  # its words: neither NumPy nor CuPy has the type
+    "bfloat16": np.dtype(np.uint16),  # its bits: neither NumPy nor CuPy has the type
     "double": np.dtype(np.float64),
     "int": np.dtype(np.int32),
     "unsigned": np.dtype(np.uint32),
@@ -25,7 +25,7 @@ _DTYPES: Mapping[str, np.dtype[Any]] = {
 _ARGUMENT = re.compile(r"(?P<const>const )?(?P<type>[\w ]+?)(?P<pointer>\*)? (?P<name>\w+)(?P<optional>\?)?")
 _STORAGE = re.compile(r"\bT\b")
 
-# The types that activations are kept in, and what ends the names of the kernels for each. Arithmetic is float's.
+# The storage types of activations, and the suffix of the kernel names for each. Arithmetic is in float.
 STORAGES: Mapping[str, str] = {"float": "", "bfloat16": "_bf16"}
 SUFFIXES: Mapping[np.dtype[Any], str] = {_DTYPES[storage]: suffix for storage, suffix in STORAGES.items()}
 
@@ -45,7 +45,7 @@ class Argument:
 
     @classmethod
     def parse(cls, text: str) -> Argument:
-        """From its C declaration, such as `const float* x`; a `?` after the name marks a pointer that may be null."""
+        """Parse a C declaration, such as `const float* x`; a `?` after the name marks a pointer that may be null."""
         match = _ARGUMENT.fullmatch(text.strip())
         if not match or match["type"] not in _DTYPES:
             raise ValueError(f"cannot read the kernel parameter '{text.strip()}'")
@@ -56,20 +56,20 @@ class Argument:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel: where its text is, how it is called, how it is launched.
+    """A kernel: its source, its signature and its launch.
 
     `parameters` is the C parameter list; `grid` computes the number of blocks from the scalar arguments, `flops`
     the floating-point operations of a launch (a fused multiply-add counts as two), for the benchmark's ceilings.
     """
 
-    name: str  # what the backend asks for
+    name: str  # used by the backend
     source: str  # file in this folder
     expression: str  # C++ name, with template arguments
     parameters: str
     block: tuple[int, ...]
     grid: Callable[[Values], Grid]
     flops: Callable[[Values], int] = lambda values: 0
-    storage: str = "float"  # what activations are kept in, one of STORAGES
+    storage: str = "float"  # the storage type of activations, one of STORAGES
     shared_bytes: int | Callable[[Values], int] = 0  # dynamic shared memory of a block, or from the scalar arguments
     min_arch: int = 0  # the least compute capability, such as 80
 
@@ -92,7 +92,7 @@ def for_each_storage(
     grid: Callable[[Values], Grid],
     flops: Callable[[Values], int] = lambda values: 0,
 ) -> list[Kernel]:
-    """The kernel for each storage type, which the word `T` stands for in its expression and its parameters."""
+    """The kernel for each storage type, which replaces `T` in its expression and its parameters."""
     return [
         Kernel(
             name + suffix,

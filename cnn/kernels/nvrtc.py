@@ -1,7 +1,7 @@
-"""Compiles kernels with NVRTC alone, for any architecture and without a GPU, and tells what they take of one.
+"""Compiles kernels with NVRTC for any architecture without a GPU, and reads their use of resources.
 
-CuPy's own call to NVRTC wants a driver. This one goes through `cuda-bindings`, which finds the library in its wheel
-(the extra `kernels`).
+CuPy's call to NVRTC needs a driver. This module uses `cuda-bindings`, which finds the library in its wheel (the extra
+`kernels`).
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from typing import Any
 from cnn.kernels.sources import FOLDER, compile_options, source_text
 from cnn.kernels.table import kernels_of
 
-# The compute capabilities that the kernels are written for: Turing, Ampere (twice), Ada, Hopper, Blackwell (twice).
+# The supported compute capabilities: Turing, Ampere (twice), Ada, Hopper, Blackwell (twice).
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 
-# The first NVRTC that knows sm_100 and sm_120.
+# The first NVRTC with sm_100 and sm_120.
 OLDEST_NVRTC = (12, 8)
 
 _ERROR = re.compile(r"^(?P<file>.+)\((?P<line>\d+)\): (?:catastrophic )?error: (?P<message>.*)$", re.MULTILINE)
 _ERROR_WITHOUT_LINE = re.compile(r"^.*\berror\s*:\s*(?P<message>.*)$", re.MULTILINE)
 _WARNING = re.compile(r"^.+\(\d+\): warning .*$", re.MULTILINE)
-_NAMES_FILE = "__nv_name_map"  # where NVRTC says an error lies when a name expression is wrong
+_NAMES_FILE = "__nv_name_map"  # NVRTC's file name in errors of a name expression
 
 
 class NvrtcMissingError(RuntimeError):
-    """There is no NVRTC here, or one that is too old; the message is one line."""
+    """NVRTC is missing or too old; the message is one line."""
 
 
 class CompileError(RuntimeError):
-    """NVRTC refused a kernel file. `file` and `line` say where, if NVRTC knows; `log` is all that it said."""
+    """NVRTC could not compile a kernel file. `file` and `line` are its place, if known; `log` is NVRTC's log."""
 
     def __init__(self, source: str, architecture: int, log: str) -> None:
         self.source, self.architecture, self.log = source, architecture, log.strip()
@@ -53,18 +53,18 @@ class CompileError(RuntimeError):
 
 @dataclass(frozen=True)
 class Resources:
-    """What one kernel takes of a multiprocessor, as ptxas counts it. Sizes are in bytes."""
+    """The resources of one kernel as ptxas reports them. Sizes are in bytes."""
 
-    registers: int  # of a thread
-    shared: int  # of a block, static
-    stack: int  # of a thread, in local memory, with that of the functions it calls
+    registers: int  # per thread
+    shared: int  # per block, static
+    stack: int  # per thread, in local memory, with that of the functions it calls
     spill_stores: int
     spill_loads: int
-    constant: int  # arguments included; ptxas is silent about it from sm_90 on, which reads as 0
+    constant: int  # with arguments; 0 from sm_90 on, where ptxas does not report it
 
     @property
     def spills(self) -> int:
-        """Bytes that go to local memory and back for want of registers."""
+        """Bytes spilled to local memory and loaded back, because there are too few registers."""
         return self.spill_stores + self.spill_loads
 
 
@@ -80,13 +80,13 @@ class Compiled:
 
 
 def nvrtc_version() -> tuple[int, int]:
-    """The version of NVRTC, such as (13, 0). Raises `NvrtcMissingError` where there is none, or one too old."""
+    """The version of NVRTC, such as (13, 0). Raises `NvrtcMissingError` if it is missing or too old."""
     wanted = ".".join(map(str, OLDEST_NVRTC))
     try:
-        from cuda.bindings import nvrtc  # noqa: PLC0415 - only who compiles needs it
+        from cuda.bindings import nvrtc  # noqa: PLC0415 - only needed to compile
 
         status, major, minor = nvrtc.nvrtcVersion()
-    except (ImportError, RuntimeError) as error:  # no bindings; no library for them to load
+    except (ImportError, RuntimeError) as error:  # the bindings or the library are missing
         reason = str(error).strip().partition("\n")[0]
         raise NvrtcMissingError(
             f"NVRTC {wanted} or newer is needed: pip install 'cnn-from-scratch[kernels]' ({reason})"
@@ -99,7 +99,7 @@ def nvrtc_version() -> tuple[int, int]:
 
 
 def compile_file(source: str, architecture: int, folder: Path = FOLDER) -> Compiled:
-    """Compile the kernel file `source` with every kernel that the table has of it for the architecture.
+    """Compile the kernel file `source` with all of its kernels in the table for the architecture.
 
     Raises `CompileError`.
     """
@@ -112,12 +112,12 @@ def compile_text(
 ) -> Compiled:
     """Compile `text`, called `source` in messages; `names` maps a kernel's name to its C++ name expression.
 
-    NVRTC works without Python's lock, so threads compile side by side.
+    NVRTC runs without Python's lock, so threads compile in parallel.
     """
     nvrtc_version()
     from cuda.bindings import nvrtc  # noqa: PLC0415
 
-    # CuPy adds -ftz=true to whatever it compiles.
+    # CuPy always adds -ftz=true.
     options = [*compile_options(folder), "-ftz=true", f"--gpu-architecture=sm_{architecture}", "--ptxas-options=-v"]
     with _program(nvrtc, text, source) as program:
         for expression in names.values():
@@ -137,9 +137,9 @@ def compile_text(
 
 
 def read_ptxas(log: str) -> dict[str, Resources]:
-    """What `ptxas -v` says of each kernel, by mangled name.
+    """The output of `ptxas -v` for each kernel, by mangled name.
 
-    A function that was not inlined is reported behind the kernel that calls it; its spills are the kernel's.
+    A function that was not inlined is reported after the kernel that calls it; its spills are added to the kernel's.
     """
     found: dict[str, Resources] = {}
     for part in re.split(r"Compiling entry function '", log)[1:]:

@@ -1,4 +1,4 @@
-"""Where the `.cu` files lie and what they are compiled with, on a GPU, in the emulator and by NVRTC alone."""
+"""The folder of the `.cu` files and their compile options, for CuPy, the emulator and NVRTC without a GPU."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def source_text(name: str, folder: Path = FOLDER) -> str:
 
 
 def compile_options(folder: Path = FOLDER) -> tuple[str, ...]:
-    """The options that every kernel file is compiled with.
+    """The compile options of every kernel file.
 
-    CuPy's disk cache knows the source and the options but not the headers that a source includes, so their
-    fingerprint is an option.
+    The key of CuPy's disk cache has the source and the options but not the included headers, so their fingerprint is
+    passed as an option.
     """
     return ("-std=c++17", f"-I{folder}", f"-DKERNEL_HEADERS={_headers_fingerprint(folder)}")
 

@@ -29,9 +29,9 @@ def _int_struct(fields: tuple[str, ...]) -> np.dtype[Any]:
 STRUCTS: Mapping[str, np.dtype[Any]] = {
     # window.cuh: a window that slides over a batch of NHWC images
     "Window2D": _int_struct(_WINDOW_FIELDS),
-    # pooling.cu: how far around the image a mean counts
+    # pooling.cu: the padding that counts in a mean
     "Margins": _int_struct(("top", "bottom", "left", "right")),
-    # fast_divmod.cuh: fast division by a number that stays the same, and all those of a convolution
+    # fast_divmod.cuh: fast division by a constant, and all divisors of a convolution
     "FastDivmod": _DIVMOD,
     "ConvDivmods": np.dtype([(name, _DIVMOD) for name in _CONV_DIVMODS], align=True),
 }

@@ -1,8 +1,8 @@
-"""The one table of kernels: what is compiled, how it is called, how many blocks are launched.
+"""The table of all kernels: source, signature, and launch.
 
-The launch wrapper, the tests and the benchmark read this table; a kernel's signature stands nowhere else but here
-and in its `.cu` file (a test compares the two). Kernels index with 32 bits; the launch wrapper refuses arrays of
-2**31 elements and more.
+The launch wrapper, the tests and the benchmark read this table. The signature of a kernel is only here and in its `.cu`
+file, and a test compares the two. Kernels index with 32 bits; the launch wrapper refuses arrays of 2**31 or more
+elements.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def source_names() -> list[str]:
 
 
 def kernels_of(source: str, architecture: int | None = None) -> list[Kernel]:
-    """The table's entries for one `.cu` file, which are compiled together; those that run on `architecture` alone."""
+    """The entries of one `.cu` file, which are compiled together; only those that run on `architecture`, if given."""
     return [
         kernel
         for kernel in KERNELS.values()

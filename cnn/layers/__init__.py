@@ -1,4 +1,4 @@
-"""Layers, a kind a file. `LAYERS` is where a config's layer name finds its class."""
+"""Layers, one kind per file. `LAYERS` maps the layer names of a config to classes."""
 
 from cnn.layers.activations import (
     ELU,
@@ -55,7 +55,7 @@ LAYERS: dict[str, type[Layer]] = {
     "global_avg_pool2d": GlobalAvgPool2D,
     "flatten": Flatten,
 }
-# The joins of branches; in a config they hold the branches: `add: {branches: [[...], [...]]}`.
+# The joins of branches; in a config they contain the branches: `add: {branches: [[...], [...]]}`.
 JOINS: dict[str, type[Join]] = {"add": Add, "multiply": Multiply, "concat": Concat}
 
 __all__ = [

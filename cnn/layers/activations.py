@@ -1,4 +1,4 @@
-"""Activations: a class for each name that a config may use. What they compute stands in `cnn/backends/`."""
+"""Activations: a class for each name of a config. The computations are in `cnn/backends/`."""
 
 from __future__ import annotations
 
@@ -116,5 +116,5 @@ class PReLULayer(Pointwise):
         return {"slope": Parameter((input_shape[-1],), self.initial, decay=False)}
 
     def stage(self, params: Tensors, grads: Tensors, ctx: Pass) -> Stage:
-        """The slopes, and where their gradient goes."""
+        """The slopes, and the array for their gradient."""
         return PReLU(params["slope"], grads.get("slope"))

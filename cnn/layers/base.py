@@ -1,4 +1,4 @@
-"""What a layer is: hyperparameters, the shapes of its tensors, a forward and a backward pass that keep nothing."""
+"""The layer classes: hyperparameters, the shapes of tensors, and forward and backward passes without state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cnn.backends import Array, Epilogue, Ops, RandomKey, Stage
 
 Shape = tuple[int, ...]  # of one example, without the batch: (h, w, c) or (c,)
-Tensors = Mapping[str, Array]  # a node's parameters and buffers by name, or the places for its gradients
+Tensors = Mapping[str, Array]  # a node's parameters and buffers by name, or the arrays for its gradients
 NO_EPILOGUE = Epilogue()
 
 
@@ -30,7 +30,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Buffer:
-    """A tensor that training moves without a gradient, such as running statistics."""
+    """A tensor that training updates without a gradient, such as running statistics."""
 
     initial: NDArray[Any]
     parts: tuple[str, ...]  # the names of its rows in a checkpoint
@@ -38,23 +38,23 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Pass:
-    """What a layer is told about the pass that it takes part in."""
+    """The data of a pass for one layer."""
 
     ops: Ops
     train: bool
     shape: Any = ()  # of the node's input, of one example
     key: RandomKey | None = None  # of this node's random numbers, in training
     moments: Array | None = None  # (2, c) of the batch, for a batch norm whose producer filled them
-    input_gradient: bool = True  # whether anybody reads the gradient of the input
+    input_gradient: bool = True  # whether the gradient of the input is needed
 
 
 class Layer(ABC):
-    """One node of a network. A layer holds hyperparameters alone: the same object may stand in many places, and each
-    has parameters of its own there.
+    """One layer of a network. A layer has only hyperparameters: the same object may be used at several nodes, each of
+    which has its own parameters.
 
-    `forward` and `backward` get the node's tensors, and return what they make; nothing stays on the layer. Arrays
-    carry the batch in front: (n, h, w, c) or (n, c). A join takes a tuple of arrays, and of shapes, where other layers
-    take one.
+    `forward` and `backward` get the node's tensors and return new arrays; the layer keeps no state. The first axis of
+    arrays is the batch: (n, h, w, c) or (n, c). A join takes a tuple of arrays, and of shapes, where other layers take
+    one.
     """
 
     @abstractmethod
@@ -62,22 +62,22 @@ class Layer(ABC):
         """The shape of one output example. Raises ValueError if the layer cannot take `input_shape`."""
 
     def parameters(self, input_shape: Any, init: str = "he_normal") -> dict[str, Parameter]:
-        """What the layer trains, by name, for inputs of `input_shape`; `init` is the model's initializer."""
+        """The trained tensors by name, for inputs of `input_shape`; `init` is the model's initializer."""
         return {}
 
     def buffers(self, input_shape: Any) -> dict[str, Buffer]:
-        """What training moves without a gradient, by name."""
+        """The tensors that training updates without a gradient, by name."""
         return {}
 
     @abstractmethod
     def forward(self, params: Tensors, x: Any, ctx: Pass) -> tuple[Array, Any]:
-        """The layer's output for a batch, and what `backward` needs of this pass."""
+        """The layer's output for a batch, and the values that `backward` needs."""
 
     @abstractmethod
     def backward(self, params: Tensors, saved: Any, dy: Array, grads: Tensors, ctx: Pass) -> Any:
-        """The gradient of the input (of each input, for a join), for that of the output.
+        """The gradient of the input (of each input, for a join), given that of the output.
 
-        `grads` holds an array for each parameter, which is filled with its gradient.
+        `grads` has an array for each parameter, which is filled with its gradient.
         """
 
     def macs(self, input_shape: Any) -> int:
@@ -85,20 +85,20 @@ class Layer(ABC):
         return 0
 
     def for_classes(self, classes: int) -> Layer:
-        """The layer for a dataset of so many classes; itself, unless it says "classes" somewhere."""
+        """The layer for a dataset of that many classes; itself, unless an argument is "classes"."""
         return self
 
     def arguments(self) -> dict[str, Any]:
-        """What the layer was made with, by the constructor's names; what is as by default is left out.
+        """The constructor's arguments by name; defaults are left out.
 
-        A layer keeps each argument under its name. Raises AttributeError for one that does not.
+        A layer keeps each argument as an attribute of that name. Raises AttributeError if it does not.
         """
         parameters = inspect.signature(type(self)).parameters.values()
         values = {parameter.name: (getattr(self, parameter.name), parameter.default) for parameter in parameters}
         return {name: value for name, (value, default) in values.items() if value != default}
 
     def __repr__(self) -> str:
-        """The class with the arguments that it was made with; what is as by default is left out."""
+        """The class with the constructor's arguments; defaults are left out."""
         try:
             arguments = self.arguments()
         except AttributeError:
@@ -107,20 +107,20 @@ class Layer(ABC):
 
 
 class Producer(Layer):
-    """A product with weights, behind which an activation and statistics cost no further pass over memory."""
+    """A product with weights, whose epilogue computes an activation and statistics without another memory pass."""
 
     @abstractmethod
     def forward(self, params: Tensors, x: Array, ctx: Pass, epilogue: Epilogue = NO_EPILOGUE) -> tuple[Array, Any]:
-        """As `Layer.forward`, with what follows the product in the same pass.
+        """As `Layer.forward`, with an epilogue in the same pass.
 
-        `backward` then takes the gradient of the product's own result: the activation is the caller's.
+        `backward` then takes the gradient of the product before the activation, which the caller computes.
         """
 
 
 class Pointwise(Layer):
-    """A layer that takes each element, or each small window, on its own: a stage in the tail of a block.
+    """A layer that computes each element, or each small window, separately: a stage in the tail of a block.
 
-    A subclass gives its stage; forward and backward follow from it.
+    A subclass defines its stage; forward and backward run the stage.
     """
 
     random = False  # whether it draws random numbers in training
@@ -131,10 +131,10 @@ class Pointwise(Layer):
 
     @abstractmethod
     def stage(self, params: Tensors, grads: Tensors, ctx: Pass) -> Stage | None:
-        """What the layer does in this pass, as data; None for nothing. `grads` is empty in the forward pass."""
+        """The computation of the layer in this pass, as data; None for the identity. `grads` is empty in forward."""
 
     def forward(self, params: Tensors, x: Array, ctx: Pass) -> tuple[Array, Any]:
-        """Run the stage alone."""
+        """Run the stage."""
         stage = self.stage(params, {}, ctx)
         return (x, None) if stage is None else ctx.ops.tail(x, (stage,), keep=ctx.train)
 
@@ -146,18 +146,18 @@ class Pointwise(Layer):
 
 @dataclass
 class Streams:
-    """Numbers the consumers of randomness in a model, so that each draws numbers of its own."""
+    """Numbers the consumers of random numbers in a model, so that each has its own stream."""
 
     seed: int
     used: int = field(default=0)
 
     def next(self) -> int:
-        """A number that no other consumer of randomness in this model has."""
+        """The number of a stream that no other consumer in this model has."""
         self.used += 1
         return self.used
 
     def generator(self) -> np.random.Generator:
-        """A generator of its own for one tensor's initial values."""
+        """A separate generator for the initial values of one tensor."""
         key = np.array([self.seed & (2**64 - 1), self.next()], np.uint64)  # a list may become float64
         return np.random.Generator(np.random.Philox(key=key))
 

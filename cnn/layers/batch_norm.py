@@ -14,9 +14,9 @@ from cnn.layers.base import Buffer, Parameter, Pass, Pointwise, Shape, Tensors, 
 class BatchNorm(Pointwise):
     """Per channel: (x - mean) / sqrt(variance + eps) * gamma + beta.
 
-    Training uses the batch's own statistics and moves the running ones: running = momentum * running +
+    Training uses the statistics of the batch and updates the running statistics: running = momentum * running +
     (1 - momentum) * batch. Both variances are biased (divided by the count), as in Keras; PyTorch's running
-    variance is unbiased and its `momentum` is 1 - ours.
+    variance is unbiased, and its `momentum` is 1 - momentum here.
     """
 
     def __init__(self, momentum: float = 0.9, eps: float = 1e-5) -> None:
@@ -33,13 +33,13 @@ class BatchNorm(Pointwise):
         return {"moments": Buffer(np.array([np.zeros(channels), np.ones(channels)]), ("mean", "variance"))}
 
     def stage(self, params: Tensors, grads: Tensors, ctx: Pass) -> Normalize:
-        """The normalisation by the batch's moments, or by the running ones outside of training."""
+        """The normalisation by the moments of the batch in training, else by the running moments."""
         moments = ctx.moments if ctx.train else params["moments"]
         gradients = (grads["gamma"], grads["beta"]) if grads else None
         return Normalize(params["gamma"], params["beta"], moments, self.eps, ctx.train, gradients)
 
     def forward(self, params: Tensors, x: Array, ctx: Pass) -> tuple[Array, Any]:
-        """Normalise; in training by the batch's moments, which the running ones then take in."""
+        """Normalise; in training by the moments of the batch, with which it updates the running moments."""
         moments = None
         if ctx.train:
             moments = ctx.ops.moments(x)
@@ -53,5 +53,5 @@ class BatchNorm(Pointwise):
         return super().backward(params, kept, dy, grads, replace(ctx, moments=moments))
 
     def move_running(self, params: Tensors, moments: Array, ctx: Pass) -> None:
-        """In place: take a batch's moments into the running ones."""
+        """In place: update the running moments with those of a batch."""
         ctx.ops.running_average(params["moments"], moments, self.momentum)

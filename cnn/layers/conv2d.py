@@ -51,7 +51,7 @@ class Conv2D(Producer):
         return Window.over(input_shape[:2], self.kernel, self.stride, self.padding, self.dilation)  # type: ignore[arg-type]
 
     def groups_and_filters(self, channels: int) -> tuple[int, int]:
-        """Groups and filters for an input of so many channels."""
+        """Groups and filters for an input of that many channels."""
         return self.groups, self.filters
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -81,7 +81,7 @@ class Conv2D(Producer):
         return found
 
     def forward(self, params: Tensors, x: Array, ctx: Pass, epilogue: Epilogue = NO_EPILOGUE) -> tuple[Array, Array]:
-        """Convolve; the filters' gradient needs the input."""
+        """Convolve; saves the input for the gradient of the filters."""
         groups, _ = self.groups_and_filters(x.shape[3])
         window = self.window(x.shape[1:])
         return ctx.ops.conv2d(x, params["weight"], params.get("bias"), window, groups, epilogue), x

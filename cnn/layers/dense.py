@@ -32,7 +32,7 @@ class Dense(Producer):
         self.l2, self.init = require_float(l2, "l2", 0, math.inf), known_init(init)
 
     def for_classes(self, classes: int) -> Layer:
-        """The layer with that number in place of "classes"."""
+        """The layer with `classes` units in place of "classes"."""
         if self.units != "classes":
             return self
         found = copy.copy(self)
@@ -60,7 +60,7 @@ class Dense(Producer):
         return found
 
     def forward(self, params: Tensors, x: Array, ctx: Pass, epilogue: Epilogue = NO_EPILOGUE) -> tuple[Array, Array]:
-        """Multiply; the weights' gradient needs the input."""
+        """Multiply; saves the input for the gradient of the weights."""
         return ctx.ops.dense(x, params["weight"], params.get("bias"), epilogue), x
 
     def backward(self, params: Tensors, saved: Array, dy: Array, grads: Tensors, ctx: Pass) -> Array | None:

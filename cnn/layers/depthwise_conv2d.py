@@ -1,4 +1,4 @@
-"""Depthwise convolution: every channel has filters of its own."""
+"""Depthwise convolution: every channel has its own filters."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ class DepthwiseConv2D(Conv2D):
         super().__init__(self.multiplier, kernel, stride, padding, dilation, 1, bias, l2, init)
 
     def groups_and_filters(self, channels: int) -> tuple[int, int]:
-        """A group a channel."""
+        """One group per channel."""
         return channels, channels * self.multiplier

@@ -21,7 +21,7 @@ class Dropout(Pointwise):
             raise ValueError(f"rate {rate} drops everything, since masks are drawn from 16 bits an element")
 
     def stage(self, params: Tensors, grads: Tensors, ctx: Pass) -> Stage | None:
-        """The drop, in training."""
+        """The dropout in training, else None."""
         if not ctx.train or self.rate == 0:
             return None
         assert ctx.key is not None

@@ -1,4 +1,4 @@
-"""Normalisation of each example by itself: group norm (Wu & He 2018) and layer norm (Ba et al. 2016)."""
+"""Normalisation of each example separately: group norm (Wu & He 2018) and layer norm (Ba et al. 2016)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cnn.layers.base import Layer, Parameter, Pass, Shape, Tensors, require_floa
 class GroupNorm(Layer):
     """Each example's groups of channels are normalised over their pixels and channels, then scaled and shifted.
 
-    One group normalises over the whole example, as many groups as channels is instance norm. Nothing depends on the
-    batch, so training and inference compute the same.
+    One group normalises over the whole example; as many groups as channels is instance norm. The result does not depend
+    on the batch, so training and inference compute the same.
     """
 
     def __init__(self, groups: int = 8, eps: float = 1e-5) -> None:
@@ -50,7 +50,7 @@ class GroupNorm(Layer):
         return dx.reshape(dy.shape)
 
     def _seen(self, x: Array) -> Array:
-        """The array whose examples are normalised each by itself."""
+        """The array whose examples are normalised separately."""
         return x
 
 
@@ -61,5 +61,5 @@ class LayerNorm(GroupNorm):
         super().__init__(1, eps)
 
     def _seen(self, x: Array) -> Array:
-        """Every pixel is an example of its own."""
+        """x with every pixel as an example."""
         return x.reshape(-1, 1, x.shape[-1])

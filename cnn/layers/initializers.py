@@ -1,4 +1,4 @@
-"""Initial weights, by the names the field knows."""
+"""Initializers of weights, by their common names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def glorot_uniform(
 
 
 def he_normal(generator: np.random.Generator, shape: tuple[int, ...], fan_in: int, fan_out: int) -> NDArray[np.float64]:
-    """Normal with deviation sqrt(2 / fan_in) (He et al. 2015), made for ReLU."""
+    """Normal with deviation sqrt(2 / fan_in) (He et al. 2015), for ReLU."""
     return generator.normal(0.0, math.sqrt(2 / fan_in), shape)
 
 
@@ -28,14 +28,14 @@ INITIALIZERS: dict[str, Initializer] = {"glorot_uniform": glorot_uniform, "he_no
 
 
 def known_init(name: str | None) -> str | None:
-    """`name` itself, None meaning the model's. Raises ValueError naming the choices."""
+    """`name` itself; None means the model's initializer. Raises ValueError for an unknown name."""
     if name is not None:
         initializer(name)
     return name
 
 
 def initializer(name: str) -> Initializer:
-    """The initializer called `name`. Raises ValueError naming the choices."""
+    """The initializer called `name`. Raises ValueError for an unknown name."""
     if name not in INITIALIZERS:
         raise ValueError(f"there is no init '{name}'; choose one of: {', '.join(INITIALIZERS)}")
     return INITIALIZERS[name]

@@ -1,4 +1,4 @@
-"""Where branches meet: sums, products, concatenations."""
+"""Joins of branches: sums, products, concatenations."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ class Join(Layer):
 
 
 class ElementwiseJoin(Join):
-    """A join of two inputs, element by element: a stage in the tail of whichever is ready last."""
+    """An element-wise join of two inputs: a stage in the tail of the input that is computed last."""
 
     kind: Literal["add", "multiply"]
 
     def main(self, input_shape: Shapes) -> tuple[int, ...]:
-        """The inputs whose block the join may be a stage of; the other one then joins it."""
+        """The inputs in whose block the join can be a stage; the other input is then its operand."""
         return tuple(i for i, shape in enumerate(input_shape) if shape == self.output_shape(input_shape))
 
     def stage(self, other: Array) -> JoinStage:
-        """The join with `other`, as data."""
+        """The join with `other` as data."""
         return JoinStage(self.kind, other)
 
     def forward(self, params: Tensors, x: tuple[Array, Array], ctx: Pass) -> tuple[Array, Any]:
-        """Join both."""
+        """Join both inputs."""
         main, other = self._ordered(x)
         y, saved = ctx.ops.tail(main, (self.stage(other),), keep=ctx.train)
         return y, (saved, other, main is x[0])
 
     def backward(self, params: Tensors, saved: Any, dy: Array, grads: Tensors, ctx: Pass) -> tuple[Array, Array]:
-        """The gradients of both."""
+        """The gradients of both inputs."""
         kept, other, in_order = saved
         dmain, (dother,) = ctx.ops.tail_backward(dy, (self.stage(other),), kept)
         return (dmain, dother) if in_order else (dother, dmain)
@@ -57,7 +57,7 @@ class Add(ElementwiseJoin):
     kind = "add"
 
     def output_shape(self, input_shape: Shapes) -> Shape:
-        """That of both."""
+        """The shape of both inputs."""
         first, second = input_shape
         if first != second:
             raise ValueError(f"its branches end in {first} and {second}: they cannot be added")
@@ -70,7 +70,7 @@ class Multiply(ElementwiseJoin):
     kind = "multiply"
 
     def output_shape(self, input_shape: Shapes) -> Shape:
-        """That of the image, or of both."""
+        """The shape of the image, or of both inputs."""
         first, second = sorted(input_shape, key=len, reverse=True)
         if first != second and (len(second) != 1 or first[-1] != second[0]):
             raise ValueError(f"its branches end in {input_shape[0]} and {input_shape[1]}: they cannot be multiplied")
@@ -78,10 +78,10 @@ class Multiply(ElementwiseJoin):
 
 
 class Concat(Join):
-    """Branches side by side along their channels (Huang et al. 2017)."""
+    """The concatenation of branches along their channels (Huang et al. 2017)."""
 
     def output_shape(self, input_shape: Shapes) -> Shape:
-        """Pixels of all, channels added."""
+        """The pixels of every input, and the sum of their channels."""
         pixels = {shape[:-1] for shape in input_shape}
         if len(pixels) != 1:
             ends = " and ".join(map(str, input_shape))
@@ -89,9 +89,9 @@ class Concat(Join):
         return (*pixels.pop(), sum(shape[-1] for shape in input_shape))
 
     def forward(self, params: Tensors, x: Sequence[Array], ctx: Pass) -> tuple[Array, list[int]]:
-        """Put them side by side."""
+        """Concatenate the inputs."""
         return ctx.ops.concat(x), [part.shape[-1] for part in x]
 
     def backward(self, params: Tensors, saved: list[int], dy: Array, grads: Tensors, ctx: Pass) -> Sequence[Array]:
-        """Take the gradient apart."""
+        """Split the gradient."""
         return ctx.ops.split(dy, saved)

@@ -10,8 +10,8 @@ from cnn.layers.base import Pass, Pointwise, Shape, Tensors, image_shape, requir
 class Pool2D(Pointwise):
     """A window of `kernel` pixels, moved by `stride` (by its own size if none is given).
 
-    `kernel: all` covers the whole image, whatever its size. `padding` and `dilation` are as for a convolution; `ceil`
-    keeps the pixels that the last stride leaves over, in a window that reaches beyond the image.
+    `kernel: all` covers an image of any size. `padding` and `dilation` are as for a convolution. With `ceil` a last
+    window, which may extend beyond the image, covers the pixels that the last stride leaves over.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class MaxPool2D(Pool2D):
     """The largest value in each window."""
 
     def stage(self, params: Tensors, grads: Tensors, ctx: Pass) -> Pool:
-        """The pooling over the window that fits the input."""
+        """The pooling over the window of this input."""
         return Pool("max", self.window(ctx.shape))
 
 
@@ -67,5 +67,5 @@ class AvgPool2D(Pool2D):
         self.count_include_pad = require_bool(count_include_pad, "count_include_pad")
 
     def stage(self, params: Tensors, grads: Tensors, ctx: Pass) -> Pool:
-        """The pooling over the window that fits the input."""
+        """The pooling over the window of this input."""
         return Pool("average", self.window(ctx.shape), self.count_include_pad)

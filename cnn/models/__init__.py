@@ -1,4 +1,4 @@
-"""Models: a graph of layers, made from a list in a config or of Python objects."""
+"""Models: graphs of layers, built from a list in a config or from Python objects."""
 
 from cnn.models.builder import Branches, Residual, build_model
 from cnn.models.inference import InferenceModel

@@ -1,4 +1,4 @@
-"""An arena: many tensors in one array of the backend, so that an update is one pass over all of them."""
+"""An arena: many tensors in one array of the backend, so that an update is one memory pass."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 
 from cnn.backends import Array, Ops
 
-_ALIGNMENT = 16  # elements: every tensor begins where a vector of 64 bytes may
+_ALIGNMENT = 16  # elements: every tensor is aligned to 64 bytes
 
 
 class Arena:
-    """One flat array, and the tensors in it by name. What lies between two tensors is zero and stays so."""
+    """One flat array, and its tensors by name. Elements between two tensors are always zero."""
 
     def __init__(self, ops: Ops, shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any]) -> None:
         offsets, size = [], 0
@@ -29,18 +29,18 @@ class Arena:
         self._ops, self._offsets = ops, dict(zip(shapes, offsets, strict=True))
 
     def begin(self, name: str) -> int:
-        """Where the tensor called `name` begins in the flat array."""
+        """The index of the first element of the tensor `name` in the flat array."""
         return self._offsets[name]
 
     def fill(self, values: Mapping[str, np.ndarray]) -> None:
-        """In place: every tensor takes the values of that name, in one transfer."""
+        """In place: set every tensor to the values of its name, in one transfer."""
         flat = np.zeros(self.flat.size, self.flat.dtype)
         for name, offset in self._offsets.items():
             flat[offset : offset + values[name].size] = values[name].reshape(-1)
         self._ops.copy_in(self.flat, flat)
 
     def on_host(self) -> dict[str, np.ndarray]:
-        """Copies of all tensors, fetched at once."""
+        """Copies of all tensors on the host, in one transfer."""
         flat = np.array(self._ops.to_numpy(self.flat))
         return {
             name: flat[offset : offset + tensor.size].reshape(tensor.shape).copy()

@@ -1,4 +1,4 @@
-"""From a list of layers, in a config or as Python objects, to a model, with an error that names the entry at fault."""
+"""Builds a model from a list of layers, in a config or as Python objects. An error names the wrong entry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RESIDUAL, _REPEAT = "residual", "repeat"
 
 @dataclass(frozen=True)
 class Branches:
-    """Lists of layers that all begin where the entry stands and are joined at their ends; an empty one is the identity.
+    """Lists of layers with the same input, whose outputs are joined; an empty list is the identity.
 
     `join` is add, multiply or concat. `Branches("add", [[...], []])` is a residual block,
     `Branches("multiply", [[], [...]])` a gate.
@@ -74,13 +74,13 @@ def build_model(
 
 @dataclass(frozen=True)
 class _Builder:
-    """Adds entries to a graph. Their places in the config are told in errors."""
+    """Adds entries to a graph. Errors name their places in the config."""
 
     maker: GraphMaker
     classes: int
 
     def add_all(self, entries: Any, where: str, at: int, depth: int) -> int:
-        """The entries one after the other, behind node `at`; the index of the last."""
+        """Add the entries in sequence after node `at`; return the index of the last node."""
         if not isinstance(entries, Sequence) or isinstance(entries, str):
             raise UserError(f"{where} must be a list of layers, not {entries!r}")
         for number, entry in enumerate(entries):
@@ -102,7 +102,7 @@ class _Builder:
             times = arguments.get("times")
             if not isinstance(times, int) or isinstance(times, bool) or times < 0:
                 raise UserError(f"{here}: repeat needs a whole number of times, not {times!r}")
-            for _ in range(times):  # fresh nodes each time: a repeat shares no weights
+            for _ in range(times):  # new nodes each time: repeats do not share weights
                 at = self.add_all(arguments.get("layers"), f"{here}.layers", at, depth)
             return at
         if name == _RESIDUAL:
@@ -116,7 +116,7 @@ class _Builder:
         return self.maker.add(name, layer, [at], here, depth)
 
     def _join(self, kind: str, branches: Sequence[tuple[str, Any]], here: str, at: int, depth: int) -> int:
-        """All branches behind `at`, then their join; sums and products take two at a time."""
+        """Add all branches after `at`, then their join; sums and products join two at a time."""
         if kind not in JOINS:
             raise UserError(f"{here}: there is no join '{kind}'; choose one of: {', '.join(JOINS)}")
         ends = [self.add_all(entries, f"{here}.{key}", at, depth + 1) for key, entries in branches]
@@ -129,14 +129,14 @@ class _Builder:
 
 
 def _numbered(join: str, branches: Any, here: str) -> list[tuple[str, Any]]:
-    """The branches with their places in the entry. Raises `UserError` unless there are two to be joined."""
+    """The branches with their places in the entry. Raises `UserError` for fewer than two."""
     if not isinstance(branches, Sequence) or isinstance(branches, str) or len(branches) < 2:
         raise UserError(f"{here}: {join} needs a list of at least two branches, not {branches!r}")
     return [(f"branches[{number}]", branch) for number, branch in enumerate(branches)]
 
 
 def kind_of(layer: Layer) -> str:
-    """What a config calls the layer's class, or the class's own name for one that no config knows."""
+    """The name of the layer's class in a config, or the class's own name if it has none."""
     known = {layer_class: name for name, layer_class in {**LAYERS, **JOINS}.items()}
     return known.get(type(layer), type(layer).__name__.lower())
 

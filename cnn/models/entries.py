@@ -1,4 +1,4 @@
-"""A list of layers written as a config would write it, so that it can be kept in a file as data."""
+"""Converts a list of layers to the entries of a config, so that it can be saved as data."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from foundation.errors import UserError
 
 
 def plain_entries(entries: Sequence[Any], where: str = "model.layers") -> list[Any]:
-    """Entries as `build_model` takes them, in mappings, lists, text and numbers alone; they build the same network.
+    """Entries for `build_model` as mappings, lists, text and numbers only; they build the same network.
 
-    Raises `UserError`, naming the place, for a layer of a class that no config knows.
+    Raises `UserError`, naming the place, for a layer whose class has no name in a config.
     """
     return [_plain(entry, f"{where}[{number}]") for number, entry in enumerate(entries)]
 
@@ -35,7 +35,7 @@ def _plain(entry: Any, here: str) -> Any:
 
 
 def _arguments(arguments: Any, here: str) -> Any:
-    """The arguments of a named entry, of which some may hold further entries."""
+    """The arguments of a named entry; some contain further entries."""
     if not isinstance(arguments, Mapping):
         return _listed(arguments)
     found = {}
@@ -52,5 +52,5 @@ def _branches(branches: Sequence[Any], here: str) -> list[Any]:
 
 
 def _listed(value: Any) -> Any:
-    """Tuples as the lists that JSON and YAML have."""
+    """Tuples as lists, for JSON and YAML."""
     return [_listed(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""Running a plan: its blocks forward, in training and in inference, and back."""
+"""Runs a plan: its blocks forward, in training and inference, and backward."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NodeTensors = Sequence[Tensors]  # of every node, by index
 
 @dataclass
 class SavedBlock:
-    """What a block's backward pass needs of its forward pass."""
+    """The values of a block's forward pass that its backward pass needs."""
 
     producer: Any = None
-    product: Array | None = None  # the producer's result, after the activation in its epilogue
+    product: Array | None = None  # the output of the producer with its epilogue's activation
     stages: Sequence[Stage] = ()
     tail: Any = None
     alone: Any = None
@@ -28,10 +28,10 @@ class SavedBlock:
 
 @dataclass(frozen=True)
 class ReadyBlock:
-    """What of a block is the same in every pass, for one clock."""
+    """The data of a block that is the same in every pass, for one clock."""
 
     block: Block
-    ctx: Pass  # of the producer, or of the layer that runs alone
+    ctx: Pass  # of the producer, or of the layer of a block without one
     activation: Activation | None
     epilogue: Epilogue
     stages: Sequence[Stage | int]  # a number stands for a node whose stage depends on the pass
@@ -40,7 +40,7 @@ class ReadyBlock:
 
 
 class Executor:
-    """Runs the blocks of a plan. It holds the nodes' tensors, and keeps nothing that a pass computes."""
+    """Runs the blocks of a plan. It has the tensors of the nodes, but keeps no results of a pass."""
 
     def __init__(
         self,
@@ -51,9 +51,9 @@ class Executor:
         seed: int = 0,
         storage: str = "float32",
     ) -> None:
-        """`grads` are where gradients go, empty mappings in inference.
+        """`grads` are the arrays for gradients, empty mappings in inference.
 
-        `storage` is what a block's output, unless it is the network's, and its gradient are rounded to.
+        `storage` is the type to which a block's output and its gradient are rounded, except the network's output.
         """
         self.ops, self.plan, self.params, self.grads = ops, plan, params, grads
         self.seed, self.storage = seed, storage
@@ -62,9 +62,9 @@ class Executor:
         self._ready = self._prepare(None)
 
     def forward(self, x: Array, clock: Array | None = None) -> tuple[Array, list[SavedBlock]]:
-        """The network's output for a batch, and what `backward` needs; an empty list in inference.
+        """The network's output for a batch, and the values that `backward` needs; an empty list in inference.
 
-        `clock` holds the training step, of which dropout draws. An output is let go when nobody reads it any more.
+        `clock` has the training step, which is part of dropout's random key. An output is freed after its last use.
         """
         if clock is not self._clock:
             self._clock, self._ready = clock, self._prepare(clock)
@@ -72,7 +72,7 @@ class Executor:
         del x
         for ready, done in zip(self._ready, self.plan.last_readers, strict=True):
             y, saved = self.block_forward(ready, values)
-            # The logits stay as they are: the loss is sensitive to them, and they are few.
+            # The logits are not rounded: the loss is sensitive to them, and they are few.
             values[ready.block.output] = y if ready is self._ready[-1] else self._stored(y)
             del y
             if self.plan.train:
@@ -83,15 +83,15 @@ class Executor:
         return values[len(self._nodes) - 1], kept
 
     def backward(self, saved: list[SavedBlock], dy: Array) -> None:
-        """Fill all gradients for dy, that of the network's output.
+        """Fill all gradients, given dy, the gradient of the network's output.
 
-        `saved` is used up: what a block kept is let go as soon as it is done.
+        `saved` is emptied: the values of a block are freed after its backward pass.
         """
         given = {len(self._nodes) - 1: dy}
         for ready in reversed(self._ready):
             self.block_backward(ready, saved.pop(), given)
 
-    # --- what is the same in every pass -----------------------------------------------------------------------------
+    # --- preparation, once per clock --------------------------------------------------------------------------------
 
     def _prepare(self, clock: Array | None) -> list[ReadyBlock]:
         return [self._prepared(block, clock) for block in self.plan.blocks]
@@ -126,7 +126,7 @@ class Executor:
     # --- forward ----------------------------------------------------------------------------------------------------
 
     def block_forward(self, ready: ReadyBlock, values: Mapping[int, Array]) -> tuple[Array, SavedBlock]:
-        """The block's output, of the outputs before it by index, and what its backward pass needs."""
+        """The block's output, given earlier outputs by index, and the values that its backward pass needs."""
         block = ready.block
         if block.alone is not None:
             node = self._nodes[block.alone]
@@ -152,7 +152,7 @@ class Executor:
         return y, saved
 
     def _product(self, ready: ReadyBlock, x: Array) -> tuple[Array, Any, Array | None]:
-        """The producer's result, what its backward pass needs, and the moments that its epilogue filled."""
+        """The producer's output, the values that its backward pass needs, and the moments that its epilogue filled."""
         block = ready.block
         assert block.producer is not None
         node = self._nodes[block.producer]
@@ -165,7 +165,7 @@ class Executor:
         return y, saved, moments
 
     def _stages(self, ready: ReadyBlock, values: Mapping[int, Array], moments: Array | None) -> list[Stage]:
-        """The stages of this pass: joins have their other operand, the norm has its moments."""
+        """The stages of this pass, with the other operands of joins and the moments of the norm."""
         found: list[Stage] = []
         for stage in ready.stages:
             if not isinstance(stage, int):
@@ -184,7 +184,7 @@ class Executor:
     # --- backward ---------------------------------------------------------------------------------------------------
 
     def block_backward(self, ready: ReadyBlock, saved: SavedBlock, given: dict[int, Array]) -> None:
-        """Take the gradient of the block's output from `given`, add those of its inputs."""
+        """Take the gradient of the block's output out of `given`, and add those of its inputs."""
         block = ready.block
         dy = self._stored(given.pop(block.output))
         if block.alone is not None:
@@ -207,7 +207,7 @@ class Executor:
             self._give(given, block.input, dy)
 
     def _give(self, given: dict[int, Array], index: int, gradient: Array) -> None:
-        """Add to the gradient of output `index`: where branches part, their gradients meet."""
+        """Add to the gradient of output `index`, which is a sum if several branches read the output."""
         given[index] = gradient if index not in given else self.ops.add(given[index], gradient)
 
     def _stored(self, x: Array) -> Array:
@@ -215,5 +215,5 @@ class Executor:
 
 
 def _without_summands(stages: Sequence[Stage]) -> list[Stage]:
-    """The stages as the backward pass needs them: the gradient of a sum does not depend on what was added."""
+    """The stages without the operands of sums, which the backward pass does not need."""
     return [replace(s, other=None) if isinstance(s, Join) and s.kind == "add" else s for s in stages]

@@ -13,19 +13,19 @@ INPUT = -1  # the index that stands for the network's input
 
 @dataclass(frozen=True)
 class Node:
-    """One layer in its place. Its name, its tensors and its place never depend on how the network is computed."""
+    """One layer at its place in the network. Its name, tensors and place do not depend on the plan."""
 
     name: str  # such as conv2d_1: the kind, counted from 1 in order of computation
     layer: Layer
     inputs: tuple[int, ...]  # indices of nodes before it, or INPUT
     input_shape: Any  # a shape; for a join a tuple of shapes
     shape: Shape  # of one output example
-    place: str  # the entry of the config that it was made from
-    depth: int = 0  # how many branches it lies in
-    stream: int = 0  # of its random numbers in training, where it draws any
+    place: str  # its entry in the config
+    depth: int = 0  # of nested branches around it
+    stream: int = 0  # of its random numbers in training, if it draws any
 
     def __repr__(self) -> str:
-        """The name, the layer, and what comes out."""
+        """The name, the layer, and the output shape."""
         return f"{self.name}: {self.layer!r} -> {self.shape}"
 
 
@@ -41,7 +41,7 @@ class Graph:
         return self.input_shape if index == INPUT else self.nodes[index].shape
 
     def consumers(self) -> dict[int, list[int]]:
-        """The nodes that read each output, by index; the network's own output has one reader more, its length."""
+        """The nodes that read each output, by index; for the network's output also the number of nodes."""
         found: dict[int, list[int]] = {index: [] for index in range(INPUT, len(self.nodes))}
         for index, node in enumerate(self.nodes):
             for given in node.inputs:
@@ -50,7 +50,7 @@ class Graph:
         return found
 
     def index(self, name: str) -> int:
-        """The index of the node called `name`. Raises KeyError with the names that there are."""
+        """The index of the node `name`. Raises KeyError with the known names."""
         for index, node in enumerate(self.nodes):
             if node.name == name:
                 return index
@@ -70,7 +70,7 @@ class GraphMaker:
         return self.input_shape if index == INPUT else self.nodes[index].shape
 
     def add(self, kind: str, layer: Layer, inputs: Sequence[int], place: str, depth: int) -> int:
-        """A node behind `inputs`; its index. Raises ValueError, naming place and kind, for a shape that misfits."""
+        """Add a node after `inputs`; return its index. Raises ValueError, naming place and kind, for a wrong shape."""
         shapes = tuple(self.shape_of(index) for index in inputs)
         input_shape = shapes if isinstance(layer, Join) else shapes[0]
         try:

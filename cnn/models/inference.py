@@ -1,4 +1,4 @@
-"""A trained network made ready for answers alone: batch norms folded away, nothing kept for a backward pass."""
+"""A trained network for inference only: batch norms are folded into weights, and nothing is saved for backward."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cnn.models.plan import Block, make_plan
 
 
 class InferenceModel:
-    """Maps images (n, h, w, c) to logits (n, classes) as `model.forward(images, train=False)` does now.
+    """Maps images (n, h, w, c) to logits (n, classes) as `model.forward(images, train=False)` does at its creation.
 
-    A batch norm right behind a convolution or a dense layer is multiplied into its weights (Jacob et al. 2018, section
-    3.2), one in front of a dense layer into that. Weights are copies that later training does not move, and the backend
-    may keep what it derives from them, such as a filter's Winograd transform. Folding happens where the backend
-    computes; nothing visits the host.
+    A batch norm directly after a convolution or a dense layer is multiplied into its weights (Jacob et al. 2018,
+    section 3.2), and one before a dense layer into the weights of that. Weights are copies, which later training does
+    not change, and the backend may cache values derived from them, such as a filter's Winograd transform. Folding is
+    computed by the backend, without transfers to the host.
     """
 
     def __init__(self, model: Model) -> None:
@@ -49,9 +49,9 @@ def _weights(model: Model, block: Block) -> Tensors:
 
 
 def _map_of(model: Model, index: int) -> tuple[Mapping[str, Array], float, Array]:
-    """A batch norm's tensors, its eps, and the scale (1, c) of the affine map that it is: gamma / sqrt(variance + eps).
+    """A batch norm's tensors, its eps, and the scale (1, c) of its affine map: gamma / sqrt(variance + eps).
 
-    The scale is the slope of the map, which is its gradient.
+    The scale is computed as the gradient of the map.
     """
     norm, tensors, ops = model.graph.nodes[index].layer, model.tensors[index], model.ops
     assert isinstance(norm, BatchNorm)
@@ -63,7 +63,7 @@ def _map_of(model: Model, index: int) -> tuple[Mapping[str, Array], float, Array
 def _folded(
     ops: Ops, own: Mapping[str, Array], norm: Mapping[str, Array], eps: float, scale: Array
 ) -> dict[str, Array]:
-    """weight * scale and (bias - mean) * scale + beta: the norm of the bias."""
+    """weight * scale, and (bias - mean) * scale + beta, which is the norm of the bias."""
     weight = own["weight"]
     bias = own["bias"].reshape(scale.shape) if "bias" in own else ops.zeros(scale.shape, weight.dtype)
     scaled = ops.multiply(weight.reshape(1, 1, -1, scale.size), scale).reshape(weight.shape)
@@ -76,7 +76,7 @@ def _folded(
 def _folded_ahead(
     ops: Ops, own: Mapping[str, Array], norm: Mapping[str, Array], eps: float, scale: Array
 ) -> dict[str, Array]:
-    """scale * weight, row by row, and what the dense layer makes of the norm of 0."""
+    """scale * weight, row by row, and the output of the dense layer for the norm of 0."""
     weight = own["weight"]
     columns = ops.array(np.ones((1, weight.shape[1]), weight.dtype))
     nothing = ops.zeros(scale.shape, weight.dtype)

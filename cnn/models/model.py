@@ -1,4 +1,4 @@
-"""A network ready to run: its graph, its tensors, and the state that a checkpoint keeps."""
+"""A network: its graph, its tensors, and the state that a checkpoint has."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ STORAGES = ("float32", "bfloat16")
 class Model:
     """Maps images (n, h, w, c) to logits (n, classes).
 
-    All parameters lie in one arena, their gradients in another of the same layout: first those that weight decay
-    applies to (`decayed` elements), then the rest. Running statistics lie in a third.
+    All parameters are in one arena, their gradients in another of the same layout: first those with weight decay
+    (`decayed` elements), then those without. Running statistics are in a third.
     """
 
     def __init__(
@@ -39,10 +39,10 @@ class Model:
         storage: str = "float32",
         fuse: bool = True,
     ) -> None:
-        """Make the tensors. `storage` is what blocks keep their outputs in: float32, or bfloat16; the network's own
-        output stays float32.
+        """Create the tensors. `storage` is the type of block outputs, float32 or bfloat16; the output of the network is
+        always float32.
 
-        Without `fuse` every node is computed by itself, for tests.
+        Without `fuse` every node is computed separately, for tests.
         """
         if storage not in STORAGES:
             raise ValueError(f"there is no storage '{storage}'; choose one of: {', '.join(STORAGES)}")
@@ -99,21 +99,21 @@ class Model:
     # --- passes -----------------------------------------------------------------------------------------------------
 
     def forward(self, x: Array, train: bool, clock: Array | None = None) -> tuple[Array, Any]:
-        """Logits (n, classes), and in training what `backward` needs.
+        """Logits (n, classes), and in training the values that `backward` needs.
 
-        `clock` int64 holds the number of the training step in its first element; dropout draws anew for each.
+        The first element of `clock` int64 is the number of the training step; dropout draws another mask in each step.
         """
         return (self._training if train else self._scoring).forward(x, clock)
 
     def backward(self, saved: Any, dlogits: Array) -> None:
-        """Fill `gradients`, those of the L2 penalties included; `saved` is used up."""
+        """Fill `gradients`, including those of the L2 penalties; `saved` is emptied."""
         self._training.backward(saved, dlogits)
         for name, spec in self._specs.items():
             if spec.l2:
                 self.ops.l2_penalty_backward(self.values.tensors[name], spec.l2, self.gradients.tensors[name])
 
     def feature_maps(self, x: Array, names: Sequence[str] | None = None) -> dict[str, Array]:
-        """The outputs of the nodes called `names`, all by default, in inference: what each layer by itself returns."""
+        """The outputs of the nodes `names`, by default of all nodes, in inference, each computed without fusion."""
         values = {INPUT: x}
         for index, node in enumerate(self.graph.nodes):
             inputs = tuple(values[given] for given in node.inputs)
@@ -138,12 +138,12 @@ class Model:
 
     @property
     def trainable_count(self) -> int:
-        """How many numbers training adjusts by gradient."""
+        """The number of trained elements."""
         return sum(math.prod(spec.shape) for spec in self._specs.values())
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers the model holds, running statistics included (as Keras counts)."""
+        """The number of trained elements and running statistics (as in Keras)."""
         return self.trainable_count + sum(buffer.initial.size for buffer in self._buffers.values())
 
     def state(self) -> dict[str, NDArray[Any]]:
@@ -156,7 +156,7 @@ class Model:
         return found
 
     def load_state(self, state: Mapping[str, NDArray[Any]], origin: str) -> None:
-        """Copy a state in. Raises `UserError` naming `origin` and the misfit; then nothing has changed."""
+        """Load a state. Raises `UserError`, naming `origin`, if it does not fit; then nothing has changed."""
         own = self.state()
         if missing := sorted(set(own) ^ set(state)):
             raise UserError(f"{origin} is not of model '{self.name}': tensor {missing[0]} is in only one of the two")
@@ -171,13 +171,13 @@ class Model:
         self.statistics.fill(buffers)
 
     def __repr__(self) -> str:
-        """The name, the counts, and a line a node."""
+        """The name, the counts, and one line per node."""
         lines = [f"{self.name}: {self.parameter_count:,} parameters, input {self.input_shape}"]
         return "\n".join(lines + [f"  {node!r}" for node in self.graph.nodes])
 
 
 def _check_names(node: Node, parameters: Mapping[str, Parameter], buffers: Mapping[str, Buffer]) -> None:
-    """Raise ValueError where a layer gives two of its tensors one name, or a name with a dot in it."""
+    """Raise ValueError if two tensors of a layer have the same name, or a name has a dot."""
     rows = [part for buffer in buffers.values() for part in buffer.parts]
     for names in ([*parameters, *buffers], [*parameters, *rows]):
         for name in names:
@@ -186,6 +186,6 @@ def _check_names(node: Node, parameters: Mapping[str, Parameter], buffers: Mappi
 
 
 def parameter_state(model: Model, arena: Arena) -> dict[str, NDArray[Any]]:
-    """Copies of an arena of the parameters' layout, such as a moment's, by the parameters' names."""
+    """Copies of an arena with the layout of the parameters, such as moments, by the names of the parameters."""
     found = arena.on_host()
     return {name: found[name] for name in model.values.tensors}

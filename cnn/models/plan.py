@@ -1,12 +1,12 @@
-"""How a network is computed: nodes grouped into blocks that a backend runs in few passes over memory.
+"""The plan of a network: nodes grouped into blocks that a backend runs in few memory passes.
 
-A block is a producer (a convolution, a dense layer, or none) with an epilogue, and a tail: everything pointwise that
-follows, up to the next operation that must see the whole batch. This file alone knows what may be computed together;
-layers and backends do not. What a network computes is the same for every plan, to rounding.
+A block is a producer (a convolution, a dense layer, or none) with an epilogue, and a tail: all pointwise operations
+that follow, up to the next operation that needs the whole batch. The rules of fusion are only in this module, not in
+layers and backends. The results of a network are the same for every plan, up to rounding.
 
-In training the statistics of a batch norm are such a barrier, so a batch norm begins a block, or follows right behind
-a producer (and its activation), whose epilogue then fills the statistics. In inference the running statistics are
-known, so a batch norm is a stage like the rest; `fold` leaves one behind a product, or in front of a dense layer, to be
+In training a batch norm needs the statistics of the whole batch. So it begins a block, or directly follows a producer
+(and its activation), whose epilogue then fills the statistics. In inference the running statistics are known, so a
+batch norm is a stage like any other. With `fold` a batch norm after a product, or before a dense layer, is marked to be
 multiplied into the weights.
 """
 
@@ -28,13 +28,13 @@ class Block:
     input: int  # the output that the block reads
     producer: int | None = None
     activation: int | None = None  # in the producer's epilogue
-    ahead: int | None = None  # a batch norm in front of a dense producer, multiplied into its weights in inference
-    fold: int | None = None  # a batch norm behind the producer, multiplied into its weights in inference
-    norm: int | None = None  # a batch norm by the batch's own statistics, the first stage of the tail
+    ahead: int | None = None  # a batch norm before a dense producer, multiplied into its weights in inference
+    fold: int | None = None  # a batch norm after the producer, multiplied into its weights in inference
+    norm: int | None = None  # a batch norm by the statistics of the batch, the first stage of the tail
     tail: list[int] = field(default_factory=list)  # stages in order, `norm` included
-    joined: dict[int, int] = field(default_factory=dict)  # the output that joins at each join of the tail
-    alone: int | None = None  # a layer that is no stage: it runs by itself
-    output: int = 0  # the node whose output the block leaves
+    joined: dict[int, int] = field(default_factory=dict)  # the other operand of each join in the tail
+    alone: int | None = None  # a layer that is neither producer nor stage: the only node of the block
+    output: int = 0  # the node whose output is that of the block
 
     def nodes(self) -> list[int]:
         """All nodes of the block, in the order of the graph."""
@@ -52,7 +52,7 @@ class Plan:
 
     @cached_property
     def last_readers(self) -> list[list[int]]:
-        """For each block, the outputs that no later block reads: their memory is free after it."""
+        """For each block, the outputs that no later block reads; their memory can be freed after it."""
         last: dict[int, int] = {}
         for number, block in enumerate(self.blocks):
             for index in self.read_by(block):
@@ -66,15 +66,15 @@ class Plan:
         return [block.input, *block.joined.values()]
 
     def __str__(self) -> str:
-        """One line a block: its nodes, in the order of computation."""
+        """One line per block: its nodes, in the order of computation."""
         return "\n".join(" + ".join(self.graph.nodes[index].name for index in block.nodes()) for block in self.blocks)
 
 
 def make_plan(graph: Graph, train: bool, fuse: bool = True, fold: bool = False) -> Plan:
     """Group the nodes of `graph` into blocks. Without `fuse` every node is a block of its own.
 
-    `fold`, for inference, is for whoever multiplies batch norms into the weights before they run the plan. In
-    inference dropout does nothing and is in no block, unless it would be one of its own.
+    `fold` is for inference by a caller that multiplies batch norms into the weights before it runs the plan. In
+    inference dropout is the identity and is left out, unless it would be the only node of a block.
     """
     return Plan(graph, tuple(_Planner(graph, train, fuse, fold).blocks()), train)
 
@@ -82,7 +82,7 @@ def make_plan(graph: Graph, train: bool, fuse: bool = True, fold: bool = False) 
 class _Planner:
     def __init__(self, graph: Graph, train: bool, fuse: bool, fold: bool) -> None:
         self.graph, self.train, self.fuse, self.fold = graph, train, fuse, fold
-        self._ahead: dict[int, int] = {}  # by the dense layer, the batch norm left for it to take in
+        self._ahead: dict[int, int] = {}  # by the dense layer, the batch norm to fold into it
         self.consumers = graph.consumers()
 
     def blocks(self) -> Sequence[Block]:
@@ -98,7 +98,7 @@ class _Planner:
         return found
 
     def _begin(self, index: int) -> Block:
-        """The block that node `index` begins."""
+        """The block whose first node is `index`."""
         node, self._skipped = self.graph.nodes[index], set[int]()
         layer = node.layer
         if isinstance(layer, Producer):
@@ -113,7 +113,7 @@ class _Planner:
         return Block(node.inputs[0], alone=index, output=index)
 
     def _extend(self, block: Block) -> None:
-        """Take in every node that may be computed in the same block."""
+        """Add every node that can be computed in the same block."""
         while (index := self._next(block)) is not None:
             layer = self.graph.nodes[index].layer
             behind_product = block.producer is not None and not block.tail
@@ -142,12 +142,12 @@ class _Planner:
             block.output = index
 
     def _folds_into(self, block: Block) -> bool:
-        """Whether a batch norm behind the block can be multiplied into its weights: nothing is in between."""
+        """Whether a batch norm after the block can be multiplied into its weights, because nothing is in between."""
         between = block.tail or block.activation is not None or block.fold is not None
         return self.fold and block.producer is not None and not between
 
     def _dense_behind(self, index: int) -> int | None:
-        """The dense layer that alone reads node `index`, in inference, where dropout does nothing."""
+        """The dense layer that is the only reader of node `index`, in inference, where dropout is the identity."""
         readers = self.consumers[index]
         if len(readers) != 1 or readers[0] >= len(self.graph.nodes):
             return None
@@ -157,7 +157,7 @@ class _Planner:
         return readers[0] if isinstance(layer, Dense) else None
 
     def _next(self, block: Block) -> int | None:
-        """The one node that reads the block's output, if it is pointwise and all else that it reads is there."""
+        """The only node that reads the block's output, if it is pointwise and its other operands are computed."""
         readers = self.consumers[block.output]
         if len(readers) != 1 or readers[0] >= len(self.graph.nodes):
             return None

@@ -1,4 +1,4 @@
-"""A model as a table: what comes out of each node, and what it costs."""
+"""A model as a table: the output shape and the cost of each node."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cnn.models.model import Model
 
 
 def summary_rows(model: Model) -> list[dict[str, Any]]:
-    """One row a node: `layer`, `inputs`, `output_shape`, `parameters`, `mflops`, and its `depth` in branches.
+    """One row per node: `layer`, `inputs`, `output_shape`, `parameters`, `mflops`, and its `depth` in branches.
 
     `parameters` counts running statistics too. `mflops` are millions of floating-point operations of one image's
     forward pass, a multiply-accumulate counted as two, element-wise work as none. `inputs` names a node's inputs where
-    they are not simply the node before.
+    they are not only the node before.
     """
     rows: list[dict[str, Any]] = []
     for index, node in enumerate(model.graph.nodes):

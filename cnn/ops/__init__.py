@@ -1,12 +1,12 @@
-"""What networks compute, as functions on NumPy or CuPy arrays, without a model around it.
+"""The operations of networks as functions on NumPy or CuPy arrays, without a model.
 
 Images are (n, h, w, c), filters (kh, kw, c / groups, k). NumPy arrays of float32 or float64 are computed by the CPU
-engine where Numba is installed, else by the reference in plain NumPy; CuPy arrays of float32 by this project's kernels,
-on the current device and the current stream. All arrays of a call are of one library and one dtype, and so are the
-results. An argument is not changed; one that is not C-contiguous is copied first.
+engine if Numba is installed, else by the reference in plain NumPy; CuPy arrays of float32 by this project's kernels,
+on the current device and the current stream. All arrays of a call have one library and one dtype, and so do the
+results. Arguments are not changed; an array that is not C-contiguous is copied first.
 
-Each function checks its arguments before anything is computed: TypeError for what is no such array or of another dtype,
-ValueError for shapes that do not fit together and for arrays without elements.
+Each function checks its arguments before it computes: TypeError for an argument that is not such an array or has
+another dtype, ValueError for shapes that do not fit together and for arrays without elements.
 """
 
 from cnn.ops.activations import activation, activation_backward

@@ -6,7 +6,7 @@ from cnn.backends import Activation, Array
 from cnn.backends.blocks import GRADIENT_NEEDS
 from cnn.ops.dispatch import read
 
-# The numbers of those that have any, where none are given.
+# The default constants a and b of activations that have any.
 _NUMBERS = {
     "clip": (0.0, 6.0),
     "leaky_relu": (0.01, 0.0),
@@ -16,7 +16,7 @@ _NUMBERS = {
 
 
 def activation(x: Array, name: str, a: float | None = None, b: float | None = None) -> Array:
-    """The function called `name` of every element of x, of any shape.
+    """The activation `name` of every element of x, of any shape.
 
     `name` is relu, clip (from a to b, by default from 0 to 6), sigmoid, tanh, leaky_relu (a is the slope, 0.01), elu (a
     is alpha, 1), selu, gelu, silu, mish, softplus or hard_swish; `cnn.backends.Activation` has formulas and papers.
@@ -30,7 +30,7 @@ def activation(x: Array, name: str, a: float | None = None, b: float | None = No
 def activation_backward(dy: Array, x: Array, name: str, a: float | None = None, b: float | None = None) -> Array:
     """dx for dy, where x was the input of `activation`; all are of one shape.
 
-    Where the derivative is 0 the result is 0, for an infinite dy too.
+    If the derivative is 0 the result is 0, also for an infinite dy.
     """
     function = _function(name, a, b)
     given = read(dy=(dy, "..."), x=(x, "..."))

@@ -21,7 +21,7 @@ def conv2d(
     """Cross-correlation: x (n, h, w, c) with filters w (kh, kw, c / groups, k) and bias (k,) to y (n, p, q, k).
 
     `padding` is "same" (p = ceil(h / stride), an odd pixel at the bottom and right), "same_lower" (there at the top and
-    left), "valid" (none), a number of pixels, (vertical, horizontal) or (top, bottom, left, right). Filter j sees the
+    left), "valid" (none), a number of pixels, (vertical, horizontal) or (top, bottom, left, right). Filter j reads the
     channels of group j // (k / groups); groups = c is a depthwise convolution.
     """
     given = read(x=(x, "n h w c"), w=(w, "kh kw d k"), bias=(bias, "k"))
@@ -81,7 +81,7 @@ def bias_backward(dy: Array) -> Array:
 
 
 def check_output(dy: Array, window: Window) -> None:
-    """Raise ValueError where dy (n, p, q, k) has other pixels than the window's output."""
+    """Raise ValueError if dy (n, p, q, k) has another size than the window's output."""
     if dy.shape[1:3] != window.output_hw:
         raise ValueError(
             f"dy has {dy.shape[1]}x{dy.shape[2]} pixels, but an input of {window.input_hw[0]}x{window.input_hw[1]} "

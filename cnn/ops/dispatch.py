@@ -1,4 +1,4 @@
-"""From arrays as they come to a backend and arrays that it takes: types, dtypes and shapes are checked here."""
+"""Checks the types, dtypes and shapes of arrays, and selects the backend for them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DTYPES = {"numpy": (np.dtype(np.float32), np.dtype(np.float64)), "cupy": (np.dt
 
 @dataclass(frozen=True)
 class Given:
-    """The arguments of a call: a backend, its arrays in the order they were named in, and their sizes by letter."""
+    """The arguments of a call: a backend, its arrays in the order of their names, and their sizes by letter."""
 
     ops: Ops
     arrays: list[Any]
@@ -27,10 +27,10 @@ class Given:
 
 
 def read(**arguments: tuple[Any, str]) -> Given:
-    """Check arrays, given by name as (array or None, shape), and choose the backend.
+    """Check arrays, given by name as (array or None, shape), and select the backend.
 
-    A shape is letters, such as "n h w c"; a letter stands for one size throughout the call, and "..." at the beginning
-    for any sizes. None stays None. Raises TypeError and ValueError as `cnn.ops` says.
+    A shape is a text of letters, such as "n h w c"; a letter is one size in the whole call, and "..." at the beginning
+    is any number of axes. None stays None. Raises TypeError and ValueError as described in `cnn.ops`.
     """
     present = {name: array for name, (array, _) in arguments.items() if array is not None}
     first, kind = next(iter(present)), kind_of(*next(iter(present.items())))
@@ -55,7 +55,7 @@ def read(**arguments: tuple[Any, str]) -> Given:
 
 
 def kind_of(name: str, array: Any) -> str:
-    """ "numpy" or "cupy". Raises TypeError for what is neither."""
+    """ "numpy" or "cupy". Raises TypeError for other types."""
     if type(array).__module__.partition(".")[0] == _CUPY and hasattr(array, "dtype"):
         return "cupy"
     if isinstance(array, np.ndarray) and not isinstance(array, np.ma.MaskedArray):
@@ -66,13 +66,13 @@ def kind_of(name: str, array: Any) -> str:
 def contiguous(array: Array) -> Array:
     """The array itself, or a copy of one that is not C-contiguous, aligned and writable."""
     if kind_of("the array", array) == "numpy":
-        # Compiled functions are compiled anew for read-only arrays, which takes longer than a copy.
+        # Numba compiles functions again for read-only arrays, which takes longer than a copy.
         return np.require(array, None, ["C", "A", "W", "E"])
     return array if array.flags.c_contiguous else array.copy()
 
 
 def _bind(name: str, shape: tuple[int, ...], letters: str, sizes: dict[str, int]) -> None:
-    """Note the sizes that the letters stand for. Raises ValueError for a shape that does not fit."""
+    """Set the sizes of the letters. Raises ValueError for a shape that does not fit."""
     if 0 in shape:
         raise ValueError(f"{name} has shape {shape}: it has no elements")
     meant, wanted, own = f"({letters.replace(' ', ', ')})", letters.split(), shape
@@ -94,7 +94,7 @@ def _backend(kind: str) -> Ops:
 
 @functools.cache
 def _on_host() -> Ops:
-    """The engine, or the reference where Numba is missing."""
+    """The CPU engine, or the reference if Numba is missing."""
     try:
         return get_ops("cpu")
     except UserError:

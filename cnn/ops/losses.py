@@ -23,10 +23,11 @@ def cross_entropy(
 ) -> tuple[Array, Array]:
     """The mean of class_weights[label] * cross-entropy over the rows that count, a scalar array, and its gradient.
 
-    logits (n, k), labels (n,) of whole numbers from 0 to k - 1, and class_weights (k,), by default all 1, to loss ()
+    logits (n, k), labels (n,) of integers from 0 to k - 1, and class_weights (k,), by default all 1, to loss ()
     and dlogits (n, k). Rows labelled `ignore_index` do not count. The mean divides by the number of rows that count,
     not by the sum of their weights. `smoothing` s moves s / k of the target to every class (Szegedy et al. 2016).
-    Labels out of range raise ValueError for NumPy arrays; CuPy's are not looked at, which would wait for the device.
+    Labels out of range raise ValueError for NumPy arrays; CuPy arrays are not checked, because that would wait for the
+    device.
     """
     given = read(logits=(logits, "n k"), class_weights=(class_weights, "k"))
     logits, class_weights = given.arrays

@@ -11,8 +11,8 @@ def batch_norm(
 ) -> tuple[Array, Array]:
     """(x - mean) / sqrt(variance + eps) * gamma + beta, for each channel of x (..., c) (Ioffe & Szegedy 2015).
 
-    Returns y and the moments (2, c) that it took: mean and biased variance of x itself, as in training, or `moments`,
-    as in inference. gamma and beta are (c,).
+    Returns y and the moments (2, c) that it used: mean and biased variance of x, as in training, or `moments`, as in
+    inference. gamma and beta are (c,).
     """
     given = read(x=(x, "... c"), gamma=(gamma, "c"), beta=(beta, "c"), moments=(moments, "2 c"))
     x, gamma, beta, moments = given.arrays
@@ -23,9 +23,10 @@ def batch_norm(
 def batch_norm_backward(
     dy: Array, x: Array, gamma: Array, moments: Array, eps: float = 1e-5, batch: bool = True
 ) -> tuple[Array, Array, Array]:
-    """dx (..., c), dgamma (c,) and dbeta (c,) for dy (..., c); x and gamma are `batch_norm`'s, moments its result.
+    """dx (..., c), dgamma (c,) and dbeta (c,) for dy (..., c); x and gamma are arguments of `batch_norm`, moments its
+    result.
 
-    With `batch` the moments are those of x, and the gradient flows through them; without they are constants.
+    With `batch` the moments are those of x, and the gradient flows through them; else they are constants.
     """
     given = read(dy=(dy, "... c"), x=(x, "... c"), gamma=(gamma, "c"), moments=(moments, "2 c"))
     dy, x, gamma, moments = given.arrays

@@ -18,11 +18,12 @@ def max_pool2d(
     dilation: Pair = 1,
     ceil: bool = False,
 ) -> tuple[Array, Array]:
-    """The largest value of each window: x (n, h, w, c) to y (n, p, q, c), and where it was, for the gradient.
+    """The largest value of each window: x (n, h, w, c) to y (n, p, q, c), and the argmax for the gradient.
 
     Windows of `kernel` pixels are moved by `stride`, by their own size if it is None. `padding` is as for `conv2d` and
-    never the maximum. `ceil` keeps the pixels that the last stride leaves over, in a window that reaches beyond the
-    image. The second result (n, p, q, c) numbers the pixels of a window row by row; of equal pixels it names the first.
+    never the maximum. With `ceil` a last window, which may extend beyond the image, covers the pixels that the last
+    stride leaves over. The argmax (n, p, q, c) is the number of a pixel in its window, row by row; the first of equal
+    pixels.
     """
     given = read(x=(x, "n h w c"))
     (x,) = given.arrays
@@ -64,8 +65,8 @@ def avg_pool2d(
 ) -> Array:
     """The mean of each window: x (n, h, w, c) to (n, p, q, c).
 
-    The divisor counts a window's pixels inside the image; with `count_include_pad` those in the padding too. The other
-    arguments are those of `max_pool2d`.
+    The divisor is the number of a window's pixels inside the image; with `count_include_pad` also of those in the
+    padding. The other arguments are those of `max_pool2d`.
     """
     given = read(x=(x, "n h w c"))
     (x,) = given.arrays

@@ -1,1 +1,1 @@
-"""Training: losses, optimizers, schedules, augmentation, the loop, checkpoints. Knows arrays, not image files."""
+"""Training: losses, optimizers, schedules, augmentation, the loop, checkpoints. It reads arrays, not image files."""

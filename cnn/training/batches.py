@@ -1,4 +1,4 @@
-"""Batches: the network's input, augmented for training and as it is for scoring; the order of an epoch."""
+"""Batches: the network's input, augmented for training and unchanged for scoring; the order of an epoch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class AugmentSettings:
     """The config group `augment`."""
 
     flip: bool = False  # mirror left to right, with probability one half
-    shift: float = 0.0  # largest move, as a fraction of the image's side; 0 for none
-    rotate: float = 0.0  # largest turn either way, in degrees
+    shift: float = 0.0  # largest shift, as a fraction of the image's side; 0 for none
+    rotate: float = 0.0  # largest rotation either way, in degrees
     zoom: float = 0.0  # sizes from 1 - zoom to 1 + zoom
     erase: float = 0.0  # probability that a rectangle is erased
-    erase_area: list[float] = field(default_factory=lambda: [0.02, 0.33])  # its fraction of the image, least and most
+    erase_area: list[float] = field(default_factory=lambda: [0.02, 0.33])  # least and largest fraction of the image
 
     def __post_init__(self) -> None:
         for name in ("shift", "zoom"):
@@ -39,15 +39,15 @@ class AugmentSettings:
             )
 
     def rules(self, seed: int) -> Augmentation:
-        """What the backend draws by."""
+        """The settings as the backend takes them."""
         area = (self.erase_area[0], self.erase_area[1])
         return Augmentation(seed, self.flip, self.shift, self.rotate, self.zoom, self.erase, area)
 
 
 class BatchMaker:
-    """Turns indices into network input, augmented for training and as it is for scoring.
+    """Maps indices of stored images to network input, augmented for training and unchanged for scoring.
 
-    Stored images are uint8, or float32 on backends that take them. With `vectors` they are rows of features, stored as
+    Stored images are uint8, or float32 on backends that accept it. With `vectors` they are rows of features, stored as
     images of one pixel, and the network gets them as rows.
     """
 
@@ -62,14 +62,14 @@ class BatchMaker:
         self._plain = self.rules == Augmentation(seed, erase_area=self.rules.erase_area)
 
     def augmented(self, images: Array, indices: Array, clock: Array) -> Array:
-        """The batch of the training step that `clock` tells: float32 (n, h, w, c), or (n, c) of vectors."""
+        """The batch, augmented for training step `clock[0]`: float32 (n, h, w, c), or (n, c) of vectors."""
         if self._plain:
             return self.plain(images, indices)
         affine, erase = self.ops.augmentation(clock, len(indices), images.shape[1:3], self.rules)
         return self._shaped(self.ops.gather_batch(images, indices, affine, erase, self._scale, self._offset))
 
     def plain(self, images: Array, indices: Array) -> Array:
-        """The batch as it is, only scaled: float32 (n, h, w, c), or (n, c) of vectors."""
+        """The batch without augmentation, only scaled: float32 (n, h, w, c), or (n, c) of vectors."""
         return self._shaped(self.ops.gather_batch(images, indices, None, None, self._scale, self._offset))
 
     def _shaped(self, batch: Array) -> Array:
@@ -77,6 +77,6 @@ class BatchMaker:
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order in which epoch `epoch` visits `count` images: a permutation that depends on nothing else."""
+    """The order of `count` images in epoch `epoch`: a permutation that depends only on the arguments."""
     key = np.array([seed & (2**64 - 1), SHUFFLE_STREAM << 32 | epoch], np.uint64)  # a list would become float64
     return np.random.Generator(np.random.Philox(key=key)).permutation(count)

@@ -1,4 +1,4 @@
-"""Which epoch is best so far, and whether to wait for a better one."""
+"""Selection of the best epoch, and early stopping."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass
 class Best:
-    """Follows the validation accuracy; ties go to the earlier epoch."""
+    """Tracks the best validation accuracy; of equal values the earlier epoch is the best."""
 
     patience: int | None = None  # epochs without a better one before training stops; None never stops
     value: float = -math.inf
@@ -23,14 +23,14 @@ class Best:
         return False
 
     def exhausted(self, epoch: int) -> bool:
-        """Whether patience has run out after `epoch`."""
+        """Whether there was no better epoch within `patience` epochs."""
         return self.patience is not None and epoch - self.epoch >= self.patience
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must keep, JSON-ready."""
+        """The state for a checkpoint, in types of JSON."""
         return {"value": None if math.isinf(self.value) else self.value, "epoch": self.epoch}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over a state."""
+        """Load a state."""
         self.value = -math.inf if state["value"] is None else state["value"]
         self.epoch = state["epoch"]

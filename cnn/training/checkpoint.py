@@ -15,14 +15,14 @@ from safetensors.numpy import save_file
 from foundation.errors import UserError
 from foundation.files import atomic_path
 
-# The names of a run's two checkpoints: the best epoch's weights, and all that resuming needs.
+# The names of a run's two checkpoints: the weights of the best epoch, and the state for resuming.
 BEST, LAST = "model.best.safetensors", "checkpoint.last.safetensors"
 
 _FORMAT = "cnn-from-scratch/1"
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
-    """Write `tensors` and the JSON-ready `metadata`, whole or not at all."""
+    """Write `tensors` and `metadata` (types of JSON); the file is complete or unchanged."""
     header = {"format": _FORMAT, "about": json.dumps(metadata, allow_nan=False)}
     with atomic_path(path) as temporary:
         save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, temporary, header)

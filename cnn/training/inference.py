@@ -1,4 +1,4 @@
-"""Running a model over a whole split."""
+"""Runs a model on all images of a split."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def predict_probabilities(
 ) -> NDArray[Any]:
     """Class probabilities (n, classes) float32 for images (n, h, w, c) uint8 or float32, unaugmented.
 
-    Who asks often for the same weights keeps an `InferenceModel`.
+    For repeated calls with the same weights, create an `InferenceModel` once.
     """
     network, parts = model if isinstance(model, InferenceModel) else InferenceModel(model), []
     indices = model.ops.array(np.arange(len(images)))
@@ -36,5 +36,5 @@ def predict_probabilities(
 
 
 def loss_and_accuracy(probabilities: NDArray[Any], labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Log loss in nats, as `foundation.scores` defines it, and the fraction of right answers."""
+    """Log loss in nats, as defined in `foundation.scores`, and the fraction of correct predictions."""
     return log_loss(labels, probabilities), float((probabilities.argmax(axis=1) == labels).mean())

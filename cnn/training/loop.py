@@ -35,10 +35,10 @@ class TrainerSettings:
     pixels: str = "standardize"  # or unit: pixels / 255
     class_weights: str = "none"  # or balanced
     label_smoothing: float = 0.0
-    clip_norm: float | None = None  # the largest norm of the whole gradient; a longer one is scaled down to it
+    clip_norm: float | None = None  # the largest norm of the gradient of all parameters
     early_stopping: int | None = None  # epochs without a better validation accuracy before training stops
     monitor: str = "val_accuracy"
-    max_minutes: float | None = None  # begin no further epoch after so long; the schedule does not know of it
+    max_minutes: float | None = None  # start no further epoch after this time; the schedule does not depend on it
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
@@ -56,7 +56,7 @@ class TrainerSettings:
 
 @dataclass
 class Trainer:
-    """Everything that one run trains with, and how far it has come."""
+    """The objects of one training run, and its progress."""
 
     model: Model
     loss: CrossEntropy
@@ -66,19 +66,19 @@ class Trainer:
     settings: TrainerSettings
     seed: int
     folder: Path | None  # of the checkpoints; None writes none and keeps the best weights in memory
-    metadata: dict[str, Any]  # what the checkpoints say of the model, the classes and the pixel scaling
+    metadata: dict[str, Any]  # for the checkpoints: the model, the classes and the pixel scaling
     best: Best = field(default_factory=Best)
     epoch: int = 0
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
-    _best_weights: dict[str, NDArray[Any]] = field(default_factory=dict)  # where there is no folder
+    _best_weights: dict[str, NDArray[Any]] = field(default_factory=dict)  # if there is no folder
 
     def fit(
         self, train: Split, validation: Split | None, progress: Progress, on_epoch: Callable[[], None] = lambda: None
     ) -> None:
-        """Train until the epochs, the patience or the minutes run out; then load the best epoch's weights.
+        """Train up to the last epoch, early stopping or the time limit; then load the weights of the best epoch.
 
-        Without a validation split the last epoch is the best. `on_epoch` is called after each epoch, once it is in
+        Without a validation split the last epoch is the best. `on_epoch` is called after each epoch, when it is in
         `history` and in the checkpoint.
         """
         if validation is not None and not len(validation):
@@ -102,7 +102,7 @@ class Trainer:
             if validation is not None:
                 row |= self._validate(validation, progress)
             if self.model.penalized:
-                row["l2_penalty"] = self.model.penalty()  # what the weights add to the loss, as the epoch ends
+                row["l2_penalty"] = self.model.penalty()  # the L2 term of the loss at the end of the epoch
             row["seconds"] = time.perf_counter() - begun
             self.epoch = row["epoch"]
             self.history.append(row)
@@ -145,7 +145,7 @@ class Trainer:
         return {"val_loss": loss, "val_accuracy": accuracy}
 
     def _improved(self, row: dict[str, Any]) -> bool:
-        """Whether the epoch of `row` is the best so far, of which the schedule hears."""
+        """Whether the epoch of `row` is the best so far; also passes its value to the schedule."""
         if "val_accuracy" not in row:
             self.best.epoch = self.epoch
             return True
@@ -178,13 +178,13 @@ class Trainer:
         save_checkpoint(self.folder / LAST, tensors, {**self.metadata, "training": progress})
 
     def resume(self) -> None:
-        """Go on exactly where `checkpoint.last.safetensors` stands. Raises `UserError` if it is another model's."""
+        """Load the state of `checkpoint.last.safetensors`. Raises `UserError` if it is of another model."""
         assert self.folder is not None
         path = self.folder / LAST
         tensors, metadata = load_checkpoint(path)
         if "training" not in metadata:
             raise UserError(f"{path} holds weights alone, without the state of a training run")
-        # An option that a checkpoint does not mention did not exist when it was written, and was off.
+        # An option that is not in a checkpoint did not exist when it was written, and has its default, which is off.
         for group, defaults in (("augment", AugmentSettings()), ("trainer", TrainerSettings())):
             metadata[group] = asdict(defaults) | metadata.get(group, {})
         for key, value in self.metadata.items():

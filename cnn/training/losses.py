@@ -12,7 +12,7 @@ from foundation.errors import UserError
 class CrossEntropy:
     """Mean over the batch of class weight times cross-entropy.
 
-    As in Keras the mean divides by the batch's size and not by its weights. The L2 penalty is the model's own.
+    As in Keras the mean divides by the batch size, not by the sum of weights. The model adds the L2 penalty.
     """
 
     def __init__(
@@ -29,8 +29,8 @@ class CrossEntropy:
 
 
 def class_weights(rule: str, labels: NDArray[np.int64], classes: int) -> NDArray[np.float32]:
-    """One weight a class: all ones for `none`; for `balanced`, images / (classes * images of
-    the class), where classes without images do not count and weigh 1 (King & Zeng 2001; scikit-learn's "balanced")."""
+    """One weight per class: 1 for `none`; images / (classes * images of the class) for `balanced`, where classes
+    without images do not count and have weight 1 (King & Zeng 2001; scikit-learn's "balanced")."""
     if rule == "none":
         return np.ones(classes, np.float32)
     if rule == "balanced":

@@ -1,4 +1,4 @@
-"""Optimizers: which update, with which numbers, and the moments it keeps."""
+"""Optimizers: the update, its hyperparameters, and its moments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SgdSettings:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 0.0  # on weights, not on biases or batch norms
-    decoupled: bool = False  # False: L2, added to the gradient; True: taken off the weights directly
+    decoupled: bool = False  # False: L2, added to the gradient; True: subtracted from the weights directly
 
     def __post_init__(self) -> None:
         _check(self, weights=("momentum",))
@@ -60,16 +60,16 @@ def _check(settings: SgdSettings | AdamSettings, weights: tuple[str, ...]) -> No
 
 
 class Optimizer(ABC):
-    """Updates a model's parameters in place; its moments go into the checkpoint.
+    """Updates a model's parameters in place; a checkpoint has its moments.
 
-    Parameters, gradients and moments are arenas of one layout, so an update is one pass over each part of them: the
-    part that weight decay applies to, and the rest.
+    Parameters, gradients and moments are arenas of one layout, so an update is one memory pass over each of their two
+    parts: the parameters with weight decay, and those without.
     """
 
     slots: ClassVar[tuple[str, ...]]
 
     def __init__(self, model: Model, learning_rate: float, weight_decay: float, clip_norm: float | None) -> None:
-        """`clip_norm` is the largest norm of the whole gradient, None for any: a longer one is scaled down to it."""
+        """`clip_norm` is the largest norm of the gradient; a longer gradient is scaled down to it. None: no limit."""
         if clip_norm is not None and not clip_norm > 0:
             raise UserError(f"trainer.clip_norm must be above 0, or null for none, not {clip_norm}")
         self.model, self.ops, self.learning_rate, self.clip_norm = model, model.ops, learning_rate, clip_norm
@@ -82,7 +82,7 @@ class Optimizer(ABC):
         ]
 
     def step(self, learning_rate: Array, clock: Array) -> None:
-        """One update from the gradients that the backward pass left; rate float32 (1,) and clock int64 tell when."""
+        """One update by the gradients of the backward pass; learning_rate is float32 (1,), clock[0] int64 the step."""
         if self.clip_norm is not None:
             self.ops.clip_by_global_norm(self.model.gradients.flat, self.clip_norm)
         for arrays, decay in self._parts:
@@ -101,7 +101,7 @@ class Optimizer(ABC):
         }
 
     def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Copy moments in. Raises `UserError` if they are another optimizer's or model's; then nothing has changed."""
+        """Load moments. Raises `UserError` if they are of another optimizer or model; then nothing has changed."""
         if set(state) != {f"{slot}/{name}" for slot in self.slots for name in self.model.values.tensors}:
             raise UserError("the checkpoint's optimizer state is of another optimizer or model: resume with the same")
         for slot, arena in self._moments.items():
@@ -163,5 +163,5 @@ def build_optimizer(settings: SgdSettings | AdamSettings, model: Model, clip_nor
     return Adam(model, settings, clip_norm)
 
 
-# By the name that a config gives.
+# The settings by their names in a config.
 OPTIMIZERS: Mapping[str, type[SgdSettings] | type[AdamSettings]] = {"sgd": SgdSettings, "adam": AdamSettings}

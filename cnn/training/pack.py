@@ -1,4 +1,4 @@
-"""Reading a pack: the arrays that `data_tools` made, put where the backend computes."""
+"""Loads a pack, the arrays written by `data_tools`, to the backend."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Pack:
     classes: tuple[str, ...]
     content_hash: str
     splits: dict[str, Split]
-    class_weights: dict[str, float] | None = None  # of the loss, where the merge balances the classes so
+    class_weights: dict[str, float] | None = None  # of the loss, if the merge balances the classes by weights
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -45,7 +45,7 @@ class Pack:
 
 
 def load_pack(folder: Path, ops: Ops) -> Pack:
-    """Load the pack in `folder`. Raises `UserError` naming the file that is missing or does not fit the others."""
+    """Load the pack in `folder`. Raises `UserError` naming a file that is missing or does not fit the others."""
     about = read_json(folder / "pack.json")
     if not isinstance(about, dict):
         raise UserError(f"{folder / 'pack.json'} is not the description of a pack")

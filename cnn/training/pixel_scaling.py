@@ -1,4 +1,4 @@
-"""From pixels to network input: one scale and one offset per channel."""
+"""Scaling of pixels to network input: one scale and one offset per channel."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _CHUNK = 1 << 19  # numbers
 
 @dataclass(frozen=True)
 class PixelScaling:
-    """x = scale * pixel + offset, per channel, (c,). It travels with the weights in every checkpoint.
+    """x = scale * pixel + offset, per channel, (c,). Every checkpoint has it beside the weights.
 
-    Of uint8 images both are float32 and applied where the backend computes; of floating-point images both are float64,
-    and `apply` scales the images before they go there, since float32 would lose what a large mean leaves.
+    For uint8 images both are float32, and the backend applies them. For floating-point images both are float64, and
+    `apply` scales the images before they are sent to the backend, because with a large mean float32 has too few digits.
     """
 
     scale: NDArray[np.floating]
@@ -27,19 +27,19 @@ class PixelScaling:
 
     @property
     def of_bytes(self) -> bool:
-        """Whether it was made for uint8 images."""
+        """Whether it is for uint8 images."""
         return self.scale.dtype == np.float32
 
     @classmethod
     def none(cls, channels: int) -> PixelScaling:
-        """For images that are scaled already."""
+        """The identity, for images that are already scaled."""
         return cls(np.ones(channels, np.float32), np.zeros(channels, np.float32))
 
     @classmethod
     def fit(cls, rule: str, images: NDArray[Any]) -> PixelScaling:
         """`unit`: pixels / 255. `standardize`: zero mean and unit deviation over training images (n, h, w, c).
 
-        Images are uint8, or of a float type and finite. A channel that is constant, but for rounding, stays so.
+        Images are uint8, or of a float type and finite. A channel that is constant up to rounding stays constant.
         """
         channels = images.shape[3]
         if rule == "unit":
@@ -65,7 +65,7 @@ class PixelScaling:
             variance = sum(np.square(some - mean).sum(axis=0) for some in _chunks(rows)) / len(rows)
         if not np.isfinite(variance).all():
             raise UserError("the images hold numbers so large that their variance is none")
-        # What rounding alone leaves of the variance of equal numbers (Chan, Golub & LeVeque 1983, formula 2.4).
+        # The variance that rounding alone gives for equal numbers (Chan, Golub & LeVeque 1983, formula 2.4).
         eps = np.finfo(np.float64).eps
         constant = variance <= len(rows) * eps * variance + (len(rows) * eps * mean) ** 2
         deviation = np.where(constant, 1.0, np.sqrt(variance))

@@ -1,4 +1,4 @@
-"""What a person sees while a network trains: a bar on a terminal, and a line an epoch."""
+"""The display of training: a bar on a terminal, and one line per epoch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from rich.errors import LiveError
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-_REFRESH = 0.2  # seconds between looks at the running loss: on a GPU each one waits for the device
+_REFRESH = 0.2  # seconds between reads of the running loss, each of which waits for a GPU
 
 
 class Progress:
-    """Hears from the loop; use it as a context manager."""
+    """The training loop calls its methods; use it as a context manager."""
 
     def __init__(self, bar: bool = True, lines: bool = True) -> None:
-        """Show a bar, if there is a terminal, and print `lines`, with or without one."""
+        """With `bar` show a bar if there is a terminal; with `lines` print lines, with or without a terminal."""
         self._lines = lines
         self._bar = Bar(
             TextColumn("{task.description}"),
@@ -53,7 +53,7 @@ class Progress:
         self._started, self._done = time.perf_counter(), 0
 
     def advance(self, images: int, figures: Callable[[], tuple[float, float]] | None = None) -> None:
-        """So many more images are done; `figures` gives the running loss and accuracy, if asked."""
+        """Advance the bar by `images`; `figures` is called for the running loss and accuracy when they are shown."""
         self._done += images
         if self._bar.disable:
             return

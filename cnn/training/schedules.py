@@ -17,8 +17,8 @@ class ScheduleSettings:
     warmup: float = 0.0  # cosine, one_cycle: fraction of all steps in which the rate rises linearly from `start` to 1
     start: float = 0.0  # factor on the rate just before the first step
     end: float = 0.0  # factor on the rate just after the last step
-    factor: float = 0.5  # plateau: what the rate is multiplied by
-    patience: int = 3  # plateau: epochs without a better monitored value before it is
+    factor: float = 0.5  # plateau: the rate is multiplied by it
+    patience: int = 3  # plateau: epochs without a better monitored value before the rate is multiplied
     minimum: float = 1e-6  # plateau: the least learning rate, absolute
 
     def __post_init__(self) -> None:
@@ -29,7 +29,7 @@ class ScheduleSettings:
 
 
 class Schedule:
-    """A rate that stays as it is; the base of all others. `step` counts from 1 to `total_steps`."""
+    """A constant rate; the base class of the others. `step` counts from 1 to `total_steps`."""
 
     def __init__(self, settings: ScheduleSettings, learning_rate: float, total_steps: int) -> None:
         self.settings, self.base, self.total_steps = settings, learning_rate, total_steps
@@ -39,14 +39,14 @@ class Schedule:
         return self.base
 
     def epoch_end(self, value: float) -> None:
-        """Hear the monitored value (higher is better) at the end of an epoch."""
+        """Called at the end of an epoch with the monitored value (higher is better)."""
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must keep, JSON-ready."""
+        """The state for a checkpoint, in types of JSON."""
         return {}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over a state."""
+        """Load a state."""
 
 
 class Cosine(Schedule):
@@ -97,7 +97,7 @@ class Plateau(Schedule):
         return {"rate": self.rate, "best": best, "waited": self.waited}
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Take over rate, best value and epochs waited."""
+        """Load rate, best value and epochs waited."""
         self.rate, self.waited = state["rate"], state["waited"]
         self.best = -math.inf if state["best"] is None else state["best"]
 

@@ -1,4 +1,4 @@
-"""The training step: it exists once. The loop, the benchmarks and the comparison with PyTorch all run it."""
+"""The training step, which the loop, the benchmarks and the comparison with PyTorch all run."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _CLOCK, _TOTALS = 3, 3  # words of `next_batch`'s clock, and of the loss's total
 class TrainingStep:
     """Gather and augment, forward, loss, backward, update: `step(count)` trains on the next `count` images.
 
-    All that changes from step to step lies where the backend computes, and `begin_epoch` puts it there in one
-    transfer: the clock, the sums of loss and hits, the order of the images, the learning rates. So the step takes
-    nothing from the host, and a backend may record it once and replay it.
+    The values that change from step to step are on the backend: the clock, the sums of loss and correct predictions,
+    the order of the images, the learning rates. `begin_epoch` sends them in one transfer. So the step reads nothing
+    from the host, and a backend may record it once and replay it.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class TrainingStep:
         labels: Array,
         batch_size: int,
     ) -> None:
-        """images (n, h, w, c) uint8 or float32 and labels (n,) int64 lie on the backend; an epoch visits each once."""
+        """images (n, h, w, c) uint8 or float32 and labels (n,) int64 are on the backend; an epoch uses each once."""
         self.model, self.loss, self.optimizer, self.batches = model, loss, optimizer, batches
         self.ops, self.images, self.labels, self.batch_size = model.ops, images, labels, batch_size
         count, steps = len(images), -(-len(images) // batch_size)
@@ -47,7 +47,7 @@ class TrainingStep:
         self._recorded: dict[int, Callable[[], Any]] = {}
 
     def begin_epoch(self, order: NDArray[np.int64], rates: NDArray[np.float32], steps_before: int) -> None:
-        """Set out on an epoch: the order of the images, the learning rate of each step, the steps made before it."""
+        """Begin an epoch with this order of images, learning rate of each step, and number of earlier steps."""
         state = np.zeros(self._state.shape, np.int64)
         clock, _, own_order, own_rates = _parts(state, len(self.images))
         clock[0] = steps_before
@@ -62,7 +62,7 @@ class TrainingStep:
         self._recorded[count]()
 
     def run(self, count: int) -> None:
-        """The step itself."""
+        """Run the step without capture."""
         ops, clock = self.ops, self._clock
         indices, labels = ops.next_batch(self._order, self._rates, self.labels, clock, self._learning_rate, count)
         x = self.batches.augmented(self.images, indices, clock)
@@ -72,7 +72,7 @@ class TrainingStep:
         self.optimizer.step(self._learning_rate, clock)
 
     def totals(self) -> tuple[float, float]:
-        """The mean loss and the fraction of hits over the epoch so far. It waits for the device."""
+        """The mean loss and the accuracy of the epoch so far. Waits for the device."""
         loss, hits, rows = self.ops.to_numpy(self._totals).tolist()
         return loss / max(rows, 1), hits / max(rows, 1)
 

@@ -1,4 +1,4 @@
-"""The GPU backend: every operation a kernel of `cnn/kernels`, launched through CuPy."""
+"""The GPU backend: every operation is a kernel of `cnn/kernels`, launched through CuPy."""
 
 from cnn.backends.cuda.batches import CudaBatches
 from cnn.backends.cuda.losses import CudaLosses
@@ -8,10 +8,10 @@ from cnn.backends.ops import Ops
 
 
 class CudaOps(CudaTail, CudaLosses, CudaUpdates, CudaBatches, Ops):
-    """All families together. `xp` is the module `cupy`, or one with the same face.
+    """All families together. `xp` is the module `cupy`, or one with the same interface.
 
-    Arrays are float32. Those of activations may also be bfloat16, as uint16 arrays of its words: everything but
-    convolutions, dense layers, losses and updates takes and returns them.
+    Arrays are float32. Activations may also be bfloat16, as uint16 arrays of their bits, in all operations but
+    convolutions, dense layers, losses and updates.
     """
 
 

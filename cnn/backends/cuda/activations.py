@@ -41,7 +41,7 @@ class CudaActivations(CudaNormalization):
 
 
 def _numbers(activation: Activation, x: Array) -> tuple[float, float]:
-    """The activation's a and b. Where the output says what was clipped, they are as an array stored as x has them."""
+    """The activation's a and b, rounded to the storage of x for clip, whose gradient compares the output with them."""
     a, b = activation.a, activation.b
     if activation.name == "clip" and x.dtype == BFLOAT16:
         a, b = round_to_bfloat16(np.array([a, b], np.float32)).tolist()

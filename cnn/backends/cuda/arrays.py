@@ -1,4 +1,4 @@
-"""Arrays on the device, and what every family of operations shares: memory, launches, geometry."""
+"""Arrays on the device, and the base of all families of operations: memory, launches, geometry."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from cnn.backends.window import Window
 from cnn.kernels import FOLDER, STORAGES, STRUCTS, SUFFIXES
 from cnn.kernels.families.gemm_rules import Plan, choose
 
-# How a bfloat16 array is kept: neither NumPy nor CuPy has the type.
+# The dtype of arrays with bfloat16 bits: neither NumPy nor CuPy has the type.
 BFLOAT16 = np.dtype(np.uint16)
 
 
 class CudaArrays:
-    """Holds the array module and the launcher. Arrays come from the module's memory pool."""
+    """Has the array module and the launcher. Arrays are from the module's memory pool."""
 
     name = "cupy"
 
     def __init__(
         self, xp: Any, *, device: str = "GPU", cublas: bool = False, plan: Plan = choose, folder: Path = FOLDER
     ) -> None:
-        """`cublas` leaves dense layers to `xp.matmul`; `plan` chooses how the project's own products are computed.
+        """With `cublas` dense layers run `xp.matmul`; `plan` selects the variant of the project's own products.
 
-        `folder` is where the kernels' text lies.
+        `folder` has the source of the kernels.
         """
         self.xp, self.device, self.cublas, self.plan = xp, device, cublas, plan
         self.launch = Launcher(xp, folder)
 
     def array(self, values: NDArray[Any] | Array) -> Array:
-        """Copy of a NumPy array, or of one on the device, of the same shape and dtype, on the device."""
+        """A copy on the device of a NumPy or device array, with the same shape and dtype."""
         if isinstance(values, self.xp.ndarray):
             return values.copy()
         return self.xp.asarray(np.asarray(values, order="C"))  # `ascontiguousarray` would make a scalar (1,)
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A C-contiguous array of any content."""
+        """A C-contiguous array with undefined values."""
         return self.xp.empty(shape, np.dtype(dtype))
 
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -49,7 +49,7 @@ class CudaArrays:
         return self.xp.zeros(shape, np.dtype(dtype))
 
     def copy_in(self, target: Array, values: NDArray[Any]) -> None:
-        """In place: `target` takes the values of a host array of its shape, converted to its dtype."""
+        """In place: set `target` to the values of a host array of its shape, converted to its dtype."""
         target.set(np.asarray(values, target.dtype, order="C"))
 
     def to_numpy(self, x: Array) -> NDArray[Any]:
@@ -58,7 +58,7 @@ class CudaArrays:
         return (values.astype(np.uint32) << np.uint32(16)).view(np.float32) if values.dtype == BFLOAT16 else values
 
     def stored(self, x: Array, storage: str) -> Array:
-        """x as an array of "float32" or of "bfloat16", rounded to nearest even; x itself where it is one already."""
+        """x as an array of "float32" or "bfloat16", rounded to nearest even; x itself if it is one already."""
         dtype = BFLOAT16 if storage == "bfloat16" else np.dtype(np.float32)
         if x.dtype == dtype:
             return x
@@ -67,16 +67,16 @@ class CudaArrays:
         return y
 
     def floats(self, *shape: int) -> Array:
-        """A float32 array without values yet; a kernel writes every element."""
+        """A float32 array with undefined values; a kernel then writes every element."""
         return self.empty(shape, np.float32)
 
     def aligned(self, *arrays: Array) -> bool:
-        """Whether vectors of four floats may be read at the arrays' addresses."""
+        """Whether the addresses of the arrays are aligned to vectors of four floats."""
         return all(array.data.ptr % 16 == 0 for array in arrays)
 
 
 def named(kernel: str, x: Array) -> str:
-    """The name of the kernel for activations that are stored as x is. Raises TypeError for other dtypes."""
+    """The name of the kernel for activations with the storage type of x. Raises TypeError for other dtypes."""
     suffix = SUFFIXES.get(x.dtype)
     if suffix is None:
         raise TypeError(f"kernel {kernel} takes activations of {' or '.join(STORAGES)}, not {x.dtype}")
@@ -84,14 +84,14 @@ def named(kernel: str, x: Array) -> str:
 
 
 def rows_and_channels(x: Array) -> tuple[int, int]:
-    """How many rows x (..., c) has, and c."""
+    """The number of rows of x (..., c), and c."""
     c = x.shape[-1]
     return x.size // c, c
 
 
 @functools.lru_cache(maxsize=1024)
 def window_struct(window: Window, n: int, c: int) -> NDArray[Any]:
-    """The geometry that a kernel takes by value, for `n` images of `c` channels."""
+    """The struct argument of kernels with the window's geometry, for `n` images of `c` channels."""
     top, _, left, _ = window.padding
     numbers = (
         *(n, *window.input_hw, c),

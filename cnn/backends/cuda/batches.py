@@ -1,4 +1,4 @@
-"""Batches: which images are next, how each is augmented, and the network's input made of them."""
+"""Batches: selection of the next images, their augmentation, and the network's input."""
 
 from __future__ import annotations
 

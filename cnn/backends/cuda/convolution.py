@@ -1,4 +1,4 @@
-"""Convolution: which kernel computes it, by the shape alone."""
+"""Convolution, by a kernel that is selected by the shape."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _is_depthwise(channels: int, groups: int) -> bool:
 
 
 def _direct(window: Window, channels: int, groups: int) -> str | None:
-    """The forward kernel that is no matrix product, where there is one for this shape."""
+    """The direct forward kernel (not a matrix product) for this shape, if there is one."""
     if _is_depthwise(channels, groups):
         return "conv_depthwise"
     if channels == 1 and window.kernel in ONE_CHANNEL:
@@ -111,7 +111,7 @@ def _direct(window: Window, channels: int, groups: int) -> str | None:
 
 
 def _direct_backward_filter(window: Window, channels: int, groups: int) -> str | None:
-    """The filter gradient's kernel that is no matrix product, where there is one for this shape."""
+    """The direct kernel (not a matrix product) of the filter gradient for this shape, if there is one."""
     if _is_depthwise(channels, groups):
         return "conv_depthwise_backward_filter"
     if channels == 1 and window.kernel in ONE_CHANNEL:

@@ -1,4 +1,4 @@
-"""Matrix products of dense layers, and what ends a product: bias, activation, statistics."""
+"""Matrix products of dense layers, and the epilogue of a product: bias, activation, statistics."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOTHING = Epilogue()
 class CudaDense(CudaActivations):
     """Kernels in `cnn/kernels/dense.cu`; with `cublas` the products are CuPy's `matmul`.
 
-    A ReLU is applied in the pass that writes the result, and any other activation in one of its own.
+    A ReLU is applied when the product writes its result, any other activation in a separate pass.
     """
 
     def dense(self, x: Array, w: Array, b: Array | None, epilogue: Epilogue = NOTHING) -> Array:
@@ -67,7 +67,7 @@ class CudaDense(CudaActivations):
         return column_sums(self, dy, *rows_and_channels(dy), out)
 
     def finish(self, y: Array, epilogue: Epilogue) -> Array:
-        """What is left of the epilogue after a product that has added its bias and applied its ReLU."""
+        """The rest of the epilogue, after a product that has added its bias and applied its ReLU."""
         if epilogue.activation is not None and not ends_in_relu(epilogue):
             y = self.activation(y, epilogue.activation)
         if epilogue.moments is not None:
@@ -85,10 +85,10 @@ class CudaDense(CudaActivations):
         bias: Array | None = None,
         relu: bool = False,
     ) -> Array:
-        """A product of `size` = rows, k, columns, `batches` times, into y, which is returned.
+        """`batches` products of `size` = rows, k, columns, written to y, which is returned.
 
-        `run` launches the kernel it is given by name, into an array, with a number of splits, a bias and whether
-        ReLU follows. A split product's parts are added up afterwards, and bias and ReLU come then.
+        `run` launches a kernel, given its name, the output array, the number of splits, the bias and whether a ReLU
+        follows. The parts of a split product are added up afterwards, with bias and ReLU.
         """
         rows, k, columns = size
         variant, splits = self.plan(rows, columns, k, batches, vector)
@@ -102,10 +102,10 @@ class CudaDense(CudaActivations):
         return y
 
     def add_parts(self, parts: Array, y: Array, splits: int, bias: Array | None = None, relu: bool = False) -> None:
-        """y = the sum of parts (splits, *y.shape) in order, plus bias by the last axis, then ReLU if asked for."""
+        """y = the sum of parts (splits, *y.shape) in order, plus bias by the last axis, then ReLU if `relu`."""
         self.launch("sum_splits", parts, bias, y, y.size, splits, y.shape[-1], int(relu))
 
 
 def ends_in_relu(epilogue: Epilogue) -> bool:
-    """Whether the product itself can apply the epilogue's activation."""
+    """Whether the product can apply the epilogue's activation."""
     return epilogue.activation is not None and epilogue.activation.name == "relu"

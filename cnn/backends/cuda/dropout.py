@@ -18,5 +18,5 @@ class CudaDropout(CudaArrays):
 
 
 def seed_words(seed: int) -> tuple[int, int]:
-    """The seed as the two 32-bit words that the generator takes, the low one first."""
+    """The seed as the two 32-bit words of the generator's key, the low one first."""
     return seed & 0xFFFFFFFF, seed >> 32 & 0xFFFFFFFF

@@ -1,4 +1,4 @@
-"""Where branches of a network meet: sums, products, concatenations."""
+"""Joins of branches: sums, products, concatenations."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The launch wrapper: checks what CuPy does not, and turns a name and arguments into a kernel launch.
+"""The launch wrapper: checks the arguments of a kernel, which CuPy does not, and launches it by name.
 
 CuPy's `RawKernel` validates nothing: it reads a transposed view as if it were contiguous and passes a Python float
-as a double. Here every argument is checked against the kernel table before the launch. Nothing waits for the device.
+as a double. Here every argument is compared with the kernel table before the launch. Nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy as np
 
 from cnn.kernels import FOLDER, KERNELS, STRUCTS, Argument, Kernel, compile_options, kernels_of, source_text
 
-# The most elements that a kernel's 32-bit indices reach.
+# The most elements for a kernel's 32-bit indices.
 MOST_ELEMENTS = 2**31 - 1
 
 # The most blocks that CUDA launches along x, y and z.
 MOST_BLOCKS = (2**31 - 1, 65_535, 65_535)
 
-# The dynamic shared memory that a block gets without asking; for more, a function's attribute is set first.
+# The dynamic shared memory of a block by default; for more, an attribute of the function must be set.
 SHARED_BYTES = 48 << 10
 
 
 class Launcher:
     """Compiles a `.cu` file on first use, its kernels of one storage type together, and launches them.
 
-    `xp` is the module `cupy`, or one with the same face. `observe`, if set, is called with the kernel and its
+    `xp` is the module `cupy`, or one with the same interface. `observe`, if set, is called with the kernel and its
     arguments by name before each launch.
     """
 
@@ -36,10 +36,10 @@ class Launcher:
         self.xp, self.folder = xp, folder
         self.observe: Callable[[Kernel, dict[str, Any]], None] | None = None
         self._functions: dict[str, Any] = {}
-        self._shared: dict[str, int] = {}  # what functions were allowed of dynamic shared memory above SHARED_BYTES
+        self._shared: dict[str, int] = {}  # the limit set for functions that need more than SHARED_BYTES
 
     def __call__(self, name: str, *arguments: Any) -> None:
-        """Launch the kernel called `name`. Raises TypeError or ValueError for arguments that do not fit it.
+        """Launch the kernel `name`. Raises TypeError or ValueError for arguments that do not fit it.
 
         A grid without blocks launches nothing.
         """
@@ -110,7 +110,7 @@ class Launcher:
         return function
 
     def _architecture(self, kernel: Kernel) -> int | None:
-        """The device's compute capability, such as 90; None where it makes no difference to the kernel's file."""
+        """The device's compute capability, such as 90; None if the kernel's file does not depend on it."""
         if not any(sibling.min_arch for sibling in kernels_of(kernel.source)):
             return None
         architecture = int(self.xp.cuda.Device().compute_capability)
@@ -145,14 +145,14 @@ def _scalar(kernel: str, expected: Argument, given: Any) -> Any:
 
 @functools.cache
 def _bounds(dtype: np.dtype[Any]) -> tuple[int | float, int | float]:
-    """The least and the most that a number of this dtype can be, infinities apart."""
+    """The least and the largest finite number of this dtype."""
     if dtype.kind in "iu":
         return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
 
 
 def _describe(given: Any) -> str:
-    """What was given instead, in a few words."""
+    """A short description of a wrong argument."""
     if isinstance(given, np.ndarray):
         elements = f"{given.size:,} element{'' if given.size == 1 else 's'}"
         return f"a {type(given).__module__} array of {elements} of {_dtype_name(given.dtype)}"
@@ -162,7 +162,7 @@ def _describe(given: Any) -> str:
 
 
 def _dtype_name(dtype: np.dtype[Any]) -> str:
-    """The name of a struct, or of a dtype without fields; a long list of fields helps nobody."""
+    """The name of a struct, or of a dtype without fields; without the long list of fields."""
     if not dtype.fields:
         return str(dtype)
     known = [name for name, struct in STRUCTS.items() if struct == dtype]
@@ -174,7 +174,7 @@ def _as_mapping(value: Any) -> Any:
     return _fields(value.dtype, value.tobytes()) if isinstance(value, np.ndarray) else value.item()
 
 
-@functools.lru_cache(maxsize=1024)  # a network launches with the same few geometries over and over
+@functools.lru_cache(maxsize=1024)  # a network uses the same few geometries in all launches
 def _fields(dtype: np.dtype[Any], data: bytes) -> dict[str, Any]:
     record = np.frombuffer(data, dtype)[0]
     return {field: record[field].tolist() for field in dtype.names or ()}

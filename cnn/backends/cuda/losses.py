@@ -27,7 +27,7 @@ class CudaLosses(CudaArrays):
         ignore_index: int | None = None,
         totals: Array | None = None,
     ) -> tuple[Array, Array]:
-        """As the contract says; a label that is no class and not `ignore_index` gives NaN."""
+        """As in the reference; a label that is neither a class nor `ignore_index` gives NaN."""
         n = len(logits)
         row_losses, outcomes, dlogits = self.floats(n), self.empty((n,), np.uint8), self.floats(*logits.shape)
         ignoring = (0, 0) if ignore_index is None else (1, ignore_index)

@@ -1,4 +1,4 @@
-"""Normalisation, and sums over all but the channels."""
+"""Normalisation, and sums over all axes but the channels."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from cnn.kernels.families.group_normalization import shared_by
 def column_sums(
     ops: CudaArrays, x: Array, rows: int, c: int, out: Array | None = None, more: Array | None = None
 ) -> Array:
-    """Sums (c,) over the rows of x, seen as (rows, c), in `out` if it is given.
+    """Sums (c,) over the rows of x, reshaped to (rows, c), in `out` if it is given.
 
-    With `more` the sums of the second half of the columns go there. The order of the additions follows from the shape
-    alone.
+    With `more` the sums of the second half of the columns are written to it. The order of additions depends only on the
+    shape.
     """
     chunks = row_chunks(rows, c)
     if chunks > 1:
@@ -38,9 +38,9 @@ def two_column_sums(
     out: tuple[Array, Array] | None,
     run: Callable[[Array, Array, int], None],
 ) -> tuple[Array, Array]:
-    """Two arrays (c,), in `out` if it is given, of which `run` sums chunks of rows.
+    """Two arrays (c,) of sums over rows, in `out` if it is given; `run` computes the sums of chunks of rows.
 
-    `run` is given where the first chunk's sums of either go, and how far behind them those of the next chunk.
+    `run` gets the arrays for the first chunk's sums of both, and the distance to those of the next chunk.
     """
     first, second = out or (ops.floats(c), ops.floats(c))
     chunks = row_chunks(rows, c)
@@ -71,7 +71,7 @@ class CudaNormalization(CudaArrays):
     def normalize_and_relu(
         self, x: Array, gamma: Array, beta: Array, moments: Array, eps: float, relu: bool = True
     ) -> Array:
-        """`normalize`, then ReLU unless it is false, in one pass."""
+        """`normalize`, then ReLU if `relu`, in one pass."""
         y = self.empty(x.shape, x.dtype)
         self.launch(named("normalize", x), x, gamma, beta, moments, y, *rows_and_channels(x), eps, int(relu))
         return y
@@ -100,7 +100,7 @@ class CudaNormalization(CudaArrays):
         y: Array | None = None,
         input_relu: bool = False,
     ) -> tuple[Array, Array, Array]:
-        """`normalize_backward` with the gradients of the ReLU behind it, whose output is y, and of that before it.
+        """`normalize_backward` with the gradients of the ReLU after it, whose output is y, and of one before it.
 
         With `input_relu` x is the output of a ReLU, and dx the gradient of that ReLU's input.
         """
@@ -160,6 +160,6 @@ class CudaNormalization(CudaArrays):
 
 
 def _examples(x: Array) -> tuple[int, int, int]:
-    """How many examples x (n, ..., c) has, pixels of each, and channels."""
+    """The numbers of examples, pixels per example, and channels of x (n, ..., c)."""
     n, c = x.shape[0], x.shape[-1]
     return n, x.size // (n * c), c

@@ -60,5 +60,5 @@ class CudaPooling(CudaArrays):
 
 @functools.lru_cache(maxsize=1024)
 def _margins(window: Window, count_padding: bool) -> NDArray[Any]:
-    """How far around the image a mean counts: its padding, or nothing; what `ceil` reaches beyond never does."""
+    """The padding that counts in a mean: all or none of it; pixels beyond it that `ceil` adds never count."""
     return np.array([window.padding if count_padding else (0, 0, 0, 0)], STRUCTS["Margins"])

@@ -1,4 +1,4 @@
-"""Tails of blocks: batch norm with a ReLU behind or before it in one pass, the rest stage by stage."""
+"""Tails of blocks: batch norm with a ReLU after or before it in one pass, other stages one by one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnn.backends.reference.tail import Tail
 
 
 class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
-    """What is kept for the gradient is what `Tail` keeps, stage by stage."""
+    """The values saved for the gradient are those of `Tail`, stage by stage."""
 
     def tail(self, x: Array, stages: Sequence[Stage], keep: bool = True) -> tuple[Array, Any]:
         saved: list[Any] = []

@@ -63,7 +63,7 @@ class CudaUpdates(CudaArrays):
 
 
 def _count(params: Array, *others: Array) -> int:
-    """How many parameters there are. Raises ValueError unless all arrays are equally long."""
+    """The number of parameters. Raises ValueError unless all arrays have that length."""
     sizes = [params.size, *(other.size for other in others)]
     if len(set(sizes)) > 1:
         raise ValueError(f"an update's arrays must be equally long, not of {', '.join(map(str, sizes))} elements")

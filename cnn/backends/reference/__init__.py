@@ -1,1 +1,1 @@
-"""The plain NumPy meaning of every operation, a file a family. `Ops` in `cnn/backends/ops.py` puts them together."""
+"""Every operation in plain NumPy, one file per family. `Ops` in `cnn/backends/ops.py` joins them."""

@@ -1,4 +1,4 @@
-"""Activations: each function beside its derivative, in one table."""
+"""Activations: one table of functions and derivatives."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _DENSITY = 1 / math.sqrt(2 * math.pi)
 
 
 class _Rule(NamedTuple):
-    """y = function(x, a, b), and dy/dx = derivative(s, a, b) of s: y or x, as `GRADIENT_NEEDS` says."""
+    """y = function(x, a, b), and dy/dx = derivative(s, a, b), where s is y or x, see `GRADIENT_NEEDS`."""
 
     function: Callable[[FloatArray, float, float], FloatArray]
     derivative: Callable[[FloatArray, float, float], FloatArray]
 
 
 def _gelu_slope(x: FloatArray) -> FloatArray:
-    return _normal_cdf(x) + x * _DENSITY * np.exp(-0.5 * np.minimum(np.abs(x), 40) ** 2)  # whose exp is 0
+    return _normal_cdf(x) + x * _DENSITY * np.exp(-0.5 * np.minimum(np.abs(x), 40) ** 2)  # beyond 40 exp is 0
 
 
 def _softplus(x: FloatArray) -> FloatArray:
@@ -77,13 +77,13 @@ class Activations:
     """Element-wise functions; shapes are all equal."""
 
     def activation(self, x: Array, activation: Activation) -> Array:
-        """`y` of x, by the function that `activation` names."""
+        """`y` of x, by the function `activation.name`."""
         return RULES[activation.name].function(x, activation.a, activation.b).astype(x.dtype, copy=False)
 
     def activation_backward(self, dy: Array, saved: Array, activation: Activation) -> Array:
-        """dy times the derivative; `saved` is the function's output or its input, as `activation.needs` says.
+        """dy times the derivative; `saved` is the function's output or its input, see `activation.needs`.
 
-        Where the derivative is 0 the result is 0, for an infinite dy too.
+        If the derivative is 0 the result is 0, also for an infinite dy.
         """
         slope = RULES[activation.name].derivative(saved, activation.a, activation.b)
         return scaled(dy, slope)
@@ -99,6 +99,6 @@ class Activations:
 
 
 def scaled(dy: FloatArray, slope: FloatArray) -> FloatArray:
-    """dy * slope, and 0 where the slope is 0, whatever dy."""
-    with np.errstate(invalid="ignore"):  # 0 * inf, of which nothing is kept
+    """dy * slope, and 0 where the slope is 0, for any dy."""
+    with np.errstate(invalid="ignore"):  # 0 * inf, which is replaced by 0
         return np.where(slope == 0, 0, dy * slope).astype(dy.dtype, copy=False)

@@ -1,4 +1,4 @@
-"""Arrays: where they are made, filled and read; and what is shared by the families of the reference."""
+"""Creation, filling and reading of arrays, and helpers of all families of the reference."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ class Arrays:
     """Arrays on the host."""
 
     name = "numpy"
-    device: str = "CPU, plain NumPy"  # what it computes on, for the record of a run
+    device: str = "CPU, plain NumPy"  # for the provenance of a run
 
     def array(self, values: NDArray[Any] | Array) -> Array:
-        """Copy of an array of the host or of this backend, of the same shape and dtype, where this backend computes."""
+        """A copy on the backend of an array of the host or backend, with the same shape and dtype."""
         return np.array(values, order="C")
 
     def constant(self, values: NDArray[Any] | Array) -> Array:
-        """As `array`, for values that nobody will change: the backend may keep what it derives from them."""
+        """As `array`, for values that will not change: the backend may cache values derived from them."""
         return self.array(values)
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A C-contiguous array of any content."""
+        """A C-contiguous array with undefined values."""
         return np.empty(shape, dtype)
 
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
@@ -36,7 +36,7 @@ class Arrays:
         return np.zeros(shape, dtype)
 
     def copy_in(self, target: Array, values: NDArray[Any]) -> None:
-        """In place: `target` takes the values of a host array of its shape, converted to its dtype."""
+        """In place: set `target` to the values of a host array of its shape, converted to its dtype."""
         target[...] = values
 
     def to_numpy(self, x: Array) -> NDArray[Any]:
@@ -44,14 +44,14 @@ class Arrays:
         return x
 
     def capture(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """A function that does what `step` does, recorded once where the backend can replay it. Here: `step` itself."""
+        """A function equal to `step`, recorded once if the backend can replay it. Here: `step` itself."""
         return step
 
     def stored(self, x: Array, storage: str) -> Array:
-        """x as an array that keeps its elements in `storage` would return it: "float32" (x itself) or "bfloat16".
+        """x rounded to the type `storage`: "float32" (x itself) or "bfloat16".
 
-        bfloat16 has the exponent of float32 and 8 bits of precision; the reference rounds to it, to nearest even, and
-        keeps x's dtype. NaN stays NaN.
+        bfloat16 has the exponent of float32 and 8 bits of precision. The reference rounds to nearest even and keeps the
+        dtype of x. NaN stays NaN.
         """
         return x if storage == "float32" else round_to_bfloat16(x)
 
@@ -64,7 +64,7 @@ def round_to_bfloat16(x: FloatArray) -> FloatArray:
 
 
 def into(out: FloatArray | None, values: FloatArray) -> FloatArray:
-    """`values`, copied to `out` where there is one."""
+    """`values`, copied to `out` if it is given."""
     if out is None:
         return values
     out[...] = values
@@ -72,7 +72,7 @@ def into(out: FloatArray | None, values: FloatArray) -> FloatArray:
 
 
 def rows_of(x: FloatArray) -> FloatArray:
-    """x (..., c) seen as (rows, c)."""
+    """x (..., c) reshaped to (rows, c)."""
     return x.reshape(-1, x.shape[-1])
 
 
@@ -82,7 +82,7 @@ def column_sum(rows: FloatArray) -> FloatArray:
 
 
 def pad(x: FloatArray, window: Any, value: float = 0) -> FloatArray:
-    """x (n, h, w, c) with the window's padding around it, filled with `value`; x itself where there is none."""
+    """x (n, h, w, c) with the window's padding, filled with `value`; x itself if there is none."""
     if not window.has_padding:
         return x
     padded = np.full((len(x), *window.padded_hw, x.shape[3]), value, x.dtype)

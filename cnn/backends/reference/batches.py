@@ -1,4 +1,4 @@
-"""Batches: which images are next, how each is augmented, and the network's input made of them."""
+"""Batches: selection of the next images, their augmentation, and the network's input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AUGMENTATION_STREAM, SHUFFLE_STREAM, WARP_STREAM = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFF
 
 
 class Batches:
-    """From the stored images to the network's input."""
+    """The network's input from stored images."""
 
     def next_batch(
         self, order: Array, rates: Array, labels: Array, clock: Array, learning_rate: Array, count: int
@@ -22,9 +22,9 @@ class Batches:
         """Begin a training step of `count` images: their indices (count,) and labels (count,), int64.
 
         order (m,) int64 is the epoch's order of the images, rates (steps,) float32 the learning rate of each of its
-        steps, labels int64 those of all images. clock int64 (3,) is changed in place: the number of the step, the
-        batches and the images of this epoch so far; and learning_rate float32 (1,) becomes the step's. So nothing that
-        changes from step to step comes from the host.
+        steps, labels int64 those of all images. clock int64 (3,) is changed in place: the number of the step, of
+        batches and of images of this epoch so far. learning_rate float32 (1,) is set to that of the step. So no value
+        that changes from step to step is read from the host.
         """
         _, batch, first = clock.tolist()
         learning_rate[0] = rates[batch]
@@ -33,14 +33,14 @@ class Batches:
         return indices, labels[indices]
 
     def augmentation(self, clock: Array, count: int, hw: tuple[int, int], rules: Augmentation) -> tuple[Array, Array]:
-        """Matrices (count, 2, 3) float32 and erased rectangles (count, 4) int32 as `gather_batch` takes them.
+        """Matrices (count, 2, 3) float32 and erased rectangles (count, 4) int32 for `gather_batch`.
 
-        They are a function of the seed and the step, clock[0], alone; every option has numbers of its own, so setting
-        one changes nothing about the others. Images have `hw` pixels.
+        They depend only on the rules and the step clock[0]. Every option has its own random numbers, so that one option
+        does not change the effect of another. Images have `hw` pixels.
         """
         uniform = random_uniform(RandomKey(rules.seed, AUGMENTATION_STREAM, clock), 3 * count).reshape(count, 3)
         further = np.zeros((count, 7))
-        if rules.warps:  # else the numbers would be multiplied by 0
+        if rules.warps:  # else they have no effect
             further = random_uniform(RandomKey(rules.seed, WARP_STREAM, clock), 7 * count).reshape(count, 7)
         size = np.array(hw)
         mirrored = (uniform[:, 0] < 0.5) & rules.flip
@@ -55,29 +55,29 @@ class Batches:
     def gather_batch(
         self, images: Array, indices: Array, affine: Array | None, erase: Array | None, scale: Array, offset: Array
     ) -> Array:
-        """Pick, warp, normalise and erase in one go: images (m, h, w, c) to (n, h, w, c) of scale's dtype.
+        """Select, warp, normalise and erase: images (m, h, w, c) to (n, h, w, c) of scale's dtype.
 
         The images are uint8, or of scale's dtype.
 
-        Image k of the batch is made from `images[indices[k]]` (int64). With a = affine[k] of affine (n, 2, 3)
+        Image k of the batch is computed from `images[indices[k]]` (int64). With a = affine[k] of affine (n, 2, 3)
         float32, its pixel (row i, column j) reads the input at the position, in float32,
 
             row    = (a[0, 0] * i + a[0, 1] * j) + a[0, 2], clamped to 0 ... h - 1
             column = (a[1, 0] * i + a[1, 1] * j) + a[1, 2], clamped to 0 ... w - 1
 
-        so the rim is repeated outwards. The four pixels around the position mix in scale's dtype, where v00, v01 are
-        the upper two and v10, v11 the lower two (outside the image the nearest inside), and fr and fc are what row
-        and column have beyond whole numbers:
+        so the edge is repeated outwards. The four pixels around the position are interpolated in scale's dtype, where
+        v00, v01 are the upper two and v10, v11 the lower two (outside the image the nearest inside), and fr and fc are
+        the fractional parts of row and column:
 
             top = v00 + fc * (v01 - v00), bottom = v10 + fc * (v11 - v10), value = top + fr * (bottom - top)
 
         The result is scale (c,) * value + offset (c,), and 0 inside the image's rectangle of erase (n, 4)
         int32: top, left, height, width in output pixels. The rectangle lies inside the image; one of height or
-        width 0 erases nothing. Without `affine` the images are as they are, without `erase` nothing is erased.
+        width 0 erases nothing. Without `affine` the images are not warped, without `erase` nothing is erased.
 
-        Where the matrix is whole numbers (identity, mirror, whole-pixel shifts), positions and values are exact.
-        Elsewhere a backend may fuse a multiplication with an addition, and the position moves by a rounding; since
-        the value is continuous in the position, backends agree within a tolerance.
+        For a matrix of integers (identity, mirror, shifts by integer pixels) positions and values are exact. For others
+        a backend may fuse a multiplication with an addition, which changes the position by a rounding error; as the
+        value is continuous in the position, backends agree within a tolerance.
         """
         batch = np.empty((len(indices), *images.shape[1:]), scale.dtype)
         for k, index in enumerate(indices):
@@ -93,7 +93,7 @@ class Batches:
 def sampled(image: FloatArray, a: FloatArray, dtype: np.dtype) -> FloatArray:
     """The image (h, w, c) under a matrix a (2, 3) float32, as `gather_batch` defines it: (h, w, c)."""
     height, width, _ = image.shape
-    if a[0, 1] == 0 == a[1, 0] and (a == np.round(a)).all():  # mirrored and moved by whole pixels
+    if a[0, 1] == 0 == a[1, 0] and (a == np.round(a)).all():  # mirrored and shifted by integer pixels
         rows, columns = (
             np.clip(a[axis, axis] * np.arange(size, dtype=np.float32) + a[axis, 2], 0, size - 1).astype(np.int64)
             for axis, size in enumerate((height, width))
@@ -114,7 +114,7 @@ def _warp(image: FloatArray, a: FloatArray, dtype: np.dtype) -> FloatArray:
     place = upper.astype(np.int64) * width + left.astype(np.int64)
 
     def between(place: FloatArray) -> FloatArray:
-        # Behind the last column or row is some other pixel, which a fraction of 0 leaves out.
+        # After the last column or row is an unrelated pixel, which has the weight 0.
         first, second = (pixels.take(p, axis=0, mode="clip") for p in (place, place + 1))
         return first + fc * (second - first)
 
@@ -129,15 +129,15 @@ def inverse_affine(
     zoom: NDArray[np.float64],
     shift: NDArray[np.int64],
 ) -> NDArray[np.float32]:
-    """The matrices (n, 2, 3) that take each output pixel back to its place in the input.
+    """The matrices (n, 2, 3) that map each output pixel to its position in the input.
 
-    An image of `size` (2,) is mirrored left to right, turned anticlockwise by `angle` (n,) in radians and enlarged
-    `zoom` (n,) times about its centre, then moved by `shift` (n, 2) pixels (down, right). Where it is only mirrored
-    and moved, the numbers are whole.
+    An image of `size` (2,) is mirrored left to right, rotated anticlockwise by `angle` (n,) in radians and enlarged
+    `zoom` (n,) times about its centre, then shifted by `shift` (n, 2) pixels (down, right). If it is only mirrored and
+    shifted, the numbers are integers.
     """
     cosine, sine = np.cos(angle) / zoom, np.sin(angle) / zoom
     sense = np.where(mirrored, -1.0, 1.0)
-    # Undone from the last to the first. Rows count downwards: turning back takes (r, c) to
+    # The inverse steps, from the last to the first. Rows count downwards, so the inverse rotation maps (r, c) to
     # (r cos + c sin, c cos - r sin).
     linear = np.stack([cosine, sine, -sense * sine, sense * cosine], axis=1).reshape(-1, 2, 2)
     centre = (size - 1) / 2
@@ -148,8 +148,8 @@ def inverse_affine(
 def _rectangles(uniform: NDArray[np.float64], size: NDArray[np.int64], area: tuple[float, float]) -> NDArray[np.int32]:
     """Rectangles (n, 4) for random erasing (Zhong et al. 2017), from four uniform numbers each (n, 4).
 
-    Their area is uniform within fractions `area` of the image, height over width log-uniform from 0.3 to 1 / 0.3, the
-    place uniform among those inside the image. A side that would be longer than the image's is cut to it.
+    Their area is uniform between the fractions `area` of the image, height / width log-uniform from 0.3 to 1 / 0.3, and
+    the place uniform among those inside the image. A side longer than that of the image is cut to it.
     """
     pixels = (area[0] + (area[1] - area[0]) * uniform[:, 0]) * size.prod()
     aspect = 0.3 ** (1 - 2 * uniform[:, 1])

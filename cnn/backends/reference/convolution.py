@@ -1,4 +1,4 @@
-"""Convolution: for each tap of the filter a matrix product, added up."""
+"""Convolution as the sum of a matrix product per tap of the filter."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Convolution(Dense):
     ) -> Array:
         """Cross-correlation: x (n, h, w, c) with w (kh, kw, c / groups, k) and bias b (k,) gives (n, p, q, k).
 
-        Filter j sees the channels of group `j // (k / groups)`; groups = c is a depthwise convolution. The epilogue's
-        activation is applied to the result with its bias, and its moments are filled from what is returned.
+        Filter j reads the channels of group `j // (k / groups)`; groups = c is a depthwise convolution. The epilogue's
+        activation is applied to the result with its bias, and its moments are those of the returned array.
         """
         padded, taps = pad(x, window), _taps_by_group(w, groups)
         y = np.zeros((len(x), *window.output_hw, w.shape[3]), x.dtype)

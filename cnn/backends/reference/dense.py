@@ -1,4 +1,4 @@
-"""Dense layers, and what ends a product: bias, activation, statistics."""
+"""Dense layers, and the epilogue of a product: bias, activation, statistics."""
 
 from __future__ import annotations
 

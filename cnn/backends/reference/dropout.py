@@ -9,12 +9,12 @@ from cnn.backends.philox import RandomKey, random_halves
 
 
 class Dropout:
-    """Inverted dropout: what is kept is scaled up, so that inference needs nothing."""
+    """Inverted dropout: kept elements are scaled up, so that inference is the identity."""
 
     def dropout(self, x: Array, rate: float, key: RandomKey) -> Array:
-        """x where it is kept, scaled by 65536 / (65536 - t), else 0, with t = round(rate * 65536).
+        """Kept elements of x times 65536 / (65536 - t), the others 0, with t = round(rate * 65536).
 
-        Element e (C order) is kept where its 16 random bits (`philox.random_halves`) are at least t. The gradient is
+        Element e (C order) is kept if its 16 random bits (`philox.random_halves`) are at least t. The gradient is
         the same function of dy, so no mask is stored.
         """
         threshold, scale = dropout_threshold(rate)
@@ -23,6 +23,6 @@ class Dropout:
 
 
 def dropout_threshold(rate: float) -> tuple[int, float]:
-    """The 16-bit threshold below which an element is dropped, and the scale of what is kept."""
+    """The 16-bit threshold below which an element is dropped, and the scale of kept elements."""
     threshold = round(rate * 65536)
     return threshold, 65536 / (65536 - threshold)

@@ -27,13 +27,12 @@ class Losses:
         """The mean of class_weights[label] * cross-entropy over the rows that count, and its gradient.
 
         logits (n, k), labels (n,) int64, class_weights (k,) to loss () and dlogits (n, k). Rows whose label is
-        `ignore_index` do not count; where none counts, loss and gradient are 0. The mean divides by the number of
-        rows, not by the sum of their weights. With smoothing s (Szegedy et al. 2016) the target is 1 - s + s / k at
-        the label and s / k elsewhere; a class whose logit is -inf is masked: it gets nothing of the smoothing, and the
-        loss stays finite.
+        `ignore_index` do not count; if none counts, loss and gradient are 0. The mean divides by the number of rows,
+        not by the sum of their weights. With smoothing s (Szegedy et al. 2016) the target is 1 - s + s / k at the label
+        and s / k elsewhere. A class whose logit is -inf is masked: its target is 0, and the loss stays finite.
 
-        `totals` float64 (3,) is changed in place: it gains loss * rows, the rows whose first largest logit is the
-        label's, and the rows.
+        `totals` float64 (3,) is changed in place: loss * rows, the rows whose argmax is the label, and the rows are
+        added.
         """
         counted = np.ones(len(labels), bool) if ignore_index is None else labels != ignore_index
         safe = np.where(counted, labels, 0)
@@ -51,7 +50,7 @@ class Losses:
         """Mean over the batch of weights (n,) times cross-entropy of targets (n, k), with its gradient.
 
         Returns loss () and dlogits (n, k). The mean divides by n, not by the sum of weights. Targets need not sum to
-        one; a target of 0 adds nothing, even where the logit is -inf.
+        one; a target of 0 adds nothing, also if the logit is -inf.
         """
         return _weighted(logits, targets, weights / len(logits))
 
@@ -76,7 +75,7 @@ def _weighted(logits: FloatArray, targets: FloatArray, weights: FloatArray) -> t
 
 
 def _log_softmax(logits: FloatArray) -> FloatArray:
-    """Log-probabilities, shifted by the row's maximum so that nothing overflows; NaN where that is not finite."""
+    """Log-probabilities, shifted by the row's maximum so that nothing overflows; NaN if that is not finite."""
     with np.errstate(invalid="ignore"):  # inf - inf
         shifted = logits - logits.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""Normalisation: by the statistics of a batch, or of each example's groups of channels."""
+"""Normalisation by the statistics of a batch, or of each example's groups of channels."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ class Normalization:
     def moments(self, x: Array, out: Array | None = None) -> Array:
         """Mean and biased variance of x (..., c) per channel: (2, c), in `out` if it is given.
 
-        They are those of exact arithmetic, rounded once: a large mean does not swallow a small variance. Where a
-        variance is too large for x's dtype (float32: values beyond 1e19 or so) it is infinite, and `normalize` then
-        returns beta.
+        They are as in exact arithmetic, rounded once, also for a mean much larger than the deviation. A variance that
+        is too large for x's dtype (float32: values beyond about 1e19) is infinite, and `normalize` then returns beta.
         """
         rows = rows_of(x).astype(np.float64)
         mean = rows.mean(axis=0)
@@ -26,7 +25,7 @@ class Normalization:
 
     def normalize(self, x: Array, gamma: Array, beta: Array, moments: Array, eps: float) -> Array:
         """(x - mean) / sqrt(variance + eps) * gamma + beta for x (..., c), moments (2, c), gamma and beta (c,)."""
-        # Subtract first: folding the mean into the offset would cancel badly where mean >> deviation.
+        # The mean is subtracted first, because with the mean in the offset digits cancel if mean >> deviation.
         return (x - moments[0]) * _scale(gamma, moments, eps) + beta
 
     def normalize_backward(
@@ -61,8 +60,8 @@ class Normalization:
         """Normalise each example's groups of channels over pixels and channels: x (n, ..., c) to y like x.
 
         Returns y and the statistics (n, groups, 2): mean and biased variance. gamma and beta are (c,). One group is
-        layer norm over a whole example; x seen as (rows, 1, c) with one group is layer norm over the channels of each
-        pixel (Ba et al. 2016); groups = c is instance norm (Ulyanov et al. 2016).
+        layer norm over a whole example; x reshaped to (rows, 1, c) with one group is layer norm over the channels of
+        each pixel (Ba et al. 2016); groups = c is instance norm (Ulyanov et al. 2016).
         """
         grouped = _grouped(x, groups).astype(np.float64)
         mean = grouped.mean(axis=(1, 3))
@@ -84,7 +83,7 @@ class Normalization:
         normalized = _normalized(x, statistics, eps)
         dgamma, dbeta = column_sum(rows_of(dy * normalized)), column_sum(rows_of(dy))
         given, seen = _grouped(dy * gamma, groups), _grouped(normalized, groups)
-        # Means over what was normalised together; float64, since they run over up to millions of numbers.
+        # Means over each normalised group, in float64, because they can be over millions of numbers.
         level = given.mean(axis=(1, 3), keepdims=True, dtype=np.float64)
         slope = (given * seen).mean(axis=(1, 3), keepdims=True, dtype=np.float64)
         inverse = 1 / np.sqrt(statistics[:, None, :, 1, None].astype(np.float64) + eps)

@@ -1,4 +1,4 @@
-"""Pooling: one pass for each tap of the window, over strided views."""
+"""Pooling: one pass over a strided view per tap of the window."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class Pooling:
     """Max, average and global average pooling."""
 
     def max_pool2d(self, x: Array, window: Window) -> tuple[Array, Array]:
-        """x (n, h, w, c) to y (n, p, q, c) and the argmax's tap (n, p, q, c) uint8 or int32, numbered row by row.
+        """x (n, h, w, c) to y (n, p, q, c) and argmax (n, p, q, c) uint8 or int32: taps numbered row by row.
 
-        Padding is never the maximum. Of equal taps the first counts.
+        Padding is never the maximum. The argmax is the first of equal taps.
         """
         padded = pad(x, window, -np.inf)
         y = np.full((len(x), *window.output_hw, x.shape[3]), -np.inf, x.dtype)
@@ -36,8 +36,8 @@ class Pooling:
     def avg_pool2d(self, x: Array, window: Window, count_padding: bool = False) -> Array:
         """x (n, h, w, c) to the mean of each window: (n, p, q, c).
 
-        The divisor counts the window's pixels inside the image; with `count_padding` those inside the padding too
-        (PyTorch's `count_include_pad`), but never what `ceil` reaches beyond it.
+        The divisor is the number of the window's pixels inside the image; with `count_padding` also of those in the
+        padding (PyTorch's `count_include_pad`), but never of those that `ceil` adds beyond it.
         """
         padded = pad(x, window)
         y = np.zeros((len(x), *window.output_hw, x.shape[3]), x.dtype)
@@ -62,7 +62,7 @@ class Pooling:
 
 
 def _spread(dy: FloatArray, window: Window, given: Callable[[int], FloatArray]) -> FloatArray:
-    """The sum over taps of `given(tap)`, the gradient that each output pixel sends to that tap: dx (n, h, w, c)."""
+    """The sum over taps of `given(tap)`, the gradient of each output pixel for that tap: dx (n, h, w, c)."""
     padded = np.zeros((len(dy), *window.padded_hw, dy.shape[3]), dy.dtype)
     for tap, (_, _, rows, cols) in enumerate(window.taps_in_order()):
         padded[:, rows, cols] += given(tap)
@@ -70,7 +70,7 @@ def _spread(dy: FloatArray, window: Window, given: Callable[[int], FloatArray]) 
 
 
 def divisors(window: Window, count_padding: bool) -> FloatArray:
-    """How many pixels count in the mean of each window, at least 1: (p, q, 1)."""
+    """The number of pixels in the mean of each window, at least 1: (p, q, 1)."""
     counted = np.zeros((*window.padded_hw, 1))
     (top, bottom, left, right), (below, beside) = window.padding, window.overhang
     rows, cols = window.padded_hw
@@ -83,10 +83,10 @@ def divisors(window: Window, count_padding: bool) -> FloatArray:
 
 
 def _first_taps(window: Window) -> FloatArray:
-    """The first tap of every output pixel's window that lies in the image, (p, q, 1): it counts if all are equal."""
+    """The first tap of every output pixel's window inside the image, (p, q, 1): the argmax if all are equal."""
     starts = []
     for axis, before in enumerate((window.padding[0], window.padding[2])):
-        outside = before - np.arange(window.output_hw[axis]) * window.stride[axis]  # pixels in front of the image
+        outside = before - np.arange(window.output_hw[axis]) * window.stride[axis]  # pixels before the image
         taps = -(-np.maximum(outside, 0) // window.dilation[axis])
         starts.append(np.minimum(taps, window.kernel[axis] - 1))
     return (starts[0][:, None] * window.kernel[1] + starts[1])[..., None]

@@ -1,4 +1,4 @@
-"""Tails of blocks: their stages one after the other. A backend overrides what it does in one pass over memory."""
+"""Tails of blocks, stage by stage. A backend overrides the stages that it computes in one memory pass."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Tail(Convolution, Pooling, Joins, DropoutOperation):
     """`tail` and its gradient, composed of single operations."""
 
     def tail(self, x: Array, stages: Sequence[Stage], keep: bool = True) -> tuple[Array, Any]:
-        """x through all stages, in order: y, and what `tail_backward` needs, or None unless `keep`."""
+        """y of all stages in order, and the values that `tail_backward` needs; None instead of these unless `keep`."""
         saved: list[Any] = []
         for stage in stages:
             x, kept = self._stage(x, stage)
@@ -28,10 +28,10 @@ class Tail(Convolution, Pooling, Joins, DropoutOperation):
     ) -> tuple[Array, list[Array]]:
         """The gradient of the tail's input, and of each join's `other`, in the order of the stages.
 
-        `before` is the activation in the producer's epilogue, with its output, which was the tail's input; then dx is
-        the gradient of that activation's input. Gradients of parameters are left where the stages say. The `other`
-        of a sum is not read and may be None. Raises ValueError for an activation whose gradient needs its input, which
-        nobody has.
+        `before` is the activation in the producer's epilogue, with its output, which is the tail's input; then dx is
+        the gradient of that activation's input. Gradients of parameters are written to the arrays in the stages. The
+        `other` of a sum is not read and may be None. Raises ValueError for an activation in `before` whose gradient
+        needs its input, which is not saved.
         """
         if before is not None and before[0].needs != "output":
             raise ValueError(f"the gradient of {before[0].name} needs its input: it cannot stand in an epilogue")
@@ -46,7 +46,7 @@ class Tail(Convolution, Pooling, Joins, DropoutOperation):
         return dy, others
 
     def _stage(self, x: Array, stage: Stage) -> tuple[Array, Any]:
-        """The stage's output, and what its gradient needs."""
+        """The stage's output, and the values that its gradient needs."""
         match stage:
             case Normalize():
                 return self.normalize(x, stage.gamma, stage.beta, stage.moments, stage.eps), x

@@ -1,4 +1,4 @@
-"""Parameter updates, in place, over flat arrays: an arena, or the part of it that decays alike."""
+"""Parameter updates, in place, over flat arrays: an arena, or the part of it with one weight decay."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Updates:
         """Stochastic gradient descent with (Nesterov) momentum, in place; all arrays are flat and equally long.
 
         `v = momentum * v + g; p -= lr * (g + momentum * v if nesterov else v)`. Weight decay is added to g as
-        `decay * p`, or, decoupled, taken off as `p -= lr * decay * p` before the step. learning_rate is float32 (1,).
+        `decay * p` or, if decoupled, subtracted as `p -= lr * decay * p` before the step. learning_rate float32 (1,).
         """
         rate = float(learning_rate[0])
         g = _decayed(params, grads, weight_decay, decoupled, rate)
@@ -51,7 +51,7 @@ class Updates:
     ) -> None:
         """Adam (Kingma & Ba 2015, algorithm 1); decoupled decay makes it AdamW (Loshchilov & Hutter 2019).
 
-        clock[0] is the step, counted from 1. Weight decay acts as in `sgd_update`.
+        clock[0] is the step, counted from 1. Weight decay is as in `sgd_update`.
         """
         rate, step = float(learning_rate[0]), int(clock[0])
         g = _decayed(params, grads, weight_decay, decoupled, rate)
@@ -63,7 +63,7 @@ class Updates:
         params -= step_size * first_moments / (np.sqrt(second_moments / correction2) + eps)
 
     def clip_by_global_norm(self, grads: Array, limit: float) -> Array:
-        """In place: grads (m,) *= limit / norm where their Euclidean norm is above `limit` (Pascanu et al. 2013).
+        """In place: grads (m,) *= limit / norm if their Euclidean norm is above `limit` (Pascanu et al. 2013).
 
         Returns the norm before, a scalar array ().
         """

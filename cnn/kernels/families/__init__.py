@@ -1,1 +1,1 @@
-"""The kernel table's entries, a family a file; `cnn.kernels.table` joins them."""
+"""The entries of the kernel table, one file per family; `cnn.kernels.table` joins them."""

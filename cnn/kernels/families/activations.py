@@ -10,7 +10,7 @@ from cnn.kernels.kernel import Values, for_each_storage
 
 _SOURCE, _BLOCK = "activations.cu", (256,)
 
-# Name, C++ functor, and the operations an element takes, forward and backward; exp, erf and a division count as one.
+# Name, C++ functor, and operations per element, forward and backward; exp, erf and a division count as one.
 _ACTIVATIONS = [
     ("relu", "Relu", 1, 1),
     ("clip", "Clip", 2, 3),

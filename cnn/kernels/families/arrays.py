@@ -1,4 +1,4 @@
-"""From one storage type to another."""
+"""Conversion between storage types."""
 
 from __future__ import annotations
 

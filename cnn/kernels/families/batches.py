@@ -1,4 +1,4 @@
-"""From stored images to network input."""
+"""Batches: network input from stored images."""
 
 from __future__ import annotations
 

@@ -7,41 +7,41 @@ from collections.abc import Callable
 from cnn.kernels.families.launch_rules import ceil_div
 from cnn.kernels.kernel import Grid, Values
 
-# Up to so many rows one block sums a tile of channels on its own: one launch instead of two. The partial sums of
-# `row_chunks` chunks are themselves summed so, hence at most so many chunks.
+# Up to this number of rows one block sums a tile of channels, in one launch instead of two. The partial sums of
+# `row_chunks` chunks are also summed by one block, so this is the largest number of chunks too.
 _ROWS_OF_ONE_CHUNK = 1024
 
 
 def row_chunks(rows: int, c: int) -> int:
-    """Into how many chunks a sum over rows (rows, c) is cut; the shape alone decides, so that sums repeat."""
+    """The number of chunks of a sum over rows (rows, c). It depends only on the shape, so that sums repeat."""
     if rows <= _ROWS_OF_ONE_CHUNK:
         return 1
     return pass_chunks(rows, c, per_block=8192, most_blocks=_ROWS_OF_ONE_CHUNK)
 
 
 def tiles(c: int, most_channels: int = 128) -> int:
-    """Into how many tiles the channels are cut: wide enough for a row of a tile to be read at full speed."""
+    """The number of tiles of channels; a tile is wide enough for its rows to be read at full speed."""
     return ceil_div(c, most_channels)
 
 
 def pass_chunks(rows: int, c: int, per_block: int, most_blocks: int) -> int:
-    """Into how many chunks rows are cut for blocks of about `per_block` elements, `most_blocks` in all."""
+    """The number of chunks of rows for blocks of about `per_block` elements, and at most `most_blocks` blocks."""
     return max(1, min(ceil_div(rows * c, per_block * tiles(c)), most_blocks // tiles(c)))
 
 
 def sums(values: Values) -> Grid:
-    """A block for every tile and chunk; where there is one chunk, narrow tiles make up for it."""
+    """One block per tile and chunk; with a single chunk, tiles are narrower, so that there are more blocks."""
     rows, c = values["rows"], values["c"]
     chunks = row_chunks(rows, c)
     return (tiles(c) if chunks > 1 else tiles(c, 8), chunks)
 
 
 def each(values: Values) -> Grid:
-    """Blocks for a pass that treats every element on its own."""
+    """Blocks for an element-wise pass."""
     rows, c = values["rows"], values["c"]
     return (tiles(c), pass_chunks(rows, c, per_block=2048, most_blocks=4096))
 
 
 def operations(number: int) -> Callable[[Values], int]:
-    """So many operations for each element."""
+    """`number` operations per element."""
     return lambda values: number * values["rows"] * values["c"]

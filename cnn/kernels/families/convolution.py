@@ -25,7 +25,7 @@ def _filter_shape(v: Values) -> tuple[int, int, int]:
 
 
 def _flops(v: Values) -> int:
-    """Of the convolution itself; alike for the three products."""
+    """Operations of the convolution, the same for all three products."""
     window = v["window"]
     outputs = window["n"] * window["p"] * window["q"] * v["filters"]
     return 2 * outputs * window["kh"] * window["kw"] * window["c"] // v.get("groups", window["c"])
@@ -57,8 +57,7 @@ CONVOLUTION = [
 
 # --- one channel --------------------------------------------------------------------------------------------------
 
-# Square windows that have a kernel of their own, and how many filters a thread takes: taps times filters live in
-# registers.
+# Window sizes with a kernel of their own, and filters per thread: taps times filters values are in registers.
 ONE_CHANNEL = {(3, 3): 4, (5, 5): 2}
 _DIRECT, _BLOCK = "convolution_direct.cu", 256
 _MOST_BLOCKS = 2112  # 16 for each of 132 multiprocessors
@@ -74,14 +73,14 @@ def _output_pixels(v: Values) -> int:
 
 
 def _pixel_grid(filters_per_thread: int, v: Values) -> Grid:
-    """At least one thread for every filter lane; then about eight pixels for each thread."""
+    """At least one thread per filter lane; then about eight pixels per thread."""
     lanes = ceil_div(v["filters"], filters_per_thread)
     wanted = ceil_div(lanes * ceil_div(_output_pixels(v), 8), _BLOCK)
     return (max(ceil_div(lanes, _BLOCK), min(wanted, _MOST_BLOCKS)),)
 
 
 def one_channel_parts(output_pixels: int) -> int:
-    """How many parts the filter gradient of a one-channel convolution is summed in: from the shape alone."""
+    """The number of partial sums in the filter gradient of a one-channel convolution, by the shape only."""
     return max(1, min(ceil_div(output_pixels, 256), 528))
 
 
@@ -111,7 +110,7 @@ for (_kh, _kw), _filters in ONE_CHANNEL.items():
 
 
 def depthwise_parts(output_pixels: int, filters: int, taps: int) -> int:
-    """How many parts the filter gradient of a depthwise convolution is summed in: from the shape alone."""
+    """The number of partial sums in the filter gradient of a depthwise convolution, by the shape only."""
     blocks = ceil_div(filters, 32) * taps
     return max(1, min(ceil_div(output_pixels, 128), ceil_div(2 * _MOST_BLOCKS, blocks), 1024))
 

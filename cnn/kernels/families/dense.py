@@ -1,4 +1,4 @@
-"""Matrix products of dense layers, and the sum over the parts of a split product."""
+"""Matrix products of dense layers, and the sum over the partial sums of a split product."""
 
 from __future__ import annotations
 

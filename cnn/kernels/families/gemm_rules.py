@@ -1,4 +1,4 @@
-"""Tiles of the matrix products in `gemm.cuh`, and how many blocks and splits a product gets."""
+"""Tiles of the matrix products in `gemm.cuh`, and the number of blocks and splits of a product."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from cnn.kernels.families.launch_rules import ceil_div
 from cnn.kernels.kernel import Grid, Values
 
-# Blocks that fill a large device about twice. A constant and not the device's own count, so that a product is cut
-# alike, and summed in the same order, on every device.
+# Blocks that fill a large device about twice. A constant instead of the device's own count, so that a product is split
+# and summed in the same order on every device.
 _FULL_DEVICE = 264
-_LONG_SPLIT = 1024  # values of k: above, the large tile's better ratio of arithmetic to loads pays for the parts
-_SHORTEST_SPLIT = 128  # values of k: below, writing and adding up the parts costs more than it saves
+_LONG_SPLIT = 1024  # values of k; above, the large tile's better ratio of arithmetic to loads exceeds the cost of parts
+_SHORTEST_SPLIT = 128  # values of k; below, writing and adding up the parts costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,14 @@ LARGE, SMALL = Tile("LargeTile", 128, 128, 256), Tile("SmallTile", 64, 64, 128)
 
 @dataclass(frozen=True)
 class Variant:
-    """How a product is computed: which tile, and whether four values travel at a time."""
+    """A variant of the product: its tile, and whether four values are loaded at a time."""
 
     tile: Tile
     vector: bool
 
     @property
     def suffix(self) -> str:
-        """What the kernel's name ends in."""
+        """The suffix of the kernel's name."""
         return f"{'large' if self.tile is LARGE else 'small'}{'_vector' if self.vector else ''}"
 
     @property
@@ -46,7 +46,7 @@ class Variant:
         return f"<{self.tile.name}, {str(self.vector).lower()}>"
 
 
-# From rows, columns, k, how many such products, and whether vectors fit, to the variant and the number of splits.
+# From rows, columns, k, the number of products, and whether vectors fit, to the variant and the number of splits.
 Plan = Callable[[int, int, int, int, bool], tuple[Variant, int]]
 
 
@@ -58,14 +58,15 @@ def variants() -> Iterator[Variant]:
 
 
 def choose(rows: int, columns: int, k: int, batches: int, vector: bool) -> tuple[Variant, int]:
-    """The variant for `batches` products of (rows, k) by (k, columns), and how many parts k is split into.
+    """The variant for `batches` products of (rows, k) by (k, columns), and the number of splits of k.
 
-    From the shape alone: the large tile wherever it fills a device, if need be with k in long parts, and enough
-    parts to fill one otherwise.
+    It depends only on the shape: the large tile if it fills a device, possibly with k in long splits; else the small
+    tile with enough splits to fill one.
     """
     large = _tiles(LARGE, rows, columns) * batches
     if vector and large * max(1, k // _LONG_SPLIT) >= _FULL_DEVICE:
-        return Variant(LARGE, vector), max(1, _FULL_DEVICE // large)  # rounded up, a few blocks would run alone
+        # Rounded down, because with one split more a few blocks would run after all others.
+        return Variant(LARGE, vector), max(1, _FULL_DEVICE // large)
     missing = ceil_div(_FULL_DEVICE, _tiles(SMALL, rows, columns) * batches)
     return Variant(SMALL, vector), max(1, min(missing, k // _SHORTEST_SPLIT))
 
@@ -75,7 +76,7 @@ def _tiles(tile: Tile, rows: int, columns: int) -> int:
 
 
 def gemm_grid(tile: Tile, shape: Callable[[Values], tuple[int, int, int]]) -> Callable[[Values], Grid]:
-    """The grid for products of which `shape` gives rows, columns and how many there are (times the splits)."""
+    """The grid for products; `shape` gives rows, columns and the number of products (times the splits)."""
 
     def grid(values: Values) -> Grid:
         rows, columns, products = shape(values)

@@ -1,4 +1,4 @@
-"""Where branches of a network meet."""
+"""Joins of branches."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from cnn.kernels.kernel import Grid, Values, for_each_storage
 
 _SOURCE, _BLOCK = "joins.cu", (256,)
 
-# The most blocks along z; a block takes several images where there are more.
+# The most blocks along z; with more images a block computes several.
 _MOST_IMAGES = 65_535
 
 
 def _gated(values: Values) -> Grid:
-    """A block for every tile of channels, chunk of pixels and image."""
+    """One block per tile of channels, chunk of pixels and image."""
     n, pixels, c = values["n"], values["pixels"], values["c"]
     return tiles(c), pass_chunks(pixels, c, per_block=2048, most_blocks=4096), min(n, _MOST_IMAGES)
 
 
 def _gates(values: Values) -> Grid:
-    """A block for every tile of channels and image."""
+    """One block per tile of channels and image."""
     return tiles(values["c"]), 1, min(values["n"], _MOST_IMAGES)
 
 

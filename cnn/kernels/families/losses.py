@@ -12,7 +12,7 @@ _SOURCE, _BLOCK = "losses.cu", (256,)
 
 
 def _rows(values: Values) -> Grid:
-    """A warp for each row, eight to a block."""
+    """One warp per row, eight warps per block."""
     return (ceil_div(values["rows"], 8),)
 
 

@@ -7,18 +7,18 @@ from cnn.kernels.kernel import Grid, Values, for_each_storage
 
 _SOURCE, _BLOCK = "pooling.cu", (256,)
 
-# Template argument of the kernels that write or read an argmax, and what their names end in.
+# Template argument of the kernels that write or read an argmax, and the suffix of their names.
 _INDICES = [("unsigned char", "_uint8"), ("int", "_int32")]
 
 
 def _outputs(values: Values) -> Grid:
-    """A thread for every output pixel and four channels; for every channel where they do not come in fours."""
+    """One thread per output pixel and four channels, or one channel if their number is not a multiple of four."""
     window = values["window"]
     return _threads(window["p"] * window["q"], window)
 
 
 def _cells(values: Values) -> Grid:
-    """The same for every `stride_h` x `stride_w` cell of input pixels."""
+    """The same per `stride_h` x `stride_w` cell of input pixels."""
     window = values["window"]
     return _threads(
         _cells_along(window["h"], window["stride_h"], window["top"])
@@ -28,7 +28,7 @@ def _cells(values: Values) -> Grid:
 
 
 def _cells_along(size: int, stride: int, padding: int) -> int:
-    """How many stretches of `stride` padded pixels, counted from the padding's first, hold a pixel of the image."""
+    """The number of cells of `stride` padded pixels, beginning with the padding, that contain a pixel of the image."""
     return (padding + size - 1) // stride - padding // stride + 1
 
 
@@ -38,13 +38,13 @@ def _threads(places: int, window: Values) -> Grid:
 
 
 def _images_by_channels(values: Values) -> Grid:
-    """A block for every image and up to 32 channels (see `ChannelLane`)."""
+    """One block per image and up to 32 channels (see `ChannelLane`)."""
     lanes = min(32, 1 << (values["c"] - 1).bit_length())
     return (values["n"] * ceil_div(values["c"], lanes),)
 
 
 def _taps(values: Values) -> int:
-    """One operation for every tap of every output element."""
+    """One operation per tap and output element."""
     window = values["window"]
     return window["n"] * window["p"] * window["q"] * window["c"] * window["kh"] * window["kw"]
 

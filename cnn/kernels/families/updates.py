@@ -9,7 +9,7 @@ _SOURCE, _BLOCK = "updates.cu", (256,)
 
 
 def sum_blocks(count: int) -> int:
-    """How many blocks take part in a sum over `count` numbers, by the count alone; one block adds up their results."""
+    """The number of blocks in a sum over `count` numbers, by the count only; one block adds up their results."""
     return max(1, min(ceil_div(count, 4096), 1024))
 
 

@@ -82,7 +82,12 @@ CONVOLUTION = [
         "cursor.row - r * window.dilation_h",
         "cursor.row + r * window.dilation_h - (window.kh - 1) * window.dilation_h",
     ),
-    _conv("stride", "data gradient: columns between two strides count", "if (remainder_i || remainder_j ||", "if (remainder_i ||"),
+    _conv(
+        "stride",
+        "data gradient: columns between two strides count",
+        "if (remainder_i || remainder_j ||",
+        "if (remainder_i ||",
+    ),
     _conv(
         "bound",
         "data gradient: the row below the output is inside",
