@@ -1,5 +1,5 @@
-# `make train` and `make test` are all that a fresh machine needs: each makes .venv and installs what it lacks.
-# PYTHON chooses the interpreter (3.11 or newer), ARGS goes to the command: make train ARGS="model=vgg_small seed=1"
+# `make train` and `make test` need no other set-up: each makes .venv and installs missing packages.
+# PYTHON selects the interpreter (3.11 or newer), ARGS is passed to the command: make train ARGS="model=vgg_small seed=1"
 PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
@@ -17,34 +17,34 @@ lint: .venv/.installed-dev ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: .venv/.installed-dev ## rewrite the code in the project's format
+format: .venv/.installed-dev ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-kernel-resources: .venv/.installed-test ## write docs/benchmarks/kernel_resources.md anew (NVRTC, no GPU)
+kernel-resources: .venv/.installed-test ## update docs/benchmarks/kernel_resources.md (NVRTC, no GPU)
 	$(BIN)/python -m benchmarks.kernel_resources --write
 
-mutants: .venv/.installed-test ## break kernels on purpose, show that tests notice: docs/benchmarks/mutants.md
+mutants: .venv/.installed-test ## test the tests with faulty kernels: docs/benchmarks/mutants.md
 	cd tests && ../$(BIN)/python -m kernel_mutants.run --write
 
-onnx-vectors: .venv/.installed-test ## write docs/onnx_vectors.md anew: which of ONNX's test vectors are run
+onnx-vectors: .venv/.installed-test ## update docs/onnx_vectors.md: which of ONNX's test vectors are run
 	cd tests && ../$(BIN)/python -m onnx_vectors.table --write
 
-kernel-floors: .venv/.installed-test ## write docs/benchmarks/kernel_floors.md anew: bytes and operations of a training step
+kernel-floors: .venv/.installed-test ## update docs/benchmarks/kernel_floors.md: bytes and operations of a training step
 	$(BIN)/python -m benchmarks.kernel_floors --write
 
-step-launches: .venv/.installed-test ## write docs/benchmarks/step_launches.md anew: launches, bytes, uploads of a step
+step-launches: .venv/.installed-test ## update docs/benchmarks/step_launches.md: launches, bytes, uploads of a step
 	$(BIN)/python -m benchmarks.step_launches --write
 
-# Everything that wants a GPU: the tests marked gpu, then the benchmark, of which benchmark.md and benchmark.json go to
-# GPU_OUT. ARGS goes to the benchmark: make gpu-check ARGS="benchmark.quick=true benchmark.batch_sizes=[256]"
-# In .venv CuPy must be there first: .venv/bin/pip install -e '.[cuda13]'. PYTHON_GPU names another interpreter, such as
-# that of an image with CuPy and PyTorch in it; it needs what pyproject.toml lists, but not this project, and .venv is
-# left alone: make gpu-check PYTHON_GPU=python3. Without a GPU it says so in one line and fails.
+# Needs a GPU: the tests marked gpu, then the benchmark, which writes benchmark.md and benchmark.json to GPU_OUT. ARGS is
+# passed to the benchmark: make gpu-check ARGS="benchmark.quick=true benchmark.batch_sizes=[256]"
+# CuPy must be installed in .venv: .venv/bin/pip install -e '.[cuda13]'. PYTHON_GPU selects another interpreter, such as
+# that of an image with CuPy and PyTorch; it needs the packages in pyproject.toml, but not this project, and .venv is not
+# changed: make gpu-check PYTHON_GPU=python3. Without a GPU it fails with one line of error.
 PYTHON_GPU ?= $(BIN)/python
 GPU_OUT ?= docs/benchmarks/gpu
 
-gpu-check: $(if $(filter $(BIN)/python,$(PYTHON_GPU)),.venv/.installed-test) ## run the tests and the benchmark that want a GPU
+gpu-check: $(if $(filter $(BIN)/python,$(PYTHON_GPU)),.venv/.installed-test) ## run the tests and the benchmark that need a GPU
 	@reason=$$($(PYTHON_GPU) -c 'from cnn.backends import gpu_missing; print(gpu_missing() or "")') || exit 1; \
 	  if [ -n "$$reason" ]; then echo "error: gpu-check ran nothing: $$reason" >&2; exit 1; fi
 	@status=0; \
@@ -63,7 +63,7 @@ help: ## list the targets
 	  { echo "error: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-# The stamp is written last, so an interrupted installation is taken up again.
+# The stamp is written last, so that an interrupted installation is repeated.
 .venv/.installed-run: .venv/bin/python pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[fast]'
 	@touch $@
