@@ -1,10 +1,10 @@
 """`python -m benchmarks.check_duplicates PACK`: validation or test images with a near-duplicate in training.
 
-Asked without the code that removed them, of the pack's arrays alone. Exhaustive through mirrored copies: every
-evaluation image is compared with every training image, plain and mirrored, coarsely, and whatever is alike at all
-again in every shift of up to 3 pixels. For warped copies, which would take too long for all, a sample of the evaluation
-images is warped over a grid of turns, zooms and shifts, compared with every training image, and the best candidates
-are fitted further. The upper bound that the sample implies is that of Clopper and Pearson (1934).
+The check is independent of the code that removes duplicates, and reads only the arrays of the pack. It is exhaustive up
+to mirrored copies: every evaluation image, unchanged and mirrored, is compared coarsely with every training image, and
+similar pairs again at every shift of up to 3 pixels. The search for warped copies of all images would take too long, so
+a sample of the evaluation images is warped over a grid of rotations, zooms and shifts, compared with every training
+image, and the best candidates are fitted further. The sample gives an upper bound (Clopper and Pearson 1934).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from scipy import ndimage, optimize, stats
 Floats = NDArray[np.float32]
 
 SIDE = 48
-COARSE = 0.85  # correlation of blurred images from which a pair is looked at
+COARSE = 0.85  # correlation of blurred images from which a pair is compared closely
 CORRELATION = 0.95  # of a pair at its best shift
 SHIFTS = 3  # pixels
 TURNS, ZOOMS, MOVES = (-36, -27, -18, -9, 0, 9, 18, 27, 36), (0.8, 1.0, 1.25), (-6, -3, 0, 3, 6)
@@ -36,7 +36,7 @@ DETAIL = 0.80  # of the fine structure after the fit
 
 @dataclass(frozen=True)
 class Pair:
-    """Rows of the pack, and how alike they are."""
+    """Rows of the pack, and their similarity."""
 
     evaluated: int
     trained: int
@@ -69,7 +69,7 @@ def equal(evaluated: NDArray[np.uint8], trained: NDArray[np.uint8]) -> list[tupl
 def shifted(
     evaluated: NDArray[np.uint8], trained: NDArray[np.uint8], show: bool
 ) -> tuple[list[tuple[int, int, bool, float]], int]:
-    """Pairs alike at their best shift, mirrored or not, and how many pairs were looked at closely.
+    """Pairs that are similar at their best shift, mirrored or not, and the number of pairs compared closely.
 
     The blurred middle of every evaluation image is compared with every training image at shifts 3 pixels apart, so
     that no shift is further than 1.5 pixels from one of them.
@@ -141,13 +141,13 @@ def warped(evaluated: NDArray[np.uint8], trained: NDArray[np.uint8], show: bool)
 
 
 def turn_and_zoom(angle: float, tall: float, wide: float) -> NDArray[np.float64]:
-    """The matrix that pulls an image turned and zoomed so from its original."""
+    """The matrix from a rotated and zoomed image to its original."""
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
     return turn @ np.diag([1 / tall, 1 / wide])
 
 
 def place(image: NDArray[np.uint8], matrix: NDArray[np.float64], move: NDArray[np.float64]) -> Floats:
-    """The image pulled through a matrix about its middle; what it does not show is repeated from its edge."""
+    """The image under a matrix about its middle; pixels from outside repeat the edge."""
     middle = np.full(2, (SIDE - 1) / 2)
     offset = middle - matrix @ (middle - move)
     return ndimage.affine_transform(image.astype(np.float32), matrix, offset, order=1, mode="nearest")
@@ -177,7 +177,7 @@ def fit(image: NDArray[np.uint8], other: NDArray[np.uint8], start: NDArray[np.fl
 
 
 def unit_band(image: Floats, low: float, high: float, inner: slice) -> Floats:
-    """Between two Gaussian blurs, the middle alone, of length 1."""
+    """The difference of two Gaussian blurs in the middle of the image, normalised to length 1."""
     band = (ndimage.gaussian_filter(image, low) - ndimage.gaussian_filter(image, high))[inner, inner].ravel()
     band = band - band.mean()
     return band / max(float(np.linalg.norm(band)), 1e-6)
@@ -186,7 +186,7 @@ def unit_band(image: Floats, low: float, high: float, inner: slice) -> Floats:
 def check(
     folder: Path, sample: int, seed: int, show: bool, part: tuple[int, int] = (1, 1)
 ) -> tuple[dict[str, object], list[Pair]]:
-    """The counts, and the pairs that were found; of the evaluation images only one part of so many."""
+    """The counts, and the pairs that were found; of the evaluation images only one of the given number of parts."""
     images, splits = (np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("images", "splits"))
     greys = grey(images)
     trained, evaluated = np.flatnonzero(splits == 0), np.flatnonzero(splits > 0)[part[0] - 1 :: part[1]]
@@ -219,7 +219,7 @@ def check(
 
 
 def sheet(path: Path, images: NDArray[np.uint8], found: list[Pair]) -> None:
-    """Pairs side by side, two pairs a gap apart, for the eye."""
+    """An image of the pairs, side by side, with a gap after every two pairs."""
     pairs = [np.hstack([*images[[pair.evaluated, pair.trained]], np.full((SIDE, 6), 255, np.uint8)]) for pair in found]
     pairs += [np.full_like(pairs[0], 255)] * (-len(pairs) % 8)
     rows = [np.hstack(pairs[at : at + 8]) for at in range(0, len(pairs), 8)]

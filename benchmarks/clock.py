@@ -1,4 +1,4 @@
-"""Clocks: the host's, and the device's with its events; and what else is asked of a machine while measuring."""
+"""Clocks of the host, and of the device by its events, with other functions for measurements."""
 
 from __future__ import annotations
 
@@ -11,44 +11,44 @@ from typing import Any, Protocol
 from benchmarks.kernels.ceiling_kernels import CeilingKernels
 from cnn.backends import Ops
 
-# What is read between two repeats, so that none finds its data in the L2 cache: so many times the cache's size.
+# Size of the array that is read between two repeats to empty the L2 cache, in multiples of the cache's size.
 _CACHES, _LEAST_FLUSH = 8, 64 << 20
 
 
 class Marks(Protocol):
-    """Marks points in the course of the work and tells the time between two of them."""
+    """Marks points in time and gives the seconds between two of them."""
 
     def mark(self) -> Any:
-        """This point."""
+        """A mark at this point."""
 
     def seconds(self, begin: Any, end: Any) -> float:
-        """From one mark to another; waits until the work before `end` is done."""
+        """Seconds from one mark to another; waits until the work before `end` is done."""
 
     def wait(self) -> None:
-        """Until all work is done."""
+        """Wait until all work is done."""
 
 
 class Clock(Marks, Protocol):
-    """What else is asked of the machine."""
+    """The interface to the machine for measurements."""
 
-    method: str  # how it measures, for the record
-    on_gpu: bool  # whether what it times is on a GPU
+    method: str  # of the measurement, for the record
+    on_gpu: bool  # whether the timed work is on a GPU
 
     def cool(self) -> None:
-        """Drop what the caches hold, so that the next work finds its data in memory."""
+        """Empty the caches, so that the next work reads its data from memory."""
 
     def forget_memory(self) -> None:
-        """Give back memory that nobody uses; the peak counts from here."""
+        """Free unused memory, and count the peak from here."""
 
     def memory_peak(self) -> int | None:
-        """Bytes that were taken from the device at most; None where nobody counts them."""
+        """The largest number of bytes taken from the device; None if it is not counted."""
 
     def facts(self) -> dict[str, Any]:
-        """What the machine is."""
+        """A description of the machine."""
 
 
 class HostClock:
-    """The host's clock, for work that is done when its call returns."""
+    """The host's clock, for work that is finished when its call returns."""
 
     method = "the host's clock; caches as the work before left them"
     on_gpu = False
@@ -65,10 +65,10 @@ class HostClock:
         return end - begin
 
     def wait(self) -> None:
-        """Nothing runs behind the host's back."""
+        """Nothing to wait for."""
 
     def cool(self) -> None:
-        """The caches stay as they are."""
+        """Does nothing to the caches."""
 
     def forget_memory(self) -> None:
         """Nobody counts."""
@@ -83,7 +83,7 @@ class HostClock:
 
 
 class DeviceClock:
-    """CUDA events, through CuPy. A mark costs the host no wait."""
+    """CUDA events, through CuPy. A mark does not block the host."""
 
     on_gpu = True
 
@@ -108,14 +108,14 @@ class DeviceClock:
         return float(self.xp.cuda.get_elapsed_time(begin, end)) / 1e3
 
     def wait(self) -> None:
-        """Until the device is idle."""
+        """Wait until the device is idle."""
         self.xp.cuda.Device().synchronize()
 
     def cool(self) -> None:
-        """Read through the L2 cache, which leaves nothing in it that would have to be written back.
+        """Read an array larger than the L2 cache, which leaves no data in it that would be written back later.
 
-        It takes the device some 100 microseconds, during which the host queues what is to be timed: so the time of a
-        short kernel does not hold the host's own.
+        This takes the device about 100 microseconds, in which the host queues the work to be timed. So the time of a
+        short kernel does not include the host's time.
         """
         self._kernels.read(self._flush, self._sink)
 
@@ -125,11 +125,11 @@ class DeviceClock:
         self.xp.get_default_memory_pool().free_all_blocks()
 
     def memory_peak(self) -> int | None:
-        """What the pool has taken from the device since, and keeps; the array that is read to flush does not count."""
+        """Bytes that the pool has taken from the device since then, without the array that is read to flush."""
         return int(self.xp.get_default_memory_pool().total_bytes()) - int(self._flush.nbytes)
 
     def facts(self) -> dict[str, Any]:
-        """The device and the software below us."""
+        """The device, its driver and libraries."""
         runtime, properties = self.xp.cuda.runtime, self._properties
         return {
             "name": self.device,
@@ -161,12 +161,12 @@ class TorchEvents:
         return float(begin.elapsed_time(end)) / 1e3
 
     def wait(self) -> None:
-        """Until the device is idle."""
+        """Wait until the device is idle."""
         self.cuda.synchronize()
 
 
 def clock_of(ops: Ops) -> Clock:
-    """The clock for a backend: events where CuPy itself computes, else the host's."""
+    """The clock for a backend: events for CuPy, else the host's clock."""
     xp = getattr(ops, "xp", None)
     return DeviceClock(ops) if hasattr(getattr(xp, "cuda", None), "Event") else HostClock(ops.device)
 
@@ -185,7 +185,7 @@ def time_each(clock: Clock, run: Callable[[], Any], repeats: int) -> list[float]
 
 
 def time_through(clock: Marks, run: Callable[[], Any], times: int) -> float:
-    """Seconds of one of `times` calls that follow each other; nothing waits but at both ends."""
+    """Seconds per call of `times` consecutive calls; waits only at both ends."""
     clock.wait()
     begin = clock.mark()
     for _ in range(times):
@@ -194,7 +194,7 @@ def time_through(clock: Marks, run: Callable[[], Any], times: int) -> float:
 
 
 def time_host(clock: Clock, run: Callable[[], Any], times: int) -> float:
-    """Seconds that a call keeps the host; the device is idle before each, so its queue never fills. The median."""
+    """The median of the host's seconds per call; the device is idle before each, so that its queue is never full."""
     taken = []
     for _ in range(times):
         clock.wait()

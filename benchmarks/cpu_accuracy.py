@@ -1,8 +1,8 @@
-"""`python -m benchmarks.cpu_accuracy`: what the CPU engine's convolution algorithms cost in accuracy.
+"""`python -m benchmarks.cpu_accuracy`: the numerical errors of the CPU engine's convolution algorithms.
 
 Prints, for each algorithm, the largest error of one layer in float32 against the reference in float64, as a fraction
-of the largest value. With `--runs NAME=FOLDER ...` it draws the curves of training runs that differ in the algorithm
-alone.
+of the largest value. With `--runs NAME=FOLDER ...` it draws the curves of training runs that differ only in the
+algorithm.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def metrics(folder: Path) -> Any:
-    """A run's `metrics.csv` as a record array. Raises `UserError` where there is none."""
+    """A run's `metrics.csv` as a record array. Raises `UserError` if it is missing."""
     path = folder / "metrics.csv"
     if not path.is_file():
         raise UserError(f"{path} is missing: name the folder of a run of cnn.train")
@@ -69,7 +69,7 @@ def metrics(folder: Path) -> Any:
 
 
 def draw_curves(path: Path, runs: Mapping[str, Any]) -> None:
-    """Loss and validation accuracy by epoch, a colour a run."""
+    """Loss and validation accuracy by epoch, one colour per run."""
     with saved_figure(path, 9, 3.6) as figure:
         losses, accuracies = figure.subplots(1, 2)
         for colour, (name, rows) in zip(_COLOURS, runs.items(), strict=False):
@@ -85,7 +85,7 @@ def draw_curves(path: Path, runs: Mapping[str, Any]) -> None:
 
 
 def main() -> int:
-    """Print the table; draw and write what is asked for."""
+    """Print the table; draw and write the requested files."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cpu_accuracy", description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", nargs="+", default=[], metavar="NAME=FOLDER", help="runs of cnn.train, at most three")

@@ -1,8 +1,8 @@
 """`python -m benchmarks.cpu_convolutions`: every algorithm of the CPU engine on the layers of our networks.
 
-Beside the times stands what the cost model chooses, and what that choice loses against the fastest. With --fit the
-model's constants are fitted to the times: those of a processor whose vectors are wider or narrower than what was
-measured so far belong into `cnn/backends/cpu/conv_choice.py`.
+Shows the times, the algorithm that the cost model selects, and its time relative to the fastest. With --fit the
+constants of the model are fitted to the times. Add those of a processor with another vector width to
+`cnn/backends/cpu/conv_choice.py`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PASSES = {FORWARD: "y", INFERENCE: "y, constant filter", FILTER_GRADIENT: "dw"}
 
 
 def shapes(batch: int) -> list[ConvProblem]:
-    """The 3x3 convolutions of our networks on 48x48 pixels, each once; the first layers' single channel left out."""
+    """The 3x3 convolutions of our networks on 48x48 pixels, each once, without first layers of one channel."""
     found: dict[ConvProblem, None] = {}
     for name in MODELS:
         for node in Cell(name, batch, 1).build(get_ops("numpy")).graph.nodes:

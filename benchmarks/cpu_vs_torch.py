@@ -1,6 +1,6 @@
-"""`python -m benchmarks.cpu_vs_torch`: training steps and inference on a CPU, ours beside PyTorch's.
+"""`python -m benchmarks.cpu_vs_torch`: training steps and inference on a CPU, ours and PyTorch's.
 
-Needs PyTorch, the extra `bench`. Checks first that both compute the same, then times them in turns.
+Needs PyTorch (the extra `bench`). First checks that both compute the same, then times them in turns.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from foundation.files import write_json
 MODELS, BATCHES, THREADS = ("baseline", "resnet9", "vgg_small"), (1, 16, 64, 256), (1, 2)
 ROUNDS, QUICK_ROUNDS = 7, 3
 KINDS = ("train", "infer")
-# Awkward numbers among the round ones: a cliff would hide between powers of two.
+# Odd sizes between the round ones, because a slow case could be between powers of two.
 SWEEPS: dict[str, tuple[float, ...]] = {
     "batch": (1, 2, 3, 4, 8, 16, 17, 32, 48, 64, 100, 128, 256, 512),
     "width": (0.5, 0.75, 1, 1.25, 1.5, 2, 3, 4),
@@ -53,14 +53,14 @@ METHOD = (
 
 
 class DifferenceError(UserError):
-    """The two sides do not compute the same, so there is nothing to time."""
+    """The two sides do not compute the same, so nothing is timed."""
 
 
 class Bench:
-    """Measures cells; what it has checked once it does not check again."""
+    """Measures cells; each network and batch is checked once."""
 
     def __init__(self, rounds: int, say: Callable[[str], None] = lambda _: None, against: Path | None = None) -> None:
-        """`against` is another checkout, whose own engine is timed in the same rounds."""
+        """`against` is another checkout, whose engine is timed in the same rounds."""
         self.rounds, self.say, self.against = rounds, say, against
         self.metadata: dict[str, Any] = {}
         self._checked: dict[Cell, dict[str, Any]] = {}
@@ -68,7 +68,7 @@ class Bench:
     def check(self, cell: Cell) -> dict[str, Any]:
         """The differences between the two sides. Raises `DifferenceError` if one is over the tolerance.
 
-        Threads change no result (a test of the backend's), so the check takes all cores and holds for every number.
+        Results do not depend on the number of threads, which a test of the backend checks, so this uses all cores.
         """
         every = Cell(cell.model, cell.batch, available_cores(), cell.side, cell.width)
         if every not in self._checked:
@@ -87,7 +87,7 @@ class Bench:
         return checked
 
     def cell(self, cell: Cell, kinds: Sequence[str] = KINDS, breakdown: bool = False) -> dict[str, Any]:
-        """Everything about the cell, in types that JSON knows."""
+        """The measurements of the cell, in types of JSON."""
         check_threads(cell.threads)
         found: dict[str, Any] = {**vars(cell), "rounds": self.rounds, "check": self.check(cell)}
         found["load_before"] = list(os.getloadavg()) if hasattr(os, "getloadavg") else None
@@ -111,7 +111,7 @@ class Bench:
 
 
 def summary(sides: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> dict[str, Any]:
-    """Ratios, ours over PyTorch's best of its memory formats, and the medians behind them."""
+    """Ratios of ours to the better of PyTorch's memory formats, and their medians."""
     found: dict[str, Any] = {}
     for kind in sides[OURS]:
         best = min(LAYOUTS, key=lambda layout: sides[layout][kind]["median_ms"])
@@ -139,7 +139,7 @@ def _in_short(sides: Mapping[str, Mapping[str, Mapping[str, Any]]], kind: str) -
     return ", ".join(f"{side} {each[kind]['median_ms']:.2f} ms" for side, each in sides.items())
 
 
-# --- what is shown ---------------------------------------------------------------------------------------------------
+# --- tables ----------------------------------------------------------------------------------------------------------
 
 
 def overview(cells: Sequence[Mapping[str, Any]]) -> Table:
@@ -183,7 +183,7 @@ def _figures(cell: Mapping[str, Any], kind: str) -> list[str]:
 
 
 def breakdown_table(cell: Mapping[str, Any]) -> Table:
-    """Where the training step spends its time, layer by layer."""
+    """The time of the training step by layer."""
     layout = cell["torch_train_layout"]
     title = f"{cell['model']}, batch {cell['batch']}, {cell['threads']} threads: ms of a training step"
     table = Table(title=title, title_justify="left")
@@ -245,7 +245,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _cells(chosen: argparse.Namespace) -> list[Cell]:
-    """What is to be measured."""
+    """The cells to measure."""
     if chosen.sweep:
         points = SWEEPS[chosen.sweep][:3] if chosen.quick else SWEEPS[chosen.sweep]
         base = {"model": chosen.model[0], "batch": (chosen.batch or [SWEEP_BATCH])[0], "threads": chosen.threads[0]}
@@ -256,11 +256,11 @@ def _cells(chosen: argparse.Namespace) -> list[Cell]:
 
 
 def run(chosen: argparse.Namespace, command: str, say: Callable[[str], None]) -> dict[str, Any]:
-    """Measure all cells; the JSON is written anew after each, so that a run cut short has its part.
+    """Measure all cells; the JSON is written after each, so that an interrupted run has the finished cells.
 
-    A cell that cannot be measured is told in its place; where it is the only one, the error is raised.
+    A cell that cannot be measured has its error in its place; if it is the only cell, the error is raised.
     """
-    for cell in chosen.cells:  # a wrong name or number shall not end the run half-way
+    for cell in chosen.cells:  # so that a wrong name or number fails at the beginning
         cell.config()
         check_threads(cell.threads)
     bench = Bench(chosen.rounds, say, chosen.against)
@@ -292,7 +292,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError("PyTorch is not installed here: pip install -c constraints.txt -e '.[bench]'")
         command = " ".join(["python -m benchmarks.cpu_vs_torch", *given])
         record = run(chosen, command, lambda line: print(line, file=sys.stderr, flush=True))
-        # Into a file or a pipe the table goes unwrapped.
+        # In a file or a pipe the table is not wrapped.
         console = Console(width=None if sys.stdout.isatty() else 200)
         console.print(overview(record["cells"]))
         if chosen.breakdown:

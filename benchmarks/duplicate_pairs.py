@@ -1,8 +1,8 @@
-"""`python -m benchmarks.duplicate_pairs SHEET`: confirmed pairs, drawn from bands of agreement, to be looked at.
+"""`python -m benchmarks.duplicate_pairs SHEET`: draws a sheet of confirmed pairs at random from bands of agreement.
 
-From such a sheet the thresholds of `merge.twins` were chosen; and how many of the pairs that the default takes for one
-photograph are not, only eyes can count. With `--below` the search also confirms what agrees less than the defaults ask
-for. The second image is shown as it is and, in the third place, laid on the first by the map that the search found.
+The thresholds of `merge.twins` were chosen from such sheets, and a person counts wrong pairs on them. With `--below`
+the search also confirms pairs below the default thresholds. A pair is shown as the first image, the second, and the
+second warped onto the first by the map that the search found.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MARGIN, _GAP = 72, 6  # pixels: for the band's name, and between pairs
 
 @dataclass(frozen=True)
 class Band:
-    """Pairs whose detail agrees so well, and some of them drawn at random."""
+    """The pairs with a detail in one band, and a random selection of them."""
 
     name: str
     low: float
@@ -51,7 +51,7 @@ def draw(pairs: list[NearDuplicate], limits: list[float], each: int, seed: int) 
 
 
 def sheet(images: NDArray[np.uint8], bands: list[Band], columns: int, threshold: float) -> Image.Image:
-    """Every band's pairs, `columns` a row: first, second, second laid on the first. A line where `threshold` lies."""
+    """The pairs of every band, `columns` per row: first, second, second warped onto first. A line at `threshold`."""
     width = 3 * SIDE + _GAP
     lines = [
         (None if at else band, band.drawn[at : at + columns])
@@ -79,7 +79,7 @@ def sheet(images: NDArray[np.uint8], bands: list[Band], columns: int, threshold:
 
 
 def main() -> int:
-    """Write the sheet, and print how many pairs each band has and how many are shown."""
+    """Write the sheet, and print the numbers of pairs and of shown pairs in each band."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("sheet", type=Path, help="image to be written, .png")
     parser.add_argument("--root", default="data")

@@ -1,10 +1,10 @@
-"""`python -m benchmarks.duplicate_recall`: which known copies of real images are found, and what is taken for one.
+"""`python -m benchmarks.duplicate_recall`: recall and precision of the search on known copies of real images.
 
-Copies of distinct images are made by one transformation each and mixed among all the images, so that candidates
-have to come from the indexes. Precision is counted twice: of hard negatives, pairs of different images of one class
-that lie closest to each other in the embedding, how many are confirmed; and of all pairs that the search confirms and
-that involve a copy, how many join it to a stranger. A stranger may be another print of the same photograph, of which
-real collections are full: pairs that the search without any copies confirms are known, and taken out beforehand.
+Copies of distinct images, each by one transformation, are mixed with all images, so that candidates must be found by
+the indexes. Precision is measured in two ways: the number of confirmed pairs among hard negatives, which are the pairs
+of different images of one class nearest in the embedding; and the number of confirmed pairs with a copy that join it
+to another image than its original. Real collections have many prints of one photograph, so pairs that the search
+confirms without any copies are excluded beforehand.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def jpeg(quality: int) -> Make:
 
 
 def resize(size: int) -> Make:
-    """There and back."""
+    """Reduced and enlarged again."""
 
     def make(image: Pixels, generator: np.random.Generator) -> Pixels:
         small = Image.fromarray(image).resize((size, size), Image.Resampling.BICUBIC)
@@ -67,7 +67,7 @@ def light(image: Pixels, generator: np.random.Generator) -> Pixels:
 
 
 def crop(pixels: int) -> Make:
-    """So many pixels of two neighbouring sides cut off, the rest brought back to size."""
+    """Cropped by some pixels at two neighbouring sides and resized."""
 
     def make(image: Pixels, generator: np.random.Generator) -> Pixels:
         down, right = generator.integers(0, 2, 2) * pixels
@@ -81,12 +81,12 @@ def crop(pixels: int) -> Make:
 
 
 def mirror(image: Pixels, generator: np.random.Generator) -> Pixels:
-    """Seen in a mirror, and encoded once more at quality 75."""
+    """Mirrored, and encoded again with quality 75."""
     return jpeg(75)(np.ascontiguousarray(image[:, ::-1]), generator)
 
 
 def warped(rotation: float, shift: float, zoom: float, flip: bool) -> Make:
-    """As augmentation writes it to disk: uniform within these ranges, the edge repeated."""
+    """Warped as by augmentation: uniform within these ranges, the edge repeated."""
 
     def make(image: Pixels, generator: np.random.Generator) -> Pixels:
         return warp(image[:, :, None], generator, rotation, shift, zoom, flip)[:, :, 0]
@@ -94,7 +94,7 @@ def warped(rotation: float, shift: float, zoom: float, flip: bool) -> Make:
     return make
 
 
-# Name -> the level at which it is to be found, and how it is made.
+# Name -> the level at which the copy should be found, and its transformation.
 TRANSFORMATIONS: dict[str, tuple[str, Make]] = {
     **{f"JPEG quality {quality}": (NEAR, jpeg(quality)) for quality in (30, 50, 70, 95)},
     **{f"resized to {size} and back": (NEAR, resize(size)) for size in (24, 36, 96)},
@@ -124,7 +124,7 @@ def read(root: str, names: list[str]) -> tuple[Pixels, list[str]]:
 
 
 def measure(images: Pixels, labels: list[str], each: int, seed: int, cache: Path | None) -> dict[str, object]:
-    """Recall of every transformation on `each` images of their own, and precision."""
+    """Recall of every transformation, each on `each` different images, and precision."""
     config = SearchConfig()
     usable = ~is_blank(images, config.blank_below)
     known = find_near_duplicates(images, usable, AUGMENTED, Aligner(images, config), cache=cache)
@@ -144,7 +144,7 @@ def measure(images: Pixels, labels: list[str], each: int, seed: int, cache: Path
     strangers = []
     for pair in pairs:
         if pair.second < len(images):
-            continue  # both were there before
+            continue  # both are original images
         copy = pair.second - len(images)
         if pair.first == parents[copy]:
             level = found.get(copy, AUGMENTED)
@@ -180,10 +180,10 @@ def measure(images: Pixels, labels: list[str], each: int, seed: int, cache: Path
 def negatives(
     images: Pixels, labels: list[str], single: NDArray[np.intp], config: SearchConfig, seed: int
 ) -> tuple[int, int]:
-    """Closest pairs of one class among images without a near-duplicate: how many are confirmed, and of how many.
+    """Nearest pairs of one class among images without a near-duplicate: the numbers of confirmed and of all pairs.
 
-    That they have no near-duplicate the search itself said; so each is first turned by up to 10 degrees and moved a
-    little, and the pair is compared anew from every start.
+    The same search decided that they have no near-duplicate; so each image is first rotated by up to 10 degrees and
+    shifted a little, and the pair is compared again from every starting map.
     """
     pool = generator_for(seed, "negatives").permutation(single)[:6000]
     moved = np.stack([warped(10, 0.05, 0.05, False)(images[place], generator_for(seed, int(place))) for place in pool])

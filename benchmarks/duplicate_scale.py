@@ -1,7 +1,7 @@
 """`python -m benchmarks.duplicate_scale`: time and memory of the search for near-duplicates by number of images.
 
-Each size runs in a process of its own, so that its peak of memory is its own. The images are the first so many of the
-sources' in an order that looks random; each size contains the one before.
+Each size runs in a separate process, for its own peak of memory. The images are the first ones of the sources in a
+pseudo-random order, so that each size contains the smaller ones.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def one_size(name: str, root: str, number: int, workers: int | None) -> dict[str
 
 
 def main() -> int:
-    """Print a JSON object a size, a line each."""
+    """Print one line of JSON per size."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", default="data")
     parser.add_argument("--data", default="fer2013_fed", help="of conf/data/")

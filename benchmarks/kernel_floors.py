@@ -1,6 +1,6 @@
-"""`python -m benchmarks.kernel_floors`: what a training step asks of a GPU at least, kernel by kernel.
+"""`python -m benchmarks.kernel_floors`: lower bounds of the time of a training step on a GPU, kernel by kernel.
 
-Runs the step on arrays that nobody touches and kernels that do nothing; no GPU is needed.
+Runs the step on arrays without memory and with kernels that do nothing; no GPU is needed.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ MODELS, BATCH = ("baseline", "resnet9"), 256
 INPUT, CLASSES = (48, 48, 1), 7
 H200 = Ceilings(bandwidth=4.3e12, arithmetic=60e12)  # a copy as it was measured on one; fp32 without matrix units
 
-# Bytes that kernels move for each element of their longest array, where the others count for nothing.
+# Bytes that kernels move per element of their longest array, for kernels whose other arrays are much shorter.
 PER_ELEMENT = {
     **{"softmax": 8, "l2_penalty": 4, "global_avg_pool2d": 4, "global_avg_pool2d_backward": 4},
-    # Parameter and moments both ways, the gradient once.
+    # Parameter and moments are read and written, the gradient is read.
     **{"sgd_update": 20, "adam_update": 28},
 }
 
-# Kernels that the networks of the table never launch: when they are.
+# Kernels that the networks of the table never launch, and when they are launched.
 ELSEWHERE = {
     "*_bf16": "activations kept in bfloat16",
     "conv_*_large_vector": "a product with tiles enough to fill a device unsplit, four values at a time",
@@ -81,7 +81,7 @@ ELSEWHERE = {
 
 
 def launches_of(model: str, batch: int) -> dict[Work, int]:
-    """What one training step of the model launches, in order, and how often."""
+    """The launches of one training step of the model, in order, and their numbers."""
     ops = CudaOps(DryRun(), device="dry run")
     options = option_groups(optimizer="adam", augment="flip_shift")
     work = workload(options, model_config(model), ops, input_shape=INPUT, classes=CLASSES, images=batch, batch=batch)
@@ -90,12 +90,12 @@ def launches_of(model: str, batch: int) -> dict[Work, int]:
 
 
 def step_floor(counts: Mapping[Work, int], ceilings: Ceilings) -> float:
-    """The seconds that the launches take at least, one after another."""
+    """The least seconds of the launches in sequence."""
     return sum(calls * ceilings.floor(work.moved, work.flops) for work, calls in counts.items())
 
 
 def headline(model: str, batch: int, counts: Mapping[Work, int], ceilings: Ceilings) -> str:
-    """The whole step in one sentence."""
+    """The step in one sentence."""
     floor = step_floor(counts, ceilings)
     bounds = {"memory": 0.0, "arithmetic": 0.0}
     for work, calls in counts.items():
@@ -113,7 +113,7 @@ COLUMNS = ("kernel", "largest arrays", "calls", "MB", "MFLOP", "FLOP/byte", "flo
 
 
 def rows(counts: Mapping[Work, int], ceilings: Ceilings) -> list[tuple[str, ...]]:
-    """A row for each launch, those that take longest first."""
+    """One row per launch, the longest first."""
     whole = step_floor(counts, ceilings)
     ordered = sorted(counts.items(), key=lambda item: -item[1] * ceilings.floor(item[0].moved, item[0].flops))
     return [_row(work, calls, whole, ceilings) for work, calls in ordered]
@@ -135,13 +135,13 @@ def _row(work: Work, calls: int, whole: float, ceilings: Ceilings) -> tuple[str,
 
 
 def unlaunched(launched: Sequence[Mapping[Work, int]], ceilings: Ceilings) -> list[tuple[str, str, str]]:
-    """The kernels of the table that no step launched: name, floor of an element where it has one, when they run."""
+    """The kernels of the table that no step launched: name, floor per element if defined, and when they run."""
     seen = {work.name for counts in launched for work in counts}
     return [(name, _per_element(kernel, ceilings), _when(name)) for name, kernel in KERNELS.items() if name not in seen]
 
 
 def _per_element(kernel: Kernel, ceilings: Ceilings) -> str:
-    """What a kernel moves for each element, where its arrays are all of one length or one is much longer."""
+    """Bytes that a kernel moves per element, if its arrays have one length or one is much longer."""
     moved = PER_ELEMENT.get(kernel.name)
     if not moved and [argument.name for argument in kernel.arguments if not argument.pointer][-1] == "count":
         moved = sum(argument.dtype.itemsize for argument in kernel.arguments if argument.pointer)
@@ -149,7 +149,7 @@ def _per_element(kernel: Kernel, ceilings: Ceilings) -> str:
 
 
 def _when(name: str) -> str:
-    """Why the kernel is there. Raises `UserError` for one that nobody thought of."""
+    """The use of a kernel. Raises `UserError` for one that is not in `ELSEWHERE`."""
     for pattern, when in ELSEWHERE.items():
         if fnmatch(name, pattern):
             return when

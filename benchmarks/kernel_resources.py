@@ -44,7 +44,7 @@ def measure(sources: Iterable[str]) -> dict[str, ByArchitecture]:
 
 
 def by_kernel(compiled: Iterable[Compiled]) -> dict[str, ByArchitecture]:
-    """What was compiled, by kernel and architecture, in the order of the kernel table."""
+    """The resources by kernel and architecture, in the order of the kernel table."""
     found: dict[str, dict[int, Resources]] = {}
     for one in compiled:
         for name, resources in one.kernels.items():
@@ -53,7 +53,7 @@ def by_kernel(compiled: Iterable[Compiled]) -> dict[str, ByArchitecture]:
 
 
 def occupancy_of(kernel: Kernel, architecture: int, resources: Resources) -> Occupancy:
-    """How many of the kernel's threads a multiprocessor holds."""
+    """The occupancy of a multiprocessor by the kernel's threads."""
     return occupancy(architecture, prod(kernel.block), resources.registers, resources.shared)
 
 
@@ -101,7 +101,7 @@ def _occupancy(fits: Occupancy) -> str:
 
 
 def overview(measured: Mapping[str, ByArchitecture]) -> Table:
-    """A row a kernel: registers and occupancy by architecture."""
+    """One row per kernel: registers and occupancy by architecture."""
     table = Table(title="registers of a thread, occupancy", title_justify="left")
     table.add_column("kernel", no_wrap=True)
     table.add_column("block", justify="right", no_wrap=True)
@@ -126,7 +126,7 @@ def overview(measured: Mapping[str, ByArchitecture]) -> Table:
 
 
 def details(name: str, by_architecture: ByArchitecture) -> Table:
-    """A row an architecture, for one kernel."""
+    """One row per architecture, for one kernel."""
     kernel = KERNELS[name]
     block = " × ".join(map(str, kernel.block))
     table = Table(title=f"{name} ({kernel.source}), blocks of {block} threads", title_justify="left")
@@ -190,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_text(TABLE, render(measured, version))
         print(f"{_relative(TABLE)}: {len(measured)} kernels")
         return 0
-    # Into a file or a pipe the table goes unwrapped.
+    # In a file or a pipe the table is not wrapped.
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(details(chosen.kernel, measured[chosen.kernel]) if chosen.kernel else overview(measured))
     return 0

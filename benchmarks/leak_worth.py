@@ -1,8 +1,8 @@
-"""`python -m benchmarks.leak_worth`: what a leak was worth, in accuracy.
+"""`python -m benchmarks.leak_worth`: the effect of a leak on the accuracy.
 
-Runs trained on different merges of the same sources are scored on one test split, that of the pack `--published`, as
-a whole and in two parts: images whose photograph is among the training or validation images of one of the packs, and
-images whose photograph is in none of them. Which images show one photograph the manifest of the pack `--groups` says.
+Runs trained on different merges of the same sources are scored on one test split, that of the pack `--published`: on
+all of it and on two parts, the images with a duplicate among the training or validation images of one of the packs, and
+the images without. The groups of duplicates are from the manifest of the pack `--groups`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WHOLE, DUPLICATED, CLEAN = "whole", "with a near-duplicate", "leak-free"
 
 
 def packed(folder: Path) -> list[Row]:
-    """Rows of the manifest that are in the pack. Raises `UserError` where there is no pack."""
+    """Rows of the manifest that are in the pack. Raises `UserError` if there is no pack."""
     return [row for row in read_manifest(folder / "manifest.csv") if row.packed]
 
 
@@ -51,7 +51,7 @@ def parts(published: list[Row], trained: list[list[Row]], groups: dict[str, str]
 
 
 def score(run: FinishedRun, images: NDArray[np.uint8], labels: NDArray[np.int64], ops: Any) -> NDArray[np.bool_]:
-    """Whether each image gets its label."""
+    """Whether the prediction of each image is its label."""
     found = predict_probabilities(run.model, ops.array(images), run.batches, _BATCH)
     return np.asarray(found.argmax(axis=1) == labels)
 

@@ -24,7 +24,7 @@ def model_config(name: str) -> dict[str, Any]:
 
 
 def without_dropout(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same model without its dropout layers, in which every pass repeats."""
+    """The same model without its dropout layers, so that every pass gives the same result."""
     return {**config, "layers": _kept(config["layers"])}
 
 

@@ -1,4 +1,4 @@
-"""Where measurements go: JSON, and tables under docs/benchmarks that tests compare with the code."""
+"""The output of measurements: JSON, and tables under docs/benchmarks that tests compare with the code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TABLES = Path(__file__).resolve().parents[1] / "docs" / "benchmarks"
 
 
 def finite(value: Any) -> Any:
-    """The same without numbers that JSON does not know: they become None."""
+    """The value with None in place of NaN and infinity, which JSON does not have."""
     if isinstance(value, Mapping):
         return {str(key): finite(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -23,7 +23,7 @@ def finite(value: Any) -> Any:
 
 
 def write_or_check(path: Path, text: str, check: bool) -> int:
-    """Write a table, or say whether it is up to date: the exit status of the command that its second line names."""
+    """Write a table, or check whether it is up to date; returns the exit status of the command in its second line."""
     shown = path.relative_to(path.parents[2])
     if not check:
         write_text(path, text)

@@ -1,6 +1,6 @@
-"""`python -m benchmarks.step_launches`: what a training step launches, moves and uploads, before and now.
+"""`python -m benchmarks.step_launches`: launches, bytes and uploads of a training step, before and now.
 
-Runs the loop's step on arrays that nobody touches and kernels that do nothing; no GPU is needed.
+Runs the loop's step on arrays without memory and with kernels that do nothing; no GPU is needed.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ INPUT, CLASSES = (48, 48, 1), 7
 class Step:
     """One training step on a GPU."""
 
-    launches: int  # of our own kernels
+    launches: int  # of our kernels
     moved: int  # bytes that these read and write: every array once, twice where it is updated
-    masks: int  # bytes of dropout masks among them that are kept for the backward pass
-    module_launches: int  # by CuPy itself: arithmetic, indexing with arrays, zeros
+    masks: int  # bytes of dropout masks among them that are saved for the backward pass
+    module_launches: int  # by CuPy: arithmetic, indexing with arrays, zeros
     uploads: int  # from the host
     uploaded: int  # bytes
     epoch_uploads: int  # at the beginning of an epoch
 
 
-# Counted with the dry run of that revision, on the lines of its training loop.
+# Counted with the dry run of that revision, with its training loop.
 BEFORE_REVISION = "58607be"
 BEFORE = {
     "baseline": Step(121, 5_575_152_400, 26_050_560, 6, 4, 14_336, 0),
@@ -46,7 +46,7 @@ BEFORE = {
 
 
 def measure(model: str, batch: int = BATCH) -> Step:
-    """The second step of an epoch with Adam, mirrored and moved images. Raises `UserError` for an unknown model."""
+    """The second step of an epoch with Adam, mirrored and shifted images. Raises `UserError` for an unknown model."""
     xp = DryRun()
     ops = CudaOps(xp, device="dry run")
     options = option_groups(optimizer="adam", augment="flip_shift")

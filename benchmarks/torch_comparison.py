@@ -1,4 +1,4 @@
-"""Whether our network and PyTorch's compute the same: logits, loss, gradients, updated weights."""
+"""Compares our network with PyTorch's: logits, loss, gradients, updated weights."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from cnn.models.graph import Node
 from cnn.models.plan import Block, Plan
 
 TOLERANCE = 1e-4  # of the norm
-# Batch norms of vectors need some images, or their gradients are rounding; more than the most only take time.
-# With 16, PyTorch's own float32 is off by 5e-5 (`baseline`), with 32 by 7e-6.
+# With few images the gradients of batch norms of vectors are only rounding; more than the most only take time.
+# With 16 images, PyTorch's own float32 is off by 5e-5 (`baseline`), with 32 by 7e-6.
 LEAST, MOST = 32, 64
-LEARNING_RATE = 1e-4  # of the update that is compared; Adam's first step moves every weight by so much
-# A gradient that is nothing but rounding, such as a bias's before a batch norm, is no measure of itself.
+LEARNING_RATE = 1e-4  # of the compared update; Adam's first step changes every weight by this
+# A gradient that is only rounding, such as that of a bias before a batch norm, is not compared by its own norm.
 _FLOOR = 1e-3  # of the norm of all gradients together
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -46,17 +46,17 @@ def differences(
     device: str = "cpu",
     inferred: NDArray[np.uint8] | None = None,
 ) -> dict[str, Any]:
-    """How far ours in float32 is from PyTorch's in float64, as fractions of the norm of PyTorch's.
+    """The differences of ours in float32 from PyTorch's in float64, as fractions of the norm of PyTorch's.
 
-    `model` has no dropout and is changed. `config` has the group `optimizer`, of which the learning rate is replaced.
-    `logits` are those of inference on `inferred` (else `images`), with running statistics that are not trivial.
+    `model` has no dropout and is changed. `config` has the group `optimizer`, whose learning rate is replaced.
+    `logits` are those of inference on `inferred` (else `images`), with non-trivial running statistics.
     `loss`, `gradients` (all together), `worst_gradient` (of one parameter, named by `worst`) and `weights` (after the
     optimizer's update) are those of the loop's training step on `images` (n, h, w, c), all as one batch.
-    `pytorch_float32` is how far PyTorch's own gradients in float32 are from those in float64, which is the standard
-    because PyTorch's float32 is not always close to it (on a CPU, with the channels last, a percent and more).
+    `pytorch_float32` is the difference of PyTorch's gradients in float32 from those in float64. PyTorch's float32 is
+    not the reference, because its error can be a percent and more (on a CPU with channels last).
 
-    Where a ReLU or a maximum is near its kink, a rounding decides between two gradients, both of them right: there no
-    gradient goes through, on either side (`Kinks`).
+    Near the kink of a ReLU or a maximum, rounding decides between two gradients, which are both correct: there the
+    gradient is masked on both sides (`Kinks`).
     """
     with float32_switches():
         return _differences(config, model, images, labels, layout, device, images if inferred is None else inferred)
@@ -111,7 +111,7 @@ def _their_step(
     labels: NDArray[np.int64],
     penalty_in_loss: bool,
 ) -> NDArray[Any]:
-    """PyTorch's loss without penalties, and its gradients in `reference`. The first that `kinks` sees says where."""
+    """PyTorch's loss without penalties; its gradients are left in `reference`. The first call finds the `kinks`."""
     reference.module.train()
     kinks.stop_in_torch(reference)
     logits = reference.module(reference.images(x))
@@ -121,7 +121,7 @@ def _their_step(
 
 
 def _with_penalty(model: Model, gradients: Arrays, included: bool) -> dict[str, NDArray[Any]]:
-    """Gradients with what the layers' l2 adds to them, if it is not included yet."""
+    """Gradients with those of the layers' l2, if they are not included yet."""
     if included:
         return dict(gradients)
     specs, values = parameters_of(model), model.values.on_host()
@@ -130,30 +130,30 @@ def _with_penalty(model: Model, gradients: Arrays, included: bool) -> dict[str, 
 
 # --- kinks -----------------------------------------------------------------------------------------------------------
 
-# Nearer to a kink than this fraction of the layer's root mean square, no gradient goes through.
+# Nearer to a kink than this fraction of the layer's root mean square, the gradient is masked.
 _MARGIN = 1e-3
 
 
 @dataclass
 class Kinks:
-    """Where no gradient goes through, the same places in our network and in PyTorch's.
+    """Masks of the gradient, at the same elements of our network and of PyTorch's.
 
-    Our blocks are computed in one pass, so gradients can be stopped at their borders alone: at a block's output, where
-    an element that depends on an unclear decision of its tail is stopped whole; and at the result of its product,
-    whose activation comes last on the way back.
+    Our blocks are computed in one pass, so gradients can be masked only at their borders: at a block's output, where an
+    element is masked if it depends on an unclear decision of the tail; and at the result of its product, whose
+    activation is last in the backward pass.
     """
 
     model: Model
-    masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)  # of node outputs, by index: where it goes on
+    masks: dict[int, NDArray[np.bool_]] = field(default_factory=dict)  # of node outputs, by index: True keeps
     _clear: dict[int, NDArray[np.bool_]] = field(default_factory=dict)  # by node: its input, or a pooling's output
-    _argmax: dict[int, NDArray[np.intp]] = field(default_factory=dict)  # by max pooling: the tap that is largest
+    _argmax: dict[int, NDArray[np.intp]] = field(default_factory=dict)  # by max pooling
 
     @property
     def _plan(self) -> Plan:
         return self.model._training.plan
 
     def stop_in_torch(self, reference: TorchReference) -> None:
-        """Have the reference's next backward pass stop; unless that is known, its forward pass finds out where."""
+        """Mask the reference's next backward pass; its first forward pass determines the masks."""
         fill = not self.masks
         if fill:
             for index, node in enumerate(self.model.graph.nodes):
@@ -168,7 +168,7 @@ class Kinks:
             last.register_forward_hook(lambda *_: self._assemble())
 
     def stop_in(self, model: Model) -> None:
-        """Have our own backward passes stop, for good."""
+        """Mask our backward passes from now on."""
         ops, executor = model.ops, model._training
         masks = {index: ops.array(mask.astype(np.float32)) for index, mask in self.masks.items()}
         backward = executor.block_backward
@@ -213,7 +213,7 @@ class Kinks:
         reference.modules[self.model.graph.nodes[index].name].register_forward_hook(after)
 
     def _assemble(self) -> None:
-        """From single decisions to what is stopped at the borders of our blocks."""
+        """The masks at the borders of our blocks, from the masks of single decisions."""
         for block in self._plan.blocks:
             if block.activation in self._clear:
                 assert block.producer is not None
@@ -225,7 +225,7 @@ class Kinks:
                 self.masks[block.output] = mask
 
     def _through(self, index: int, mask: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-        """`mask` of the input of a stage of a tail, as it is for the stage's output."""
+        """The mask of the output of a tail's stage, given that of its input."""
         node = self.model.graph.nodes[index]
         if isinstance(node.layer, MaxPool2D):
             if mask is None:
@@ -240,7 +240,7 @@ class Kinks:
 
 
 def kinks_of(layer: Layer) -> tuple[float, ...]:
-    """The inputs at which the layer's derivative jumps."""
+    """The inputs at which the layer's derivative is discontinuous."""
     if isinstance(layer, PReLULayer):
         return (0.0,)
     if not isinstance(layer, ActivationLayer):
@@ -254,7 +254,7 @@ def kinks_of(layer: Layer) -> tuple[float, ...]:
 
 
 def _taps(values: NDArray[Any], node: Node, outside: Any) -> NDArray[Any]:
-    """What every tap of a pooling's windows sees of (n, h, w, c): (taps, n, p, q, c)."""
+    """The values of (n, h, w, c) at every tap of a pooling's windows: (taps, n, p, q, c)."""
     window = node.layer.window(node.input_shape)  # type: ignore[attr-defined]
     padded = np.full((len(values), *window.padded_hw, values.shape[3]), outside, values.dtype)
     padded[:, *window.inside] = values
@@ -262,7 +262,7 @@ def _taps(values: NDArray[Any], node: Node, outside: Any) -> NDArray[Any]:
 
 
 def _lead(values: NDArray[Any], node: Node, margin: float) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
-    """Whether the largest value of each window leads by `margin`, and the tap that sees it."""
+    """Whether the largest value of each window is larger than the others by `margin`, and its tap."""
     taps = _taps(values, node, -np.inf)
     if len(taps) == 1:
         return np.ones(taps.shape[1:], bool), np.zeros(taps.shape[1:], np.intp)
@@ -271,7 +271,7 @@ def _lead(values: NDArray[Any], node: Node, margin: float) -> tuple[NDArray[np.b
 
 
 class _MaskedBackward:
-    """A backend whose gradient of a tail, or of an activation alone, is masked; it stands where the backend stands."""
+    """A replacement of a backend that masks the gradient of a tail, or of a single activation."""
 
     def __init__(self, ops: Any, mask: Array) -> None:
         self._ops, self._mask = ops, mask
@@ -280,12 +280,12 @@ class _MaskedBackward:
         return getattr(self._ops, name)
 
     def tail_backward(self, dy: Array, stages: Any, saved: Any, before: Any = None) -> tuple[Array, list[Array]]:
-        """As the backend's, with its first result masked."""
+        """As in the backend, with its first result masked."""
         dx, others = self._ops.tail_backward(dy, stages, saved, before)
         return dx * self._mask, others
 
     def activation_backward(self, dy: Array, saved: Array, activation: Activation) -> Array:
-        """As the backend's, masked."""
+        """As in the backend, masked."""
         return self._ops.activation_backward(dy, saved, activation) * self._mask
 
 
@@ -305,18 +305,18 @@ def gradients_apart(ours: Arrays, theirs: Arrays) -> dict[str, Any]:
 
 
 def largest(found: Mapping[str, Mapping[str, Any]]) -> tuple[float, str]:
-    """The largest difference of any layout, and what differs so."""
+    """The largest difference in any memory format, and its name."""
     numbers = [
         (float(value), f"{key.replace('_', ' ')}{' ' + each['worst'] if key == 'worst_gradient' else ''}, {layout}")
         for layout, each in found.items()
         for key, value in each.items()
         if key not in ("worst", "pytorch_float32")
     ]
-    return max(numbers, key=lambda number: (number[0] != number[0], number[0]))  # NaN is the largest of all
+    return max(numbers, key=lambda number: (number[0] != number[0], number[0]))  # NaN is the largest
 
 
 def _unsettle(model: Model) -> None:
-    """Running statistics as training might leave them, where a fresh model has 0 and 1."""
+    """Random running statistics, as after training, instead of the initial 0 and 1."""
     random, state = np.random.default_rng(SEED), model.state()
     for name, values in state.items():
         if name.endswith(".mean"):

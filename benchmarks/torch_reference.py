@@ -1,4 +1,4 @@
-"""The same networks in PyTorch, where it is installed: what ours are compared with. Never a dependency."""
+"""The reference models: the same networks in PyTorch, which is an optional dependency."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CONTIGUOUS, CHANNELS_LAST = LAYOUTS = ("contiguous", "channels_last")
 
 
 def torch_missing() -> str | None:
-    """Why there is no PyTorch here; None where there is."""
+    """The reason why PyTorch cannot be used; None if it can."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -52,7 +52,7 @@ def torch_missing() -> str | None:
 
 
 def torch_facts() -> dict[str, Any]:
-    """PyTorch's version, and cuDNN's where it has one."""
+    """The versions of PyTorch and, if it has it, of cuDNN."""
     torch: Any = importlib.import_module("torch")
     cudnn = torch.backends.cudnn.version() if torch.cuda.is_available() else None
     return {"torch": str(torch.__version__), "torch_cuda": torch.version.cuda, "cudnn": cudnn}
@@ -66,9 +66,9 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def float32_switches() -> Iterator[None]:
-    """PyTorch's switches as the comparison wants them, TF32 off and cuDNN choosing by trial; put back afterwards.
+    """Set PyTorch's options for the comparison, TF32 off and cuDNN benchmarking on; restore them afterwards.
 
-    Its warnings, about the switches themselves among others, are ignored here.
+    Its warnings, for example about these options, are ignored.
     """
     torch: Any = importlib.import_module("torch")
     switches = [
@@ -89,19 +89,19 @@ def float32_switches() -> Iterator[None]:
 
 
 class TorchReference:
-    """The network `model` in PyTorch with the same weights, as fast as PyTorch runs it eagerly.
+    """The network `model` in PyTorch with the same weights, in its fastest eager form.
 
-    Its images are `contiguous` (n, c, h, w) or `channels_last` in memory. ReLUs work in place where nothing else reads
-    their input. With contiguous images a flattened vector has the channels first, which costs no copy; the columns
-    of the dense layer behind it are in that order, too.
+    Its images are `contiguous` (n, c, h, w) or `channels_last` in memory. ReLUs are in place if nothing else reads
+    their input. With contiguous images a flattened vector has the channels first, which needs no copy; the columns of
+    the dense layer after it have that order too.
     """
 
     def __init__(self, model: Model, device: str = "cpu", layout: str = CHANNELS_LAST) -> None:
         self.torch: Any = importlib.import_module("torch")
         self.graph, self.device, self.layout = model.graph, device, layout
         self.specs = parameters_of(model)
-        self.tensors: dict[str, Any] = {}  # PyTorch's parameters by the names that the model has for them
-        self._flattened: dict[str, Shape] = {}  # shape before the flattening, by the weight whose columns it ordered
+        self.tensors: dict[str, Any] = {}  # PyTorch's parameters by their names in the model
+        self._flattened: dict[str, Shape] = {}  # shape before flattening, by the weight whose columns have its order
         self._values = model.values.on_host()
         self.modules = {node.name: self._module(node) for node in self.graph.nodes}
         self._reorder_columns()
@@ -109,25 +109,25 @@ class TorchReference:
         self.module.to(device=device, memory_format=self.torch.channels_last)
         if layout == CONTIGUOUS:
             for tensor in self.tensors.values():
-                # A filter over one channel is contiguous in both formats: only new strides tell PyTorch which is meant.
+                # A filter over one channel is contiguous in both formats; PyTorch determines the format by new strides.
                 tensor.data = self.torch.empty(tensor.shape, device=device).copy_(tensor.data)
         del self._values
 
-    # --- what goes in and comes out ----------------------------------------------------------------------------------
+    # --- inputs and outputs ------------------------------------------------------------------------------------------
 
     def images(self, images: NDArray[np.float32]) -> Any:
-        """A batch (n, h, w, c) as PyTorch takes it: (n, c, h, w), in the network's memory format and precision."""
+        """A batch (n, h, w, c) for PyTorch: (n, c, h, w), in the network's memory format and precision."""
         moved = self.torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)
         last = self.layout == CHANNELS_LAST
         form = self.torch.channels_last if last else self.torch.contiguous_format
         return moved.to(next(iter(self.tensors.values())).dtype).clone(memory_format=form)
 
     def labels(self, labels: NDArray[np.int64]) -> Any:
-        """The labels where PyTorch computes."""
+        """The labels on PyTorch's device."""
         return self.torch.from_numpy(np.ascontiguousarray(labels)).to(self.device)
 
     def gradients(self) -> dict[str, NDArray[Any]]:
-        """What the last backward pass left, in the model's layout; without what `l2` adds."""
+        """The gradients of the last backward pass in the model's layout, without those of `l2`."""
         return self._ours({name: tensor.grad for name, tensor in self.tensors.items()})
 
     def weights(self) -> dict[str, NDArray[Any]]:
@@ -135,7 +135,7 @@ class TorchReference:
         return self._ours(self.tensors)
 
     def take_statistics(self, model: Model) -> None:
-        """Take over the model's running means and variances."""
+        """Copy the model's running means and variances."""
         state = model.state()
         for name, module in self.modules.items():
             if hasattr(module, "running_mean"):
@@ -143,13 +143,13 @@ class TorchReference:
                 module.running_var.copy_(self.torch.from_numpy(state[f"{name}.variance"]))
 
     def penalty(self) -> Any:
-        """What the layers' `l2` adds to the loss; 0 for none."""
+        """The layers' `l2` penalties, which are added to the loss; 0 for none."""
         return sum(spec.l2 * self.tensors[name].square().sum() for name, spec in self.specs.items() if spec.l2)
 
     def optimizer(self, settings: SgdSettings | AdamSettings) -> tuple[Any, bool]:
-        """PyTorch's optimizer of the same numbers, and whether the layers' l2 is left for the loss to add.
+        """PyTorch's optimizer with the same settings, and whether the layers' l2 must be added to the loss.
 
-        Where weight decay is added to the gradient, the l2 of a layer is more of it, which costs PyTorch nothing.
+        If weight decay is added to the gradient, the l2 of a layer is part of it, which takes PyTorch no extra time.
         """
         torch = self.torch
         groups: dict[float, list[Any]] = {}
@@ -166,7 +166,7 @@ class TorchReference:
         return optimizer, settings.decoupled and any(spec.l2 for spec in self.specs.values())
 
     def _ours(self, tensors: dict[str, Any]) -> dict[str, NDArray[Any]]:
-        """Copies by parameter, axes as ours, rows (c, h, w) of the reordered ones back in the order (h, w, c)."""
+        """Copies by parameter with our axes; the rows (c, h, w) of reordered ones are back in the order (h, w, c)."""
         found = {name: _from_torch(tensor.detach().cpu().numpy()).copy() for name, tensor in tensors.items()}
         for name, (height, width, channels) in self._flattened.items():
             rows = found[name].reshape(channels, height, width, -1)
@@ -176,7 +176,7 @@ class TorchReference:
     # --- the network -------------------------------------------------------------------------------------------------
 
     def _module(self, node: Node) -> Any:
-        """What PyTorch has for a node, with the node's weights."""
+        """PyTorch's module for a node, with the node's weights."""
         make = next((_MAKERS[kind] for kind in type(node.layer).__mro__ if kind in _MAKERS), None)
         if make is None:
             raise UserError(f"{node.name}: the benchmark cannot build a {type(node.layer).__name__} in PyTorch")
@@ -185,7 +185,7 @@ class TorchReference:
         return module
 
     def convolution(self, node: Node, layer: Conv2D) -> Any:
-        """A convolution, behind padding of its own where that is not alike on both sides."""
+        """A convolution, after a separate padding if that is not symmetric."""
         nn, window, shape = self.torch.nn, layer.window(node.input_shape), node.input_shape
         top, bottom, left, right = window.padding
         even = top == bottom and left == right
@@ -206,20 +206,20 @@ class TorchReference:
             self.tensors[name] = tensor
 
     def alone_after_product(self, node: Node) -> bool:
-        """Whether the node alone reads the output of a layer that keeps no output for its own gradient."""
+        """Whether the node is the only reader of a layer's output, which the layer's gradient does not need."""
         (given,) = node.inputs
         if given == INPUT or len(self.graph.consumers()[given]) > 1:
             return False
         return isinstance(self.graph.nodes[given].layer, Conv2D | Dense | BatchNorm)
 
     def flatten(self, node: Node) -> Any:
-        """Contiguous images are flattened with the channels first, if what reads the vector can be reordered."""
+        """Contiguous images are flattened with the channels first, if the readers of the vector can be reordered."""
         if self.layout == CONTIGUOUS and self._dense_behind(node) is not None:
             return self.torch.nn.Flatten()
         return _flatten_channels_last(self.torch.nn)
 
     def _dense_behind(self, node: Node) -> list[str] | None:
-        """The dense layers that read the output of `node`, behind dropout at most; None if anything else does."""
+        """The dense layers that read the output of `node`, directly or after dropout; None if other layers read it."""
         readers = self.graph.consumers()
         found, ends = [self.graph.index(node.name)], []
         for at in found:
@@ -234,7 +234,7 @@ class TorchReference:
         return ends
 
     def _reorder_columns(self) -> None:
-        """The columns of a dense layer that reads a flattened image, in that image's order."""
+        """The columns of a dense layer after a flattened image, in the order of that image."""
         if self.layout == CONTIGUOUS:
             for node in self.graph.nodes:
                 if isinstance(node.layer, Flatten) and len(node.input_shape) == 3:
@@ -249,7 +249,7 @@ class TorchReference:
         self._flattened[weight] = (height, width, channels)
 
 
-# What builds the module for a layer's class, or for the nearest class that it inherits from.
+# The builder of the module for a layer's class, or for its nearest base class.
 _MAKERS: dict[type, Callable[[TorchReference, Node, Any], Any]] = {
     Conv2D: TorchReference.convolution,
     Dense: lambda own, node, layer: own.torch.nn.Linear(node.input_shape[0], node.shape[0], bias=layer.bias),
@@ -273,7 +273,7 @@ _MAKERS: dict[type, Callable[[TorchReference, Node, Any], Any]] = {
 
 
 def parameters_of(model: Model) -> dict[str, Parameter]:
-    """What is said of each parameter, its `l2` and `decay` among it, by the parameter's name."""
+    """The description of each parameter, with its `l2` and `decay`, by the parameter's name."""
     return {
         f"{node.name}.{key}": spec
         for node in model.graph.nodes
@@ -293,11 +293,11 @@ def _from_torch(values: NDArray[Any]) -> NDArray[Any]:
     return values.transpose(2, 3, 1, 0) if values.ndim == 4 else values.T
 
 
-# --- modules that PyTorch's own are wrapped in ------------------------------------------------------------------------
+# --- wrappers of PyTorch's modules ------------------------------------------------------------------------------------
 
 
 def _network(nn: Any, graph: Graph, modules: list[Any]) -> Any:
-    """All nodes in order; what nobody reads any more is let go, as a sequence of modules does."""
+    """All nodes in order; an output is freed after its last use, as in a sequence of modules."""
     inputs = [node.inputs for node in graph.nodes]
     last = {given: index for index, each in enumerate(inputs) for given in each}
     done = [[given for given in last if last[given] == index] for index in range(len(inputs))]
@@ -344,12 +344,12 @@ def _activation(nn: Any, activation: Activation) -> Any:
 
 
 def _padded(nn: Any, padding: tuple[int, int, int, int], value: float, module: Any) -> Any:
-    """`module` behind padding of (left, right, top, bottom) pixels; its own parameters and attributes stay in it."""
+    """`module` after padding of (left, right, top, bottom) pixels; it keeps its parameters and attributes."""
     return nn.Sequential(nn.ConstantPad2d(padding, value), module)
 
 
 def _even(window: Window) -> bool:
-    """Whether PyTorch's pooling can pad like this itself: alike on both sides, at most half a window."""
+    """Whether PyTorch's pooling supports this padding: symmetric, and at most half a window."""
     top, bottom, left, right = window.padding
     halves = [size // 2 for size in window.kernel]
     return top == bottom <= halves[0] and left == right <= halves[1]
@@ -375,7 +375,7 @@ def _average_pool(torch: Any, window: Window, ceil: bool, count_padding: bool) -
         return nn.AvgPool2d(window.kernel, window.stride, padding, ceil, count_padding)
 
     class AveragePool(nn.Module):
-        """Sums as a convolution with ones, each channel by itself, over the number of pixels that count."""
+        """Sums by a convolution of each channel with ones, divided by the number of pixels that count."""
 
         def forward(self, x: Any) -> Any:
             (top, bottom, left, right), functional = window.padding, torch.nn.functional

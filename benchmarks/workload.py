@@ -1,4 +1,4 @@
-"""What a measurement runs: the training step of the loop, on images and labels that are noise."""
+"""The work of a measurement: the training step of the loop, on images and labels of noise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def noise(
 
 
 def standardized(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Images (n, h, w, c) as a network sees them, made on the host."""
+    """Images (n, h, w, c) as the network's input, computed on the host."""
     scaling = _scaling(images)
     return images * scaling.scale + scaling.offset
 
@@ -47,7 +47,7 @@ def _scaling(images: NDArray[np.uint8]) -> PixelScaling:
 
 
 class Workload:
-    """A model and the loop's training step on noise that lies where the backend computes: call it to make a step."""
+    """A model and the loop's training step on noise on the backend; a call runs one step."""
 
     def __init__(
         self,
@@ -69,21 +69,21 @@ class Workload:
         self._rate, self._steps, self._left = optimizer.learning_rate, 0, 0
 
     def __call__(self) -> None:
-        """A training step on the next batch; a new epoch begins where less than a batch is left."""
+        """A training step on the next batch; a new epoch begins when less than a batch is left."""
         if self._left < self.batch:
             self.begin_epoch()
         self.step(self.batch)
         self._steps, self._left = self._steps + 1, self._left - self.batch
 
     def begin_epoch(self, shuffled: bool = True) -> None:
-        """Set out on another epoch, at the optimizer's own learning rate."""
+        """Begin an epoch with the optimizer's learning rate."""
         count = len(self.step.images)
         order = self._random.permutation(count) if shuffled else np.arange(count)
         self.step.begin_epoch(order, np.full(-(-count // self.batch), self._rate, np.float32), self._steps)
         self._left = count
 
     def network_input(self, images: NDArray[np.uint8]) -> Array:
-        """Images (n, h, w, c) as the network sees them in scoring, where the backend computes: float32."""
+        """Images (n, h, w, c) as the network's input in scoring, on the backend: float32."""
         ops = self.model.ops
         return self.step.batches.plain(ops.array(images), ops.array(np.arange(len(images))))
 
@@ -98,6 +98,6 @@ def workload(
     images: int,
     batch: int,
 ) -> Workload:
-    """The workload of the model that `conf/model/*.yaml` describes, on at least `images` images."""
+    """The workload of a model of `conf/model/*.yaml`, on at least `images` images."""
     built = build_model(model, ops, input_shape, classes, SEED)
     return Workload(config, built, *noise(max(images, batch), input_shape, classes), batch)

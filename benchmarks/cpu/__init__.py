@@ -1,1 +1,1 @@
-"""The CPU engine beside PyTorch: a process for each side, asked in turns."""
+"""The comparison of the CPU engine with PyTorch: one process per side, which run in turns."""

@@ -1,4 +1,4 @@
-"""What one measurement on the CPU is of: a network, a batch, threads; and the numbers that both sides are given."""
+"""One measurement on the CPU: a network, a batch, threads; and the input of both sides."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnn.models import Model, build_model
 from foundation.config import config_dir
 
 CLASSES = 7
-MODEL_WIDTHS = ("widths", "dense_widths")  # what `width` multiplies
+MODEL_WIDTHS = ("widths", "dense_widths")  # multiplied by `width`
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Cell:
         return {str(key): value for key, value in scaled.items()}
 
     def build(self, ops: Ops, config: Mapping[str, Any] | None = None) -> Model:
-        """The network with the weights that every process draws alike."""
+        """The network with initial weights that are the same in every process."""
         return build_model(config or self.config(), ops, self.input_shape, CLASSES, SEED)
 
     def data(self, batch: int | None = None) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -58,7 +58,7 @@ class Cell:
 
     @staticmethod
     def options() -> DictConfig:
-        """Adam; its rate is so low that hundreds of steps on one batch change little."""
+        """Adam with a rate so low that hundreds of steps on one batch change little."""
         options = option_groups(optimizer="adam")
         options.optimizer.learning_rate = 1e-4
         return options

@@ -1,4 +1,4 @@
-"""How much memory a process holds, and held at most. On Linux; elsewhere nobody counts."""
+"""The memory of a process and its peak, on Linux; None on other systems."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ def resident() -> int | None:
 def peak() -> int | None:
     """The most bytes that were in memory since the start or the last `forget_peak`.
 
-    `ru_maxrss` would not do: a child inherits it from the process that started it.
+    `ru_maxrss` cannot be used, because a child inherits it from its parent.
     """
     return _field("VmHWM")
 
 
 def of_files() -> int | None:
-    """The part of `resident` that is pages of files: the code of libraries, read in as it is first used."""
+    """The part of `resident` that is pages of files, such as the code of libraries, loaded on first use."""
     return _field("RssFile")
 
 
 def forget_peak() -> bool:
-    """Give freed memory back, and let the peak count from here; False where the system cannot."""
+    """Return freed memory to the system, and count the peak from here; False if the system cannot."""
     gc.collect()
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc: what was freed stays in the figures
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc: freed memory stays in the figures
         ctypes.CDLL(None).malloc_trim(0)
     try:
         _CLEAR.write_text("5")

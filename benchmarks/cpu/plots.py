@@ -1,4 +1,4 @@
-"""The plots of the comparison on the CPU: a step's layers, and how its time grows."""
+"""The plots of the comparison on the CPU: the layers of a step, and the growth of its time."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _X_LABELS = {
 
 
 def merged(ours: Layers, theirs: Layers) -> dict[str, tuple[Pair, Pair]]:
-    """Ours and theirs by our blocks, in order: what one pass of ours computes takes several layers of theirs."""
+    """Times of ours and PyTorch's by our blocks, in order: one block is several of PyTorch's layers."""
     return {name: (_sum(ours, [name]), _sum(theirs, name.split(" + "))) for name in ours}
 
 
@@ -34,7 +34,7 @@ def _sum(layers: Layers, names: Sequence[str]) -> Pair:
 
 
 def draw_breakdown(path: Path, cell: Mapping[str, Any]) -> None:
-    """A training step block by block, ours beside PyTorch's faster memory format."""
+    """A training step block by block, ours and PyTorch's in its faster memory format."""
     layout = cell["torch_train_layout"]
     rows = merged(cell["layers"]["ours"], cell["layers"][layout])
     names, at = list(rows), np.arange(len(rows))
@@ -85,7 +85,7 @@ def draw_sweep(path: Path, over: str, cells: Sequence[Mapping[str, Any]]) -> Non
         lower.set_ylim(bottom=0)
         lower.set_ylabel("ours / PyTorch's best")
         lower.set_xlabel(_X_LABELS[over])
-        # A number too close to the one before it is left out.
+        # A tick label too close to the one before it is left out.
         names = [f"{each:g}" if each >= 1.1 * before else "" for before, each in pairwise([0.0, *x])]
         lower.set_xticks(x, names, rotation=45 if len(x) > 10 else 0)
         lower.minorticks_off()

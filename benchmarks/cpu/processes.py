@@ -1,4 +1,4 @@
-"""The parent's side: worker processes on the same cores, asked in turn, so that noise hits both sides alike."""
+"""The parent process: it runs worker processes on the same cores in turns, so that noise affects both sides equally."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from cnn.backends.cpu.workers import available_cores
 from foundation.errors import UserError
 
 OURS = "ours"
-EARLIER = "earlier"  # ours as another checkout has it
+EARLIER = "earlier"  # our engine of another checkout
 _HERE = Path(__file__).resolve().parents[2]
 _THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-_TURN_SECONDS, _MOST_RUNS = 0.3, 200  # a turn repeats a short run for about so long, and at most so often
-_PAUSE = 0.01  # between turns, in which the other side's threads stop waiting for work
+_TURN_SECONDS, _MOST_RUNS = 0.3, 200  # a turn repeats a short run for about this time, and at most this often
+_PAUSE = 0.01  # seconds between turns, in which the other side's threads stop spinning
 BREAKDOWN_SECONDS = 2.0  # of each side, in each turn of a breakdown, at most
 
 
 class Process:
-    """A worker process, limited to the cell's threads and to as many cores."""
+    """A worker process, limited to the cell's number of threads and cores."""
 
     def __init__(self, side: str, cell: Cell, folder: Path = _HERE) -> None:
         """`folder` is the checkout whose worker runs."""
         self.side = side
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         environment = {**os.environ, **dict.fromkeys(_THREAD_LIMITS, str(cell.threads))}
-        # Until 2026-11-26 the worker lay elsewhere; it answered the same questions.
+        # Until 2026-11-26 the worker was at another path, with the same requests.
         module = "benchmarks.cpu.worker" if (folder / "benchmarks/cpu/worker.py").exists() else "benchmarks.cpu_worker"
         command = [sys.executable, "-m", module, OURS if side == EARLIER else side, json.dumps(asdict(cell))]
         begin = time.perf_counter()
-        with _on_cores(cell.threads):  # a child begins where its parent is
+        with _on_cores(cell.threads):  # a child inherits the cores of its parent
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
@@ -54,7 +54,7 @@ class Process:
         self.import_seconds = time.perf_counter() - begin
 
     def ask(self, request: str, **arguments: Any) -> Any:
-        """The worker's answer. Raises `UserError` for one that failed or died."""
+        """The worker's answer. Raises `UserError` if it failed or ended."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -87,7 +87,7 @@ class Process:
 
 @contextmanager
 def processes(sides: Sequence[str], cell: Cell, earlier: Path = _HERE) -> Iterator[dict[str, Process]]:
-    """A process for each side, started one after another, ended with the block; `earlier` is that side's checkout."""
+    """One process per side, started in sequence and ended with the block; `earlier` is the checkout of that side."""
     with ExitStack() as stack:
         started: dict[str, Process] = {}
         for side in sides:
@@ -103,7 +103,7 @@ def check_threads(threads: int) -> None:
 
 
 def time_sides(workers: Mapping[str, Process], kind: str, rounds: int) -> dict[str, dict[str, Any]]:
-    """Medians, all rounds and the memory of each side, for `kind`, train or infer. Every round asks each side once."""
+    """Medians, all rounds and the memory of each side, for `kind`, train or infer. Every round runs each side once."""
     found: dict[str, dict[str, Any]] = {}
     times: dict[str, int] = {}
     for side, worker in workers.items():
@@ -151,7 +151,7 @@ def time_layers(
 
 
 def _turns(sides: Sequence[str], rounds: int) -> Iterator[str]:
-    """Every side once a round, each round beginning with another, with a pause before each."""
+    """Every side once per round, each round beginning with another side, with a pause before each."""
     for number in range(rounds):
         start = number % len(sides)
         for side in (*sides[start:], *sides[:start]):
@@ -161,7 +161,7 @@ def _turns(sides: Sequence[str], rounds: int) -> Iterator[str]:
 
 @contextmanager
 def _on_cores(count: int) -> Iterator[None]:
-    """Run on the last `count` of the cores that this process may use, where the system can be told."""
+    """Run on the last `count` of the cores that this process may use, if the system supports it."""
     if not hasattr(os, "sched_setaffinity"):
         yield
         return

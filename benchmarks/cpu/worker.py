@@ -1,6 +1,6 @@
-"""One side of the comparison in a process of its own: builds a network, then does as it is asked, line by line.
+"""One side of the comparison in a separate process: builds a network, then serves requests.
 
-`python -m benchmarks.cpu.worker SIDE CELL` reads requests as JSON from its input and answers each with a line.
+`python -m benchmarks.cpu.worker SIDE CELL` reads requests as lines of JSON from its input and answers each with a line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from cnn.backends import get_ops
 from cnn.models import InferenceModel
 
 OURS, CHECK = "ours", "check"
-LOSS, UPDATE, REST = "loss", "update", "rest"  # rows of a breakdown that are no layers
+LOSS, UPDATE, REST = "loss", "update", "rest"  # rows of a breakdown that are not layers
 BESIDE = " + "  # between the names of layers that are computed in one pass
 
 Breakdown = dict[str, list[float]]  # seconds of the forward and of the backward pass, by layer or block
@@ -41,7 +41,7 @@ class Ours:
         model = cell.build(get_ops("cpu", cell.threads))
         self.work = Workload(cell.options(), model, *cell.data(), cell.batch)
         self.images = None if train else self.work.network_input(cell.data()[0])
-        # As a finished run does, inference lets go of the network that it was made from.
+        # As in a finished run, inference frees the network from which it was built.
         self.network = None if train else InferenceModel(model)
         if not train:
             del self.work
@@ -51,12 +51,12 @@ class Ours:
         self.work()
 
     def infer(self) -> None:
-        """Logits of the batch, by the running statistics."""
+        """Logits of the batch in inference."""
         assert self.network is not None
         self.network.forward(self.images)
 
     def layers(self) -> Breakdown:
-        """A training step in parts: a clock around each block's forward and backward pass, the loss and the update."""
+        """A training step in parts: the times of each block's forward and backward pass, the loss and the update."""
         step, executor = self.work.step, self.work.model._training
         names = [node.name for node in executor.plan.graph.nodes]
 
@@ -93,7 +93,7 @@ class Theirs:
         self.torch: Any = importlib.import_module("torch")
         self.functional = self.torch.nn.functional
         if cell.batch == 1:
-            # PyTorch refuses to train a batch norm of vectors on one image; its kernels compute it like ours.
+            # PyTorch refuses to train a batch norm of vectors on one image, although its kernels can, like ours.
             self.functional._verify_batch_size = lambda size: None
         model = cell.build(get_ops("cpu", cell.threads))
         images, labels = cell.data()
@@ -119,8 +119,8 @@ class Theirs:
     def layers(self) -> Breakdown:
         """A training step in parts.
 
-        Hooks around each module's forward pass. Going back, a layer's time is from the moment that its output's
-        gradient is ready to the moment that the gradient of the output before it is.
+        Hooks time each module's forward pass. The backward time of a layer begins when the gradient of its output is
+        ready and ends when the gradient of the previous output is.
         """
         found: Breakdown = {LOSS: [0.0, 0.0], **{name: [0.0, 0.0] for name in self.reference.modules}}
         marks: list[tuple[str, float]] = []
@@ -162,7 +162,7 @@ class Theirs:
 def _clocked(
     function: Callable[..., Any], into: Breakdown, name_of: Callable[..., str], column: int
 ) -> Callable[..., Any]:
-    """The function, with its seconds added to `into` under a name of its arguments: column 0 is forward, 1 backward."""
+    """The function; adds its seconds to `into` under a name from its arguments: column 0 is forward, 1 backward."""
 
     def run(*arguments: Any, **options: Any) -> Any:
         begin = time.perf_counter()
@@ -174,22 +174,22 @@ def _clocked(
 
 
 class Worker:
-    """Does what the parent asks for: `build`, `warm_up`, `turn`, `layers`, `memory`, `about`, `check`."""
+    """Serves the requests of the parent: `build`, `warm_up`, `turn`, `layers`, `memory`, `about`, `check`."""
 
     def __init__(self, side: str, cell: Cell) -> None:
         self.side, self.cell = side, cell
         self.work: Ours | Theirs
         self.run: Callable[[], None]
         if side == OURS:
-            get_ops("cpu", cell.threads)  # imports Numba: what is imported counts on neither side
+            get_ops("cpu", cell.threads)  # imports Numba, because imports do not count on either side
         else:
             torch: Any = importlib.import_module("torch")
             torch.set_num_threads(cell.threads)
         self.baseline, self.files = memory.resident(), memory.of_files()
-        self.counts = False  # whether the peak counts from the building on
+        self.counts = False  # whether the peak is counted from `build` on
 
     def about(self) -> dict[str, Any]:
-        """What computes here, with how many threads, on which cores."""
+        """The library, threads and cores of this side."""
         names = ("numpy", "numba", *(("torch",) if self.side != OURS else ()))
         pools = [
             {key: pool.get(key) for key in ("internal_api", "version", "num_threads")} for pool in threadpool_info()
@@ -198,7 +198,7 @@ class Worker:
         return {"versions": {name: _version(name) for name in names}, "thread_pools": pools, "cores": cores}
 
     def build(self, kind: str) -> None:
-        """Make the network for `kind`, train or infer. Memory counts from here."""
+        """Build the network for `kind`, train or infer. Memory is counted from here."""
         train = kind == "train"
         self.work = Ours(self.cell, train) if self.side == OURS else Theirs(self.cell, train, self.side)
         self.run = getattr(self.work, kind)
@@ -214,7 +214,7 @@ class Worker:
         return {"first_seconds": taken[0], "seconds": taken[-1], "peak_bytes": peak}
 
     def turn(self, times: int) -> float:
-        """Seconds of a run, the mean of `times`; one before them brings the caches back, if that costs little."""
+        """Seconds per run, the mean of `times` runs; a run before them, if it is short, fills the caches."""
         if times > 1:
             self.run()
         begin = time.perf_counter()
@@ -223,15 +223,15 @@ class Worker:
         return (time.perf_counter() - begin) / times
 
     def layers(self, times: int) -> list[Breakdown]:
-        """The step in parts, `times` times; as in a turn, one step before them is not counted if that costs little."""
+        """The step in parts, `times` times; as in `turn`, a short step before them is not counted."""
         if times > 1:
             self.work.layers()
         return [self.work.layers() for _ in range(times)]
 
     def memory(self) -> dict[str, Any]:
-        """The most bytes since the warm-up beyond those after the imports, and how many of them are library code.
+        """The peak of bytes since the warm-up beyond those after the imports, and the library code among them.
 
-        `from_building_on` tells whether the system lets a peak count from a moment of our choice.
+        `from_building_on` is whether the system can count a peak from a given time.
         """
         files = memory.of_files()
         code = None if files is None or self.files is None else files - self.files
@@ -239,7 +239,7 @@ class Worker:
         return {"steady_peak_bytes": held, "library_bytes": code, "from_building_on": self.counts}
 
     def check(self, batch: int) -> dict[str, Any]:
-        """How far PyTorch's results are from ours, for both memory formats."""
+        """The differences of PyTorch's results from ours, for both memory formats."""
         cell, found = self.cell, {}
         for layout in LAYOUTS:
             model = cell.build(get_ops("cpu", cell.threads), without_dropout(cell.config()))
@@ -266,7 +266,7 @@ def _version(name: str) -> str | None:
 
 @contextmanager
 def _answers() -> Iterator[Any]:
-    """The process's output, kept from whatever else prints."""
+    """The standard output of the process, protected from other prints."""
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         yield answers

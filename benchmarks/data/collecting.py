@@ -1,4 +1,4 @@
-"""A data set's usable images, read as `data_tools` reads them, to measure the search for near-duplicates."""
+"""The usable images of a data set, read by `data_tools`, for measurements of the search for near-duplicates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from foundation.config import config_dir
 
 
 def collect(name: str, root: str, workers: int | None = None) -> tuple[Collection, SearchConfig]:
-    """`data=name` from the folder `root` with the rows that can be used, and the thresholds of its merge."""
+    """`data=name` from the folder `root` with its usable rows, and the thresholds of its merge."""
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         data, policy = load(compose("audit", [f"data={name}", f"data.root={root}"]))
     sources, labels = open_sources(data), LabelMap(data.classes, data.label_map)

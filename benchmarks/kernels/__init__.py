@@ -1,1 +1,1 @@
-"""What a kernel launch asks of a GPU: bytes, operations, registers, and the ceilings of the machine."""
+"""The cost of kernel launches on a GPU: bytes, operations, registers; and the limits of the machine."""

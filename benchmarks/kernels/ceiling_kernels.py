@@ -15,7 +15,7 @@ _CHAINS, _UNROLLED = 8, 16  # as in the source
 
 
 class CeilingKernels:
-    """Compiled on first use. `xp` is the module `cupy`, or one with the same face.
+    """Compiled on first use. `xp` is the module `cupy`, or one with the same interface.
 
     Arrays are float32, contiguous, of a multiple of four elements and fewer than 2**31.
     """
@@ -27,7 +27,7 @@ class CeilingKernels:
         self._fill, self._copy, self._read, self._multiply_add = (module.get_function(name) for name in NAMES)
 
     def fill(self, y: Any) -> None:
-        """Other bits for every element."""
+        """Fill with different bits for every element."""
         self._fill((min(_blocks(y.size), 8192),), (_BLOCK,), (y, np.int32(y.size)))
 
     def copy(self, x: Any, y: Any) -> None:
@@ -35,11 +35,11 @@ class CeilingKernels:
         self._copy((_blocks(x.size // 4),), (_BLOCK,), (x, y, np.int32(x.size // 4)))
 
     def read(self, x: Any, sink: Any) -> None:
-        """Read all of x; `sink` is one element that nothing is written to."""
+        """Read all of x; `sink` is one element, to which nothing is written."""
         self._read((min(_blocks(x.size // 4), 4096),), (_BLOCK,), (x, sink, np.int32(x.size // 4)))
 
     def multiply_add(self, y: Any, rounds: int) -> None:
-        """Nothing but arithmetic; a thread for each element of y, a multiple of 256."""
+        """Only arithmetic; one thread per element of y, a multiple of 256."""
         self._multiply_add((y.size // _BLOCK,), (_BLOCK,), (y, np.float32(0.999), np.float32(0.001), np.int32(rounds)))
 
 

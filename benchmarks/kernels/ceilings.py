@@ -1,4 +1,4 @@
-"""What the machine can do at most, measured in the same run as what is compared with it."""
+"""The limits of the machine, measured in the same run as the times that are compared with them."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from cnn.backends import Ops
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Bytes read plus written a second, and floating-point operations a second in float32."""
+    """Bytes read plus written per second, and floating-point operations per second in float32."""
 
     bandwidth: float
     arithmetic: float
 
     def floor(self, moved: float, flops: float) -> float:
-        """The seconds that no version of the work could do without."""
+        """The least seconds of the work."""
         return max(moved / self.bandwidth, flops / self.arithmetic)
 
     def bound(self, moved: float, flops: float) -> str:
-        """Which of the two makes the floor."""
+        """Which of the two determines the least time."""
         return "memory" if moved / self.bandwidth >= flops / self.arithmetic else "arithmetic"
 
 
 @dataclass(frozen=True)
 class CeilingSizes:
-    """How much is copied and computed."""
+    """The sizes of copies and computations."""
 
-    copy_bytes: int = 1 << 30  # far more than any L2 cache
+    copy_bytes: int = 1 << 30  # much larger than any L2 cache
     blocks: int = 128  # of 256 threads, for each multiprocessor
     rounds: int = 1024
     matrix: int = 1536  # on the CPU
@@ -42,12 +42,12 @@ class CeilingSizes:
 
     @classmethod
     def quick(cls) -> CeilingSizes:
-        """For a first look and for tests."""
+        """Small sizes, for quick runs and tests."""
         return cls(copy_bytes=1 << 27, blocks=64, rounds=256, matrix=256, repeats=5)
 
 
 def measure_ceilings(ops: Ops, clock: Clock, sizes: CeilingSizes) -> tuple[Ceilings, dict[str, float]]:
-    """The ceilings, and every figure that they were chosen from: bytes or operations a second by its name."""
+    """The limits, and all figures of which they are the largest: bytes or operations per second by name."""
     figures = _on_device(ops, clock, sizes) if hasattr(ops, "xp") else _on_host(clock, sizes)
     bandwidth = max(value for name, value in figures.items() if name.startswith("copy"))
     arithmetic = max(value for name, value in figures.items() if not name.startswith("copy"))
@@ -81,7 +81,7 @@ def _copies(ops: Any, clock: Clock, sizes: CeilingSizes) -> dict[str, float]:
 
 
 def _on_host(clock: Clock, sizes: CeilingSizes) -> dict[str, float]:
-    """On one core for the copy; BLAS takes the threads that it likes."""
+    """The copy is on one core; BLAS chooses its number of threads."""
     x = np.ones(min(sizes.copy_bytes, 1 << 28) // 4, np.float32)
     y = np.empty_like(x)
     matrix = np.random.default_rng(0).random((sizes.matrix, sizes.matrix), np.float32)

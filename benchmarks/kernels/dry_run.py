@@ -1,8 +1,8 @@
-"""`DryRun`: stands where the module `cupy` stands, and computes nothing.
+"""`DryRun`: a replacement of the module `cupy` that computes nothing.
 
-With it a training step of any size tells what it launches, on a machine without a GPU: arrays are reserved and never
-touched, so they take no memory, and kernels do nothing. What comes from the host keeps its values, and is counted; so
-is what CuPy itself would launch: arithmetic on arrays, indexing with arrays, zeros.
+With it the launches of a training step of any size are counted on a machine without a GPU: arrays are reserved and
+never touched, so they take no memory, and kernels do nothing. Arrays from the host keep their values and are counted,
+and so are launches by CuPy: arithmetic on arrays, indexing with arrays, zeros.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ import numpy as np
 
 @dataclass
 class Traffic:
-    """What a dry run has seen beside the launches of our own kernels; counts, and bytes."""
+    """The counts and bytes of a dry run other than launches of our kernels."""
 
     uploads: int = 0
     uploaded: int = 0
-    module_launches: int = 0  # by the array module itself
+    module_launches: int = 0  # by the array module
     module_bytes: int = 0
 
     def __sub__(self, other: Traffic) -> Traffic:
-        """What was added since `other`."""
+        """The difference since `other`."""
         return Traffic(*(mine - theirs for mine, theirs in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
 @dataclass(frozen=True)
 class Device:
-    """The one device there is."""
+    """The only device."""
 
     id: int = 0
 
@@ -40,7 +40,7 @@ class Device:
 
 
 class DryArray(np.ndarray):
-    """An array whose values nobody may ask for, unless they came from the host."""
+    """An array without values, unless they are from the host."""
 
     traffic: ClassVar[Traffic]
 
@@ -71,7 +71,7 @@ class DryArray(np.ndarray):
         return SimpleNamespace(ptr=self.__array_interface__["data"][0])
 
     def set(self, values: np.ndarray) -> None:
-        """Takes over a host array, as in CuPy."""
+        """Copies a host array, as in CuPy."""
         self.traffic.uploads += 1
         self.traffic.uploaded += values.nbytes
         np.asarray(self)[...] = values
@@ -83,7 +83,7 @@ class DryArray(np.ndarray):
 
 
 class DryRun:
-    """What the GPU backend uses of `cupy`, without a GPU and without arithmetic."""
+    """The parts of `cupy` that the GPU backend uses, without a GPU and without arithmetic."""
 
     def __init__(self) -> None:
         self.traffic = Traffic()
@@ -96,7 +96,7 @@ class DryRun:
         return reserved
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any = float) -> DryArray:
-        """The system's zeros, which take no memory until someone writes."""
+        """Zeros of the system, which take no memory until they are written."""
         zeros: Any = np.zeros(shape, dtype).view(self.ndarray)
         zeros._launched(zeros.nbytes)
         return zeros
@@ -111,7 +111,7 @@ class DryRun:
         return array
 
     def asnumpy(self, array: Any) -> np.ndarray:
-        """As it is: values that nobody computed."""
+        """The array itself, whose values were not computed."""
         return np.asarray(array)
 
     def RawModule(self, **_: Any) -> SimpleNamespace:

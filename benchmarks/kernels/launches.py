@@ -1,4 +1,4 @@
-"""What one launch of a kernel asks of the machine: bytes to move, floating-point operations to do."""
+"""The cost of one launch of a kernel: bytes moved and floating-point operations."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from cnn.kernels import Argument, Kernel
 
-# What a kernel does with an array is in its declaration, `const` or not. These few do other than it says.
-# Elements that a kernel reads of an array that it is given whole:
+# Whether a kernel writes an array is in its declaration, `const` or not. These are the exceptions.
+# Elements that a kernel reads of an array, if not all of them:
 READ_IN_PART: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
     # the batch's images
     **{
@@ -35,22 +35,22 @@ UPDATED = {
     ("next_batch", "clock"),
 }
 
-# Scalars that change nothing about the work: they would tell equal launches apart.
+# Scalars that do not change the work, and are ignored when launches are compared.
 _IDLE_SCALARS = {"seed_low", "seed_high", "stream", "move_stream", "warp_stream"}
 
 
 @dataclass(frozen=True)
 class Work:
-    """Something that a training step does: launches alike in kernel, shapes and sizes, or calls of an operation."""
+    """A part of a training step: launches with the same kernel, shapes and sizes, or calls of an operation."""
 
     name: str
     arrays: tuple[tuple[str, tuple[int, ...]], ...]  # names and shapes
-    numbers: tuple[tuple[str, Any], ...]  # what else tells it from others of the name
+    numbers: tuple[tuple[str, Any], ...]  # other arguments that distinguish it from parts of the same name
     moved: int = field(compare=False)  # bytes
     flops: int = field(compare=False)
 
     def shapes(self, most: int = 3) -> str:
-        """The largest arrays, those of one shape together: `dy, dx 64×24×24×128`."""
+        """The largest arrays, grouped by shape: `dy, dx 64×24×24×128`."""
         names: dict[tuple[int, ...], list[str]] = {}
         for name, shape in self.arrays:
             names.setdefault(shape, [])
@@ -61,7 +61,7 @@ class Work:
 
 
 def work_of(kernel: Kernel, arguments: Mapping[str, Any]) -> Work:
-    """What a launch with these arguments does, as `Launcher.observe` is told of it."""
+    """The work of a launch, from the arguments of `Launcher.observe`."""
     values = {a.name: scalar(arguments[a.name]) for a in kernel.arguments if not a.pointer}
     arrays = {a.name: arguments[a.name] for a in kernel.arguments if a.pointer and arguments[a.name] is not None}
     shapes = [(name, tuple(array.shape)) for name, array in arrays.items()]
@@ -84,7 +84,7 @@ def work_of(kernel: Kernel, arguments: Mapping[str, Any]) -> Work:
 
 
 def moved(kernel: str, argument: Argument, elements: int, values: Mapping[str, Any]) -> int:
-    """Bytes that a kernel reads or writes of an array of so many elements: each once, twice if it updates them."""
+    """Bytes that a kernel reads or writes of an array of that many elements: each once, twice if it updates them."""
     where = kernel.removesuffix("_bf16"), argument.name
     if part := READ_IN_PART.get(where):
         elements = min(elements, part(values))
@@ -100,7 +100,7 @@ def scalar(value: Any) -> Any:
 
 
 def count_launches(ops: Any, step: Callable[[], Any]) -> dict[Work, int]:
-    """What one call of `step` launches on the backend `ops`, in order, and how often."""
+    """The launches of one call of `step` on the backend `ops`, in order, and their numbers."""
     counts: dict[Work, int] = {}
 
     def observe(kernel: Kernel, arguments: dict[str, Any]) -> None:
@@ -116,7 +116,7 @@ def count_launches(ops: Any, step: Callable[[], Any]) -> dict[Work, int]:
 
 
 def product_flops(counts: Mapping[Work, int], names: Iterable[str]) -> int:
-    """The operations of all launches of kernels whose names begin so."""
+    """The operations of all launches of kernels whose names have this prefix."""
     beginnings = tuple(names)
     return sum(work.flops * calls for work, calls in counts.items() if work.name.startswith(beginnings))
 

@@ -1,4 +1,4 @@
-"""How many threads of a kernel fit on a multiprocessor at once."""
+"""Occupancy: the number of a kernel's threads that fit a multiprocessor at once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 WARP = 32
-# A multiprocessor's registers lie in four parts; a warp takes its own from one of them, in units of 256.
+# A multiprocessor's registers are in four parts; the registers of a warp are from one of them, in units of 256.
 PARTS, REGISTERS, REGISTER_UNIT = 4, 64 * 1024, 256
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a multiprocessor of one compute capability holds. Shared memory is in bytes."""
+    """The resources of a multiprocessor of one compute capability. Shared memory is in bytes."""
 
     threads: int
     blocks: int
@@ -36,16 +36,16 @@ LIMITS: Mapping[int, Limits] = {
 
 @dataclass(frozen=True)
 class Occupancy:
-    """How full a multiprocessor can be."""
+    """The occupancy of a multiprocessor."""
 
     blocks: int
     threads: int
     fraction: float  # of the threads that it could hold
-    limit: str  # what there is too little of for another block
+    limit: str  # the resource that is insufficient for another block
 
 
 def occupancy(architecture: int, block_threads: int, registers: int, shared: int) -> Occupancy:
-    """What fits of blocks with `block_threads` threads, `registers` a thread and `shared` bytes of shared memory."""
+    """The occupancy by blocks of `block_threads` threads, `registers` per thread and `shared` bytes of memory."""
     limits = LIMITS[architecture]
     warps = _ceil_div(block_threads, WARP)
     warp_registers = _round_up(max(registers, 1) * WARP, REGISTER_UNIT)

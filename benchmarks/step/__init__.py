@@ -1,1 +1,1 @@
-"""A training step on a device: timed whole, kernel by kernel, and beside PyTorch. `python -m cnn.benchmark` runs it."""
+"""A training step on a device: its time, the time of each kernel, and of PyTorch. `python -m cnn.benchmark` runs it."""

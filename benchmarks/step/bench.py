@@ -1,4 +1,4 @@
-"""Measures models at batch sizes: each whole, in parts, and beside PyTorch."""
+"""Measures models at several batch sizes: the step, its parts, and PyTorch."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from foundation.files import write_json, write_text
 def run(
     config: DictConfig, ops: Ops, clock: Clock, folder: Path, command: str, sizes: CeilingSizes | None = None
 ) -> dict[str, Any]:
-    """Every model at every batch size. The files are written anew after each, so that a run cut short has its part."""
+    """Every model at every batch size. The files are written after each, so that an interrupted run has its results."""
     settings = typed(config, "benchmark", BenchmarkSettings)
     for name in settings.models:
-        model_config(name)  # a name that is wrong shall not end the run half-way
+        model_config(name)  # so that a wrong name fails at the beginning
     provenance = collect_provenance()
     sizes = sizes or (CeilingSizes.quick() if settings.quick else CeilingSizes())
     ceilings, figures = measure_ceilings(ops, clock, sizes)
@@ -53,7 +53,7 @@ def run(
 
 @dataclass(frozen=True)
 class Bench:
-    """What every cell is measured with."""
+    """The common settings of all cells."""
 
     config: DictConfig  # for its groups `optimizer` and `augment`
     settings: BenchmarkSettings
@@ -62,9 +62,9 @@ class Bench:
     ceilings: Ceilings
 
     def cell(self, name: str, batch: int) -> dict[str, Any]:
-        """Everything about the model `name` with batches of `batch` images, in types that JSON knows.
+        """The measurements of the model `name` with batches of `batch` images, in types of JSON.
 
-        A batch that the device's memory does not hold is told in the cell.
+        If the batch does not fit the device's memory, the cell has the error.
         """
         cell: dict[str, Any] = {"model": name, "batch": batch}
         model = model_config(name)
@@ -101,7 +101,7 @@ class Bench:
         }
         if settings.kernels:
             work.begin_epoch()
-            step = lambda: work.step.run(batch)  # noqa: E731 - as it is, not what a backend has recorded of it
+            step = lambda: work.step.run(batch)  # noqa: E731 - without capture
             timed = (
                 time_operations(ops, step, clock, settings.repeats)
                 if isinstance(ops, ObservedOps)
@@ -128,7 +128,7 @@ class Bench:
         try:
             found |= self._compared(model, batch, device)
         except Exception as error:
-            # PyTorch without the device, say; the rows below then tell the same, each for itself.
+            # For example PyTorch without the device; then each of the rows below has the same error.
             found |= {"difference": {"error": one_line(error)}, "same_step": False}
         self.clock.forget_memory()
         images, labels = noise(batch, settings.input_shape, settings.classes)
@@ -141,7 +141,7 @@ class Bench:
         return found
 
     def _compared(self, model: dict[str, Any], batch: int, device: str) -> dict[str, Any]:
-        """How far a step is from PyTorch's, and whether that is the same step."""
+        """The difference of a step from PyTorch's, and whether it is within the tolerance."""
         ours = self._build(without_dropout(model), self.ops)
         images, labels = noise(checked_batch(batch), self.settings.input_shape, self.settings.classes)
         found = differences(self.config, ours, images, labels, device=device)

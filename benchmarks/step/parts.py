@@ -1,4 +1,4 @@
-"""Times what a training step does, part by part: kernels on the GPU backend, operations on the others."""
+"""Times the parts of a training step: kernels on the GPU backend, operations on the others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cnn.kernels import Kernel
 
 @dataclass
 class Timed:
-    """A part of the step: how often it comes in it, and how long each time takes by itself."""
+    """A part of the step: its number of calls, and the seconds of one call."""
 
     work: Work
     seconds: float  # the median
@@ -34,7 +34,7 @@ class Timed:
         return self.calls * self.seconds
 
     def row(self, ceilings: Ceilings, whole: float) -> dict[str, Any]:
-        """All that is said about it, in types that JSON knows. `whole` are the seconds of all parts together."""
+        """The measurements in types of JSON. `whole` is the seconds of all parts together."""
         moved, flops = self.work.moved, self.work.flops
         floor = ceilings.floor(moved, flops)
         rate, arithmetic = (amount / self.seconds if self.seconds else 0.0 for amount in (moved, flops))
@@ -59,9 +59,9 @@ class Timed:
 
 
 def time_launches(ops: Any, step: Callable[[], Any], clock: Clock, repeats: int) -> list[Timed]:
-    """Every kernel that `step` launches on the backend `ops`, with the very arguments that it is launched with.
+    """Every kernel that `step` launches on the backend `ops`, timed with the arguments of the launch.
 
-    A kernel runs often where the step would run it once, so what the step leaves in the model is no use.
+    A kernel runs more often than in the step, so the model has no valid state afterwards.
     """
     found: dict[Work, Timed] = {}
 
@@ -87,7 +87,7 @@ def time_launches(ops: Any, step: Callable[[], Any], clock: Clock, repeats: int)
 
 
 def _fresh(ops: Any, name: str, arguments: dict[str, Any], repeats: int) -> Iterator[dict[str, Any]]:
-    """The arguments as often as a part is repeated; one that would run out of an epoch gets a new clock each time."""
+    """The arguments for each repetition of a part, with a new clock each time, so that an epoch does not end."""
     clocks = [ops.array(ops.to_numpy(arguments["clock"])) for _ in range(2 + repeats)] if name == "next_batch" else ()
     return iter([{**arguments, "clock": clock} for clock in clocks]) if clocks else repeat(arguments)
 
@@ -96,7 +96,7 @@ _NO_OPERATIONS = {"array", "constant", "empty", "zeros", "copy_in", "to_numpy", 
 
 
 class ObservedOps:
-    """A backend whose operations can be listened to; it stands where the backend stands."""
+    """A replacement of a backend that reports each operation."""
 
     def __init__(self, ops: Ops) -> None:
         self._ops = ops
@@ -117,7 +117,7 @@ class ObservedOps:
 
 
 def time_operations(ops: ObservedOps, step: Callable[[], Any], clock: Clock, repeats: int) -> list[Timed]:
-    """Every operation that `step` asks of the backend, timed likewise. Only products have their arithmetic counted."""
+    """Every operation that `step` calls on the backend, timed likewise. Only the arithmetic of products is counted."""
     found: dict[Work, Timed] = {}
 
     def observe(name: str, arguments: dict[str, Any], operation: Callable[..., Any]) -> Any:
@@ -140,7 +140,7 @@ def time_operations(ops: ObservedOps, step: Callable[[], Any], clock: Clock, rep
 
 
 def _operation(name: str, arguments: dict[str, Any], result: Any) -> Work:
-    if name == "gather_batch":  # reads the batch's images, not all that there are
+    if name == "gather_batch":  # reads only the images of the batch
         arguments = {**arguments, "images": arguments["images"][: len(result)]}
     if name == "next_batch":
         arguments = {**arguments, "order": result[0], "labels": result[1], "rates": arguments["rates"][:1]}
@@ -164,7 +164,7 @@ def _arrays(values: Iterable[Any]) -> Iterator[np.ndarray]:
 
 
 def _without_arrays(value: Any) -> Any:
-    """What tells two calls apart, beside their arrays; keys differ and change nothing."""
+    """The arguments besides arrays that distinguish two calls, without random keys, which do not change the work."""
     if isinstance(value, np.ndarray | RandomKey):
         return None
     if isinstance(value, list | tuple):
@@ -175,7 +175,7 @@ def _without_arrays(value: Any) -> Any:
 
 
 def _product_flops(name: str, given: list[np.ndarray], made: list[np.ndarray]) -> int:
-    """Two for each multiplication: outputs times taps times channels of a group, or rows times columns times k."""
+    """Two per multiplication: outputs times taps times channels of a group, or rows times columns times k."""
     if name == "conv2d":
         return 2 * made[0].size * prod(given[1].shape[:3])
     if name == "conv2d_backward_input":

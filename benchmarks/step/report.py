@@ -1,4 +1,4 @@
-"""What was measured, as a table for the terminal and as Markdown."""
+"""The measurements as a table for the terminal and as Markdown."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLUMNS = ("images/s", "ms a step", "host ms", "memory MiB", "remarks")
 
 
 def terminal_table(record: Record) -> Table:
-    """A row for each side and mode that trained a model."""
+    """One row per side and mode that trained a model."""
     table = Table(title=f"training on {record['device']['name']}", title_justify="left")
     for name in ("model", "batch", "by"):
         table.add_column(name, no_wrap=True)
@@ -27,7 +27,7 @@ def terminal_table(record: Record) -> Table:
 
 
 def remarks(record: Record) -> Iterator[str]:
-    """What there is to say about the rows."""
+    """Notes on the rows."""
     ceilings = record["ceilings"]
     yield f"ceilings: {_giga(ceilings['bytes_per_second'])} GB/s, {ceilings['flops_per_second'] / 1e12:,.2f} TFLOP/s"
     for cell in record["cells"]:
@@ -37,7 +37,7 @@ def remarks(record: Record) -> Iterator[str]:
 
 
 def markdown(record: Record) -> str:
-    """The whole record but for what only a program would read."""
+    """The record as Markdown, without the details that only programs need."""
     provenance, device, ceilings = record["provenance"], record["device"], record["ceilings"]
     git = provenance.get("git") or {}
     revision = f"{git.get('revision', 'unknown')}{' and changes' if git.get('dirty') else ''}"
@@ -78,7 +78,7 @@ def markdown(record: Record) -> str:
 
 
 def _rows(cell: Record) -> Iterator[tuple[str, ...]]:
-    """By whom, and the columns."""
+    """The name of the side, and the columns."""
     if "step" in cell:
         step = cell["step"]
         yield "ours", *_speed(step), _ms(step["host_seconds"]), _mib(step["peak_bytes"]), _parts(cell)

@@ -1,4 +1,4 @@
-"""What `python -m cnn.benchmark` measures."""
+"""The settings of `python -m cnn.benchmark`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class BenchmarkSettings:
     image_size: int = 48
     channels: int = 1
     classes: int = 7
-    images: int = 16384  # in the made-up data set that the batches are picked from
-    steps: int = 50  # of training, timed as one stretch
-    repeats: int = 30  # of each kernel; the median counts
+    images: int = 16384  # in the random data set from which batches are selected
+    steps: int = 50  # of training, timed together
+    repeats: int = 30  # of each kernel; the median is reported
     kernels: bool = True  # time each kernel by itself
-    torch: Any = "auto"  # auto: eager and compiled where PyTorch is installed; eager; or false
+    torch: Any = "auto"  # auto: eager and compiled if PyTorch is installed; eager; or false
     quick: bool = False  # fewer steps and repeats, smaller ceilings, no compiled PyTorch
 
     def __post_init__(self) -> None:
@@ -43,5 +43,5 @@ class BenchmarkSettings:
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
-        """(h, w, c) of the made-up images."""
+        """(h, w, c) of the random images."""
         return self.image_size, self.image_size, self.channels

@@ -1,4 +1,4 @@
-"""How fast PyTorch trains the same network on one batch: a row for each mode."""
+"""Times PyTorch's training of the same network on one batch: one row per mode."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.torch_reference import TorchReference, float32_switches, one_lin
 from cnn.assembly import optimizer_settings
 from cnn.models import Model
 
-# How PyTorch may compute: compiled or not, in which precision. Always with the channels last in memory.
+# PyTorch's modes: compiled or not, and the precision. Always with channels last in memory.
 MODES = {
     "eager": (("eager, fp32", False, False), ("eager, bf16 autocast", False, True)),
     "compiled": (("compiled, fp32", True, False), ("compiled, bf16 autocast", True, True)),
@@ -25,7 +25,7 @@ MODES = {
 
 
 def modes_of(choice: Any) -> list[tuple[str, bool, bool]]:
-    """Name, whether compiled, whether bf16, for what `benchmark.torch` says."""
+    """Name, whether compiled, and whether bf16, of the modes in `benchmark.torch`."""
     if not choice:
         return []
     return [*MODES["eager"], *(MODES["compiled"] if choice == "auto" else ())]
@@ -41,7 +41,7 @@ def torch_row(
     steps: int,
     warm_up: int,
 ) -> dict[str, Any]:
-    """How fast PyTorch trains the network on one batch, in `mode`; a failure is told in the row and raises nothing."""
+    """Time PyTorch's training of the network on one batch in `mode`; the row of a failure has its error."""
     name, compiled, bf16 = mode
     row: dict[str, Any] = {"mode": name}
     torch: Any = importlib.import_module("torch")
@@ -62,7 +62,7 @@ def torch_row(
                 row["peak_bytes"] = int(torch.cuda.max_memory_allocated())
                 row["reserved_bytes"] = int(torch.cuda.max_memory_reserved())
     except Exception as error:
-        # Whatever a build of PyTorch lacks must not cost the other rows: a compiler, an operation, memory.
+        # A build of PyTorch may lack a compiler, an operation or memory, which must not prevent the other rows.
         row["error"] = one_line(error)
     finally:
         step = None  # type: ignore[assignment]
