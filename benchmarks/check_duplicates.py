@@ -207,7 +207,7 @@ def check(
         "training images": len(trained),
         "evaluation images": len(evaluated),
         "pairs compared": 2 * len(trained) * len(evaluated),
-        "pairs looked at in every shift": looked_at,
+        "pairs compared at every shift": looked_at,
         "evaluation images with an equal copy": len({pair.evaluated for pair in found if pair.kind == "equal"}),
         "with a near-duplicate": len({pair.evaluated for pair in found if pair.kind == "near"}),
         "with a mirrored copy": len({pair.evaluated for pair in found if pair.kind == "mirrored"}),

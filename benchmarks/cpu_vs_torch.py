@@ -39,16 +39,15 @@ SWEEPS: dict[str, tuple[float, ...]] = {
 }
 SWEEP_BATCH = 16  # of the sweeps over width and side
 METHOD = (
-    "Each side runs in processes of its own: ours, PyTorch with contiguous images, PyTorch with channels last; one "
-    "trio trains, a second infers. All are bound to the same cores, as many as threads, and asked in turns; a round "
-    "asks each once, beginning with another each time. A turn's figure is the mean of its runs, a cell's the median of "
-    "the rounds. A training step is forward, loss, backward, Adam's update; ours is the loop's own and "
-    "gathers its images, too "
+    "Each side runs in separate processes: ours, PyTorch with contiguous images, PyTorch with channels last; three "
+    "processes for training, three for inference. All are bound to the same cores, as many as threads, and run in "
+    "turns; a round runs each once, beginning with another each time. A turn's figure is the mean of its runs, a "
+    "cell's the median of the rounds. A training step is forward, loss, backward, Adam's update; ours is that of the "
+    "loop and also gathers its images "
     "(PyTorch: eager, ReLUs in place, fused Adam, l2 as weight decay); inference is eager forward under "
-    "inference_mode. Memory (`peak`) is the most resident bytes (VmHWM) from the building of the network on, warm-up "
-    "included, less those resident once everything is imported; `steady_peak` leaves the warm-up out, `data_peak` the "
-    "library code that was read in meanwhile. PyTorch's best is the lower figure of its two formats, for each figure "
-    "by itself."
+    "inference_mode. Memory (`peak`) is the peak of resident bytes (VmHWM) from building the network on, with warm-up, "
+    "minus those resident after the imports; `steady_peak` is without warm-up, `data_peak` without library code loaded "
+    "meanwhile. PyTorch's best is the lower figure of its two formats, for each figure separately."
 )
 
 

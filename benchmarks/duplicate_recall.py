@@ -100,9 +100,9 @@ TRANSFORMATIONS: dict[str, tuple[str, Make]] = {
     **{f"resized to {size} and back": (NEAR, resize(size)) for size in (24, 36, 96)},
     "brightness and contrast": (NEAR, light),
     **{f"cropped by {pixels} px": (NEAR, crop(pixels)) for pixels in (1, 2, 3)},
-    "turned by up to 3 degrees": (NEAR, warped(3, 0, 0, False)),
+    "rotated by up to 3 degrees": (NEAR, warped(3, 0, 0, False)),
     "mirrored, JPEG quality 75": (MIRRORED, mirror),
-    "turned by up to 20 degrees": (AUGMENTED, warped(20, 0, 0, False)),
+    "rotated by up to 20 degrees": (AUGMENTED, warped(20, 0, 0, False)),
     "augmented: 20 degrees, 0.1, 0.15, flip": (AUGMENTED, warped(20, 0.1, 0.15, True)),
 }
 
@@ -167,7 +167,7 @@ def measure(images: Pixels, labels: list[str], each: int, seed: int, cache: Path
         "without a near-duplicate of their own": len(single),
         "recall": recall,
         "pairs with a copy confirmed": len(found) + len(strangers),
-        "of these to a stranger": strangers,
+        "of these to another photograph": strangers,
         "precision": round(len(found) / max(1, len(found) + len(strangers)), 5),
         "hard negatives": tried,
         "hard negatives confirmed": confirmed,

@@ -160,7 +160,7 @@ def render(models: Sequence[str], batch: int, ceilings: Ceilings) -> str:
     """The tables as Markdown."""
     launched = {model: launches_of(model, batch) for model in models}
     lines = [
-        "# What a training step asks of a GPU at least",
+        "# Lower bounds of a training step on a GPU",
         "",
         "Written by `python -m benchmarks.kernel_floors --write`; a test compares it with the code.",
         "",
@@ -168,8 +168,8 @@ def render(models: Sequence[str], batch: int, ceilings: Ceilings) -> str:
         "kernel is given, once, twice where it updates it. A launch cannot take less than its bytes over",
         f"{ceilings.bandwidth / 1e12:g} TB/s or its operations over {ceilings.arithmetic / 1e12:g} TFLOP/s, whichever "
         "is longer: the floor. Times are of one launch,",
-        "fractions of all calls. What comes from the L2 cache may be faster than its floor, and no launch takes less",
-        "than some two microseconds. Convolutions count every tap, also those over padding, as matrix products do.",
+        "fractions of all calls. Data in the L2 cache may be read faster than this floor, and no launch takes less",
+        "than about two microseconds. Convolutions count every tap, also those over padding, as matrix products do.",
         "",
         *(f"- {headline(model, batch, counts, ceilings)}" for model, counts in launched.items()),
     ]
@@ -206,7 +206,7 @@ def overview(model: str, batch: int, counts: Mapping[Work, int], ceilings: Ceili
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.kernel_floors",
-        description="What one training step asks of a GPU at least: the launches of each model with their bytes, their "
+        description="Lower bounds of one training step on a GPU: the launches of each model with their bytes, their "
         "operations and the time that these imply. Needs no GPU.",
     )
     parser.add_argument("--model", nargs="+", default=list(MODELS), metavar="NAME", help="of conf/model")

@@ -61,7 +61,7 @@ def render(measured: Mapping[str, ByArchitecture], version: tuple[int, int]) -> 
     """The table as Markdown; `rows_of` reads it back."""
     registers = " | ".join(f"sm_{architecture}" for architecture in ARCHITECTURES)
     lines = [
-        "# What the kernels take of a GPU",
+        "# Resources of the kernels on a GPU",
         "",
         "Written by `python -m benchmarks.kernel_resources --write`; a test compares it with the kernels.",
         "",
@@ -151,7 +151,7 @@ def details(name: str, by_architecture: ByArchitecture) -> Table:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.kernel_resources",
-        description="What the CUDA kernels take of a GPU: compiles them with NVRTC for "
+        description="Resources of the CUDA kernels on a GPU: compiles them with NVRTC for "
         f"{', '.join(f'sm_{each}' for each in ARCHITECTURES)} and prints registers, shared memory, spills and "
         "occupancy. Needs no GPU, but the wheels of the extra `kernels`.",
     )

@@ -80,14 +80,14 @@ COLUMNS = (
 def render() -> str:
     """The table as Markdown."""
     lines = [
-        "# What a training step launches and uploads",
+        "# Launches and uploads of a training step",
         "",
         "Written by `python -m benchmarks.step_launches --write`; a test compares it with the code.",
         "",
         f"One step of {BATCH} images of {'×'.join(map(str, INPUT))}, {CLASSES} classes, with Adam, images mirrored and",
-        "moved, counted by a dry run. Bytes are those of every array that a kernel is given, once, twice where it",
-        "updates it. An upload is a transfer from the host; launches by CuPy are arithmetic, indexing with arrays,",
-        f"zeros. *Before* is revision {BEFORE_REVISION}, counted by its own dry run on the lines of its training loop.",
+        "shifted, counted by a dry run. Bytes are those of every array argument of a kernel, once, twice if it is",
+        "updated. An upload is a transfer from the host; launches by CuPy are arithmetic, indexing with arrays,",
+        f"zeros. *Before* is revision {BEFORE_REVISION}, counted by the dry run of that revision in its training loop.",
         "",
         f"| model | | {' | '.join(COLUMNS)} |",
         f"| --- | --- |{' ---: |' * len(COLUMNS)}",

@@ -62,9 +62,9 @@ def markdown(record: Record) -> str:
         "",
         "## Training",
         "",
-        "A step is batch, forward, loss, backward, update. Ours chooses and augments its images; PyTorch's lie ready.",
-        "*host ms* is how long a step keeps the host. Memory is the pool's size for ours, the peak of what was",
-        "allocated for PyTorch.",
+        "A step is batch, forward, loss, backward, update. Ours selects and augments its images; PyTorch's are ready.",
+        "*host ms* is the time of the host for a step. Memory is the pool's size for ours, the peak of allocated",
+        "memory for PyTorch.",
         "",
         f"| model | batch | by | {' | '.join(_COLUMNS)} |",
         "| --- | ---: | --- | ---: | ---: | ---: | ---: | --- |",
@@ -103,8 +103,8 @@ def _parts(cell: Record) -> str:
         return ""
     slowest = ", ".join(f"{row['name']} {100 * row['fraction_of_step']:.0f} %" for row in cell["kernels"][:3])
     return (
-        f"{cell['kernel_launches']} parts take {_ms(cell['kernel_seconds'])} ms one by one, "
-        f"could take {_ms(cell['floor_seconds'])}; slowest: {slowest}"
+        f"{cell['kernel_launches']} parts take {_ms(cell['kernel_seconds'])} ms in sequence, "
+        f"at least {_ms(cell['floor_seconds'])}; slowest: {slowest}"
     )
 
 
@@ -123,10 +123,10 @@ def _kernel_section(cell: Record) -> list[str]:
     lines = [
         f"## Parts of a step: {cell['model']}, batch {cell['batch']}",
         "",
-        f"Time by itself, the median. {cell['kernel_launches']} launches or calls take "
+        f"Median time of each part alone. {cell['kernel_launches']} launches or calls take "
         f"{_ms(cell['kernel_seconds'])} ms, their floors {_ms(cell['floor_seconds'])} ms; "
         f"the step takes {_ms(cell['step']['seconds'])} ms.",
-        "The floor is what the bytes or the operations take at the ceilings, whichever is longer.",
+        "The floor is the time of the bytes or of the operations at the ceilings, whichever is longer.",
         "",
         "| part | largest arrays | calls | µs | MB | MFLOP | GB/s | of ceiling | GFLOP/s | of ceiling | floor µs "
         "| times floor | bound by | of step |",
