@@ -190,7 +190,7 @@ def breakdown_table(cell: Mapping[str, Any]) -> Table:
     for name in ("forward: ours", "PyTorch", "ratio", "backward: ours", "PyTorch", "ratio"):
         table.add_column(name, justify="right", no_wrap=True)
     rows = merged(cell["layers"][OURS], cell["layers"][layout])
-    sums = [[sum(row[side][way] for row in rows.values()) for way in (0, 1)] for side in (0, 1)]
+    sums = [[sum(row[side][direction] for row in rows.values()) for direction in (0, 1)] for side in (0, 1)]
     together = ((sums[0][0], sums[0][1]), (sums[1][0], sums[1][1]))
     for name, (ours, theirs) in {**rows, "together": together}.items():
         cells = []

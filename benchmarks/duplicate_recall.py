@@ -141,7 +141,7 @@ def measure(images: Pixels, labels: list[str], each: int, seed: int, cache: Path
     aligner = Aligner(together, config)
     pairs = find_near_duplicates(together, ~is_blank(together, config.blank_below), AUGMENTED, aligner, cache=cache)
     found: dict[int, str] = {}
-    strangers = []
+    wrong = []
     for pair in pairs:
         if pair.second < len(images):
             continue  # both are original images
@@ -150,7 +150,7 @@ def measure(images: Pixels, labels: list[str], each: int, seed: int, cache: Path
             level = found.get(copy, AUGMENTED)
             found[copy] = pair.level if includes(level, pair.level) else level
         elif pair.first < len(images) or parents[pair.first - len(images)] != parents[copy]:
-            strangers.append((pair.first, pair.second, round(pair.detail, 3)))
+            wrong.append((pair.first, pair.second, round(pair.detail, 3)))
     confirmed, tried = negatives(images, labels, np.array(single), config, seed)
     recall = {}
     for name, (level, _) in TRANSFORMATIONS.items():
@@ -166,9 +166,9 @@ def measure(images: Pixels, labels: list[str], each: int, seed: int, cache: Path
         "images": len(images),
         "without a near-duplicate of their own": len(single),
         "recall": recall,
-        "pairs with a copy confirmed": len(found) + len(strangers),
-        "of these to another photograph": strangers,
-        "precision": round(len(found) / max(1, len(found) + len(strangers)), 5),
+        "pairs with a copy confirmed": len(found) + len(wrong),
+        "of these to another photograph": wrong,
+        "precision": round(len(found) / max(1, len(found) + len(wrong)), 5),
         "hard negatives": tried,
         "hard negatives confirmed": confirmed,
         "precision bound (95 %), hard negatives": round(

@@ -140,7 +140,7 @@ def test_with_validation_the_best_epoch_is_kept(backend):
     options = {"epochs": 8, "learning_rate": 0.3, "schedule": "constant", "seed": 2, "backend": backend}
     classifier = small(validation=others, **options).fit(X, y)
     measured = [row["val_accuracy"] for row in classifier.history_]
-    assert measured[-1] != max(measured)  # this rate does not settle: the choice matters
+    assert measured[-1] != max(measured)  # this rate does not converge: the selection matters
     assert classifier.best_epoch_ == 1 + int(np.argmax(measured))
     assert classifier.score(*others) == pytest.approx(max(measured))
 

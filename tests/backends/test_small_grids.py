@@ -1,4 +1,4 @@
-"""Kernels that walk over their elements with the grid's stride cover them with any grid."""
+"""Kernels with a grid-stride loop cover their elements with any grid."""
 
 import pytest
 

@@ -66,7 +66,7 @@ def test_predict_sets_unreadable_files_aside(command, finished):
     folder = finished / "mine"
     folder.mkdir()
     shutil.copy(finished / "data/fer2013/test/sad/00.png", folder / "face.png")
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.txt").write_text("not an image")
     outcome = command("cnn.predict", "run=out", "images=mine")
     assert outcome.status == 0
     assert "set aside: mine/notes.txt" in outcome.out
@@ -79,7 +79,7 @@ def test_odd_file_names_are_shown_as_they_are(command, finished):
     folder = finished / "mine"
     folder.mkdir()
     shutil.copy(finished / "data/fer2013/test/sad/00.png", folder / "a[happy].png")
-    (folder / "a[bold].txt").write_text("not a picture")
+    (folder / "a[bold].txt").write_text("not an image")
     outcome = command("cnn.predict", "run=out", "images=mine")
     assert outcome.status == 0
     assert "a[happy].png" in outcome.out

@@ -1,4 +1,4 @@
-"""`resume=FOLDER` of a stranger: the recorded overrides set options and choose configs of ours, and do nothing else."""
+"""`resume=FOLDER` of an untrusted folder: recorded overrides can only set options and select configs of the project."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class LaunchSettings:
     seed: int
     timeout_s: float
     placement: int
-    launches: int = 0  # so far; every launch is shuffled another way
+    launches: int = 0  # so far; every launch has another shuffled order
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a kernel is given: CuPy's conversions, held against the compiled signature."""
+"""What a kernel is given: CuPy's conversions, compared with the compiled signature."""
 
 import numpy as np
 import pytest

@@ -33,7 +33,7 @@ def png(seed: int, **options: object) -> bytes:
 
 
 def files_of(splits: dict[str, int], first: int = 0) -> dict[str, bytes]:
-    """`splits[folder]` different pictures of each class under each folder; `first` keeps two sets apart."""
+    """`splits[folder]` different images of each class under each folder; `first` keeps two sets apart."""
     files = {}
     for folder, number in splits.items():
         for name in CLASSES:

@@ -17,19 +17,19 @@ SIZE = {"image_size": 48, "audit": "augmented"}
 
 @pytest.fixture
 def two(root: Path) -> Path:
-    """Source a: three pictures of its own a split and class. Source b: one copy of each kind of a's pictures."""
-    pictures = {f"{split}/{name}/{n}.png": photograph(100 * place + n)
+    """Source a: three images of its own a split and class. Source b: one copy of each kind of a's images."""
+    samples = {f"{split}/{name}/{n}.png": photograph(100 * place + n)
                 for place, (split, name) in enumerate((s, c) for s in ("train", "validation", "test")
                                                       for c in ("cat", "dog"))
                 for n in range(3)}  # fmt: skip
-    files = {path: encoded(image) for path, image in pictures.items()}
+    files = {path: encoded(image) for path, image in samples.items()}
     write_tree(root / "a", files)
     write_tree(root / "b", {
         "train/cat/bytes.png": files["test/cat/0.png"],
-        "train/dog/pixels.png": encoded(pictures["test/cat/1.png"], compress_level=0),
-        "train/cat/near.jpg": encoded(pictures["validation/cat/0.png"], "jpeg", quality=70),
-        "train/cat/mirrored.png": encoded(pictures["test/cat/2.png"][:, ::-1].copy()),
-        "train/cat/turned.png": encoded(turned(pictures["validation/dog/1.png"], 15)),
+        "train/dog/pixels.png": encoded(samples["test/cat/1.png"], compress_level=0),
+        "train/cat/near.jpg": encoded(samples["validation/cat/0.png"], "jpeg", quality=70),
+        "train/cat/mirrored.png": encoded(samples["test/cat/2.png"][:, ::-1].copy()),
+        "train/cat/turned.png": encoded(turned(samples["validation/dog/1.png"], 15)),
         "train/cat/alone.png": encoded(photograph(9000)),
     })  # fmt: skip
     return root

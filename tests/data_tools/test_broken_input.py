@@ -81,7 +81,7 @@ TIFF = encoded(pixels(1, 64), "tiff")
 NOT_AN_IMAGE = "not an image that can be recognised"
 DAMAGED = "(truncated|damaged) image file"
 
-# What stands under the name of a picture, and the reason that the manifest gives.
+# What stands under the name of a image, and the reason that the manifest gives.
 BROKEN_FILES: dict[str, tuple[str, bytes, str]] = {
     "no bytes": ("x.png", b"", "empty file"),
     "one byte": ("x.png", b"\x89", NOT_AN_IMAGE),
@@ -163,7 +163,7 @@ HALF = np.repeat(np.array([80, 255], np.uint8), 32).reshape(8, 8)
 WIDE = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1000
 FLAT = np.full((8, 8), 10, np.uint8)
 
-# Odd files that are whole, and the grey 8 x 8 picture that has to come of them (give or take JPEG's rounding).
+# Odd files that are whole, and the grey 8 x 8 image that has to come of them (give or take JPEG's rounding).
 ODD_FILES: dict[str, tuple[str, bytes, np.ndarray]] = {
     "PNG called JPEG": ("x.jpg", png(50), pixels(50)),
     "a suffix in capitals": ("x.PNG", png(50), pixels(50)),
@@ -190,12 +190,12 @@ ODD_FILES: dict[str, tuple[str, bytes, np.ndarray]] = {
 
 @pytest.mark.parametrize("kind", ODD_FILES)
 def test_odd_file_is_kept(root: Path, kind: str) -> None:
-    name, data, picture = ODD_FILES[kind]
+    name, data, sample = ODD_FILES[kind]
     write_tree(root / "tiny", GOOD | {f"train/cat/{name}": data})
     pack = merged(root)
     row = pack.by_id[f"tiny:train/cat/{name}"]
     assert row.status == "kept"
-    difference = pack.images[row.pack_row, :, :, 0].astype(int) - picture
+    difference = pack.images[row.pack_row, :, :, 0].astype(int) - sample
     assert abs(difference).max() <= (2 if data.startswith(b"\xff\xd8") else 0)
 
 

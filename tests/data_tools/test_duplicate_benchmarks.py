@@ -62,7 +62,7 @@ def test_recall_counts_what_is_missed(root: Path, run: Run, monkeypatch: pytest.
     }  # fmt: skip
 
 
-def test_recall_tells_strangers(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recall_counts_pairs_of_different_photographs(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def always_the_same(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         return np.rint(photograph(0) * generator.uniform(0.7, 0.99)).astype(np.uint8)
 

@@ -1,4 +1,4 @@
-"""Twins at every level, found among strangers; what is no twin is left alone; the search can be taken up again."""
+"""Duplicates at every level are found among distinct images, which are not; an interrupted search can continue."""
 
 import hashlib
 import io
@@ -65,34 +65,36 @@ def row(name: str, image: np.ndarray, data: bytes | None = None) -> Row:
     return Row(name, "s", name, "train", "cat", "cat", *digests)
 
 
-def grouped(pictures: dict[str, np.ndarray], level: str = "augmented", workers: int | None = None) -> Grouping:
-    rows = [row(name, image) for name, image in pictures.items()]
-    images = {name: image[:, :, None] for name, image in pictures.items()}
+def grouped(samples: dict[str, np.ndarray], level: str = "augmented", workers: int | None = None) -> Grouping:
+    rows = [row(name, image) for name, image in samples.items()]
+    images = {name: image[:, :, None] for name, image in samples.items()}
     return find_groups(rows, images, level, SearchConfig(), workers)
 
 
 @pytest.fixture(scope="module")
-def strangers() -> dict[str, np.ndarray]:
+def distinct() -> dict[str, np.ndarray]:
     return {f"{seed:03}": photograph(seed) for seed in range(MANY)}
 
 
 def test_each_copy_is_found_at_its_level_among_few() -> None:
-    pictures = {f"{place:02} {name}": photograph(place) for place, name in enumerate(COPIES)}
-    copies = {f"{key} copy": COPIES[key[3:]][1](image) for key, image in pictures.items()}
-    found = grouped(pictures | copies)
-    for key in pictures:
+    samples = {f"{place:02} {name}": photograph(place) for place, name in enumerate(COPIES)}
+    copies = {f"{key} copy": COPIES[key[3:]][1](image) for key, image in samples.items()}
+    found = grouped(samples | copies)
+    for key in samples:
         expected = LEVELS.index(COPIES[key[3:]][0])
         for level, groups in found.groups.items():
             together = groups[key] == groups[f"{key} copy"]
             assert together == (LEVELS.index(level) >= expected), f"{key} at {level}"
     for level in found.groups:
         for members in _members(found, level):
-            assert len({name.removesuffix(" copy") for name in members}) == 1, f"strangers in one group at {level}"
+            assert len({name.removesuffix(" copy") for name in members}) == 1, (
+                f"distinct images in one group at {level}"
+            )
 
 
-def test_each_copy_is_found_through_the_indexes(strangers: dict[str, np.ndarray]) -> None:
-    copies = {f"{place:03} copy": make(strangers[f"{place:03}"]) for place, (_, make) in enumerate(COPIES.values())}
-    found = grouped(strangers | copies)
+def test_each_copy_is_found_through_the_indexes(distinct: dict[str, np.ndarray]) -> None:
+    copies = {f"{place:03} copy": make(distinct[f"{place:03}"]) for place, (_, make) in enumerate(COPIES.values())}
+    found = grouped(distinct | copies)
     groups = found.groups["augmented"]
     assert [name for name in copies if groups[name] != groups[name.removesuffix(" copy")]] == []
     assert all(len({name.removesuffix(" copy") for name in members}) == 1 for members in _members(found, "augmented"))
@@ -110,30 +112,30 @@ def test_each_copy_is_found_through_the_indexes(strangers: dict[str, np.ndarray]
     ],
 )
 def test_far_warped_copies(
-    strangers: dict[str, np.ndarray], degrees: float, zoom: float, move: float, mirrored: bool
+    distinct: dict[str, np.ndarray], degrees: float, zoom: float, move: float, mirrored: bool
 ) -> None:
-    """Further than the embedding bears: found by asking with the picture warped back."""
-    chosen = list(strangers)[:12]
+    """Further than the embedding bears: found by asking with the image warped back."""
+    chosen = list(distinct)[:12]
     copies = {
-        f"{name} copy": turned(strangers[name][:, ::-1] if mirrored else strangers[name], degrees, zoom, move)
+        f"{name} copy": turned(distinct[name][:, ::-1] if mirrored else distinct[name], degrees, zoom, move)
         for name in chosen
     }
-    groups = grouped(strangers | copies).groups["augmented"]
+    groups = grouped(distinct | copies).groups["augmented"]
     found = [name for name in chosen if groups[name] == groups[f"{name} copy"]]
     assert len(found) >= 10
-    assert len({groups[name] for name in strangers}) == len(strangers)
+    assert len({groups[name] for name in distinct}) == len(distinct)
 
 
-def test_no_stranger_is_a_twin(strangers: dict[str, np.ndarray]) -> None:
-    found = grouped(strangers)
+def test_distinct_images_are_not_duplicates(distinct: dict[str, np.ndarray]) -> None:
+    found = grouped(distinct)
     assert found.confirmed == []
-    assert len(set(found.groups["augmented"].values())) == len(strangers)
+    assert len(set(found.groups["augmented"].values())) == len(distinct)
 
 
 def test_only_what_is_asked_for_is_searched() -> None:
-    pictures = {"a": photograph(0), "b": photograph(0)[:, ::-1].copy()}
-    assert list(grouped(pictures, "pixels").groups) == ["none", "bytes", "pixels"]
-    near = grouped(pictures, "near")
+    samples = {"a": photograph(0), "b": photograph(0)[:, ::-1].copy()}
+    assert list(grouped(samples, "pixels").groups) == ["none", "bytes", "pixels"]
+    near = grouped(samples, "near")
     assert near.groups["near"] == {"a": "a", "b": "b"}
     assert "mirrored" not in near.groups
 
@@ -148,7 +150,7 @@ def test_bytes_and_pixels() -> None:
     assert found.groups["pixels"] == {"a": "a", "b": "a", "c": "a", "d": "d"}
 
 
-def test_blank_pictures_are_twins_only_by_their_pixels() -> None:
+def test_blank_images_are_duplicates_only_by_their_pixels() -> None:
     blank = {
         "black": np.zeros((48, 48), np.uint8),
         "black too": np.zeros((48, 48), np.uint8),
@@ -165,8 +167,8 @@ def test_blank_pictures_are_twins_only_by_their_pixels() -> None:
 @pytest.mark.parametrize("shape", [(8, 8), (64, 48), (31, 57), (200, 200)])
 def test_sizes_other_than_48(shape: tuple[int, int]) -> None:
     big = photograph(3, max(shape))[: shape[0], : shape[1]]
-    pictures = {"a": big, "b": brighter(big), "c": photograph(4, max(shape))[: shape[0], : shape[1]]}
-    groups = grouped(pictures, "near").groups["near"]
+    samples = {"a": big, "b": brighter(big), "c": photograph(4, max(shape))[: shape[0], : shape[1]]}
+    groups = grouped(samples, "near").groups["near"]
     assert groups == {"a": "a", "b": "a", "c": "c"}
 
 
@@ -184,11 +186,11 @@ def test_too_few_to_compare(number: int) -> None:
     assert len(found.groups["augmented"]) == number
 
 
-def test_neither_order_nor_workers_matter(strangers: dict[str, np.ndarray]) -> None:
-    copies = {f"{place:03} copy": make(strangers[f"{place:03}"]) for place, (_, make) in enumerate(COPIES.values())}
-    pictures = strangers | copies
-    once = grouped(pictures, workers=1)
-    again = grouped(dict(reversed(pictures.items())), workers=5)
+def test_neither_order_nor_workers_matter(distinct: dict[str, np.ndarray]) -> None:
+    copies = {f"{place:03} copy": make(distinct[f"{place:03}"]) for place, (_, make) in enumerate(COPIES.values())}
+    samples = distinct | copies
+    once = grouped(samples, workers=1)
+    again = grouped(dict(reversed(samples.items())), workers=5)
     assert (once.groups, once.loose, sorted(once.confirmed)) == (again.groups, again.loose, sorted(again.confirmed))
 
 
@@ -196,34 +198,34 @@ def test_neither_order_nor_workers_matter(strangers: dict[str, np.ndarray]) -> N
 
 
 def test_a_wrong_pair_does_not_chain_two_faces_together() -> None:
-    """Copies of one picture, copies of another, and one false pair between two members."""
+    """Copies of one image, copies of another, and one false pair between two members."""
     one, other = photograph(20), photograph(21)
-    pictures = np.stack([one, turned(one, 8), turned(one, -8), turned(one, 0, 1.1), other, turned(other, 8)])
-    aligner = Aligner(pictures, SearchConfig())
+    samples = np.stack([one, turned(one, 8), turned(one, -8), turned(one, 0, 1.1), other, turned(other, 8)])
+    aligner = Aligner(samples, SearchConfig())
     pairs = {(0, 1): True, (0, 2): True, (0, 3): True, (3, 4): False, (4, 5): True}
-    twins = []
+    duplicates = []
     for (first, second), right in pairs.items():
         match = aligner.confirm(first, second, False, 0.7)
         assert (match is not None) == right
         affine = match.affine if match else np.eye(2, 3)
-        twins.append(NearDuplicate(first, second, "augmented", 0.9, affine))
-    groups = Groups(len(pictures))
-    groups.join(twins, aligner)
+        duplicates.append(NearDuplicate(first, second, "augmented", 0.9, affine))
+    groups = Groups(len(samples))
+    groups.join(duplicates, aligner)
     parts = [groups.representative[place] for place in range(6)]
     assert parts[0] == parts[1] == parts[2] == parts[3] != parts[4] == parts[5]
-    assert [(twin.first, twin.second) for twin in loose(twins, groups.representative)] == [(3, 4)]
+    assert [(duplicate.first, duplicate.second) for duplicate in loose(duplicates, groups.representative)] == [(3, 4)]
 
 
 def test_copies_of_copies_are_one_group_by_way_of_their_original() -> None:
     """The two outer ones are turned against each other by more than the search tries directly."""
     image = photograph(22)
-    pictures = {"a": turned(image, 22), "b": image, "c": turned(image[:, ::-1], 22)}
-    assert set(grouped(pictures).groups["augmented"].values()) == {"a"}
+    samples = {"a": turned(image, 22), "b": image, "c": turned(image[:, ::-1], 22)}
+    assert set(grouped(samples).groups["augmented"].values()) == {"a"}
 
 
-def test_groups_of_a_level_lie_within_those_of_the_next(strangers: dict[str, np.ndarray]) -> None:
-    copies = {f"{name} {at:03}": make(strangers[f"{at:03}"]) for at in range(5) for name, (_, make) in COPIES.items()}
-    found = grouped(strangers | copies)
+def test_groups_of_a_level_lie_within_those_of_the_next(distinct: dict[str, np.ndarray]) -> None:
+    copies = {f"{name} {at:03}": make(distinct[f"{at:03}"]) for at in range(5) for name, (_, make) in COPIES.items()}
+    found = grouped(distinct | copies)
     levels = list(found.groups)
     for finer, coarser in itertools.pairwise(levels):
         for members in _members(found, finer):
@@ -233,14 +235,14 @@ def test_groups_of_a_level_lie_within_those_of_the_next(strangers: dict[str, np.
 # --- Parts -------------------------------------------------------------------------------------------------------
 
 
-def test_candidates_are_sorted_unique_and_in_order(strangers: dict[str, np.ndarray]) -> None:
-    pictures = np.stack(list(strangers.values()))
-    pairs, alike = Candidates(pictures).nearest(5, True)
+def test_candidates_are_sorted_unique_and_in_order(distinct: dict[str, np.ndarray]) -> None:
+    samples = np.stack(list(distinct.values()))
+    pairs, alike = Candidates(samples).nearest(5, True)
     assert len(pairs) == len(alike)
     assert (pairs[:, 0] < pairs[:, 1]).all()
     keys = [tuple(pair) for pair in pairs.tolist()]
     assert keys == sorted(set(keys))
-    assert len(pairs) < 2 * 2 * 5 * len(pictures)
+    assert len(pairs) < 2 * 2 * 5 * len(samples)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
@@ -258,7 +260,7 @@ def test_the_map_is_the_warp(mirrored: bool) -> None:
     expected = 23.5 + np.array([np.cos(angle) * dx - np.sin(angle) * dy, np.sin(angle) * dx + np.cos(angle) * dy])
     got = match.affine @ [*place, 1.0]
     np.testing.assert_allclose(got, expected, atol=0.3)
-    if mirrored:  # confirm() speaks of the second picture as it is stored
+    if mirrored:  # confirm() speaks of the second image as it is stored
         assert np.linalg.det(match.affine[:, :2]) < 0
 
 
@@ -273,10 +275,10 @@ def test_affine_arithmetic() -> None:
     assert corner_shift(np.array([[-1.0, 0.0, 47.0], [0.0, 1.0, 0.0]])) == pytest.approx(0)
 
 
-def test_perceptual_hash_survives_light_and_tells_strangers_apart() -> None:
-    pictures = np.stack([photograph(seed) for seed in range(20)])
-    hashes = np.unpackbits(perceptual_hashes(pictures), axis=1)
-    brightened = np.unpackbits(perceptual_hashes(np.stack([brighter(picture) for picture in pictures])), axis=1)
+def test_perceptual_hash_survives_light_and_distinguishes_images() -> None:
+    samples = np.stack([photograph(seed) for seed in range(20)])
+    hashes = np.unpackbits(perceptual_hashes(samples), axis=1)
+    brightened = np.unpackbits(perceptual_hashes(np.stack([brighter(sample) for sample in samples])), axis=1)
     assert (hashes != brightened).sum(axis=1).max() <= 3
     apart = (hashes[:, None] != hashes[None]).sum(axis=2)[np.triu_indices(20, 1)]
     assert apart.min() > 7
@@ -286,13 +288,13 @@ def test_perceptual_hash_survives_light_and_tells_strangers_apart() -> None:
 
 
 def test_an_interrupted_search_goes_on(
-    strangers: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    distinct: dict[str, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "_CHUNK", 100)
-    pictures = np.stack([*strangers.values(), *(turned(strangers[f"{at:03}"], 10) for at in range(9))])
-    usable = np.ones(len(pictures), bool)
-    aligner = Aligner(pictures, SearchConfig())
-    expected = find_near_duplicates(pictures, usable, "augmented", aligner)
+    samples = np.stack([*distinct.values(), *(turned(distinct[f"{at:03}"], 10) for at in range(9))])
+    usable = np.ones(len(samples), bool)
+    aligner = Aligner(samples, SearchConfig())
+    expected = find_near_duplicates(samples, usable, "augmented", aligner)
     assert len(expected) == 9
 
     def stop(what: str, done: int, total: int) -> None:
@@ -300,7 +302,7 @@ def test_an_interrupted_search_goes_on(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        find_near_duplicates(pictures, usable, "augmented", aligner, cache=tmp_path, report=stop)
+        find_near_duplicates(samples, usable, "augmented", aligner, cache=tmp_path, report=stop)
     (folder,) = tmp_path.iterdir()
     pieces = sorted(folder.iterdir())
     assert len(pieces) == 5
@@ -317,32 +319,32 @@ def test_an_interrupted_search_goes_on(
     monkeypatch.setattr(Aligner, "confirm", counting)
     totals: list[int] = []
     again = find_near_duplicates(
-        pictures, usable, "augmented", aligner, cache=tmp_path,
+        samples, usable, "augmented", aligner, cache=tmp_path,
         report=lambda what, done, total: totals.append(total if what == "comparing candidates" else 0),
     )  # fmt: skip
-    assert [_plain(twin) for twin in again] == [_plain(twin) for twin in expected]
+    assert [_plain(duplicate) for duplicate in again] == [_plain(duplicate) for duplicate in expected]
     damaged = sum(name in (pieces[2], pieces[3]) for name in pieces)
     assert len(compared) == max(totals) - (5 - damaged) * 100
     compared.clear()
-    find_near_duplicates(pictures, usable, "augmented", aligner, cache=tmp_path)
+    find_near_duplicates(samples, usable, "augmented", aligner, cache=tmp_path)
     assert compared == []
     (result,) = tmp_path.iterdir()  # the pieces are gone
     assert result.is_file()
 
     # A finished search is not even begun again, unless it is another one.
     monkeypatch.setattr(search, "Candidates", None)
-    assert [_plain(twin) for twin in find_near_duplicates(pictures, usable, "augmented", aligner, cache=tmp_path)] == [
-        _plain(twin) for twin in expected
-    ]
+    assert [
+        _plain(duplicate) for duplicate in find_near_duplicates(samples, usable, "augmented", aligner, cache=tmp_path)
+    ] == [_plain(duplicate) for duplicate in expected]
     with pytest.raises(TypeError):
-        find_near_duplicates(pictures, usable, "mirrored", aligner, cache=tmp_path)
+        find_near_duplicates(samples, usable, "mirrored", aligner, cache=tmp_path)
     usable[0] = False
     with pytest.raises(TypeError):
-        find_near_duplicates(pictures, usable, "augmented", aligner, cache=tmp_path)
+        find_near_duplicates(samples, usable, "augmented", aligner, cache=tmp_path)
 
 
-def _plain(twin: NearDuplicate) -> tuple[int, int, str, float]:
-    return twin.first, twin.second, twin.level, twin.detail
+def _plain(duplicate: NearDuplicate) -> tuple[int, int, str, float]:
+    return duplicate.first, duplicate.second, duplicate.level, duplicate.detail
 
 
 def _members(found: Grouping, level: str) -> list[list[str]]:

@@ -17,13 +17,13 @@ USAGES = ["Training", "Training", "PublicTest", "PrivateTest"]
 HEADERS = {"fer2013.csv": "emotion,pixels,Usage", "icml_face_data.csv": "emotion, Usage, pixels"}
 
 
-def picture(seed: int) -> str:
+def sample(seed: int) -> str:
     return " ".join(map(str, pixels(seed, 48).ravel()))
 
 
 def table(*bad: tuple[str, str, str], header: str = HEADERS["fer2013.csv"], end: str = "\n") -> str:
     """Good rows of two classes in every split, then the bad ones, each (emotion, pixels, usage)."""
-    rows = [(str(code), picture(code * 10 + i), usage) for code in (0, 6) for i, usage in enumerate(USAGES)]
+    rows = [(str(code), sample(code * 10 + i), usage) for code in (0, 6) for i, usage in enumerate(USAGES)]
     order = [name.strip() for name in header.split(",")]
     lines = [header]
     for emotion, values, usage in (*rows, *bad):
@@ -72,15 +72,15 @@ BAD_ROWS = [
     ),
     (("0", " ".join(["x"] + ["7"] * 2303), "Training"), "row 9: pixel 1 is 'x', not an integer from 0 to 255"),
     (("0", " ".join(["nan"] * 2304), "Training"), "row 9: pixel 1 is 'nan', not an integer from 0 to 255"),
-    (("9", picture(99), "Training"), "row 9: emotion '9' is none of the codes 0 to 6"),
-    (("", picture(99), "Training"), "row 9: emotion '' is none of the codes 0 to 6"),
-    (("0", picture(99), "Holiday"), "row 9: Usage 'Holiday' is none of Training, PublicTest, PrivateTest"),
+    (("9", sample(99), "Training"), "row 9: emotion '9' is none of the codes 0 to 6"),
+    (("", sample(99), "Training"), "row 9: emotion '' is none of the codes 0 to 6"),
+    (("0", sample(99), "Holiday"), "row 9: Usage 'Holiday' is none of Training, PublicTest, PrivateTest"),
 ]
 
 
 @pytest.mark.parametrize(("row", "reason"), BAD_ROWS)
 def test_bad_row_is_set_aside_with_its_number(root: Path, row: tuple[str, str, str], reason: str) -> None:
-    (root / "fer2013.csv").write_text(table(row, ("0", picture(100), "Training")))
+    (root / "fer2013.csv").write_text(table(row, ("0", sample(100), "Training")))
     pack = read(root)
     assert [bad.reason for bad in pack.where(status="set_aside")] == [reason]
     assert pack.by_id["fer2013:fer2013.csv:10"].status == "kept"
@@ -90,8 +90,8 @@ def test_bad_row_is_set_aside_with_its_number(root: Path, row: tuple[str, str, s
     ("line", "reason"),
     [
         ("0", "row 9: has 1 fields instead of 3"),
-        ("0," + picture(99), "row 9: has 2 fields instead of 3"),
-        ('0,"' + picture(99), "row 9: is not CSV (unexpected end of data)"),
+        ("0," + sample(99), "row 9: has 2 fields instead of 3"),
+        ('0,"' + sample(99), "row 9: is not CSV (unexpected end of data)"),
     ],
 )
 def test_short_row(root: Path, line: str, reason: str) -> None:

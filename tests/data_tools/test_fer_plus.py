@@ -158,16 +158,16 @@ def test_any_count_is_a_number_or_refused(text: str) -> None:
             parse_count(text, "fear")
 
 
-def faces(root: Path, *, twins: bool = False) -> None:
-    """FER-2013 as files, of which the last shows the picture of the first if `twins`."""
+def faces(root: Path, *, repeated: bool = False) -> None:
+    """FER-2013 as files, of which the last shows the image of the first if `repeated`."""
     folders = {"Training": "train", "PublicTest": "test", "PrivateTest": "test"}  # as the download has them
     files, names = {}, ["split,fer_files,ferplus_names,unambiguous"]
     for i, usage in enumerate(USAGES):
-        seed = 0 if twins and i == 1 else i
+        seed = 0 if repeated and i == 1 else i
         files[f"{folders[usage]}/class{CODES[i]}/{usage}_{i}.png"] = encoded(pixels(seed, 48))
-        if not (twins and i < 2):
+        if not (repeated and i < 2):
             names.append(f"x,elsewhere/class{CODES[i]}/{usage}_{i}.png,fer{i:07}.png,1")
-    if twins:
+    if repeated:
         names.append("x,a/class0/Training_0.png;a/class1/Training_1.png,fer0000000.png;fer0000001.png,0")
     write_tree(root / "fer2013", files)
     (root / "ferplus_names_by_file.csv").write_text("\n".join(names) + "\n")
@@ -185,8 +185,8 @@ def test_files_are_joined_by_their_names_to_the_same_labels_as_rows(root: Path) 
     assert by_file == {str(int(number) - 1): label for number, label in by_row.items()}
 
 
-def test_one_picture_in_several_files_gets_the_sum_of_their_votes(root: Path) -> None:
-    faces(root, twins=True)
+def test_one_image_in_several_files_gets_the_sum_of_their_votes(root: Path) -> None:
+    faces(root, repeated=True)
     (root / "fer2013new.csv").write_text(
         votes_table(((0, 4, 6, 0, 0, 0, 0, 0, 0, 0), (1, 9, 0, 0, 0, 0, 0, 0, 0, 0), (9, 0, 0, 0, 0, 0, 1, 0, 0, 0),
                      *VOTES[3:5], (0, 0, 7, 0, 0, 0, 0, 0, 3, 0)))

@@ -29,13 +29,13 @@ def test_lossless_formats(kind: str) -> None:
     np.testing.assert_array_equal(decode(encoded(colour, kind, **options)), colour)
 
 
-def test_colour_file_without_colour_is_the_same_picture_as_the_grey_one() -> None:
+def test_colour_file_without_colour_is_the_same_image_as_the_grey_one() -> None:
     grey = pixels(1)
     same = decode(encoded(np.repeat(grey[:, :, None], 3, axis=2)))
     assert pixels_sha256(same) == pixels_sha256(decode(encoded(grey, compress_level=0)))
 
 
-def test_equal_bytes_in_another_shape_are_another_picture() -> None:
+def test_equal_bytes_in_another_shape_are_another_image() -> None:
     assert pixels_sha256(np.zeros((2, 8), np.uint8)) != pixels_sha256(np.zeros((4, 4), np.uint8))
 
 

@@ -13,7 +13,7 @@ SPLITS = {"train": 4, "validation": 2, "test": 2}
 
 
 def flat() -> dict[str, bytes]:
-    """Pictures whose paths tell nothing."""
+    """Images whose paths tell nothing."""
     return {f"images/{i:02}.png": data for i, data in enumerate(files_of(SPLITS).values())}
 
 
@@ -54,8 +54,8 @@ def test_where_the_table_may_lie(root: Path, place: str) -> None:
     for row in pack.rows:
         assert [row.label, row.split] == expected[row.path.removeprefix("faces/")]
         seed = int(Path(row.path).stem)
-        picture = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
-        np.testing.assert_array_equal(pack.images[row.pack_row, :, :, 0], picture)
+        sample = np.random.default_rng(seed).integers(0, 256, (8, 8), dtype=np.uint8)
+        np.testing.assert_array_equal(pack.images[row.pack_row, :, :, 0], sample)
 
 
 def test_without_splits(root: Path) -> None:

@@ -25,10 +25,10 @@ def files() -> dict[str, bytes]:
 
 
 def test_every_input_image_has_one_row(root: Path, files: dict[str, bytes]) -> None:
-    twins = {"train/cat/twin.png": png(0), "train/dog/broken.png": png(1)[:20]}
-    write_tree(root / "tiny", files | twins)
+    copies = {"train/cat/copy.png": png(0), "train/dog/broken.png": png(1)[:20]}
+    write_tree(root / "tiny", files | copies)
     pack = prepared(configured(root, "tiny", balance={"target": 5}))
-    assert Counter(row.path for row in pack.rows if row.status != "made") == dict.fromkeys(files | twins, 1)
+    assert Counter(row.path for row in pack.rows if row.status != "made") == dict.fromkeys(files | copies, 1)
     assert sum(row.packed for row in pack.rows) == len(pack.images) == len(pack.labels) == len(pack.splits)
     assert sorted(row.pack_row for row in pack.rows if row.packed) == list(range(len(pack.images)))
     for row in pack.rows:
@@ -75,7 +75,7 @@ def test_official_splits_are_never_thinned(root: Path, files: dict[str, bytes]) 
     assert np.bincount(pack.splits).tolist() == [6, 4, 4]
 
 
-def test_no_picture_of_validation_or_test_is_in_training(root: Path, files: dict[str, bytes]) -> None:
+def test_no_image_of_validation_or_test_is_in_training(root: Path, files: dict[str, bytes]) -> None:
     rng = np.random.default_rng(0)
     for path in list(files):
         files[path] = png(int(rng.integers(0, 9)))
@@ -84,9 +84,9 @@ def test_no_picture_of_validation_or_test_is_in_training(root: Path, files: dict
     write_tree(root / "tiny", files)
     write_tree(root / "tiny2", {path: data for path, data in files.items() if rng.random() < 0.7})
     pack = prepared(configured(root, "tiny", "tiny2", **OFFICIAL))
-    pictures = [image.tobytes() for image in pack.images]
-    training = {picture for picture, split in zip(pictures, pack.splits, strict=True) if split == 0}
-    assert not training & {picture for picture, split in zip(pictures, pack.splits, strict=True) if split}
+    samples = [image.tobytes() for image in pack.images]
+    training = {sample for sample, split in zip(samples, pack.splits, strict=True) if split == 0}
+    assert not training & {sample for sample, split in zip(samples, pack.splits, strict=True) if split}
     assert len(training) == (pack.splits == 0).sum()
 
 
@@ -170,8 +170,8 @@ def test_seed_and_stability_of_the_drawing(root: Path) -> None:
 
 def test_groups_are_drawn_whole(root: Path) -> None:
     files = files_of({"train": 20, "test": 1})
-    twins = {path.replace(".png", "_twin.png"): data for path, data in files.items() if path.startswith("train")}
-    write_tree(root / "tiny", files | twins)
+    copies = {path.replace(".png", "_copy.png"): data for path, data in files.items() if path.startswith("train")}
+    write_tree(root / "tiny", files | copies)
     pack = prepared(configured(root, "tiny", thin=[], validation={"fraction": 0.3}))
     assert np.bincount(pack.splits).tolist() == [56, 24, 2]
     splits: dict[str, set[str]] = {}

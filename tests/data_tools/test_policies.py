@@ -26,7 +26,7 @@ def files() -> dict[str, bytes]:
     return files_of(SPLITS)
 
 
-# --- Whose split governs -----------------------------------------------------------------------------------------
+# --- The authoritative source ------------------------------------------------------------------------------------
 
 
 def test_copies_follow_the_governing_source(root: Path, files: dict[str, bytes]) -> None:
@@ -64,7 +64,7 @@ def test_official_evaluation_splits_stay_whole_while_training_is_thinned(root: P
 
 
 def test_warped_copies_follow_too(root: Path) -> None:
-    """At the level `augmented` a turned, mirrored copy of a test picture leaves training."""
+    """At the level `augmented` a turned, mirrored copy of a test image leaves training."""
     size = {"image_size": 48}
     own = {f"{split}/{name}/{n}.png": encoded(photograph(100 * place + n))
            for place, (split, name) in enumerate((s, c) for s in SPLITS for c in CLASSES)
@@ -82,11 +82,11 @@ def test_warped_copies_follow_too(root: Path) -> None:
 
 @pytest.mark.parametrize("level", ["pixels", "augmented"])
 def test_order_of_sources_and_workers_leave_the_pack_as_it_is(root: Path, level: str) -> None:
-    pictures = {f"{split}/{name}/{n}.png": photograph(100 * place + n)
+    samples = {f"{split}/{name}/{n}.png": photograph(100 * place + n)
                 for place, (split, name) in enumerate((s, c) for s in SPLITS for c in CLASSES)
                 for n in range(3)}  # fmt: skip
-    write_tree(root / "a", {path: encoded(image) for path, image in pictures.items()})
-    write_tree(root / "b", {path: encoded(turned(image, 10)) for path, image in pictures.items()})
+    write_tree(root / "a", {path: encoded(image) for path, image in samples.items()})
+    write_tree(root / "b", {path: encoded(turned(image, 10)) for path, image in samples.items()})
     policy = {"source_priority": ["b", "a"], "duplicates": level}
     packs = [
         prepared(configured(root, *order, data={"image_size": 48, "workers": workers}, **policy))
@@ -100,10 +100,10 @@ def test_order_of_sources_and_workers_leave_the_pack_as_it_is(root: Path, level:
 
 
 def conflicting(root: Path, files: dict[str, bytes], **policy: object) -> Pack:
-    """One picture that `first` calls cat and `second` calls dog twice, all in training."""
-    picture = png(500)
-    write_tree(root / "first", files | {"train/cat/x.png": picture})
-    write_tree(root / "second", {"train/dog/x.png": picture, "train/dog/y.png": png(500, compress_level=0)})
+    """One image that `first` calls cat and `second` calls dog twice, all in training."""
+    sample = png(500)
+    write_tree(root / "first", files | {"train/cat/x.png": sample})
+    write_tree(root / "second", {"train/dog/x.png": sample, "train/dog/y.png": png(500, compress_level=0)})
     return prepared(configured(root, "first", "second", **policy))
 
 
@@ -131,8 +131,8 @@ def test_rules(root: Path, files: dict[str, bytes], policy: dict, label: str | N
 
 
 def test_what_the_preferred_source_contradicts_itself_about_is_dropped(root: Path, files: dict[str, bytes]) -> None:
-    picture = png(500)
-    write_tree(root / "tiny", files | {"train/cat/x.png": picture, "train/dog/x.png": picture})
+    sample = png(500)
+    write_tree(root / "tiny", files | {"train/cat/x.png": sample, "train/dog/x.png": sample})
     pack = prepared(configured(root, "tiny", conflicts="prefer", prefer="tiny"))
     assert pack.by_id["tiny:train/cat/x.png"].status == "dropped"
     tied = prepared(configured(root, "tiny", conflicts="majority"))
@@ -157,7 +157,7 @@ def test_the_reason_counts_the_labels_that_the_sources_gave(root: Path, files: d
         assert row.reason == "relabelled from cat by merge.conflicts=majority: cat 2, dog 3"
 
 
-# --- Twins that grouping would not chain together ----------------------------------------------------------------
+# --- Duplicates that grouping does not chain together -------------------------------------------------------------
 
 
 @pytest.mark.parametrize("within_split", [False, True])
@@ -337,7 +337,7 @@ def test_no_shipped_policy_leaks_but_the_one_that_says_so(name: str) -> None:
     assert "train" in merge.thin
 
 
-def test_colour_pictures_take_part(root: Path) -> None:
+def test_colour_images_take_part(root: Path) -> None:
     files = {path: encoded(pixels(i, 20, channels=3)) for i, path in enumerate(files_of(SPLITS))}
     write_tree(root / "tiny", files)
     pack = prepared(configured(root, "tiny", duplicates="augmented", data={"image_size": 20, "channels": 3}))

@@ -25,7 +25,10 @@ FER_TRAIN = [3995, 436, 4097, 7215, 4965, 4830, 3171]
 FER_BOTH_TESTS = [958, 111, 1024, 1774, 1233, 1247, 831]  # PublicTest and PrivateTest, as the Kaggle folders have them
 FED_TRAIN = [3880, 2324, 3654, 6395, 5036, 4959, 3169]
 FED_TEST = [971, 567, 911, 1599, 1259, 1240, 793]
-EXACT = ("merge.duplicates=pixels", "data.audit=pixels")  # the search for other twins takes minutes on a whole archive
+EXACT = (
+    "merge.duplicates=pixels",
+    "data.audit=pixels",
+)  # the search for other duplicates takes minutes on a whole archive
 
 
 def real(pack_dir: Path, *overrides: str) -> Pack:
@@ -69,5 +72,5 @@ def test_sample(tmp_path: Path) -> None:
     assert (audit["levels"]["pixels"]["redundant"], audit["input"]["blank"]) == (4, 1)
     assert audit["levels"]["augmented"]["redundant"] > 20
     assert audit["twins"]["after"] == {"validation": 0, "test": 0}
-    _, twins = check(pack.folder, 0, 0, False)
-    assert twins == []
+    _, duplicates = check(pack.folder, 0, 0, False)
+    assert duplicates == []

@@ -93,19 +93,19 @@ def test_exactly_one_file_is_broken(drawn: Drawn) -> None:
     assert reasons == [("toy_street", "train/neutral/broken.png", "truncated image file")]
 
 
-def test_sources_share_pictures_as_same_file_and_encoded_anew(
+def test_sources_share_images_as_same_file_and_encoded_anew(
     drawn: Drawn, pixels: dict[tuple[str, str], np.ndarray]
 ) -> None:
     studio = {pixels[entry.source, entry.path].tobytes(): entry for entry in drawn["toy_studio"]}
-    assert len(studio) == len(drawn["toy_studio"])  # no twins within a source
+    assert len(studio) == len(drawn["toy_studio"])  # no duplicates within a source
     kinds: Counter[tuple[str, str, bool]] = Counter()
     for entry in drawn["toy_street"]:
         if (entry.source, entry.path) not in pixels:
             continue
-        twin = studio.get(pixels[entry.source, entry.path].tobytes())
-        if twin:
-            assert to_class(twin.label) == to_class(entry.label)
-            kinds[twin.original_split, entry.original_split, twin.data == entry.data] += 1
+        duplicate = studio.get(pixels[entry.source, entry.path].tobytes())
+        if duplicate:
+            assert to_class(duplicate.label) == to_class(entry.label)
+            kinds[duplicate.original_split, entry.original_split, duplicate.data == entry.data] += 1
     for studio_split in ("train", "test"):
         for street_split in ("train", "test"):
             for same_file in (True, False):
@@ -129,7 +129,7 @@ def test_a_linear_model_on_pixels_is_weak(drawn: Drawn, pixels: dict[tuple[str, 
     test_x, test_y = map(np.array, zip(*by_split["test"].values(), strict=True))
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, max_iter=40))
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # its accuracy has settled long before
+        warnings.simplefilter("ignore", ConvergenceWarning)  # its accuracy has converged long before
         accuracy = model.fit(train_x, train_y).score(test_x, test_y)
     majority = max(Counter(test_y.tolist()).values()) / len(test_y)
     assert majority + 0.05 < accuracy < 0.65

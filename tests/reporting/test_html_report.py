@@ -99,7 +99,7 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path, scores):
     assert str(tmp_path) not in text
 
 
-def test_pictures_are_inside_and_missing_ones_left_out(tmp_path, scores):
+def test_figures_are_inside_and_missing_ones_left_out(tmp_path, scores):
     full_report(tmp_path / "report.html", scores, tmp_path)
     images = [attributes for tag, attributes in outline(tmp_path / "report.html").tags if tag == "img"]
     assert [image["alt"] for image in images] == ["curves", "last <i>"]

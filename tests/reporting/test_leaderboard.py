@@ -101,12 +101,12 @@ def test_a_failed_job_is_counted_and_one_seed_has_no_deviation(sweep):
     assert (vgg["val_accuracy_mean"], vgg["val_accuracy_std"], vgg["test_accuracy_std"]) == ("0.75", "", "")
 
 
-def test_the_picture(sweep):
+def test_the_plot(sweep):
     write_leaderboard(sweep)
-    with Image.open(sweep / "leaderboard.png") as picture:
-        picture.load()
-        assert picture.width > 1000
-        assert picture.height > 300
+    with Image.open(sweep / "leaderboard.png") as figure:
+        figure.load()
+        assert figure.width > 1000
+        assert figure.height > 300
 
 
 def test_other_overridden_keys_tell_configurations_apart(tmp_path):
@@ -154,7 +154,7 @@ def test_missing_scores_are_empty_cells(tmp_path):
     assert (row["val_accuracy_mean"], row["test_accuracy_mean"], row["parameters"]) == ("0.5", "", "")
 
 
-def test_a_sweep_of_failures_has_rows_and_no_picture(tmp_path):
+def test_a_sweep_of_failures_has_rows_and_no_plot(tmp_path):
     make_job(tmp_path / "0", ["model=lenet"], error=True)
     write_leaderboard(tmp_path)
     assert [(row["model"], row["seeds"], row["failed"]) for row in read_rows(tmp_path)] == [("lenet", "0", "1")]

@@ -1,4 +1,4 @@
-"""The pictures exist, decode, and show what they should; nothing is left half-written."""
+"""The images exist, decode, and show what they should; nothing is left half-written."""
 
 import numpy as np
 import pytest
@@ -28,10 +28,10 @@ def history(epochs):
 
 
 def decode(path):
-    """The picture as (H, W) grey levels, after a full decode."""
-    with Image.open(path) as picture:
-        assert picture.format == "PNG"
-        return np.asarray(picture.convert("L"))
+    """The image as (H, W) grey levels, after a full decode."""
+    with Image.open(path) as figure:
+        assert figure.format == "PNG"
+        return np.asarray(figure.convert("L"))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A room imports only from the rooms below it."""
+"""A package imports only from lower packages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnn.backends import Ops
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# From the ground up; the entry files directly in cnn/ stand on all of them.
+# In order from the lowest; the entry files in cnn/ import from all of them.
 ALLOWED = {
     "foundation": set(),
     "data_tools": {"foundation"},
@@ -26,7 +26,7 @@ ALLOWED = {
     "cnn.training": {"foundation", "cnn.backends", "cnn.layers", "cnn.models"},
     "cnn.reporting": {"foundation"},
     "cnn": {"foundation", "data_tools", "cnn.backends", "cnn.models", "cnn.training", "cnn.reporting"},
-    # Everything that measures; of the library only its command knows it.
+    # All measurements; of the library only the command cnn.benchmark imports it.
     "benchmarks": {
         *("foundation", "data_tools", "cnn"),
         *("cnn.kernels", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training", "cnn.reporting"),
@@ -36,7 +36,7 @@ ALLOWED = {
 OWN = ("foundation", "data_tools", "cnn", "benchmarks")
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     parts = module.split(".")
     return ".".join(parts[:2]) if ".".join(parts[:2]) in ALLOWED else parts[0]
 
@@ -52,12 +52,12 @@ def imports(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("package", OWN)
-def test_rooms_import_only_from_below(package):
+def test_packages_import_only_from_below(package):
     for path in sorted((ROOT / package).rglob("*.py")):
-        room = room_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
+        own = package_of(".".join(path.relative_to(ROOT).with_suffix("").parts))
         for module in imports(path):
-            if module.split(".")[0] in OWN and room_of(module) != room:
-                assert room_of(module) in ALLOWED[room], f"{path.relative_to(ROOT)} imports {module}"
+            if module.split(".")[0] in OWN and package_of(module) != own:
+                assert package_of(module) in ALLOWED[own], f"{path.relative_to(ROOT)} imports {module}"
 
 
 # --- within the core ------------------------------------------------------------------------------------------------
