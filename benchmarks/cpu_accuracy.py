@@ -94,7 +94,7 @@ def main() -> int:
     chosen = parser.parse_args()
     named = [each.partition("=") for each in chosen.runs]
     if len(named) > len(_COLOURS) or not all(name and folder for name, _, folder in named):
-        parser.error(f"--runs wants NAME=FOLDER, at most {len(_COLOURS)} of them")
+        parser.error(f"--runs needs NAME=FOLDER, at most {len(_COLOURS)} of them")
     if bool(named) != bool(chosen.plot):
         parser.error("--runs and --plot belong together")
     try:

@@ -230,7 +230,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         chosen.threads = chosen.threads or [min(2, available_cores())]
         chosen.plot = chosen.plot or (chosen.json and chosen.json.with_suffix(".png"))
         if chosen.breakdown or not chosen.plot or (chosen.sweep == "batch" and chosen.batch):
-            parser.error("--sweep wants --json or --plot, no --breakdown, and over batches no --batch")
+            parser.error("--sweep needs --json or --plot, no --breakdown, and over batches no --batch")
         if len(chosen.model) * len(chosen.threads) * len(chosen.batch or [1]) > 1:
             parser.error("--sweep goes over one thing: one model, one number of threads, one batch")
     elif chosen.plot:

@@ -205,7 +205,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--root", default="data")
     parser.add_argument("--sources", nargs="+", default=["fer2013"])
-    parser.add_argument("--limit", type=int, help="only so many images, chosen by their content")
+    parser.add_argument("--limit", type=int, help="at most this many images, selected by their content")
     parser.add_argument("--each", type=int, default=200, help="copies of each transformation")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--cache", type=Path, help="folder in which an interrupted measurement is taken up again")

@@ -36,7 +36,7 @@ def parts(published: list[Row], trained: list[list[Row]], groups: dict[str, str]
     """Places in the published pack of its test images: all, those with a near-duplicate in training or
     validation, the others.
 
-    `groups` has the group of each image by its id; what it does not know stands for itself.
+    `groups` has the group of each image by its id; an image that is not in it is a group of its own.
     """
     seen = {
         groups.get(row.parent or row.id, row.parent or row.id)
@@ -76,8 +76,8 @@ def main() -> int:
         found: dict[str, Any] = {"images": {name: len(places) for name, places in tested.items()}, "runs": {}}
         for name, folder, pack in chosen.run:
             run = FinishedRun.open(Path(folder), ops)
-            about = json.loads((Path(pack) / "pack.json").read_text())
-            if about["content_hash"] != run.pack_hash:
+            metadata = json.loads((Path(pack) / "pack.json").read_text())
+            if metadata["content_hash"] != run.pack_hash:
                 raise UserError(f"{folder} was not trained on {pack}")
             right = np.zeros(len(images), bool)
             right[tested[WHOLE]] = score(run, images[tested[WHOLE]], labels[tested[WHOLE]], ops)

@@ -67,11 +67,11 @@ def _check_pack(pack: Pack, run: FinishedRun) -> None:
         )
     if pack.image_shape != run.image_shape or pack.classes != run.classes:
         raise UserError(
-            f"the network in {run.folder} sees images of {run.image_shape} and tells {', '.join(run.classes)} apart; "
-            f"the pack holds images of {pack.image_shape} and {', '.join(pack.classes)}"
+            f"the network in {run.folder} takes images of {run.image_shape} with the classes {', '.join(run.classes)}; "
+            f"the pack has images of {pack.image_shape} with the classes {', '.join(pack.classes)}"
         )
     if run.pack_hash is None:
-        print("The network was trained on arrays, from Python: whether it has seen these images cannot be told.")
+        print("The network was trained on arrays from Python: these images may have been in its training data.")
 
 
 def _pack_folder(config: DictConfig, run: FinishedRun) -> Path:

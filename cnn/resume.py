@@ -46,7 +46,7 @@ def run_arguments(arguments: list[str]) -> list[str]:
             f"{folder} is finished and its test split is scored: nothing is left to resume, start a new run"
         )
     if not (run / LAST).exists():
-        raise UserError(f"resume={folder}: the run stopped before its first checkpoint; start it anew")
+        raise UserError(f"resume={folder}: the run stopped before its first checkpoint; start it again")
     replaced = {*given, "hydra.run.dir"}
     earlier = _recorded_overrides(recorded)
     kept = [override for override in earlier if override.partition("=")[0] not in replaced]

@@ -64,7 +64,7 @@ def run(config: DictConfig, folder: Path) -> float:
             )
     except KeyboardInterrupt:
         if trainer.epoch:
-            print(f"interrupted; python -m cnn.train resume={_shown(folder)} goes on from the last whole epoch")
+            print(f"interrupted; python -m cnn.train resume={_shown(folder)} continues from the last complete epoch")
         raise
     _finish(config, folder, pack, trainer, provenance)
     if (selector := getattr(ops, "selector", None)) is not None:

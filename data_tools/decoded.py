@@ -1,4 +1,4 @@
-"""Decoded images, kept beside the packs until the pack is written, so that an interrupted `prepare` can go on."""
+"""Decoded images, kept beside the packs until the pack is written, so that an interrupted `prepare` can continue."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Decoded:
 class DecodedStore:
     """The decoded images of one state of one source, in order, in files (parts) that are complete or absent.
 
-    A part that cannot be read counts as absent. If the disk is full, the store is removed and the run goes on.
+    A part that cannot be read counts as absent. If the disk is full, the store is removed and the run continues.
     """
 
     def __init__(self, folder: Path) -> None:

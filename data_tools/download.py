@@ -79,7 +79,7 @@ def _answer(status: int | None) -> str:
     if status is None:
         return "Kaggle cannot be reached, or the connection broke"
     if status in (401, 403):
-        return "Kaggle wants credentials (environment variable KAGGLE_API_TOKEN, or ~/.kaggle/kaggle.json)"
+        return "Kaggle needs credentials (environment variable KAGGLE_API_TOKEN, or ~/.kaggle/kaggle.json)"
     return f"Kaggle answers with status {status}"
 
 

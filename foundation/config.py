@@ -1,4 +1,4 @@
-"""Where the configs lie, and a group of one as data or as a dataclass. Knows OmegaConf, not Hydra."""
+"""The folder of the configs, and config groups as data or dataclasses. Uses OmegaConf, not Hydra."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]  # the parser that OmegaConf stands on
+from yaml import YAMLError  # type: ignore[import-untyped]  # the parser that OmegaConf uses
 
 from foundation.errors import UserError
 
@@ -39,7 +39,7 @@ def typed(config: DictConfig | Mapping[str, Any], group: str, schema: type[Schem
 
 
 def choices(group: str) -> list[str]:
-    """The names of the files in a group of configs, `model` say."""
+    """The names of the files in a config group, such as `model`."""
     return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
 
 

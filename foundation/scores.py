@@ -1,4 +1,4 @@
-"""Scores that training and reporting both take: here, so that one name means one number."""
+"""Scores of both training and reporting, so that a name has one definition."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# The smallest probability that log loss counts with: that of a float32 softmax that rounds to zero.
+# The smallest probability in the log loss: that of a float32 softmax that rounds to zero.
 LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 

@@ -20,7 +20,7 @@ class BenchmarkSettings:
     images: int = 16384  # in the random data set from which batches are selected
     steps: int = 50  # of training, timed together
     repeats: int = 30  # of each kernel; the median is reported
-    kernels: bool = True  # time each kernel by itself
+    kernels: bool = True  # time each kernel separately
     torch: Any = "auto"  # auto: eager and compiled if PyTorch is installed; eager; or false
     quick: bool = False  # fewer steps and repeats, smaller ceilings, no compiled PyTorch
 

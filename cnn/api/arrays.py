@@ -122,7 +122,7 @@ def _images(X: Any) -> NDArray[Any]:
 def _with_channels(X: NDArray[Any]) -> Images:
     """Vectors (n, c) as images of one pixel, images without channels as those of one; C-contiguous.
 
-    Whole numbers from 0 to 255 become uint8, which backends keep as it is.
+    Integers from 0 to 255 become uint8, which backends store unchanged.
     """
     if X.dtype.kind in "iub" and X.min() >= 0 and X.max() <= 255:
         X = X.astype(np.uint8, copy=False)

@@ -12,7 +12,7 @@ Padding = str | int | tuple[int, ...]
 
 
 def pair(value: int | tuple[int, int] | list[int], name: str, least: int = 1) -> tuple[int, int]:
-    """`value` as (vertical, horizontal); one number stands for both. Raises ValueError below `least`."""
+    """`value` as (vertical, horizontal); one number is used for both. Raises ValueError below `least`."""
     numbers = value if isinstance(value, tuple | list) else (value, value)
     if len(numbers) != 2 or not all(_is_int(number) and number >= least for number in numbers):
         raise ValueError(f"{name} must be whole numbers of at least {least}, not {value!r}")

@@ -92,7 +92,7 @@ def nvrtc_version() -> tuple[int, int]:
             f"NVRTC {wanted} or newer is needed: pip install 'cnn-from-scratch[kernels]' ({reason})"
         ) from error
     if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-        raise NvrtcMissingError(f"NVRTC does not tell its version: {status.name}")
+        raise NvrtcMissingError(f"NVRTC does not return its version: {status.name}")
     if (major, minor) < OLDEST_NVRTC:
         raise NvrtcMissingError(f"NVRTC {major}.{minor} is too old for the kernels: {wanted} or newer is needed")
     return major, minor

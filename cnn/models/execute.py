@@ -34,7 +34,7 @@ class ReadyBlock:
     ctx: Pass  # of the producer, or of the layer of a block without one
     activation: Activation | None
     epilogue: Epilogue
-    stages: Sequence[Stage | int]  # a number stands for a node whose stage depends on the pass
+    stages: Sequence[Stage | int]  # a number is a node whose stage depends on the pass
     tail_ctx: Mapping[int, Pass]  # of such nodes
     static: bool  # no stage depends on the pass
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnn.layers import Join, Layer, Shape
 
-INPUT = -1  # the index that stands for the network's input
+INPUT = -1  # the index of the network's input
 
 
 @dataclass(frozen=True)

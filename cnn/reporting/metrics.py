@@ -29,7 +29,7 @@ class Scores:
     confusion: NDArray[np.int64]  # (K, K), row = true class, column = predicted class
 
     def as_dict(self) -> dict[str, Any]:
-        """The same, in types that JSON knows."""
+        """The scores in types of JSON."""
         return {
             "classes": list(self.classes),
             "images": self.images,

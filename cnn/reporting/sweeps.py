@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]  # the parser that OmegaConf stands on
+from yaml import YAMLError  # type: ignore[import-untyped]  # the parser that OmegaConf uses
 
 from foundation.errors import UserError
 from foundation.files import read_json

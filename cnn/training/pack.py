@@ -46,35 +46,36 @@ class Pack:
 
 def load_pack(folder: Path, ops: Ops) -> Pack:
     """Load the pack in `folder`. Raises `UserError` naming a file that is missing or does not fit the others."""
-    about = read_json(folder / "pack.json")
-    if not isinstance(about, dict):
+    metadata = read_json(folder / "pack.json")
+    if not isinstance(metadata, dict):
         raise UserError(f"{folder / 'pack.json'} is not the description of a pack")
     for key in ("name", "classes", "split_names", "content_hash"):
-        if key not in about:
+        if key not in metadata:
             raise UserError(
-                f"{folder / 'pack.json'} has no '{key}': make the pack anew with python -m data_tools.prepare"
+                f"{folder / 'pack.json'} has no '{key}': write the pack again with python -m data_tools.prepare"
             )
     images, labels, splits = (_array(folder / f"{name}.npy") for name in ("images", "labels", "splits"))
     if images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(f"{folder / 'images.npy'} holds {images.dtype} {images.shape}, not uint8 (n, h, w, c)")
     if not len(images) == len(labels) == len(splits):
         raise UserError(f"{folder}: {len(images)} images, {len(labels)} labels and {len(splits)} splits do not agree")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(about["classes"]):
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(metadata["classes"]):
         raise UserError(f"{folder / 'labels.npy'} names a class that pack.json does not")
     found = {}
-    for number, name in enumerate(about["split_names"]):
+    for number, name in enumerate(metadata["split_names"]):
         chosen = splits == number
         own = labels[chosen].astype(np.int64)
         if not len(own):
             raise UserError(f"{folder}: the {name} split holds no images")
         found[name] = Split(name, ops.array(images[chosen]), ops.array(own), own)
-    return Pack(about["name"], tuple(about["classes"]), about["content_hash"], found, about.get("class_weights"))
+    classes = tuple(metadata["classes"])
+    return Pack(metadata["name"], classes, metadata["content_hash"], found, metadata.get("class_weights"))
 
 
 def _array(path: Path) -> NDArray[Any]:
     try:
         return np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: make the pack anew with python -m data_tools.prepare") from error
+        raise UserError(f"{path} is missing: write the pack again with python -m data_tools.prepare") from error
     except (ValueError, EOFError, OSError) as error:
         raise UserError(f"{path} is not a whole NumPy array ({error})") from error

@@ -95,7 +95,7 @@ class Aligner:
         return match
 
     def _coarse_from(self, first: int, second: int, mirrored: bool, starts: Sequence[Affine]) -> Affine | None:
-        """The first map, found at half the size from one of `starts`, whose detail agrees well enough to go on."""
+        """The first map, found at half the size from one of `starts`, whose detail agrees well enough to continue."""
         target, moving = self._half[first], self._half[second]
         if mirrored:
             moving = np.ascontiguousarray(moving[:, ::-1])

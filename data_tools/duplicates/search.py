@@ -1,4 +1,4 @@
-"""The search for near-duplicates: candidates are compared in chunks, so that an interrupted search can go on."""
+"""The search for near-duplicates: candidates are compared in chunks, so that an interrupted search can continue."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def find_near_duplicates(
     """Confirmed pairs up to `level`, sorted, among those of `images`, uint8 (n, 48, 48), that are `usable`.
 
     `aligner` holds the same images. The result depends on the images and their order, not on the number of threads
-    `workers` (None: one per core). The folder `cache` keeps finished chunks, from which an equal search goes on after
+    `workers` (None: one per core). The folder `cache` keeps finished chunks, from which an equal search continues after
     an interruption, and replaces them by the result at the end. A search of a single chunk is not cached.
     """
     places = np.flatnonzero(usable).astype(np.int32)

@@ -16,7 +16,7 @@ Floats = NDArray[np.float32]
 def grey(images: Sequence[np.ndarray]) -> NDArray[np.uint8]:
     """Grey images uint8 (n, 48, 48) from images (h, w, c) uint8 of any size: resampled, colour converted to luma.
 
-    Much smaller images lack the detail that tells photographs apart: at 4 x 4 different faces become duplicates.
+    Much smaller images lack the detail that distinguishes photographs: at 4 x 4 different faces become duplicates.
     """
     if not images:
         return np.zeros((0, SIDE, SIDE), np.uint8)

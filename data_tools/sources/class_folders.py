@@ -32,7 +32,7 @@ LARGEST_FILE = 64 * 2**20  # bytes: larger than any image of a face; a zip membe
 class ClassFolders:
     """A tree of class folders, which may lie below a few wrapping folders.
 
-    A file with an image suffix becomes an entry wherever it lies. Links and paths that lead out of the archive become
+    A file with an image suffix becomes an entry in any folder. Links and paths that lead out of the archive become
     refused entries. All other files are counted in `ignored`.
     """
 
@@ -83,10 +83,10 @@ class ClassFolders:
                 self.ignored += 1
                 folders.add(path.parent)
                 if split_of(path.parent.parts) is None:
-                    filled.update(path.parents)  # documentation beside the classes, say
+                    filled.update(path.parents)  # such as documentation beside the classes
         self._refuse_empty(folders, filled)
         if not images:
-            only = f" but the archive {archives[0]}, which should stand in its place" if archives else ""
+            only = f" but the archive {archives[0]}, which should replace the folder" if archives else ""
             raise UserError(f"data source '{self.name}': {self._container.path} holds no image{only}")
 
     def _read(self, member: Member, path: PurePosixPath) -> Entry:
@@ -124,7 +124,7 @@ class ClassFolders:
 
 
 def place(path: PurePosixPath) -> tuple[str, str]:
-    """Split and class name of an image at `path`; '' if the folders do not tell."""
+    """Split and class name of an image at `path`; '' if the folders do not name them."""
     folders = path.parent.parts
     at = split_of(folders)
     if at is None:

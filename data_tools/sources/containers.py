@@ -182,7 +182,7 @@ class TarArchive:
 
     def _decompressed(self) -> IO[bytes]:
         with self.path.open("rb") as file:
-            start = file.read(8)  # the first bytes tell the compression; the file name may be wrong
+            start = file.read(8)  # the first bytes show the compression; the file name may be wrong
         if start.startswith(b"\x1f\x8b"):
             return cast(IO[bytes], gzip.open(self.path))
         if start.startswith(b"\xfd7zXZ"):

@@ -68,8 +68,8 @@ class FerPlus:
                 raise UserError(f"{key}.{option}: must be drop or keep, got {getattr(policy, option)}")
         if names is None and not isinstance(source, FerCsv):
             raise UserError(
-                f"{key}.names: FER+ numbers the rows of fer2013.csv, and only a CSV fer_files,ferplus_names can tell "
-                f"which of them your files are; use fer2013.csv, or put such a CSV beside {votes.name}"
+                f"{key}.names: FER+ numbers the rows of fer2013.csv, and your files need a CSV fer_files,ferplus_names "
+                f"with their rows; use fer2013.csv, or put such a CSV beside {votes.name}"
             )
         self.name = name
         self._source, self._votes, self._names, self._policy = source, votes, names, policy

@@ -107,7 +107,7 @@ class ListedImages:
             what = "CSV file" if table is None else f"'{table}'"
             raise UserError(
                 f"data source '{self.name}': {self._container.path} holds {len(found)} times a {what} "
-                f"with the columns {','.join(COLUMNS)}; data.sources.{self.name}.table=NAME tells which"
+                f"with the columns {','.join(COLUMNS)}; data.sources.{self.name}.table=NAME selects one"
             )
         return found[0]
 

@@ -417,7 +417,7 @@ def test_archive_in_the_source(root: Path, container: str, name: str) -> None:
 
 def test_nothing_but_an_archive_in_the_folder(root: Path) -> None:
     write_tree(root / "tiny", {"archive.zip": b"PK"})
-    refused(root, r"tiny holds no image but the archive archive\.zip, which should stand in its place")
+    refused(root, r"tiny holds no image but the archive archive\.zip, which should replace the folder")
 
 
 ARCHIVES = ["tiny.zip", "tiny.tar", "tiny.tar.gz", "tiny.tar.xz", "tiny.tar.bz2"]

@@ -99,7 +99,7 @@ def test_what_is_missing_arrives_as_a_folder(kaggle: Kaggle, root: Path, capsys:
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(401, "Kaggle wants credentials"), (403, "Kaggle wants credentials"), (404, "status 404"), (500, "status 500")],
+    [(401, "Kaggle needs credentials"), (403, "Kaggle needs credentials"), (404, "status 404"), (500, "status 500")],
 )
 def test_an_answer_that_is_no_data_set(kaggle: Kaggle, root: Path, status: int, reason: str) -> None:
     kaggle.status = status

@@ -368,7 +368,7 @@ def test_wrong_kind_of_argument(launch, xp, changed, message):
         ),
         (
             {"x": on_device(np.zeros(4, np.float32), FarArray)},
-            "argument x of kernel scale lies on <CUDA Device 1>, but the current device is cpu",
+            "argument x of kernel scale is on <CUDA Device 1>, but the current device is cpu",
         ),
         ({"count": 2**31}, "argument count of kernel scale must fit int32, but is 2147483648"),
         ({"count": -(2**31) - 1}, "argument count of kernel scale must fit int32, but is -2147483649"),

@@ -86,7 +86,7 @@ class Launcher:
         if not given.flags.c_contiguous:
             raise ValueError(f"{where} must be C-contiguous; its shape is {given.shape}, its strides {given.strides}")
         if given.device != device:
-            raise ValueError(f"{where} lies on {given.device}, but the current device is {device}")
+            raise ValueError(f"{where} is on {given.device}, but the current device is {device}")
         if given.size > MOST_ELEMENTS:
             raise ValueError(
                 f"{where} has {given.size:,} elements; kernels index with 32 bits, "

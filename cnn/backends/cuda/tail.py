@@ -37,7 +37,7 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
         self, dy: Array, stages: Sequence[Stage], saved: Any, before: tuple[Activation, Array] | None = None
     ) -> tuple[Array, list[Array]]:
         if before is not None and before[0].needs != "output":
-            raise ValueError(f"the gradient of {before[0].name} needs its input: it cannot stand in an epilogue")
+            raise ValueError(f"the gradient of {before[0].name} needs its input: it cannot be in an epilogue")
         others: list[Array] = []
         position = len(stages) - 1
         while position >= 0:

@@ -34,7 +34,7 @@ class Tail(Convolution, Pooling, Joins, DropoutOperation):
         needs its input, which is not saved.
         """
         if before is not None and before[0].needs != "output":
-            raise ValueError(f"the gradient of {before[0].name} needs its input: it cannot stand in an epilogue")
+            raise ValueError(f"the gradient of {before[0].name} needs its input: it cannot be in an epilogue")
         others: list[Array] = []
         for stage, kept in zip(reversed(stages), reversed(saved), strict=True):
             dy, other = self._stage_backward(dy, stage, kept)

@@ -10,12 +10,12 @@ from cnn.kernels.kernel import Grid, Values, for_each_storage
 
 _SOURCE, _BLOCK = "group_normalization.cu", (256,)
 
-# How many threads share a group, by what the kernels' names say.
+# The number of threads per group, by the suffix of the kernels' names.
 _THREADS = {"warp": 32, "block": 256}
 
 
 def shared_by(elements: int) -> str:
-    """What takes a group of so many elements: a warp or a block."""
+    """The threads for a group of that many elements: a warp or a block."""
     return "warp" if elements <= 1024 else "block"
 
 

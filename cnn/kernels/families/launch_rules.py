@@ -1,4 +1,4 @@
-"""Launch rules that several families share."""
+"""Launch rules of several families."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cnn.kernels.kernel import Grid, Values
 
-# Enough blocks to fill any device several times over; a grid-stride loop covers what is left.
+# Enough blocks to fill any device several times; a grid-stride loop covers the remaining elements.
 MOST_BLOCKS = 8192
 
 
