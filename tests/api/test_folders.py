@@ -224,7 +224,7 @@ def test_the_commands_refuse_what_does_not_fit(command, finished):  # noqa: F811
     pack, _ = pack_of(finished)
     X, y = stripes(30)
     small(epochs=1).fit(X, y).save("others")
-    assert "sees images of (6, 9, 1)" in command("cnn.evaluate", "run=others", f"pack={pack}").error
+    assert "takes images of (6, 9, 1)" in command("cnn.evaluate", "run=others", f"pack={pack}").error
     small(epochs=1).fit(X / 255, y).save("floats")
     assert "floating-point numbers" in command("cnn.evaluate", "run=floats", f"pack={pack}").error
     small(epochs=1, model="mlp").fit(X.reshape(30, -1), y).save("vectors")
