@@ -29,7 +29,7 @@ from cnn.reporting.provenance import collect_provenance
 from foundation.files import write_json
 
 _ROUNDS = 7
-_STEP_BYTES = 16 << 20  # what a training step touches between two uses of a filter, at the least
+_STEP_BYTES = 16 << 20  # the least bytes that a training step reads or writes between two uses of a filter
 _PASSES = {FORWARD: "y", INFERENCE: "y, constant filter", FILTER_GRADIENT: "dw"}
 
 
@@ -70,7 +70,7 @@ def measure(problem: ConvProblem, threads: int) -> dict[str, Any]:
         taken: dict[str, list[float]] = {name: [] for name in sides}
         for _ in range(_ROUNDS + 1):
             for name in sides:
-                elsewhere += 1  # as in a step, what the layer reads has left the caches near the core
+                elsewhere += 1  # as in a step, the data of the layer is no longer in the caches of the core
                 begin = time.perf_counter()
                 run(name)
                 taken[name].append(time.perf_counter() - begin)
@@ -81,10 +81,10 @@ def measure(problem: ConvProblem, threads: int) -> dict[str, Any]:
 
 
 def fitted(measured: Mapping[tuple[str, str, ConvProblem], float], tile: Tile, start: Costs) -> Costs:
-    """The constants of the cost model, from `start` on, that come closest to milliseconds by (name, kind, problem).
+    """The constants of the cost model that fit milliseconds by (name, kind, problem) best, beginning with `start`.
 
-    Closest in proportion: a small layer counts as much as a large one. Of a layer's algorithms those count most that
-    come near the fastest, between which there is a choice.
+    Errors are relative: a small layer has the same weight as a large one. Of a layer's algorithms those near the
+    fastest have the largest weights, because the selection is between them.
     """
     keys = list(measured)
     fastest = {(kind, problem): np.inf for _, kind, problem in keys}
@@ -104,7 +104,7 @@ def fitted(measured: Mapping[tuple[str, str, ConvProblem], float], tile: Tile, s
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The rows in Markdown; the choice is bold."""
+    """The rows in Markdown; the selected algorithm is bold."""
     lines = [
         "| batch | pixels | channels | filters | "
         + " | ".join(f"{label}: {name}" for label in _PASSES.values() for name in CONVOLUTIONS)
@@ -127,9 +127,10 @@ def main() -> int:
     parser.add_argument("--batch", nargs="+", type=int, default=[1, 64], metavar="IMAGES")
     parser.add_argument("--threads", type=int, default=2, metavar="N")
     parser.add_argument("--fit", action="store_true", help="fit the cost model; measure with --threads 1")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements")
     chosen = parser.parse_args()
-    rows, measured = [], {}
+    rows: list[dict[str, Any]] = []
+    measured: dict[tuple[str, str, ConvProblem], float] = {}
     for batch in chosen.batch:
         for problem in shapes(batch):
             rows.append(row := measure(problem, chosen.threads))

@@ -18,15 +18,15 @@ COMMAND = "make onnx-vectors"
 _HEAD = """\
 # ONNX's test vectors
 
-Every backend and the emulated CUDA kernels run test vectors that nobody here wrote: those of the package `onnx`
-{version}. It makes the vectors of single operators in Python (`node`), and carries graphs of a few operators that
-PyTorch once exported, with what PyTorch computed ({folders}).
-`tests/onnx_vectors/adapter.py` says how each ONNX operator is expressed in ours: layouts, attributes, and conventions
-that differ by a formula. `tests/onnx_vectors/reasons.py` says what is not run, and why. A test fails if a case is
-neither run nor given a reason, and if this page is not what `make onnx-vectors` writes.
+Every backend and the emulated CUDA kernels run independent test vectors: those of the package `onnx` {version}. It
+generates the vectors of single operators in Python (`node`), and has graphs of a few operators that were exported by
+PyTorch, with PyTorch's results ({folders}).
+`tests/onnx_vectors/adapter.py` expresses each ONNX operator by ours: layouts, attributes, and conventions that differ
+by a formula. `tests/onnx_vectors/reasons.py` has the reasons for cases that are not run. A test fails if a case is
+neither run nor has a reason, and if this page is not what `make onnx-vectors` writes.
 
-Of {total} cases {run} are run. {expanded} repeat the vectors of another case, whose operator they spell out in others;
-{rest} are not run. Vectors of whole networks (`light`, `real`) come without weights and are not counted.
+Of {total} cases {run} are run. {expanded} repeat the vectors of another case, with its operator expanded into others;
+{rest} are not run. Vectors of whole networks (`light`, `real`) have no weights and are not counted.
 """
 
 

@@ -1,4 +1,4 @@
-"""The L2 penalty in one compiled pass; of the loss itself, a few numbers an image, the reference computes all."""
+"""The L2 penalty in one compiled memory pass; the loss itself, a few numbers per image, runs the reference."""
 
 from __future__ import annotations
 
