@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from cnn.reporting.provenance import collect_provenance
 from foundation.files import write_json
 
 _ROUNDS = 7
+_TRIALS = 3000
 _STEP_BYTES = 16 << 20  # the least bytes that a training step reads or writes between two uses of a filter
 _PASSES = {FORWARD: "y", INFERENCE: "y, constant filter", FILTER_GRADIENT: "dw"}
 
@@ -74,7 +74,7 @@ def measure(problem: ConvProblem, threads: int) -> dict[str, Any]:
                 begin = time.perf_counter()
                 run(name)
                 taken[name].append(time.perf_counter() - begin)
-        times = {name: 1e3 * median(each[1:]) for name, each in taken.items()}
+        times = {name: 1e3 * min(each[1:]) for name, each in taken.items()}  # what else runs can only add
         chosen = min(sides, key=lambda name: cost(name, direction, problem))
         row[direction] = {"ms": times, "chosen": chosen, "loses": times[chosen] / min(times.values()) - 1}
     return row
@@ -85,6 +85,8 @@ def fitted(measured: Mapping[tuple[str, str, ConvProblem], float], tile: Tile, s
 
     Errors are relative: a small layer has the same weight as a large one. Of a layer's algorithms those near the
     fastest have the largest weights, because the selection is between them.
+    Then a random search lowers what the selections lose, which is what the model is for: a few numbers do not
+    describe a cache.
     """
     keys = list(measured)
     fastest = {(kind, problem): np.inf for _, kind, problem in keys}
@@ -99,8 +101,32 @@ def fitted(measured: Mapping[tuple[str, str, ConvProblem], float], tile: Tile, s
             for key, weight in zip(keys, weights, strict=True)
         ]
 
-    found = least_squares(residuals, np.log(start), loss="soft_l1")
-    return Costs(*(float(f"{value:.3g}") for value in np.exp(found.x)))
+    closest = least_squares(residuals, np.log(start), loss="soft_l1").x
+    random, best = np.random.default_rng(0), rounded(closest)
+    least = np.mean(losses(measured, tile, best))
+    for _ in range(_TRIALS if least > 0 else 0):
+        trial = rounded(np.log(best) + random.normal(0, 0.25, len(best)))
+        if (mean := np.mean(losses(measured, tile, trial))) < least:
+            best, least = trial, mean
+    return best
+
+
+def rounded(logs: Any) -> Costs:
+    """The constants of which these are the logarithms, to three digits."""
+    return Costs(*(float(f"{value:.3g}") for value in np.exp(logs)))
+
+
+def losses(measured: Mapping[tuple[str, str, ConvProblem], float], tile: Tile, costs: Costs) -> list[float]:
+    """What each choice takes longer than the fastest, as a fraction."""
+    layers: dict[tuple[str, ConvProblem], dict[str, float]] = {}
+    for (name, kind, problem), taken in measured.items():
+        layers.setdefault((kind, problem), {})[name] = taken
+    return [
+        times[min(times, key=lambda name, kind=kind, of=problem: cost(name, kind, of, tile, costs))]  # type: ignore[misc]
+        / min(times.values())
+        - 1
+        for (kind, problem), times in layers.items()
+    ]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -138,17 +164,13 @@ def main() -> int:
                 measured |= {(name, kind, problem): taken for name, taken in row[kind]["ms"].items()}
             print(f"batch {batch}, {problem.channels} to {problem.filters} channels", file=sys.stderr, flush=True)
     print(table(rows))
-    losses = [row[direction]["loses"] for row in rows for direction in _PASSES]
-    print(f"\nThe choice loses {100 * median(losses):.0f} % in the median, {100 * max(losses):.0f} % at most.")
+    lost = [row[direction]["loses"] for row in rows for direction in _PASSES]
+    print(f"\nThe choice loses {100 * np.mean(lost):.1f} % in the mean, {100 * max(lost):.0f} % at most.")
     if chosen.fit:
         costs = fitted(measured, host_tile(), COSTS[host_tile()])
-        lost = []
-        for kind, problem in {key[1:]: None for key in measured}:
-            times = {name: measured[name, kind, problem] for name in CONVOLUTIONS}
-            guess = {name: cost(name, kind, problem, host_tile(), costs) for name in CONVOLUTIONS}
-            lost.append(times[min(guess, key=lambda name: guess[name])] / min(times.values()) - 1)
+        lost = losses(measured, host_tile(), costs)
         print(f"\nFitted to {host_tile()}: {costs}")
-        print(f"With these the choice loses {100 * median(lost):.0f} % in the median, {100 * max(lost):.0f} % at most.")
+        print(f"With these the choice loses {100 * np.mean(lost):.1f} % in the mean, {100 * max(lost):.0f} % at most.")
     if chosen.json:
         write_json(chosen.json, {"provenance": collect_provenance(), "rows": rows})
     return 0

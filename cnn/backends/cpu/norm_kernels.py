@@ -47,6 +47,56 @@ def statistics(rows, mean, mean_error, squares):
 
 
 @compiled
+def merge(sizes, parts, out):
+    """The moments of all rows: of parts (chunks, 3, c), what `statistics` fills for `sizes` rows each, to out (2, c).
+
+    They merge one after the other in float64 (Chan, Golub & LeVeque 1979). Returns whether no square overflowed.
+    """
+    finite = True
+    for c in range(out.shape[1]):
+        count, mean, squares = 0.0, 0.0, 0.0
+        for p in range(sizes.shape[0]):
+            # The rounding error of the mean is added to the mean and taken out of the variance.
+            size, left = np.float64(sizes[p]), np.float64(parts[p, 1, c])
+            delta = np.float64(parts[p, 0, c]) + left - mean
+            total = count + size
+            mean += delta * (size / total)
+            squares += np.float64(parts[p, 2, c]) - size * left * left + delta * delta * (count * size / total)
+            count = total
+        finite = finite and np.isfinite(squares)
+        out[0, c], out[1, c] = mean, squares / count
+    return finite
+
+
+@compiled
+def affine_scale(gamma, moments, eps, scale):
+    """gamma / sqrt(variance + eps): the factor of the affine map, (c,)."""
+    for c in range(gamma.shape[0]):
+        scale[c] = gamma[c] / np.sqrt(moments[1, c] + eps)
+
+
+@compiled
+def backward_factors(sums, gamma, moments, eps, count, batch, dgamma, dbeta, factors):
+    """From sums (chunks, 2, c) of dy and of dy * (x - mean): dgamma, dbeta, and the factors (3, c) of `backward`.
+
+    With moments of the batch itself, of `count` rows, dx is
+    gamma / std * (dy - mean(dy) - normalised * mean(dy * normalised)).
+    """
+    zero, one = gamma.dtype.type(0), gamma.dtype.type(1)
+    for c in range(gamma.shape[0]):
+        given, centred = zero, zero
+        for p in range(sums.shape[0]):
+            given += sums[p, 0, c]
+            centred += sums[p, 1, c]
+        inverse = one / np.sqrt(moments[1, c] + eps)
+        scale = gamma[c] * inverse
+        dgamma[c], dbeta[c] = centred * inverse, given
+        factors[0, c] = -scale * inverse * dgamma[c] / count if batch else zero
+        factors[1, c] = -scale * given / count if batch else zero
+        factors[2, c] = scale
+
+
+@compiled
 def apply(rows, mean, scale, beta, relu, out):
     """(rows - mean) * scale + beta, then ReLU if `relu`."""
     wide_vectors()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from cnn.backends.blocks import Normalize
 from cnn.backends.cpu import norm_kernels
 from cnn.backends.cpu.activations import CpuActivations
 from cnn.backends.cpu.arrays import FloatArray
-from cnn.backends.reference.arrays import into, rows_of
+from cnn.backends.reference.arrays import rows_of
 
 
 class CpuNormalization(CpuActivations):
@@ -20,26 +22,18 @@ class CpuNormalization(CpuActivations):
         So a small variance keeps its digits beside a large mean.
         """
         rows = rows_of(x)
+        work = self.channel_pieces(*rows.shape)
+        parts = np.empty((len(work), 3, rows.shape[1]), rows.dtype)
 
-        def run(piece: slice) -> tuple[int, FloatArray, FloatArray]:
-            block = rows[piece]
-            mean, mean_error, squares = np.empty((3, block.shape[1]), block.dtype)
-            norm_kernels.statistics(block, mean, mean_error, squares)
-            # The rounding error of the mean is added to the mean and taken out of the variance.
-            mean_error = mean_error.astype(np.float64)
-            return len(block), mean + mean_error, squares.astype(np.float64) - len(block) * mean_error * mean_error
+        def run(number: int) -> None:
+            norm_kernels.statistics(rows[work[number]], *parts[number])
 
-        count, mean, squares = 0, np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
-        for size, piece_mean, piece_squares in self.workers.map(run, self.channel_pieces(*rows.shape)):
-            delta = piece_mean - mean
-            total = count + size
-            mean += delta * (size / total)
-            squares += piece_squares + delta * delta * (count * size / total)
-            count = total
-        if not np.isfinite(squares).all():  # a square overflowed; the reference sums in float64
+        self.workers.map(run, range(len(work)))
+        result = np.empty((2, rows.shape[1]), x.dtype) if out is None else out
+        sizes = np.array([piece.stop - piece.start for piece in work])
+        if not norm_kernels.merge(sizes, parts, result):  # a square overflowed; the reference sums in float64
             return super().moments(x, out)
-        with np.errstate(over="ignore"):
-            return into(out, np.stack([mean, squares / count]).astype(x.dtype))
+        return result
 
     def normalize(
         self, x: FloatArray, gamma: FloatArray, beta: FloatArray, moments: FloatArray, eps: float
@@ -85,15 +79,18 @@ class CpuNormalization(CpuActivations):
         work = self.channel_pieces(*rows.shape)
         mean, relu = stage.moments[0], y is not None
 
-        def reduce(piece: slice) -> FloatArray:
-            sums = np.empty((2, rows.shape[1]), rows.dtype)
-            norm_kernels.reduce(given[piece], rows[piece], mean, last[piece], relu, sums[0], sums[1])
-            return sums
+        sums: Any = np.empty((len(work), 2, rows.shape[1]), rows.dtype)
 
-        factors = backward_factors(np.add.reduce(self.workers.map(reduce, work)), stage, len(rows))
+        def reduce(number: int) -> None:
+            piece = work[number]
+            norm_kernels.reduce(given[piece], rows[piece], mean, last[piece], relu, *sums[number])
+
+        self.workers.map(reduce, range(len(work)))
+        factors: Any = backward_factors(sums, stage, len(rows))
 
         def run(piece: slice) -> None:
-            norm_kernels.backward(given[piece], rows[piece], mean, *factors, last[piece], relu, input_relu, out[piece])
+            parts = (given[piece], rows[piece], mean, *factors, last[piece], relu, input_relu, out[piece])
+            norm_kernels.backward(*parts)
 
         self.workers.map(run, work)
         return dx
@@ -101,21 +98,21 @@ class CpuNormalization(CpuActivations):
 
 def scale_of(stage: Normalize) -> FloatArray:
     """gamma / sqrt(variance + eps): (c,)."""
-    return stage.gamma / np.sqrt(stage.moments[1] + stage.moments.dtype.type(stage.eps))
+    scale = np.empty_like(stage.gamma)
+    norm_kernels.affine_scale(stage.gamma, stage.moments, scale.dtype.type(stage.eps), scale)
+    return scale
 
 
-def backward_factors(sums: FloatArray, stage: Normalize, count: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Fill the stage's gradients; return the factors (c,) of dx = (x - mean) * x_factor + offset + dy * scale.
+def backward_factors(sums: FloatArray, stage: Normalize, count: int) -> FloatArray:
+    """Fill the stage's gradients; return the factors (3, c) of dx = (x - mean) * x_factor + offset + dy * scale.
 
-    `sums` are the sums of dy and of dy * (x - mean) over `count` rows. With the moments of the batch, dx is
-    gamma / std * (dy - mean(dy) - normalised * mean(dy * normalised)); with constant moments gamma / std * dy.
+    `sums` (chunks, 2, c) are those of dy and of dy * (x - mean) over `count` rows in all.
     """
-    dbeta, centred = sums
-    inverse = 1 / np.sqrt(stage.moments[1] + stage.moments.dtype.type(stage.eps))
-    dgamma, scale = centred * inverse, stage.gamma * inverse
-    if stage.gradients is not None:
-        into(stage.gradients[0], dgamma)
-        into(stage.gradients[1], dbeta)
-    if not stage.batch:
-        return np.zeros_like(scale), np.zeros_like(scale), scale
-    return -scale * inverse * dgamma / count, -scale * dbeta / count, scale
+    gamma = stage.gamma
+    factors, (dgamma, dbeta) = (
+        np.empty((3, gamma.size), gamma.dtype),
+        stage.gradients or np.empty((2, gamma.size), gamma.dtype),
+    )
+    eps, rows = gamma.dtype.type(stage.eps), gamma.dtype.type(count)
+    norm_kernels.backward_factors(sums, gamma, stage.moments, eps, rows, stage.batch, dgamma, dbeta, factors)
+    return factors

@@ -89,13 +89,15 @@ class CpuTail(CpuNormalization):
         dx, work = self.memory.empty(x.shape, x.dtype), _image_pieces(x)
         mean, kernel = norm.moments[0], window.kernel
 
-        def reduce(piece: slice) -> FloatArray:
-            sums = np.empty((2, x.shape[3]), x.dtype)
-            given = (dy[piece], argmax[piece], y[piece], relu, x[piece], mean)
-            norm_kernels.pool_reduce(*given, kernel, sums[0], sums[1])
-            return sums
+        sums: Any = np.empty((len(work), 2, x.shape[3]), x.dtype)
 
-        factors: Any = backward_factors(np.add.reduce(self.workers.map(reduce, work)), norm, x.size // x.shape[3])
+        def reduce(number: int) -> None:
+            piece = work[number]
+            given: Any = (dy[piece], argmax[piece], y[piece], relu, x[piece], mean)
+            norm_kernels.pool_reduce(*(*given, kernel, *sums[number]))
+
+        self.workers.map(reduce, range(len(work)))
+        factors: Any = backward_factors(sums, norm, x.size // x.shape[3])
 
         def run(piece: slice) -> None:
             given: Any = (dy[piece], argmax[piece], y[piece], relu, x[piece], mean)
