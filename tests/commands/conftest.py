@@ -4,17 +4,32 @@ import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from commands.small import Outcome, write_faces
 
 Command = Callable[..., Outcome]
 
 
+def _small_plot(*arguments: Any) -> None:
+    (path,) = (argument for argument in arguments if isinstance(argument, Path))
+    Image.new("L", (1, 1)).save(path)
+
+
 @pytest.fixture
-def command(monkeypatch, capfd) -> Command:
+def real_plots() -> None:
+    """For a test that wants a run's plots; the others get images of one pixel, because plots take most of the time."""
+
+
+@pytest.fixture
+def command(request, monkeypatch, capfd) -> Command:
     """Run `python -m <module> <arguments>` in this process, for speed."""
+    if "real_plots" not in request.fixturenames:
+        for plot in ("plot_confusion_matrix", "plot_curves", "plot_predictions"):
+            monkeypatch.setattr(f"cnn.reporting.run_files.{plot}", _small_plot)
 
     def run(module: str, *arguments: str) -> Outcome:
         main = importlib.import_module(module).main

@@ -6,6 +6,7 @@ import re
 import shutil
 
 import pytest
+from PIL import Image
 
 from cnn.backends import gpu_missing
 from cnn.reporting.metrics_csv import read_history
@@ -32,9 +33,12 @@ def rows_without_times(path):
     return [{key: value for key, value in row.items() if key not in TIMES} for row in read_history(path)]
 
 
-def test_a_run_leaves_a_whole_folder_and_a_pack(command, workplace):
+def test_a_run_leaves_a_whole_folder_and_a_pack(command, workplace, real_plots):
     outcome = command("cnn.train", *QUICK, "hydra.run.dir=out")
     assert outcome.status == 0, outcome.err
+    for path in (workplace / "out").glob("*.png"):
+        with Image.open(path) as plot:
+            assert min(plot.size) > 300
     on_cpu = {"convolutions.json"} if gpu_missing() else set()
     assert {path.name for path in (workplace / "out").iterdir()} == FILES | on_cpu
     metrics = json.loads((workplace / "out" / "metrics.json").read_text())

@@ -66,7 +66,7 @@ def build(name: str, commands: Sequence[Sequence[str]], files: dict[str, str] | 
 def _drop_unused(folder: Path) -> None:
     """Removes what nobody used for a month; once in a process, and only when something new is built."""
     oldest = time.time() - _UNUSED_DAYS * 24 * 3600
-    for file in folder.glob("*.so"):
+    for file in [*folder.glob("*.so"), *folder.glob("nvrtc/*.json")]:
         with contextlib.suppress(OSError):  # another process may have been first
             if file.stat().st_mtime < oldest:
                 file.unlink()

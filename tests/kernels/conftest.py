@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import json
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -9,6 +10,8 @@ import pytest
 
 from cnn.kernels import FOLDER, compile_options, kernels_of, source_names, source_text
 from cnn.kernels.nvrtc import ARCHITECTURES, Compiled, NvrtcMissingError, Resources, compile_file, nvrtc_version
+from cuda_emulator.build_cache import cache_folder
+from foundation.files import write_json
 
 
 @pytest.fixture(scope="session")
@@ -21,13 +24,13 @@ def nvrtc() -> tuple[int, int]:
 
 
 class Compilations:
-    """Compiles all files from the first question on, what was asked for first.
+    """Compiles what is asked for and, unless pytest's own processes share the cores, all other files meanwhile.
 
-    As it takes a minute, results are kept in pytest's cache (.pytest_cache), by a digest of all that goes into them.
+    As it takes minutes, results are kept beside the emulator's, by a digest of all that goes into them.
     """
 
-    def __init__(self, version, cache) -> None:
-        self.version, self.cache = version, cache
+    def __init__(self, version: tuple[int, int]) -> None:
+        self.version, self.folder = version, cache_folder() / "nvrtc"
         self.pool = ThreadPoolExecutor(os.cpu_count())
         self.jobs: dict[tuple[str, int], Future] = {}
         # What every file's result depends on: the headers, and the code that reads the compiler's log.
@@ -37,10 +40,10 @@ class Compilations:
     def __call__(self, source: str, architecture: int) -> Compiled:
         """The result. Raises CompileError."""
         asked = (source, architecture)
-        if not self.jobs:
-            everything = [(each, sm) for each in source_names() for sm in ARCHITECTURES]
-            first = everything.index(asked)
-            for job in everything[first:] + everything[:first]:
+        alone = "PYTEST_XDIST_WORKER" not in os.environ
+        everything = [(each, sm) for each in source_names() for sm in ARCHITECTURES] if alone else []
+        for job in [asked, *everything]:
+            if job not in self.jobs:
                 self.jobs[job] = self.pool.submit(self._compiled, *job)
         return self.jobs[asked].result()
 
@@ -49,22 +52,23 @@ class Compilations:
 
     def _compiled(self, source: str, architecture: int) -> Compiled:
         names = [(kernel.name, kernel.expression) for kernel in kernels_of(source, architecture)]
-        parts = (self.version, compile_options(), self.shared, source_text(source), names)
-        digest = hashlib.sha256(repr(parts).encode()).hexdigest()
-        key = f"nvrtc/{source}-sm_{architecture}"
-        kept = self.cache.get(key, None) if self.cache else None
-        if kept and kept["digest"] == digest:
-            result = kept["result"]
-            kernels = {name: Resources(**each) for name, each in result.pop("kernels").items()}
-            return Compiled(**result, kernels=kernels)
+        # Options name the folder of the headers, whose content is in `shared`.
+        options = [option for option in compile_options() if str(FOLDER) not in option]
+        parts = (self.version, options, self.shared, source_text(source), names)
+        digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+        path = self.folder / f"{source}-sm_{architecture}-{digest}.json"
+        if path.exists():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            kernels = {name: Resources(**each) for name, each in kept.pop("kernels").items()}
+            return Compiled(**{**kept, "warnings": tuple(kept["warnings"])}, kernels=kernels)
         compiled = compile_file(source, architecture)
-        if self.cache:
-            self.cache.set(key, {"digest": digest, "result": dataclasses.asdict(compiled)})
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, dataclasses.asdict(compiled))
         return compiled
 
 
 @pytest.fixture(scope="session")
-def compiled(nvrtc, request):
-    compilations = Compilations(nvrtc, getattr(request.config, "cache", None))
+def compiled(nvrtc):
+    compilations = Compilations(nvrtc)
     yield compilations
     compilations.pool.shutdown(cancel_futures=True)
