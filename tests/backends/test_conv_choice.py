@@ -92,7 +92,7 @@ def test_a_larger_problem_costs_more(name, kind):
 def test_a_cut_covers_every_row_of_every_image_once(batch, rows, row_bytes, step):
     shape = ConvProblem(batch, 1, 1, Window.over((rows, 3), 1, 1, "valid"))
     seen = np.zeros((batch, rows), int)
-    for piece in cut(shape, row_bytes, step):
-        assert piece.rows.start % step == 0
-        seen[piece.images, piece.rows] += 1
+    for chunk in cut(shape, row_bytes, step):
+        assert chunk.rows.start % step == 0
+        seen[chunk.images, chunk.rows] += 1
     assert (seen == 1).all()

@@ -14,7 +14,7 @@ from llvmlite import binding as llvm  # noqa: E402
 
 from cnn.backends.cpu import conv_primitives as primitives  # noqa: E402
 from cnn.backends.cpu import product_kernels  # noqa: E402
-from cnn.backends.cpu.conv_algorithms import filter_pieces  # noqa: E402
+from cnn.backends.cpu.conv_algorithms import filter_chunks  # noqa: E402
 from cnn.backends.cpu.conv_problem import Filter  # noqa: E402
 from cnn.backends.cpu.vectors import AVX2, AVX512, NEON, SSE, TILES, tile_for  # noqa: E402
 
@@ -32,11 +32,11 @@ def bound(terms: int, dtype: str) -> float:
     return 4 * np.sqrt(terms) * (1e-6 if dtype == "float32" else 1e-15)
 
 
-def multiplied(a, weights, columns, pieces=(slice(None),)):
+def multiplied(a, weights, columns, chunks=(slice(None),)):
     """a @ the weights by the engine, into memory that holds anything but zeros."""
     out = np.full((len(a), columns), np.nan, a.dtype)
-    for piece in pieces:
-        primitives.products(primitives.matrix_rows(a), weights, out, piece)
+    for chunk in chunks:
+        primitives.products(primitives.matrix_rows(a), weights, out, chunk)
     return out
 
 
@@ -94,14 +94,14 @@ def test_groups_and_taps_of_a_filter(dtype, flipped, rng):
 
 @pytest.mark.parametrize("columns", [5, 16, 37, 64, 100, 129])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_pieces_of_the_columns_make_the_whole(dtype, columns, rng):
+def test_chunks_of_the_columns_make_the_whole(dtype, columns, rng):
     a, b = rng.normal(size=(11, 30)).astype(dtype), rng.normal(size=(30, columns)).astype(dtype)
     weights = primitives.matrix_weights(b)
-    some = filter_pieces(columns, a.itemsize)
+    some = filter_chunks(columns, a.itemsize)
     np.testing.assert_array_equal(multiplied(a, weights, columns, some), multiplied(a, weights, columns))
 
 
-def test_no_column_beyond_a_piece_is_touched(tile, rng):
+def test_no_column_beyond_a_chunk_is_touched(tile, rng):
     width = tile.columns(4)
     a, b = rng.normal(size=(7, 20)).astype("f"), rng.normal(size=(20, 3 * width)).astype("f")
     out = multiplied(a, primitives.matrix_weights(b), 3 * width, [slice(width, 2 * width)])
@@ -123,7 +123,7 @@ def test_what_is_not_finite_stays_in_its_row(tile, value):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("terms", "columns"), [(1, 1), (3, 5), (7, 64), (2303, 255), (2305, 257)])
 def test_a_single_row(terms, columns, dtype, rng):
-    """What a dense layer computes for one example, on pieces of the columns."""
+    """What a dense layer computes for one example, on chunks of the columns."""
     w, x, dy = (rng.normal(size=shape).astype(dtype) for shape in ((terms, columns), terms, columns))
     y, dx, dw = np.full(columns, np.nan, dtype), np.full(terms, np.nan, dtype), np.full_like(w, np.nan)
     for begin, end in ((0, columns // 3), (columns // 3, columns)):
@@ -131,8 +131,9 @@ def test_a_single_row(terms, columns, dtype, rng):
     for begin, end in ((0, terms // 2), (terms // 2, terms)):
         product_kernels.vector_times_transposed(dy, w, dx, begin, end)
         product_kernels.outer(x, dy, dw, begin, end)
-    np.testing.assert_allclose(y, x.astype(float) @ w.astype(float), rtol=0, atol=bound(terms, dtype))
-    np.testing.assert_allclose(dx, w.astype(float) @ dy.astype(float), rtol=0, atol=bound(columns, dtype))
+    exact = w.astype(np.longdouble)  # of which float64's own product is as far away
+    np.testing.assert_allclose(y, x @ exact, rtol=0, atol=bound(terms, dtype))
+    np.testing.assert_allclose(dx, exact @ dy, rtol=0, atol=bound(columns, dtype))
     np.testing.assert_array_equal(dw, np.outer(x, dy))
 
 

@@ -49,7 +49,7 @@ def test_the_error_of_a_wide_layer_stays_small(m, bound, rng):
 
 @pytest.mark.parametrize("convolution", CONVOLUTIONS)
 @pytest.mark.parametrize(("batch", "side", "channels", "filters"), [(1, 80, 24, 40), (9, 26, 130, 7), (2, 5, 3, 150)])
-def test_pieces_of_large_and_small_batches_fit_together(convolution, batch, side, channels, filters, rng):
+def test_chunks_of_large_and_small_batches_fit_together(convolution, batch, side, channels, filters, rng):
     """Shapes that are cut by rows, by images, and not at all, for compiled passes that take 128 channels at a time."""
     x = rng.normal(size=(batch, side, side + 1, channels)).astype(np.float32)
     w = rng.normal(size=(3, 3, channels, filters)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Threads that share out pieces of work."""
+"""Threads that share out chunks of work."""
 
 import os
 import threading
@@ -11,7 +11,7 @@ pytest.importorskip("numba", reason="Numba (the extra `fast`) is not installed")
 
 from cnn.backends import Window, get_ops
 from cnn.backends.cpu.spin import spin as awake
-from cnn.backends.cpu.workers import Workers, pieces
+from cnn.backends.cpu.workers import Workers, chunks
 
 THREADS = (1, 2, 3, 5)
 
@@ -47,7 +47,7 @@ def test_errors_in_all_threads_are_gone_with_the_map_that_raised_one(spin):
     workers = Workers(3, spin)
 
     def fail(number):
-        met.wait()  # every thread has a piece before any fails
+        met.wait()  # every thread has a chunk before any fails
         raise ValueError(str(number))
 
     for _ in range(20):
@@ -103,9 +103,9 @@ def test_a_fork_has_threads_of_its_own(spin):
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_pieces_cover_a_range_once():
+def test_chunks_cover_a_range_once():
     for length, size in ((0, 3), (1, 3), (7, 3), (9, 3), (5, 0)):
-        covered = [number for piece in pieces(length, size) for number in range(length)[piece]]
+        covered = [number for chunk in chunks(length, size) for number in range(length)[chunk]]
         assert covered == list(range(length))
 
 

@@ -11,13 +11,13 @@ from numpy.typing import DTypeLike, NDArray
 from cnn.backends.cpu.conv_choice import AUTO, AlgorithmSelector
 from cnn.backends.cpu.memory import Pool
 from cnn.backends.cpu.spin import spin
-from cnn.backends.cpu.workers import Workers, available_cores, pieces
+from cnn.backends.cpu.workers import Workers, available_cores, chunks
 from cnn.backends.ops import Ops
 
 FloatArray = NDArray[Any]
 
 # Elements of a chunk in an element-wise pass: three float32 operands fit the L2 cache.
-_PIECE = 1 << 16
+_CHUNK = 1 << 16
 
 
 class CpuArrays(Ops):
@@ -60,18 +60,18 @@ class CpuArrays(Ops):
         flat = [array.reshape(-1) for array in arrays]
         flat_result = result.reshape(-1)
 
-        def run(piece: slice) -> None:
-            function(*(array[piece] for array in flat), out=flat_result[piece])
+        def run(chunk: slice) -> None:
+            function(*(array[chunk] for array in flat), out=flat_result[chunk])
 
-        self.workers.map(run, pieces(flat_result.size, _PIECE))
+        self.workers.map(run, chunks(flat_result.size, _CHUNK))
         return result
 
     def in_place(self, function: Callable[..., Any], *arrays: FloatArray) -> list[Any]:
         """Run `function(*chunks)` over the flat chunks of C-contiguous arrays of one shape; the results in order."""
         flat = [array.reshape(-1) for array in arrays]
-        return self.workers.map(lambda piece: function(*(array[piece] for array in flat)), pieces(flat[0].size, _PIECE))
+        return self.workers.map(lambda chunk: function(*(array[chunk] for array in flat)), chunks(flat[0].size, _CHUNK))
 
     @staticmethod
-    def channel_pieces(rows: int, channels: int) -> list[slice]:
+    def channel_chunks(rows: int, channels: int) -> list[slice]:
         """Cut the rows of a (rows, channels) view into chunks that fit the cache."""
-        return pieces(rows, max(1, _PIECE // channels))
+        return chunks(rows, max(1, _CHUNK // channels))

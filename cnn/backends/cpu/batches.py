@@ -6,7 +6,7 @@ import numpy as np
 
 from cnn.backends.cpu import batch_kernels as kernels
 from cnn.backends.cpu.arrays import CpuArrays, FloatArray
-from cnn.backends.cpu.workers import pieces
+from cnn.backends.cpu.workers import chunks
 
 _IMAGES = 16  # per chunk
 
@@ -29,8 +29,8 @@ class CpuBatches(CpuArrays):
         rectangles = np.zeros((count, 4), np.int32) if erase is None else erase
         matrices, rectangles = matrices.astype(np.float32, copy=False), rectangles.astype(np.int32, copy=False)
 
-        def run(piece: slice) -> None:
-            kernels.gather(images, indices[piece], matrices[piece], rectangles[piece], scale, offset, batch[piece])
+        def run(chunk: slice) -> None:
+            kernels.gather(images, indices[chunk], matrices[chunk], rectangles[chunk], scale, offset, batch[chunk])
 
-        self.workers.map(run, pieces(count, _IMAGES))
+        self.workers.map(run, chunks(count, _IMAGES))
         return batch

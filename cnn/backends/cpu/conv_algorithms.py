@@ -1,7 +1,7 @@
-"""Ways to compute a convolution: windows read in place (direct) or unrolled (im2col), Winograd's two tile sizes, and
+"""Algorithms for a convolution: windows read in place (direct) or unrolled (im2col), Winograd's two tile sizes, and
 tap by tap.
 
-Each computes a piece of the batch at a time, so that its scratch is still in the cache when the products read it, and
+Each computes a chunk of the batch at a time, so that its scratch is still in the cache when the products read it, and
 so that the memory taken does not grow with the batch. No result depends on how the work is shared: a number's terms are
 added up in one order. None of it uses BLAS, whose threads would be in the way of these.
 """
@@ -16,10 +16,10 @@ import numpy as np
 from cnn.backends.cpu import conv_kernels
 from cnn.backends.cpu import conv_primitives as primitives
 from cnn.backends.cpu.conv_primitives import FloatArray, Rows, Weights
-from cnn.backends.cpu.conv_problem import ConvProblem, Filter, Piece, cut, image_pieces
+from cnn.backends.cpu.conv_problem import Chunk, ConvProblem, Filter, cut, image_chunks
 from cnn.backends.cpu.memory import Pool
 from cnn.backends.cpu.winograd import TAPS
-from cnn.backends.cpu.workers import Workers, pieces
+from cnn.backends.cpu.workers import Workers, chunks
 from cnn.backends.window import Window
 
 # A whole batch's scratch of so many bytes is a small batch: all of it is made, then its products are shared by the
@@ -33,7 +33,7 @@ _FILTER_BYTES = 320 << 10  # of a filter's transform, which a core makes and use
 
 
 class Algorithm(ABC):
-    """One way to compute a convolution and its filter's gradient."""
+    """An algorithm for a convolution and its filter's gradient."""
 
     name: str
 
@@ -69,13 +69,13 @@ class Algorithm(ABC):
         """Fill dw (kh, kw, c / groups, k)."""
 
     def _own_columns(self, problem: ConvProblem) -> list[slice]:
-        """The filters in a piece for each thread. A number's terms are added up in one order, however they are cut."""
+        """The filters in a chunk for each thread. A number's terms are added up in one order, however they are cut."""
         return self.workers.shares(problem.filters, primitives.block_columns(problem.itemsize))
 
-    def padded(self, x: FloatArray, piece: Piece, window: Window, hw: tuple[int, int]) -> FloatArray:
-        """The `hw` padded input pixels that the piece's first output row on sees, zeros beyond the image."""
-        begin = piece.rows.start * window.stride[0]
-        images = x[piece.images]
+    def padded(self, x: FloatArray, chunk: Chunk, window: Window, hw: tuple[int, int]) -> FloatArray:
+        """The `hw` padded input pixels that the chunk's first output row on sees, zeros beyond the image."""
+        begin = chunk.rows.start * window.stride[0]
+        images = x[chunk.images]
         if not window.has_padding and (begin, hw) == (0, x.shape[1:3]):
             return images
         scratch = self.pool.empty((len(images), *hw, x.shape[3]), x.dtype)
@@ -107,7 +107,7 @@ class Direct(Algorithm):
         weights = packed or primitives.filter_weights(given)
         rows = y.size // problem.filters
         if problem.groups == 1 and rows < _FEW_ROWS and rows * self.scratch(problem) <= _SMALL_BATCH_BYTES:
-            windows = self.windows(x, Piece(slice(0, len(x)), slice(0, y.shape[1])), problem)
+            windows = self.windows(x, Chunk(slice(0, len(x)), slice(0, y.shape[1])), problem)
 
             def columns(some: slice) -> None:
                 primitives.products(windows, weights, y, some)
@@ -116,9 +116,9 @@ class Direct(Algorithm):
             self.workers.map(columns, self._own_columns(problem))
             return True
 
-        def run(piece: Piece) -> None:
-            out = y[piece.images, piece.rows]
-            primitives.products(self.windows(x, piece, problem), weights, out)
+        def run(chunk: Chunk) -> None:
+            out = y[chunk.images, chunk.rows]
+            primitives.products(self.windows(x, chunk, problem), weights, out)
             primitives.finish(out, b, relu)
 
         self.workers.map(run, cut(problem, problem.window.output_hw[1] * self.scratch(problem)))
@@ -127,36 +127,36 @@ class Direct(Algorithm):
     def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem, dw: FloatArray) -> None:
         """In turns: some images are prepared, then each block of columns gathers them, both on all cores."""
         p = problem.window.output_hw[0]
-        room = _GRADIENT_BYTES // (p * problem.window.output_hw[1] * self.scratch(problem))
+        most = _GRADIENT_BYTES // (p * problem.window.output_hw[1] * self.scratch(problem))
         flat = dw.reshape(-1, problem.filters)
-        for images in pieces(len(x), room):
-            windows = self.windows(x, Piece(images, slice(0, p)), problem, shared=True)
+        for images in chunks(len(x), most):
+            windows = self.windows(x, Chunk(images, slice(0, p)), problem, shared=True)
 
             def gather(some: slice, windows: Rows = windows, images: slice = images) -> None:
                 given, more = dy[images], images.start > 0
                 primitives.transposed_products(windows, given, flat, more=more, groups=problem.groups, columns=some)
 
             width = problem.filters // problem.groups
-            self.workers.map(gather, filter_pieces(width, problem.itemsize))
+            self.workers.map(gather, filter_chunks(width, problem.itemsize))
 
-    def windows(self, x: FloatArray, piece: Piece, problem: ConvProblem, shared: bool = False) -> Rows:
-        """The left matrix of the piece: a row for each of its output pixels. With `shared` all cores prepare it."""
+    def windows(self, x: FloatArray, chunk: Chunk, problem: ConvProblem, shared: bool = False) -> Rows:
+        """The left matrix of the chunk: a row for each of its output pixels. With `shared` all cores prepare it."""
         window = problem.window
-        rows, q = piece.rows.stop - piece.rows.start, window.output_hw[1]
+        rows, q = chunk.rows.stop - chunk.rows.start, window.output_hw[1]
         reach = (window.kernel[0] - 1) * window.dilation[0] + 1
         hw = ((rows - 1) * window.stride[0] + reach, window.padded_hw[1])
-        grid = (piece.images.stop - piece.images.start, rows, q)
-        padded = self.padded(x, piece, window, hw) if not shared else self._shared(x, piece, window, hw)
+        grid = (chunk.images.stop - chunk.images.start, rows, q)
+        padded = self.padded(x, chunk, window, hw) if not shared else self._shared(x, chunk, window, hw)
         return primitives.window_rows(padded, window, grid, problem.groups)
 
-    def _shared(self, x: FloatArray, piece: Piece, window: Window, hw: tuple[int, int]) -> FloatArray:
-        images = x[piece.images]
+    def _shared(self, x: FloatArray, chunk: Chunk, window: Window, hw: tuple[int, int]) -> FloatArray:
+        images = x[chunk.images]
         if not window.has_padding and hw == x.shape[1:3]:
             return images
         padded = self.pool.empty((len(images), *hw, x.shape[3]), x.dtype)
         self.workers.map(
             lambda some: primitives.pad(images[some], window.padding[0], window.padding[2], padded[some]),
-            image_pieces(padded),
+            image_chunks(padded),
         )
         return padded
 
@@ -174,20 +174,20 @@ class Im2col(Direct):
     def supports(self, problem: ConvProblem) -> bool:
         return problem.groups == 1
 
-    def windows(self, x: FloatArray, piece: Piece, problem: ConvProblem, shared: bool = False) -> Rows:
+    def windows(self, x: FloatArray, chunk: Chunk, problem: ConvProblem, shared: bool = False) -> Rows:
         window, pixel = problem.window, problem.window.taps * problem.channels
-        rows, q = piece.rows.stop - piece.rows.start, window.output_hw[1]
+        rows, q = chunk.rows.stop - chunk.rows.start, window.output_hw[1]
         reach = (window.kernel[0] - 1) * window.dilation[0] + 1
         hw = ((rows - 1) * window.stride[0] + reach, window.padded_hw[1])
-        images = piece.images.stop - piece.images.start
+        images = chunk.images.stop - chunk.images.start
         columns = self.pool.empty((images, rows * q * pixel), x.dtype)
 
         def run(some: slice) -> None:
-            part = Piece(slice(piece.images.start + some.start, piece.images.start + some.stop), piece.rows)
+            part = Chunk(slice(chunk.images.start + some.start, chunk.images.start + some.stop), chunk.rows)
             primitives.unroll(self.padded(x, part, window, hw), window, columns[some].reshape(-1, pixel))
 
         if shared:
-            self.workers.map(run, image_pieces(columns))
+            self.workers.map(run, image_chunks(columns))
         else:
             run(slice(0, images))
         return primitives.matrix_rows(columns.reshape(-1, pixel))
@@ -219,7 +219,7 @@ class Winograd(Algorithm):
         packed = self.pool.empty(primitives.winograd_shape(given, self.m, columns), given.w.dtype)
         self.workers.map(
             lambda some: primitives.winograd_filter(given, self.m, packed, some),
-            filter_pieces(columns, given.w.itemsize),
+            filter_chunks(columns, given.w.itemsize),
         )
         return packed
 
@@ -230,12 +230,12 @@ class Winograd(Algorithm):
         primitives.winograd_filter(given, self.m, packed, columns, columns.start)
         return packed
 
-    def _filter_pieces(self, problem: ConvProblem) -> list[slice]:
+    def _filter_chunks(self, problem: ConvProblem) -> list[slice]:
         """Filters of which so many are taken at a time that their transform stays in the cache."""
         width = primitives.block_columns(problem.itemsize)
         block = self.elements * problem.channels * width * problem.itemsize
-        step = filter_pieces(problem.filters, problem.itemsize)[0].stop
-        return pieces(problem.filters, min(step, width * max(1, _FILTER_BYTES // block)))
+        step = filter_chunks(problem.filters, problem.itemsize)[0].stop
+        return chunks(problem.filters, min(step, width * max(1, _FILTER_BYTES // block)))
 
     def forward(
         self,
@@ -247,20 +247,20 @@ class Winograd(Algorithm):
         problem: ConvProblem,
         y: FloatArray,
     ) -> bool:
-        tiles = self._tiles(Piece(slice(0, len(x)), slice(0, y.shape[1])), problem)
+        tiles = self._tiles(Chunk(slice(0, len(x)), slice(0, y.shape[1])), problem)
         if self.elements * tiles * (problem.channels + problem.filters) * problem.itemsize <= _SMALL_BATCH_BYTES:
             return self._small_batch(x, given, packed, b, relu, problem, y, tiles)
         packed = self.packed(given) if packed is None else packed
 
-        def run(piece: Piece) -> bool:
-            out = y[piece.images, piece.rows]
-            v = self.pool.empty((self.elements, self._tiles(piece, problem), problem.channels), x.dtype)
-            self._transform(x, piece, problem, v, 0)
+        def run(chunk: Chunk) -> bool:
+            out = y[chunk.images, chunk.rows]
+            v = self.pool.empty((self.elements, self._tiles(chunk, problem), problem.channels), x.dtype)
+            self._transform(x, chunk, problem, v, 0)
             products = self.pool.empty((self.elements, v.shape[1], problem.filters), x.dtype)
             primitives.winograd_products(v, packed, products)
             return primitives.winograd_output(products, self.m, b, relu, out, 0)
 
-        return all(self.workers.map(run, self.pieces(problem)))
+        return all(self.workers.map(run, self.chunks(problem)))
 
     def _small_batch(
         self,
@@ -278,7 +278,7 @@ class Winograd(Algorithm):
         What is made of a new filter never leaves the cache.
         """
         v = self.pool.empty((self.elements, tiles, problem.channels), x.dtype)
-        self._transform(x, Piece(slice(0, len(x)), slice(0, y.shape[1])), problem, v, 0)
+        self._transform(x, Chunk(slice(0, len(x)), slice(0, y.shape[1])), problem, v, 0)
 
         def run(filters: slice) -> bool:
             mine, start = (self._packed(given, filters), filters.start) if packed is None else (packed, 0)
@@ -286,15 +286,15 @@ class Winograd(Algorithm):
             primitives.winograd_products(v, mine, products, filters.start - start)
             return primitives.winograd_output(products, self.m, b, relu, y, 0, filters.start)
 
-        work = self._filter_pieces(problem) if packed is None else self._own_columns(problem)
+        work = self._filter_chunks(problem) if packed is None else self._own_columns(problem)
         return all(self.workers.map(run, work))
 
     def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem, dw: FloatArray) -> None:
         """In turns: some tiles are transformed, then each of the t * t products gathers them, both on all cores."""
-        work = self.pieces(problem)
-        tiles = [self._tiles(piece, problem) for piece in work]
-        room = _GRADIENT_BYTES // (self.elements * (problem.channels + problem.filters) * problem.itemsize)
-        if sum(tiles) <= room:
+        work = self.chunks(problem)
+        tiles = [self._tiles(chunk, problem) for chunk in work]
+        most = _GRADIENT_BYTES // (self.elements * (problem.channels + problem.filters) * problem.itemsize)
+        if sum(tiles) <= most:
             v, d = self._transformed(dy, x, work, tiles, problem)
 
             def gather_some(filters: slice) -> None:
@@ -303,58 +303,58 @@ class Winograd(Algorithm):
                 primitives.winograd_gathered(v, d, total, filters.start)
                 primitives.winograd_filter_gradient(total, self.m, dw, filters.start)
 
-            self.workers.map(gather_some, self._filter_pieces(problem))
+            self.workers.map(gather_some, self._filter_chunks(problem))
             return
         total = self.pool.empty((self.elements, problem.channels, problem.filters), x.dtype)
         begin = 0
         while begin < len(work):
             end, count = begin + 1, tiles[begin]
-            while end < len(work) and count + tiles[end] <= room:
+            while end < len(work) and count + tiles[end] <= most:
                 count, end = count + tiles[end], end + 1
             v, d = self._transformed(dy, x, work[begin:end], tiles[begin:end], problem)
 
             def gather(some: slice, more: bool = begin > 0, v: FloatArray = v, d: FloatArray = d) -> None:
                 primitives.winograd_gathered(v[some], d[some], total[some], more=more)
 
-            self.workers.map(gather, pieces(self.elements, 2))
+            self.workers.map(gather, chunks(self.elements, 2))
             begin = end
         self.workers.map(
             lambda rows: primitives.winograd_filter_gradient(total, self.m, dw, 0, rows),
-            pieces(problem.channels, max(1, (1 << 14) // problem.filters)),
+            chunks(problem.channels, max(1, (1 << 14) // problem.filters)),
         )
 
     def _transformed(
-        self, dy: FloatArray, x: FloatArray, work: list[Piece], tiles: list[int], problem: ConvProblem
+        self, dy: FloatArray, x: FloatArray, work: list[Chunk], tiles: list[int], problem: ConvProblem
     ) -> tuple[FloatArray, FloatArray]:
-        """The tiles of some pieces, of x (t * t, tiles, c) and of dy (t * t, tiles, k)."""
+        """The tiles of some chunks, of x (t * t, tiles, c) and of dy (t * t, tiles, k)."""
         v = self.pool.empty((self.elements, sum(tiles), problem.channels), x.dtype)
         d = self.pool.empty((self.elements, sum(tiles), problem.filters), x.dtype)
         starts = np.cumsum([0, *tiles])
 
         def run(index: int) -> None:
-            piece, start = work[index], int(starts[index])
-            self._transform(x, piece, problem, v, start)
-            primitives.winograd_gradient(dy[piece.images, piece.rows], self.m, d, start)
+            chunk, start = work[index], int(starts[index])
+            self._transform(x, chunk, problem, v, start)
+            primitives.winograd_gradient(dy[chunk.images, chunk.rows], self.m, d, start)
 
         self.workers.map(run, range(len(work)))
         return v, d
 
-    def pieces(self, problem: ConvProblem) -> list[Piece]:
-        """Pieces of the batch by the bytes of their transformed tiles."""
+    def chunks(self, problem: ConvProblem) -> list[Chunk]:
+        """Chunks of the batch by the bytes of their transformed tiles."""
         tiles = -(-problem.window.output_hw[1] // self.m)
         tile = self.elements * (problem.channels + problem.filters) * problem.itemsize
         return cut(problem, -(-tiles * tile // self.m), self.m)
 
-    def _tiles(self, piece: Piece, problem: ConvProblem) -> int:
-        down = -(-(piece.rows.stop - piece.rows.start) // self.m)
-        return (piece.images.stop - piece.images.start) * down * -(-problem.window.output_hw[1] // self.m)
+    def _tiles(self, chunk: Chunk, problem: ConvProblem) -> int:
+        down = -(-(chunk.rows.stop - chunk.rows.start) // self.m)
+        return (chunk.images.stop - chunk.images.start) * down * -(-problem.window.output_hw[1] // self.m)
 
-    def _transform(self, x: FloatArray, piece: Piece, problem: ConvProblem, v: FloatArray, start: int) -> None:
-        """Fill v (t * t, tiles, c) with the piece's input tiles, from tile `start` on."""
+    def _transform(self, x: FloatArray, chunk: Chunk, problem: ConvProblem, v: FloatArray, start: int) -> None:
+        """Fill v (t * t, tiles, c) with the chunk's input tiles, from tile `start` on."""
         down, across = (
-            -(-size // self.m) for size in (piece.rows.stop - piece.rows.start, problem.window.output_hw[1])
+            -(-size // self.m) for size in (chunk.rows.stop - chunk.rows.start, problem.window.output_hw[1])
         )
-        padded = self.padded(x, piece, problem.window, (down * self.m + TAPS - 1, across * self.m + TAPS - 1))
+        padded = self.padded(x, chunk, problem.window, (down * self.m + TAPS - 1, across * self.m + TAPS - 1))
         primitives.winograd_input(padded, self.m, v, start)
 
 
@@ -384,12 +384,12 @@ class Depthwise(Algorithm):
     ) -> bool:
         window, taps = problem.window, self.packed(given) if packed is None else packed
 
-        def run(piece: Piece) -> None:
-            out = y[piece.images, piece.rows]
-            conv_kernels.depthwise(self._seen(x, piece, window), taps, window.stride, window.dilation, out)
+        def run(chunk: Chunk) -> None:
+            out = y[chunk.images, chunk.rows]
+            conv_kernels.depthwise(self._seen(x, chunk, window), taps, window.stride, window.dilation, out)
             primitives.finish(out, b, relu)
 
-        self.workers.map(run, self._pieces(problem))
+        self.workers.map(run, self._chunks(problem))
         return True
 
     def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem, dw: FloatArray) -> None:
@@ -397,26 +397,26 @@ class Depthwise(Algorithm):
         window = problem.window
         taps = dw.reshape(*window.kernel, problem.channels, -1)
 
-        def run(piece: Piece) -> FloatArray:
+        def run(chunk: Chunk) -> FloatArray:
             part = np.empty_like(taps)
-            given = dy[piece.images, piece.rows]
-            conv_kernels.depthwise_gradient(self._seen(x, piece, window), given, window.stride, window.dilation, part)
+            given = dy[chunk.images, chunk.rows]
+            conv_kernels.depthwise_gradient(self._seen(x, chunk, window), given, window.stride, window.dilation, part)
             return part
 
-        taps[...] = np.add.reduce(self.workers.map(run, self._pieces(problem)))
+        taps[...] = np.add.reduce(self.workers.map(run, self._chunks(problem)))
 
-    def _seen(self, x: FloatArray, piece: Piece, window: Window) -> FloatArray:
-        height = (piece.rows.stop - piece.rows.start - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[
+    def _seen(self, x: FloatArray, chunk: Chunk, window: Window) -> FloatArray:
+        height = (chunk.rows.stop - chunk.rows.start - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[
             0
         ]
-        return self.padded(x, piece, window, (height + 1, window.padded_hw[1]))
+        return self.padded(x, chunk, window, (height + 1, window.padded_hw[1]))
 
-    def _pieces(self, problem: ConvProblem) -> list[Piece]:
+    def _chunks(self, problem: ConvProblem) -> list[Chunk]:
         row = problem.window.padded_hw[1] * (problem.channels + problem.filters) * problem.itemsize
         return cut(problem, row)
 
 
-def filter_pieces(filters: int, itemsize: int) -> list[slice]:
-    """The filters in four pieces, or as many as there are blocks of a product's columns."""
+def filter_chunks(filters: int, itemsize: int) -> list[slice]:
+    """The filters in four chunks, or as many as there are blocks of a product's columns."""
     width = primitives.block_columns(itemsize)
-    return pieces(filters, width * -(-filters // (4 * width)))
+    return chunks(filters, width * -(-filters // (4 * width)))

@@ -8,7 +8,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 from cnn.backends.cpu.conv_algorithms import Algorithm
-from cnn.backends.cpu.conv_problem import PIECE_BYTES, ConvProblem
+from cnn.backends.cpu.conv_problem import CHUNK_BYTES, ConvProblem
 from cnn.backends.cpu.product_kernels import DEPTH
 from cnn.backends.cpu.vectors import AVX2, AVX512, NEON, SSE, Tile, host_tile
 
@@ -125,10 +125,10 @@ def cost(name: str, kind: str, problem: ConvProblem, tile: Tile | None = None, c
         rows, terms = terms, rows  # its sums run over the rows
         moving += costs.gathered * size * form
     else:
-        pieces = max(1.0, size * scratch / PIECE_BYTES)
+        chunks = max(1.0, size * scratch / CHUNK_BYTES)
         if kind == FORWARD:
-            moving += making * size * form * (1 if name.startswith("winograd") else pieces)
-        moving += costs.reading * size * form * pieces
+            moving += making * size * form * (1 if name.startswith("winograd") else chunks)
+        moving += costs.reading * size * form * chunks
     filled = _filled(rows, tile.rows) * _filled(filters, tile.columns(size))
     return costs.mac * products * filled * (1 + costs.tile_terms / min(terms, DEPTH)) + moving
 

@@ -1,4 +1,4 @@
-"""What a convolution's algorithm depends on: the shapes; and how a batch is cut into pieces of cache size."""
+"""What a convolution's algorithm depends on: the shapes; and how a batch is cut into chunks of cache size."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
-from cnn.backends.cpu.workers import pieces
+from cnn.backends.cpu.workers import chunks
 from cnn.backends.window import Window
 
-# Bytes of scratch per piece: unrolled windows, or transformed tiles. Measured on a core with 512 KB of L2 and 32 MB of
+# Bytes of scratch per chunk: unrolled windows, or transformed tiles. Measured on a core with 512 KB of L2 and 32 MB of
 # shared L3: from 1 to 4 MB makes no difference, below that the products get too small, above it they leave the cache.
-PIECE_BYTES = 2 << 20
-# A batch has at least so many pieces where its size allows, for that many cores; a single image has two, if it is worth
+CHUNK_BYTES = 2 << 20
+# A batch has at least so many chunks where its size allows, for that many cores; a single image has two, if it is worth
 # waking a second core, which then has to fetch the image from the first one's cache.
-_LEAST_PIECES, _LEAST_PIECES_OF_AN_IMAGE, _WORTH_TWO_CORES = 8, 2, 4_000_000  # multiply-accumulates
+_LEAST_CHUNKS, _LEAST_CHUNKS_OF_AN_IMAGE, _WORTH_TWO_CORES = 8, 2, 4_000_000  # multiply-accumulates
 
 
 @dataclass(frozen=True)
@@ -68,32 +68,32 @@ class Filter(NamedTuple):
         return self.w.shape[3] // self.groups if self.flipped else self.w.shape[2]
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """Some images of a batch and, of each, some rows of output pixels."""
 
     images: slice
     rows: slice
 
 
-def cut(problem: ConvProblem, row_bytes: int, row_step: int = 1) -> list[Piece]:
-    """The batch in pieces whose scratch, `row_bytes` for each row of output pixels, fills `PIECE_BYTES`.
+def cut(problem: ConvProblem, row_bytes: int, row_step: int = 1) -> list[Chunk]:
+    """The batch in chunks whose scratch, `row_bytes` for each row of output pixels, fills `CHUNK_BYTES`.
 
     Rows are cut only where a whole image is too large or the batch is one image, at multiples of `row_step`; such a
-    piece is of one image. So a piece of a contiguous array of images is contiguous itself.
+    chunk is of one image. So a chunk of a contiguous array of images is contiguous itself.
     The cut depends on shapes alone, never on threads, so that a run repeats on any number of cores.
     """
     batch, rows = problem.batch, problem.window.output_hw[0]
-    images = max(1, min(PIECE_BYTES // max(1, rows * row_bytes), -(-batch // _LEAST_PIECES)))
-    least = _LEAST_PIECES_OF_AN_IMAGE if batch == 1 and problem.macs >= _WORTH_TWO_CORES else 1
-    parts = max(-(-rows * row_bytes // (2 * PIECE_BYTES)), least)
+    images = max(1, min(CHUNK_BYTES // max(1, rows * row_bytes), -(-batch // _LEAST_CHUNKS)))
+    least = _LEAST_CHUNKS_OF_AN_IMAGE if batch == 1 and problem.macs >= _WORTH_TWO_CORES else 1
+    parts = max(-(-rows * row_bytes // (2 * CHUNK_BYTES)), least)
     step = row_step * -(-rows // (parts * row_step))
     return [
-        Piece(slice(start, min(start + images, batch)), slice(top, min(top + step, rows)))
+        Chunk(slice(start, min(start + images, batch)), slice(top, min(top + step, rows)))
         for start in range(0, batch, images)
         for top in range(0, rows, step)
     ]
 
 
-def image_pieces(images: NDArray[Any]) -> list[slice]:
-    """Images (n, ...) in pieces of about `PIECE_BYTES`, for a pass over each."""
-    return pieces(len(images), PIECE_BYTES // max(1, images[:1].nbytes))
+def image_chunks(images: NDArray[Any]) -> list[slice]:
+    """Images (n, ...) in chunks of about `CHUNK_BYTES`, for a pass over each."""
+    return chunks(len(images), CHUNK_BYTES // max(1, images[:1].nbytes))

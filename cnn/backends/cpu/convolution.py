@@ -13,9 +13,9 @@ from cnn.backends.cpu import conv_primitives as primitives
 from cnn.backends.cpu.arrays import FloatArray
 from cnn.backends.cpu.conv_algorithms import Algorithm, Depthwise, Direct, Im2col, Winograd
 from cnn.backends.cpu.conv_choice import FILTER_GRADIENT, FORWARD, INFERENCE
-from cnn.backends.cpu.conv_problem import PIECE_BYTES, ConvProblem, Filter
+from cnn.backends.cpu.conv_problem import CHUNK_BYTES, ConvProblem, Filter
 from cnn.backends.cpu.dense import CpuDense, ends_in_relu
-from cnn.backends.cpu.workers import pieces
+from cnn.backends.cpu.workers import chunks
 from cnn.backends.window import Window
 
 _NOTHING = Epilogue()
@@ -56,15 +56,15 @@ class CpuConvolution(CpuDense):
         whole = Filter(w.reshape(1, 1, -1, w.shape[3]), groups, flipped=True)  # all taps as rows of one matrix
         weights, size = primitives.filter_weights(whole), window.taps * channels
 
-        def run(piece: slice) -> None:
-            given = dy[piece]
+        def run(chunk: slice) -> None:
+            given = dy[chunk]
             columns = self.memory.empty((given.size // w.shape[3], size), dy.dtype)
             left = primitives.matrix_rows(given.reshape(-1, w.shape[3]))
             primitives.products(left._replace(length=w.shape[3] // groups), weights, columns)
-            dx[piece] = _roll_up(columns, len(given), window, groups)
+            dx[chunk] = _roll_up(columns, len(given), window, groups)
 
         one = window.output_hw[0] * window.output_hw[1] * size * dy.itemsize
-        self.workers.map(run, pieces(len(dy), min(max(1, PIECE_BYTES // one), -(-len(dy) // 8))))
+        self.workers.map(run, chunks(len(dy), min(max(1, CHUNK_BYTES // one), -(-len(dy) // 8))))
         return dx
 
     def conv2d_backward_filter(

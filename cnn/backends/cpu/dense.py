@@ -34,17 +34,17 @@ class CpuDense(CpuNormalization):
     def dense_backward_filter(self, dy: FloatArray, x: FloatArray, out: FloatArray | None = None) -> FloatArray:
         dw = self.memory.empty((x.shape[1], dy.shape[1]), x.dtype) if out is None else out
         if len(x) == 1:
-            self._in_pieces(lambda some: product_kernels.outer(x[0], dy[0], dw, some.start, some.stop), *dw.shape)
+            self._in_chunks(lambda some: product_kernels.outer(x[0], dy[0], dw, some.start, some.stop), *dw.shape)
             return dw
         left = primitives.matrix_rows(x)
-        self._in_pieces(
+        self._in_chunks(
             lambda some: primitives.transposed_products(left, dy, dw, more=False, columns=some), dy.shape[1], x.size
         )
         return dw
 
     def bias_backward(self, dy: FloatArray, out: FloatArray | None = None) -> FloatArray:
         rows = rows_of(dy)
-        sums = self.workers.map(lambda piece: primitives.bias_gradient(rows[piece]), self.channel_pieces(*rows.shape))
+        sums = self.workers.map(lambda chunk: primitives.bias_gradient(rows[chunk]), self.channel_chunks(*rows.shape))
         return into(out, np.add.reduce(sums))
 
     def after(self, y: FloatArray, epilogue: Epilogue) -> FloatArray:
@@ -58,12 +58,12 @@ class CpuDense(CpuNormalization):
         """y (m, n) = x (m, k) @ w, or w transposed."""
         if len(x) == 1:
             kernel = product_kernels.vector_times_transposed if transposed else product_kernels.vector_times
-            self._in_pieces(lambda some: kernel(x[0], w, y[0], some.start, some.stop), y.shape[1], x.size)
+            self._in_chunks(lambda some: kernel(x[0], w, y[0], some.start, some.stop), y.shape[1], x.size)
             return
         left, weights = primitives.matrix_rows(x), primitives.matrix_weights(w, transposed)
-        self._in_pieces(lambda some: primitives.products(left, weights, y, some), y.shape[1], x.size)
+        self._in_chunks(lambda some: primitives.products(left, weights, y, some), y.shape[1], x.size)
 
-    def _in_pieces(self, run: Callable[[slice], None], columns: int, terms: int) -> None:
+    def _in_chunks(self, run: Callable[[slice], None], columns: int, terms: int) -> None:
         """Run it for all columns of a product with `terms` terms per column, on all cores if the product is large."""
         small = terms * columns < _SMALL_PRODUCT
         work = [slice(0, columns)] if small else self.workers.shares(columns, primitives.block_columns(4))

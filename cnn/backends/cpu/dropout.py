@@ -8,11 +8,11 @@ import numpy as np
 
 from cnn.backends.cpu import elementwise_kernels as kernels
 from cnn.backends.cpu.arrays import CpuArrays, FloatArray
-from cnn.backends.cpu.workers import pieces
+from cnn.backends.cpu.workers import chunks
 from cnn.backends.philox import RandomKey
 from cnn.backends.reference.dropout import dropout_threshold
 
-_PIECE = 1 << 16  # elements of a chunk; a multiple of eight, the elements per Philox block
+_CHUNK = 1 << 16  # elements of a chunk; a multiple of eight, the elements per Philox block
 
 
 class CpuDropout(CpuArrays):
@@ -25,8 +25,8 @@ class CpuDropout(CpuArrays):
         words: Any = [np.uint64(int(part) & (2**64 - 1)) for part in (key.seed, key.stream, key.step[0])]
         factor = x.dtype.type(scale)
 
-        def run(piece: slice) -> None:
-            kernels.dropout(*(flat_x[piece], *words, piece.start // 8, threshold, factor, flat_y[piece]))
+        def run(chunk: slice) -> None:
+            kernels.dropout(*(flat_x[chunk], *words, chunk.start // 8, threshold, factor, flat_y[chunk]))
 
-        self.workers.map(run, pieces(x.size, _PIECE))
+        self.workers.map(run, chunks(x.size, _CHUNK))
         return y

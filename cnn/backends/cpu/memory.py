@@ -16,9 +16,9 @@ from numpy.typing import DTypeLike, NDArray
 
 # Below, NumPy's own allocator is as fast and wastes nothing.
 _SMALLEST = 1 << 14
-# A free block serves a request down to this share of its size; so the bytes held exceed those in use by little.
+# A free block serves a request down to this fraction of its size; so the bytes held exceed those in use by little.
 _FIT = 0.8
-# Free bytes that are kept, as a share of the most that was ever in use at one time, and at least.
+# Free bytes that are kept, as a fraction of the most that was ever in use at one time, and at least.
 _SPARE, _LEAST_SPARE = 1.0, 32 << 20
 
 

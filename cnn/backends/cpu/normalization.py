@@ -22,7 +22,7 @@ class CpuNormalization(CpuActivations):
         So a small variance keeps its digits beside a large mean.
         """
         rows = rows_of(x)
-        work = self.channel_pieces(*rows.shape)
+        work = self.channel_chunks(*rows.shape)
         parts = np.empty((len(work), 3, rows.shape[1]), rows.dtype)
 
         def run(number: int) -> None:
@@ -30,7 +30,7 @@ class CpuNormalization(CpuActivations):
 
         self.workers.map(run, range(len(work)))
         result = np.empty((2, rows.shape[1]), x.dtype) if out is None else out
-        sizes = np.array([piece.stop - piece.start for piece in work])
+        sizes = np.array([chunk.stop - chunk.start for chunk in work])
         if not norm_kernels.merge(sizes, parts, result):  # a square overflowed; the reference sums in float64
             return super().moments(x, out)
         return result
@@ -61,8 +61,8 @@ class CpuNormalization(CpuActivations):
         rows, out = rows_of(x), rows_of(y)
         mean, scale = stage.moments[0], scale_of(stage)
         self.workers.map(
-            lambda piece: norm_kernels.apply(rows[piece], mean, scale, stage.beta, relu, out[piece]),
-            self.channel_pieces(*rows.shape),
+            lambda chunk: norm_kernels.apply(rows[chunk], mean, scale, stage.beta, relu, out[chunk]),
+            self.channel_chunks(*rows.shape),
         )
         return y
 
@@ -76,20 +76,20 @@ class CpuNormalization(CpuActivations):
         dx = self.memory.empty(x.shape, x.dtype)
         rows, given, out = rows_of(x), rows_of(dy), rows_of(dx)
         last = given if y is None else rows_of(y)
-        work = self.channel_pieces(*rows.shape)
+        work = self.channel_chunks(*rows.shape)
         mean, relu = stage.moments[0], y is not None
 
         sums: Any = np.empty((len(work), 2, rows.shape[1]), rows.dtype)
 
         def reduce(number: int) -> None:
-            piece = work[number]
-            norm_kernels.reduce(given[piece], rows[piece], mean, last[piece], relu, *sums[number])
+            chunk = work[number]
+            norm_kernels.reduce(given[chunk], rows[chunk], mean, last[chunk], relu, *sums[number])
 
         self.workers.map(reduce, range(len(work)))
         factors: Any = backward_factors(sums, stage, len(rows))
 
-        def run(piece: slice) -> None:
-            parts = (given[piece], rows[piece], mean, *factors, last[piece], relu, input_relu, out[piece])
+        def run(chunk: slice) -> None:
+            parts = (given[chunk], rows[chunk], mean, *factors, last[chunk], relu, input_relu, out[chunk])
             norm_kernels.backward(*parts)
 
         self.workers.map(run, work)

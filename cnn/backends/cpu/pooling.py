@@ -9,32 +9,32 @@ import numpy as np
 
 from cnn.backends.cpu import pool_kernels
 from cnn.backends.cpu.arrays import CpuArrays, FloatArray
-from cnn.backends.cpu.workers import pieces
+from cnn.backends.cpu.workers import chunks
 from cnn.backends.window import Window
 
 # Bytes of a chunk of images. Batch normalisation reads a chunk twice, the second time from the cache.
-PIECE_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 18
 # Bytes from which a single image is cut: a second core has to fetch its part from the cache of the first.
 _WORTH_TWO_CORES = 1 << 20
 
 
-class PooledPiece(NamedTuple):
+class PooledChunk(NamedTuple):
     """Some images, or some rows of one image: the slices of the input and of the output."""
 
     input: tuple[slice, slice]
     output: tuple[slice, slice]
 
 
-def pooled_pieces(x: FloatArray, window: Window) -> list[PooledPiece]:
-    """x (n, h, w, c) in chunks of about `PIECE_BYTES` with contiguous views: whole images, or rows of one image."""
+def pooled_chunks(x: FloatArray, window: Window) -> list[PooledChunk]:
+    """x (n, h, w, c) in chunks of about `CHUNK_BYTES` with contiguous views: whole images, or rows of one image."""
     one = max(1, x[:1].nbytes)
-    images, rows = max(1, PIECE_BYTES // one), window.output_hw[0]
-    down = max(1, rows * PIECE_BYTES // one if len(x) == 1 and one >= _WORTH_TWO_CORES else rows)
+    images, rows = max(1, CHUNK_BYTES // one), window.output_hw[0]
+    down = max(1, rows * CHUNK_BYTES // one if len(x) == 1 and one >= _WORTH_TWO_CORES else rows)
     height = window.kernel[0]
     return [
-        PooledPiece((some, slice(height * lines.start, height * lines.stop)), (some, lines))
-        for some in pieces(len(x), images)
-        for lines in pieces(rows, down)
+        PooledChunk((some, slice(height * lines.start, height * lines.stop)), (some, lines))
+        for some in chunks(len(x), images)
+        for lines in chunks(rows, down)
     ]
 
 
@@ -46,31 +46,31 @@ class CpuPooling(CpuArrays):
         y, argmax = self.memory.empty(shape, x.dtype), self.memory.empty(shape, argmax_dtype(window))
         if window.side_by_side:
             self.workers.map(
-                lambda piece: pool_kernels.max_pool(
-                    x[piece.input], window.kernel, y[piece.output], argmax[piece.output]
+                lambda chunk: pool_kernels.max_pool(
+                    x[chunk.input], window.kernel, y[chunk.output], argmax[chunk.output]
                 ),
-                pooled_pieces(x, window),
+                pooled_chunks(x, window),
             )
             return y, argmax
         reference = super().max_pool2d
 
-        def run(piece: slice) -> None:
-            y[piece], argmax[piece] = reference(x[piece], window)
+        def run(chunk: slice) -> None:
+            y[chunk], argmax[chunk] = reference(x[chunk], window)
 
-        self.workers.map(run, pieces(len(x), 1))
+        self.workers.map(run, chunks(len(x), 1))
         return y, argmax
 
     def max_pool2d_backward(self, dy: FloatArray, argmax: FloatArray, window: Window) -> FloatArray:
         dx = self.memory.empty((len(dy), *window.input_hw, dy.shape[3]), dy.dtype)
         reference = super().max_pool2d_backward
 
-        def run(piece: slice) -> None:
+        def run(chunk: slice) -> None:
             if window.side_by_side:
-                pool_kernels.max_pool_backward(dy[piece], argmax[piece], window.kernel, dx[piece])
+                pool_kernels.max_pool_backward(dy[chunk], argmax[chunk], window.kernel, dx[chunk])
             else:
-                dx[piece] = reference(dy[piece], argmax[piece], window)
+                dx[chunk] = reference(dy[chunk], argmax[chunk], window)
 
-        self.workers.map(run, pieces(len(dy), 1))
+        self.workers.map(run, chunks(len(dy), 1))
         return dx
 
     def avg_pool2d(self, x: FloatArray, window: Window, count_padding: bool = False) -> FloatArray:
@@ -83,7 +83,7 @@ class CpuPooling(CpuArrays):
 
     def global_avg_pool2d(self, x: FloatArray) -> FloatArray:
         reference = super().global_avg_pool2d
-        return np.concatenate(self.workers.map(lambda piece: reference(x[piece]), pieces(len(x), 1)))
+        return np.concatenate(self.workers.map(lambda chunk: reference(x[chunk]), chunks(len(x), 1)))
 
     def _by_image(
         self,
@@ -93,10 +93,10 @@ class CpuPooling(CpuArrays):
         count_padding: bool,
         out: FloatArray,
     ) -> FloatArray:
-        def run(piece: slice) -> None:
-            out[piece] = reference(given[piece], window, count_padding)
+        def run(chunk: slice) -> None:
+            out[chunk] = reference(given[chunk], window, count_padding)
 
-        self.workers.map(run, pieces(len(given), 1))
+        self.workers.map(run, chunks(len(given), 1))
         return out
 
 

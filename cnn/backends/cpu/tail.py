@@ -11,8 +11,8 @@ from cnn.backends.blocks import Activation, Array, Normalize, Pool, Stage
 from cnn.backends.cpu import norm_kernels
 from cnn.backends.cpu.arrays import FloatArray
 from cnn.backends.cpu.normalization import CpuNormalization, backward_factors, scale_of
-from cnn.backends.cpu.pooling import PIECE_BYTES, PooledPiece, pooled_pieces
-from cnn.backends.cpu.workers import pieces
+from cnn.backends.cpu.pooling import CHUNK_BYTES, PooledChunk, pooled_chunks
+from cnn.backends.cpu.workers import chunks
 from cnn.backends.window import Window
 
 
@@ -73,11 +73,11 @@ class CpuTail(CpuNormalization):
         y, argmax = self.memory.empty(shape, x.dtype), self.memory.empty(shape, np.uint8)
         mean, scale = norm.moments[0], scale_of(norm)
 
-        def run(piece: PooledPiece) -> None:
-            out = piece.output
-            norm_kernels.pool(x[piece.input], mean, scale, norm.beta, window.kernel, relu, y[out], argmax[out])
+        def run(chunk: PooledChunk) -> None:
+            out = chunk.output
+            norm_kernels.pool(x[chunk.input], mean, scale, norm.beta, window.kernel, relu, y[out], argmax[out])
 
-        self.workers.map(run, pooled_pieces(x, window))
+        self.workers.map(run, pooled_chunks(x, window))
         return y, argmax
 
     def _pooled_backward(
@@ -86,22 +86,22 @@ class CpuTail(CpuNormalization):
         x, argmax = kept.x, kept.argmax
         y = dy if kept.y is None else kept.y  # read only if a ReLU followed
         assert argmax is not None
-        dx, work = self.memory.empty(x.shape, x.dtype), _image_pieces(x)
+        dx, work = self.memory.empty(x.shape, x.dtype), _image_chunks(x)
         mean, kernel = norm.moments[0], window.kernel
 
         sums: Any = np.empty((len(work), 2, x.shape[3]), x.dtype)
 
         def reduce(number: int) -> None:
-            piece = work[number]
-            given: Any = (dy[piece], argmax[piece], y[piece], relu, x[piece], mean)
+            chunk = work[number]
+            given: Any = (dy[chunk], argmax[chunk], y[chunk], relu, x[chunk], mean)
             norm_kernels.pool_reduce(*(*given, kernel, *sums[number]))
 
         self.workers.map(reduce, range(len(work)))
         factors: Any = backward_factors(sums, norm, x.size // x.shape[3])
 
-        def run(piece: slice) -> None:
-            given: Any = (dy[piece], argmax[piece], y[piece], relu, x[piece], mean)
-            norm_kernels.pool_backward(*(*given, *factors, kernel, input_relu, dx[piece]))
+        def run(chunk: slice) -> None:
+            given: Any = (dy[chunk], argmax[chunk], y[chunk], relu, x[chunk], mean)
+            norm_kernels.pool_backward(*(*given, *factors, kernel, input_relu, dx[chunk]))
 
         self.workers.map(run, work)
         return dx
@@ -118,8 +118,8 @@ def _head_of(stages: Sequence[Stage]) -> _Head | None:
     return _Head(at, norm, relu, None)
 
 
-def _image_pieces(x: FloatArray) -> list[slice]:
-    return pieces(len(x), max(1, PIECE_BYTES // max(1, x.nbytes // max(1, len(x)))))
+def _image_chunks(x: FloatArray) -> list[slice]:
+    return chunks(len(x), max(1, CHUNK_BYTES // max(1, x.nbytes // max(1, len(x)))))
 
 
 def _is_relu(stage: Stage) -> bool:

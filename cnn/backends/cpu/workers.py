@@ -1,4 +1,4 @@
-"""Both cores busy: NumPy releases the interpreter lock inside its loops, so pieces of a batch run in threads."""
+"""A thread pool: compiled loops release the interpreter lock, so chunks of a batch run on all cores."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def pieces(length: int, size: int) -> list[slice]:
+def chunks(length: int, size: int) -> list[slice]:
     """Cut `range(length)` into slices of at most `size`.
 
-    The cut depends on the shape alone and never on the number of threads, so that sums over pieces have one
+    The cut depends on the shape alone and never on the number of threads, so that sums over chunks have one
     order and a seeded run repeats bit for bit on any number of cores.
     """
     size = max(1, size)
@@ -35,23 +35,23 @@ Spin = Callable[[int, int, int], bool]
 _LOOKS = 100_000
 
 
-class _Flag:
-    """A number that one thread raises and another waits for: at first looking, if it can, then asleep."""
+class _Signal:
+    """A number that one thread raises and another waits for, at first spinning, then asleep."""
 
     def __init__(self, spin: Spin | None) -> None:
         self._number = np.zeros(1, np.int64)
         self._address, self._spin = self._number.ctypes.data, spin
         self._asleep = False
-        self._guard, self._bell = threading.Lock(), threading.Lock()
-        self._bell.acquire()
+        self._guard, self._wake = threading.Lock(), threading.Lock()
+        self._wake.acquire()
 
     def set(self, number: int) -> None:
         """Raise it to `number`."""
         with self._guard:
             self._number[0] = number
-            ring, self._asleep = self._asleep, False
-        if ring:
-            self._bell.release()
+            sleeper, self._asleep = self._asleep, False
+        if sleeper:
+            self._wake.release()
 
     def wait(self, number: int) -> None:
         """Return once it is `number`. Only one thread waits."""
@@ -60,11 +60,11 @@ class _Flag:
         with self._guard:
             self._asleep = asleep = self._number[0] != number
         if asleep:
-            self._bell.acquire()
+            self._wake.acquire()
 
 
-class _Crew:
-    """Helper threads that wait for work. They hold the crew and nothing else, so that whoever made it can be freed.
+class _ThreadPool:
+    """Helper threads that wait for work. They refer to this pool alone, so that its owner can be freed.
 
     A queue and a future for each task would take as long as a layer takes on a single image.
     """
@@ -73,7 +73,7 @@ class _Crew:
         self.task: Callable[[], None] | None = None
         self.errors: list[BaseException] = []
         self.turns = [0] * helpers
-        self.begin, self.done = ([_Flag(spin) for _ in range(helpers)] for _ in range(2))
+        self.begin, self.done = ([_Signal(spin) for _ in range(helpers)] for _ in range(2))
         for number in range(helpers):
             threading.Thread(target=self._help, args=(number,), name="cnn", daemon=True).start()
 
@@ -106,7 +106,7 @@ class _Crew:
         if self.errors:
             raise self.errors[0]
 
-    def dismiss(self) -> None:
+    def close(self) -> None:
         """End the threads."""
         self.task = None
         for turn, begin in zip(self.turns, self.begin, strict=True):
@@ -114,7 +114,7 @@ class _Crew:
 
 
 class Workers:
-    """A pool of `threads` threads. With `spin` they wait for each other awake for a moment, before they sleep.
+    """`threads` threads. With `spin` they wait for each other awake for a moment, before they sleep.
 
     What they run must not use BLAS, whose own threads would compete with these, and which is the user's to set.
     """
@@ -123,14 +123,14 @@ class Workers:
         if threads < 1:
             raise ValueError(f"threads must be at least 1, not {threads}")
         self.threads, self._spin = threads, spin
-        self._crew: _Crew | None = None
+        self._pool: _ThreadPool | None = None
         self._process = 0
         self._busy = threading.Lock()
 
     def map(self, function: Callable[[Item], Result], work: Sequence[Item]) -> list[Result]:
-        """`function` of every piece of `work`, results in the order of the pieces."""
+        """`function` of every chunk of `work`, results in the order of the chunks."""
         if self.threads == 1 or len(work) == 1 or not self._busy.acquire(blocking=False):
-            return [function(piece) for piece in work]  # also inside a piece, or beside another thread's map
+            return [function(chunk) for chunk in work]  # also inside a chunk, or beside another thread's map
         try:
             return self._share(function, work)
         finally:
@@ -141,19 +141,19 @@ class Workers:
 
         Only for what computes each number by itself: the cut depends on the number of threads.
         """
-        return pieces(length, step * -(-length // (step * self.threads)))
+        return chunks(length, step * -(-length // (step * self.threads)))
 
     def _share(self, function: Callable[[Item], Result], work: Sequence[Item]) -> list[Result]:
-        if self._crew is None or self._process != os.getpid():  # a fork takes no threads along
-            self._crew, self._process = _Crew(self.threads - 1, self._spin), os.getpid()
-            weakref.finalize(self, self._crew.dismiss)
+        if self._pool is None or self._process != os.getpid():  # a fork takes no threads along
+            self._pool, self._process = _ThreadPool(self.threads - 1, self._spin), os.getpid()
+            weakref.finalize(self, self._pool.close)
         results: list[Any] = [None] * len(work)
         todo = iter(range(len(work)))  # `next` of it is one step for the interpreter: two threads never get one index
 
         def drain() -> None:
-            # Each thread takes the next piece as it finishes one: a slow core does not hold up the rest.
+            # Each thread takes the next chunk as it finishes one: a slow core does not hold up the rest.
             for index in todo:
                 results[index] = function(work[index])
 
-        self._crew.run(drain, min(self.threads, len(work)) - 1)
+        self._pool.run(drain, min(self.threads, len(work)) - 1)
         return results

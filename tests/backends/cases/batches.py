@@ -83,7 +83,7 @@ GATHERS = [
     GatherCase("sixteenths_of_large_steps", 9, (13, 11), 2, warps=3, grain=16),
     GatherCase("warped", 20, (9, 7), 3, reach=1, flips=True, warps=0.2, erases=True),
     GatherCase("warped_batch_1", 1, (8, 11), 1, warps=0.2),
-    GatherCase("warped_many_pieces", 70, (48, 48), 1, reach=4, flips=True, warps=0.2, erases=True),
+    GatherCase("warped_many_chunks", 70, (48, 48), 1, reach=4, flips=True, warps=0.2, erases=True),
 ]
 
 # Name, step, images, size of an image, and what is done to them.

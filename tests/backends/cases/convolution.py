@@ -121,11 +121,11 @@ CONVS = [
         padding=(0, 2, 1, 3),
         dilation=(2, 3),
     ),
-    ConvCase("many_pieces", n=11, hw=(21, 22), channels=16, filters=9),
+    ConvCase("many_chunks", n=11, hw=(21, 22), channels=16, filters=9),
 ]
 # Shapes that reach every kernel, for what all convolutions have in common.
 _EPILOGUES_IN_FULL = ("same", "channels_8_to_12", "depthwise", "one_channel_8_filters_stride_2", "groups_2")
-_CONSTANTS = ("same", "1x1", "depthwise", "groups_2", "many_pieces", "channels_33_to_17")
+_CONSTANTS = ("same", "1x1", "depthwise", "groups_2", "many_chunks", "channels_33_to_17")
 
 
 @dataclass(frozen=True)

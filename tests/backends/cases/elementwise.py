@@ -50,9 +50,9 @@ ELEMENTS = [
     ElementCase("image", (3, 5, 7, 4)),
     ElementCase("one_number", (1, 1), -1),  # it is its own scale, and GELU has few digits far below zero
     ElementCase("vector", (6, 33)),
-    ElementCase("many_pieces", (19, 33, 31, 8)),
+    ElementCase("many_chunks", (19, 33, 31, 8)),
 ]
-_LARGE = ("relu", "tanh", "gelu")  # the activations that run over many pieces: one of each kind of gradient
+_LARGE = ("relu", "tanh", "gelu")  # the activations that run over many chunks: one of each kind of gradient
 
 
 def named(activation: Activation) -> str:
@@ -78,7 +78,7 @@ def element_calls() -> Iterator[Call]:
         yield Call("zeros", c.name, lambda rng, c=c: given(c.shape, "float32"))
         yield Call("stored", f"{c.name}_float32", lambda rng, c=c: given(c.dy(rng), "float32"), may_share=True)
         for activation in ACTIVATIONS:
-            if c.name == "many_pieces" and activation.name not in _LARGE:
+            if c.name == "many_chunks" and activation.name not in _LARGE:
                 continue
             case = f"{c.name}_{named(activation)}"
             yield Call("activation", case, lambda rng, c=c, a=activation: given(c.x(rng), a))
@@ -143,7 +143,7 @@ CONCATS = [
     ("many", (2, 3, 4), (1, 4, 7, 1)),
     ("one", (2, 3, 4), (5,)),
     ("vectors", (6,), (3, 1)),
-    ("many_pieces", (19, 33, 31), (5, 3)),
+    ("many_chunks", (19, 33, 31), (5, 3)),
 ]
 
 
@@ -167,7 +167,7 @@ DROPOUTS = [
     DropoutCase("nothing_dropped", (2, 9), 0.0),
     DropoutCase("nearly_all_dropped", (5, 41), 0.97),
     DropoutCase("large_key", (3, 17), 0.5, (2**64 - 5, 2**32 - 1, 2**40 + 9)),
-    DropoutCase("many_pieces", (19, 33, 31, 5), 0.2),
+    DropoutCase("many_chunks", (19, 33, 31, 5), 0.2),
 ]
 
 

@@ -54,8 +54,8 @@ NORMS = [
     NormCase("vector_of_300", (4, 300)),
     NormCase("large_eps", (3, 4, 5, 3), eps=1e-1),
     NormCase("small_deviation", (3, 4, 5, 3), eps=1e-3, deviation=0.05),
-    NormCase("many_pieces", (19, 48, 48, 5), eps=1e-3),
-    NormCase("many_pieces_of_132_channels", (9, 12, 11, 132)),
+    NormCase("many_chunks", (19, 48, 48, 5), eps=1e-3),
+    NormCase("many_chunks_of_132_channels", (9, 12, 11, 132)),
 ]
 
 
@@ -85,7 +85,7 @@ GROUP_NORMS = [
     GroupNormCase("33_channels_in_three", (2, 5, 4, 33), groups=3),
     GroupNormCase("small_deviation", (3, 4, 5, 6), eps=1e-3, deviation=0.05, groups=2),
     GroupNormCase("large_eps", (3, 4, 5, 4), eps=1e-1, groups=2),
-    GroupNormCase("many_pieces", (5, 40, 33, 8), groups=2),
+    GroupNormCase("many_chunks", (5, 40, 33, 8), groups=2),
     GroupNormCase("many_rows", (3000, 1, 9)),
 ]
 

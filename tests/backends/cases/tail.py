@@ -213,7 +213,7 @@ _LISTS: dict[str, tuple[tuple[Any, ...], tuple[Activation | None, ...]]] = {
     "two_pools": ((_POOL, _RELU, Window2d("average", 2, 1)), (None,)),
 }
 _SHAPES = {"odd": (2, 9, 7, 5), "fours": (3, 8, 6, 4)}
-_LARGE = {"many_pieces": (19, 25, 24, 8), "thirty_three_channels": (5, 13, 14, 33)}
+_LARGE = {"many_chunks": (19, 25, 24, 8), "thirty_three_channels": (5, 13, 14, 33)}
 _LARGE_LISTS = (
     "norm",
     "norm_relu_pool",

@@ -53,8 +53,8 @@ UPDATES = [
     UpdateCase(
         "nesterov_decoupled_fours", "sgd_update", 8, _SGD | {"nesterov": True, "weight_decay": 0.1, "decoupled": True}
     ),
-    UpdateCase("many_pieces", "sgd_update", 70_001, _SGD | {"nesterov": True, "weight_decay": 0.1}),
-    UpdateCase("whole_pieces", "sgd_update", 8192, _SGD | {"weight_decay": 0.1}),
+    UpdateCase("many_chunks", "sgd_update", 70_001, _SGD | {"nesterov": True, "weight_decay": 0.1}),
+    UpdateCase("whole_chunks", "sgd_update", 8192, _SGD | {"weight_decay": 0.1}),
     UpdateCase("adam", "adam_update", 97, _ADAM),
     UpdateCase("adam_first_step", "adam_update", 97, _ADAM | {"clock": clock(1)}),
     UpdateCase("adam_late_step", "adam_update", 97, _ADAM | {"clock": clock(100_000)}),
@@ -63,12 +63,12 @@ UPDATES = [
     UpdateCase("adam_large_eps", "adam_update", 97, _ADAM | {"eps": 0.1}),
     UpdateCase("adam_l2_decay", "adam_update", 1, _ADAM | {"weight_decay": 0.1}),
     UpdateCase("adamw", "adam_update", 97, _ADAM | {"weight_decay": 0.02, "decoupled": True}),
-    UpdateCase("adam_many_pieces", "adam_update", 70_001, _ADAM | {"weight_decay": 0.1, "decoupled": True}),
+    UpdateCase("adam_many_chunks", "adam_update", 70_001, _ADAM | {"weight_decay": 0.1, "decoupled": True}),
 ]
 
 # How long the gradient is, and where its norm lies beside the limit.
 _CLIPS = [("below", 97, 0.5, 2.0), ("above", 97, 4.0, 1.5), ("fours", 64, 4.0, 1.0), ("one_number", 1, 4.0, 1.0)]
-_CLIPS += [("many_pieces", 70_001, 9.0, 0.25), ("tiny", 97, 1e-25, 1e-26), ("huge", 97, 1e25, 1e20)]
+_CLIPS += [("many_chunks", 70_001, 9.0, 0.25), ("tiny", 97, 1e-25, 1e-26), ("huge", 97, 1e25, 1e20)]
 
 
 def update_calls() -> Iterator[Call]:
