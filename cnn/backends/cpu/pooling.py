@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,13 +28,18 @@ class PooledChunk(NamedTuple):
 
 def pooled_chunks(x: FloatArray, window: Window) -> list[PooledChunk]:
     """x (n, h, w, c) in chunks of about `CHUNK_BYTES` with contiguous views: whole images, or rows of one image."""
-    one = max(1, x[:1].nbytes)
+    return _pooled_chunks(len(x), max(1, x.nbytes // max(1, len(x))), window)
+
+
+@lru_cache(maxsize=256)
+def _pooled_chunks(count: int, one: int, window: Window) -> list[PooledChunk]:
+    """The chunks of `count` images of `one` bytes each; a network asks for the same ones in every pass."""
     images, rows = max(1, CHUNK_BYTES // one), window.output_hw[0]
-    down = max(1, rows * CHUNK_BYTES // one if len(x) == 1 and one >= _WORTH_TWO_CORES else rows)
+    down = max(1, rows * CHUNK_BYTES // one if count == 1 and one >= _WORTH_TWO_CORES else rows)
     height = window.kernel[0]
     return [
         PooledChunk((some, slice(height * lines.start, height * lines.stop)), (some, lines))
-        for some in chunks(len(x), images)
+        for some in chunks(count, images)
         for lines in chunks(rows, down)
     ]
 

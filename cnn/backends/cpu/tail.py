@@ -48,7 +48,8 @@ class CpuTail(CpuNormalization):
         else:
             y, argmax = self._pooled(x, head.norm, head.window, head.relu)
         saved = _Saved(x, y if head.relu else None, argmax)
-        y, saved_of_others = super().tail(y, stages[head.length :], keep)
+        others = stages[head.length :]
+        y, saved_of_others = super().tail(y, others, keep) if others else (y, [])
         return y, (saved, saved_of_others) if keep else None
 
     def tail_backward(
