@@ -31,17 +31,21 @@ def chunks(length: int, size: int) -> list[slice]:
 
 # Wait until the int64 at an address has a value, for at most so many looks; whether it had.
 Spin = Callable[[int, int, int], bool]
-# Looks, of a nanosecond or so each: as long as the interpreter takes between two passes over memory, and some more.
-_LOOKS = 100_000
+# The fewest and the most looks before a thread goes to sleep, of a nanosecond or so each. To wake a thread takes longer
+# than a layer of a single image; but where the cores are busy, the thread that spins has the core that the other needs.
+_LOOKS = (1 << 13, 1 << 21)
 
 
 class _Signal:
-    """A number that one thread raises and another waits for, at first spinning, then asleep."""
+    """A number that one thread raises and another waits for, at first spinning, then asleep.
+
+    It spins long after a time that this was enough, and less long after each time that it was in vain.
+    """
 
     def __init__(self, spin: Spin | None) -> None:
         self._number = np.zeros(1, np.int64)
         self._address, self._spin = self._number.ctypes.data, spin
-        self._asleep = False
+        self._asleep, self._looks = False, _LOOKS[1]
         self._guard, self._wake = threading.Lock(), threading.Lock()
         self._wake.acquire()
 
@@ -55,8 +59,12 @@ class _Signal:
 
     def wait(self, number: int) -> None:
         """Return once it is `number`. Only one thread waits."""
-        if self._spin is not None and self._spin(self._address, number, _LOOKS):
-            return
+        if self._spin is not None:
+            least, most = _LOOKS
+            if self._spin(self._address, number, self._looks):
+                self._looks = most
+                return
+            self._looks = max(self._looks // 4, least)
         with self._guard:
             self._asleep = asleep = self._number[0] != number
         if asleep:
