@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cuda_emulator.build_cache import fingerprint
 from cuda_emulator.shared_rewrite import rewrite_shared
+from cuda_emulator.toolchain import INCLUDE
 
 _INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*[<"](?P<name>[^>"\n]+)[>"]', re.MULTILINE)
 _COMMENT = re.compile(r'//[^\n]*|/\*.*?\*/|(?P<kept>"(?:\\.|[^"\\\n])*")', re.DOTALL)
@@ -34,7 +35,7 @@ def translation_unit(code: str, options: Sequence[str], name_expressions: Iterab
     """The translation unit of a `.cu` text with CuPy's options `-I` and `-D`; others mean nothing here."""
     folders = [Path(option[2:]).resolve() for option in options if option.startswith("-I")]
     name = _file_of(code, folders)
-    headers = _reachable_headers(code, folders)
+    headers = _reachable_headers(code, [INCLUDE / "ptx", *folders])  # what stands for a header of PTX comes first
     texts = "\n".join([code, *headers.values()])
     macros = [option for option in options if option.startswith("-D") and _macro_name(option) in texts]
     kernels = tuple(dict.fromkeys(name_expressions)) or plain_kernels(code)

@@ -1,4 +1,6 @@
 // One bug in each kernel. A line that a report may name ends in "// BUG": of a race, both accesses.
+#include "ptx.cuh"
+
 struct Tensors {
   float* data[2];
 };
@@ -263,4 +265,106 @@ extern "C" __global__ void too_much_static_shared(const float* x, float* y) {
 extern "C" __global__ void failed_assertion(const float* x, float* y) {
   assert(threadIdx.x < 100);  // BUG
   y[threadIdx.x] = x[threadIdx.x];
+}
+
+// ---- tensor cores and asynchronous copies
+extern "C" __global__ void copy_without_wait(const float* x, float* y) {
+  __shared__ __align__(128) float tile[128];
+  copy_or_zero_16(shared_address(tile + threadIdx.x * 4), x + threadIdx.x * 4, true);
+  commit_copies();
+  __syncthreads();
+  for (int i = 0; i < 4; i++) y[threadIdx.x * 4 + i] = tile[threadIdx.x * 4 + i];  // BUG
+}
+
+extern "C" __global__ void copy_waits_for_too_little(const float* x, float* y) {
+  __shared__ __align__(128) float tile[128];
+  copy_or_zero_16(shared_address(tile + threadIdx.x * 4), x + threadIdx.x * 4, true);
+  commit_copies();
+  wait_for_copies<1>();
+  __syncthreads();
+  for (int i = 0; i < 4; i++) y[threadIdx.x * 4 + i] = tile[threadIdx.x * 4 + i];  // BUG
+}
+
+extern "C" __global__ void copy_is_not_committed(const float* x, float* y) {
+  __shared__ __align__(128) float tile[128];
+  copy_or_zero_16(shared_address(tile + threadIdx.x * 4), x + threadIdx.x * 4, true);
+  wait_for_copies<0>();
+  __syncthreads();
+  for (int i = 0; i < 4; i++) y[threadIdx.x * 4 + i] = tile[threadIdx.x * 4 + i];  // BUG
+}
+
+extern "C" __global__ void copy_without_barrier(const float* x, float* y) {
+  __shared__ __align__(128) float tile[128];
+  copy_or_zero_16(shared_address(tile + threadIdx.x * 4), x + threadIdx.x * 4, true);
+  commit_copies();
+  wait_for_copies<0>();  // BUG
+  for (int i = 0; i < 4; i++) y[threadIdx.x * 4 + i] = tile[127 - (threadIdx.x * 4 + i)];  // BUG
+}
+
+extern "C" __global__ void copy_into_what_is_read(const float* x, float* y) {
+  __shared__ __align__(128) float tile[128];
+  for (int i = 0; i < 4; i++) tile[threadIdx.x * 4 + i] = x[threadIdx.x * 4 + i];
+  __syncthreads();
+  for (int i = 0; i < 4; i++) y[threadIdx.x * 4 + i] = tile[127 - (threadIdx.x * 4 + i)];  // BUG
+  copy_or_zero_16(shared_address(tile + threadIdx.x * 4), x, true);  // BUG
+  commit_copies();
+  wait_for_copies<0>();
+}
+
+extern "C" __global__ void copy_past_end(const float* x, float* y) {
+  __shared__ __align__(128) float tile[128];
+  copy_or_zero_16(shared_address(tile + threadIdx.x * 4), x + 4 + threadIdx.x * 4, true);  // BUG
+  commit_copies();
+  wait_for_copies<0>();
+  for (int i = 0; i < 4; i++) y[threadIdx.x * 4 + i] = tile[threadIdx.x * 4 + i];
+}
+
+extern "C" __global__ void copy_of_unaligned(const float* x, float* y) {
+  __shared__ __align__(128) float tile[128];
+  copy_or_zero_16(shared_address(tile + threadIdx.x * 4), x + 1, true);  // BUG
+  commit_copies();
+  wait_for_copies<0>();
+  y[threadIdx.x] = tile[threadIdx.x * 4];
+}
+
+extern "C" __global__ void copies_conflict(const float* x, float* y) {
+  __shared__ __align__(128) float tile[32 * 32];
+  copy_or_zero_16(shared_address(tile + threadIdx.x * 32), x + threadIdx.x * 4, true);  // BUG
+  commit_copies();
+  wait_for_copies<0>();
+  for (int i = 0; i < 4; i++) y[threadIdx.x * 4 + i] = tile[threadIdx.x * 32 + i];
+}
+
+extern "C" __global__ void matrices_conflict(const float* x, float* y) {
+  __shared__ __align__(128) float tile[32 * 8];
+  for (int i = 0; i < 8; i++) tile[threadIdx.x * 8 + i] = x[threadIdx.x];
+  __syncwarp();
+  unsigned r[4];
+  load_matrices(r, shared_address(tile + threadIdx.x * 8));  // BUG
+  y[threadIdx.x] = __uint_as_float(r[threadIdx.x / 8]);
+}
+
+extern "C" __global__ void matrices_unaligned(const float* x, float* y) {
+  __shared__ __align__(128) float tile[32 * 4 + 2];
+  for (int i = 0; i < 4; i++) tile[threadIdx.x * 4 + 2 + i] = x[threadIdx.x];
+  __syncwarp();
+  unsigned r[4];
+  load_matrices(r, shared_address(tile + threadIdx.x * 4 + 2));  // BUG
+  y[threadIdx.x] = __uint_as_float(r[threadIdx.x / 8]);
+}
+
+extern "C" __global__ void matrices_without_barrier(const float* x, float* y) {
+  __shared__ __align__(128) float tile[32 * 4];
+  for (int i = 0; i < 4; i++) tile[threadIdx.x * 4 + i] = x[threadIdx.x];  // BUG
+  unsigned r[4];
+  load_matrices(r, shared_address(tile + threadIdx.x * 4));  // BUG
+  y[threadIdx.x] = __uint_as_float(r[threadIdx.x / 8]);
+}
+
+extern "C" __global__ void product_of_half_a_warp(const float* x, float* y) {
+  if (threadIdx.x >= 16) return;
+  unsigned a[4] = {0, 0, 0, 0};
+  float d[4] = {x[threadIdx.x], 0, 0, 0};
+  multiply_bfloat16(d, a, 0, 0);  // BUG
+  y[threadIdx.x] = d[0];
 }

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <string>
 
+#include "async_copies.h"
 #include "failures.h"
 #include "faults.h"
 #include "happens_before.h"
@@ -149,6 +150,9 @@ void check_access(uintptr_t address, size_t bytes, AccessKind kind, uintptr_t ca
   if (write && region->read_only) {
     fail_in(region, caller, "write to a const argument: %zu bytes at byte offset %zu of %s", bytes, offset,
             describe(region).c_str());
+  }
+  if (copies_on_their_way && region->kind == RegionKind::Shared) {
+    check_copies_have_landed(address, bytes, write, caller);
   }
   Shadow* shadow = shadow_for(region, offset, bytes);
   const Access now{epoch, uint32_t(caller - module_base), lane_clock(current->warp, current->lane), current->linear,
