@@ -53,8 +53,13 @@ def by_kernel(compiled: Iterable[Compiled]) -> dict[str, ByArchitecture]:
 
 
 def occupancy_of(kernel: Kernel, architecture: int, resources: Resources) -> Occupancy:
-    """The occupancy of a multiprocessor by the kernel's threads."""
-    return occupancy(architecture, prod(kernel.block), resources.registers, resources.shared)
+    """How many of the kernel's threads a multiprocessor holds; none where a block's shared memory is too much."""
+    return occupancy(architecture, prod(kernel.block), resources.registers, shared_of(kernel, resources))
+
+
+def shared_of(kernel: Kernel, resources: Resources) -> int:
+    """Shared memory of a block: static, and dynamic where it is the same in every launch."""
+    return resources.shared + (0 if callable(kernel.shared_bytes) else kernel.shared_bytes)
 
 
 def render(measured: Mapping[str, ByArchitecture], version: tuple[int, int]) -> str:
@@ -66,8 +71,9 @@ def render(measured: Mapping[str, ByArchitecture], version: tuple[int, int]) -> 
         "Written by `python -m benchmarks.kernel_resources --write`; a test compares it with the kernels.",
         "",
         f"The columns sm_75 to sm_120 are registers of a thread, as NVRTC {version[0]}.{version[1]} compiles for that "
-        "architecture. Shared memory",
-        "(static, of a block) and spills (stores and loads of a thread) are in bytes, the most of any architecture.",
+        "architecture, a dash where",
+        "the kernel wants a newer one. Shared memory (of a block) and spills (stores and loads of a thread) are in",
+        "bytes, the most of any architecture.",
         f"Occupancy is the fraction of a multiprocessor's threads that can be resident on sm_{OCCUPANCY_OF}, and what "
         "bounds it.",
         "",
@@ -80,8 +86,8 @@ def render(measured: Mapping[str, ByArchitecture], version: tuple[int, int]) -> 
         cells = [
             name,
             " × ".join(map(str, kernel.block)),
-            *(str(resources[architecture].registers) for architecture in ARCHITECTURES),
-            str(max(each.shared for each in resources.values())),
+            *(str(resources[each].registers) if each in resources else "-" for each in ARCHITECTURES),
+            str(max(shared_of(kernel, each) for each in resources.values())),
             str(max(each.spills for each in resources.values())),
             _occupancy(fits),
         ]
@@ -111,15 +117,18 @@ def overview(measured: Mapping[str, ByArchitecture]) -> Table:
     table.add_column("spills", justify="right")
     for name, resources in measured.items():
         cells = []
-        for architecture, each in resources.items():
-            fits = occupancy_of(KERNELS[name], architecture, each)
-            cells.append(f"{each.registers} {100 * fits.fraction:3.0f}%")
+        for architecture in ARCHITECTURES:
+            if each := resources.get(architecture):
+                fits = occupancy_of(KERNELS[name], architecture, each)
+                cells.append(f"{each.registers} {100 * fits.fraction:3.0f}%")
+            else:
+                cells.append("-")
         spills = max(each.spills for each in resources.values())
         table.add_row(
             name,
             str(prod(KERNELS[name].block)),
             *cells,
-            f"{max(each.shared for each in resources.values()):,}",
+            f"{max(shared_of(KERNELS[name], each) for each in resources.values()):,}",
             f"[bold red]{spills:,}[/]" if spills else "0",
         )
     return table
@@ -139,7 +148,7 @@ def details(name: str, by_architecture: ByArchitecture) -> Table:
         table.add_row(
             f"sm_{architecture}",
             str(each.registers),
-            *(f"{size:,}" for size in (each.shared, each.stack, each.spill_stores, each.spill_loads)),
+            *(f"{size:,}" for size in (shared_of(kernel, each), each.stack, each.spill_stores, each.spill_loads)),
             str(fits.blocks),
             f"{fits.threads:,}",
             f"{100 * fits.fraction:.0f} %",

@@ -7,8 +7,8 @@ and so are launches by CuPy: arithmetic on arrays, indexing with arrays, zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -31,9 +31,13 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Device:
-    """The only device."""
+    """The one device there is: an H100."""
 
     id: int = 0
+    compute_capability: str = "90"
+    attributes: Mapping[str, int] = field(
+        default_factory=lambda: {"MultiProcessorCount": 132, "MaxSharedMemoryPerBlockOptin": 227 << 10}, compare=False
+    )
 
     def synchronize(self) -> None:
         """Nothing runs."""
@@ -120,4 +124,7 @@ class DryRun:
 
 
 def _no_kernel(_: str) -> Callable[..., None]:
-    return lambda grid, block, arguments: None
+    def kernel(grid: Any, block: Any, arguments: Any, **_: Any) -> None:
+        """Does nothing."""
+
+    return kernel

@@ -1,5 +1,6 @@
 // Matrix products of dense layers, and the sum over the partial sums of a split product.
 #include "gemm.cuh"
+#include "storage.cuh"
 
 // y (rows, columns) = x (rows, k) * w (k, columns) + bias (columns,), then ReLU if `relu`. With splits > 1, y is
 // (splits, rows, columns): part s is the sum over the s-th part of k, and `sum_splits` applies bias and ReLU.
@@ -32,15 +33,16 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
   gemm<T, VECTOR>(a, b, dw, rows, columns, k, columns, blockIdx.z, splits, Epilogue{nullptr, false});
 }
 
-// y (count,) = the sum of parts (splits, count), in order, plus bias (columns,) by the last axis, then ReLU if `relu`.
-// Element i is in column i % columns.
+// y (count,) = the sum of parts (splits, count), in order, plus bias (columns,) by the last axis, then ReLU if asked
+// for, rounded to what y holds. Element i is in column i % columns.
+template <class T>
 __global__ void __launch_bounds__(256)
-    sum_splits(const float* __restrict__ parts, const float* __restrict__ bias, float* __restrict__ y, int count,
+    sum_splits(const float* __restrict__ parts, const float* __restrict__ bias, T* __restrict__ y, int count,
                int splits, int columns, int relu) {
   const Epilogue epilogue{bias, relu != 0};
   for (unsigned i = blockIdx.x * blockDim.x + threadIdx.x; i < count; i += gridDim.x * blockDim.x) {
     float sum = 0.f;
     for (int s = 0; s < splits; ++s) sum += parts[static_cast<long long>(s) * count + i];
-    y[i] = epilogue(sum, i % columns);
+    assign(y[i], epilogue(sum, i % columns));
   }
 }

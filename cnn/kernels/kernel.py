@@ -72,6 +72,7 @@ class Kernel:
     storage: str = "float"  # the storage type of activations, one of STORAGES
     shared_bytes: int | Callable[[Values], int] = 0  # dynamic shared memory of a block, or from the scalar arguments
     min_arch: int = 0  # the least compute capability, such as 80
+    alone: bool = False  # whether it is compiled by itself, as it takes long, and not with its file's other kernels
 
     @cached_property
     def arguments(self) -> tuple[Argument, ...]:

@@ -19,11 +19,22 @@ _WINDOW_FIELDS = (
 
 
 _DIVMOD = np.dtype([(name, np.uint32) for name in ("divisor", "multiplier", "shift")], align=True)
+_SLIDING = ("stride_h", "stride_w", "dilation_h", "dilation_w", "top", "left", "kh", "kw")
+_GATHER_FIELDS = (
+    *("rows", "p", "q", "h", "w", "c", *_SLIDING, "n", "w_first", "w_down", "w_across"),
+    *("out_h", "out_w", "step_h", "step_w", "first_h", "first_w", "steps_per_split"),
+)
+_WGRAD_FIELDS = ("pixels", "pixels_per_split", "p", "q", "h", "w", "c", "n", *_SLIDING)
 _CONV_DIVMODS = ("p", "q", "h", "w", "kw", "stride_h", "stride_w", "channels", "filters")
 
 
 def _int_struct(fields: tuple[str, ...]) -> np.dtype[Any]:
     return np.dtype([(name, np.int32) for name in fields], align=True)
+
+
+def _mixed_struct(fields: tuple[str, ...]) -> np.dtype[Any]:
+    """Whole numbers, but for the two sides of the result, which are divided by."""
+    return np.dtype([(name, _DIVMOD if name in ("p", "q") else np.int32) for name in fields], align=True)
 
 
 STRUCTS: Mapping[str, np.dtype[Any]] = {
@@ -34,6 +45,9 @@ STRUCTS: Mapping[str, np.dtype[Any]] = {
     # fast_divmod.cuh: fast division by a constant, and all divisors of a convolution
     "FastDivmod": _DIVMOD,
     "ConvDivmods": np.dtype([(name, _DIVMOD) for name in _CONV_DIVMODS], align=True),
+    # convolution_tensor.cu: products over gathered pixels, and the filter gradient
+    "GatherShape": _mixed_struct(_GATHER_FIELDS),
+    "WgradShape": _mixed_struct(_WGRAD_FIELDS),
 }
 
 

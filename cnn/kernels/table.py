@@ -20,6 +20,7 @@ from cnn.kernels.families.joins import JOINS
 from cnn.kernels.families.losses import LOSSES
 from cnn.kernels.families.normalization import NORMALIZATION
 from cnn.kernels.families.pooling import POOLING
+from cnn.kernels.families.tensor_products import TENSOR_PRODUCTS
 from cnn.kernels.families.updates import UPDATES
 from cnn.kernels.kernel import Kernel
 
@@ -37,6 +38,7 @@ KERNELS: Mapping[str, Kernel] = _named(
     [
         *CONVOLUTION,
         *DENSE,
+        *TENSOR_PRODUCTS,
         *POOLING,
         *NORMALIZATION,
         *GROUP_NORMALIZATION,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,10 @@ class Device:
     """The one device there is."""
 
     id: int = 0
-    compute_capability: str = "120"
+    compute_capability: str = "90"
+    attributes: Mapping[str, int] = field(
+        default_factory=lambda: {"MultiProcessorCount": 132, "MaxSharedMemoryPerBlockOptin": 227 << 10}, compare=False
+    )
 
     def synchronize(self) -> None:
         """Nothing runs behind the host's back."""

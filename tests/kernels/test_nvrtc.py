@@ -56,8 +56,10 @@ def test_compiles_without_local_memory(compiled, source, architecture):
     assert not warnings, "\n".join(warnings)
     assert not local_memory(result)
     for name, used in result.kernels.items():
-        block = int(np.prod(KERNELS[name].block))
-        assert occupancy(architecture, block, used.registers, used.shared).blocks > 0, f"{name} fits on no device"
+        fits = kernel_resources.occupancy_of(KERNELS[name], architecture, used)
+        most = LIMITS[architecture].shared - LIMITS[architecture].shared_reserved
+        # What a device has no shared memory for is never chosen: test_tile_choice.py.
+        assert fits.blocks > 0 or KERNELS[name].shared_bytes > most, f"{name} fits on no device"
 
 
 # A thousand threads leave each 64 registers, of which 96 values want one.

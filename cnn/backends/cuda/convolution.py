@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.backends.blocks import Array, Epilogue
-from cnn.backends.cuda.arrays import window_struct
+from cnn.backends.cuda.arrays import BFLOAT16, window_struct
 from cnn.backends.cuda.dense import NOTHING, CudaDense, ends_in_relu
 from cnn.backends.window import Window
 from cnn.kernels import STRUCTS, fast_divmod
@@ -17,20 +17,34 @@ from cnn.kernels.families.convolution import ONE_CHANNEL, depthwise_parts, one_c
 
 
 class CudaConvolution(CudaDense):
-    """Kernels in `cnn/kernels/convolution.cu` and, for one channel and depthwise, `convolution_direct.cu`."""
+    """Kernels in `convolution.cu`, `convolution_direct.cu` for one channel and depthwise, and `convolution_tensor.cu`.
+
+    Products of bfloat16 arrays are as `CudaDense` says.
+    """
 
     def conv2d(
         self, x: Array, w: Array, b: Array | None, window: Window, groups: int, epilogue: Epilogue = NOTHING
     ) -> Array:
+        relu = ends_in_relu(epilogue)
+        if x.dtype != BFLOAT16:
+            y = self._conv2d(x, w, b, window, groups, relu)
+        else:
+            w = self.stored(w, "bfloat16")
+            if self.by_tensor_cores(window, x.shape[3], w.shape[3], groups):
+                y = self.tensor_forward(x, w, b, window, relu)
+            else:
+                y = self.stored(self._conv2d(*self.widened(x, w), b, window, groups, relu), "bfloat16")
+        return self.finish(y, epilogue)
+
+    def _conv2d(self, x: Array, w: Array, b: Array | None, window: Window, groups: int, relu: bool) -> Array:
         n, channels, filters = x.shape[0], x.shape[3], w.shape[3]
         geometry, y = window_struct(window, n, channels), self.floats(n, *window.output_hw, filters)
-        relu = ends_in_relu(epilogue)
         if direct := _direct(window, channels, groups):
             self.launch(direct, x, w, b, y, geometry, filters, int(relu))
-            return self.finish(y, epilogue)
+            return y
         group_channels, group_filters = channels // groups, filters // groups
         by = _divmods(window, group_channels, group_filters)
-        self.product(
+        return self.product(
             "conv_forward",
             (y.size // filters, window.taps * group_channels, group_filters),
             groups,
@@ -42,9 +56,16 @@ class CudaConvolution(CudaDense):
             b,
             relu,
         )
-        return self.finish(y, epilogue)
 
     def conv2d_backward_input(self, dy: Array, w: Array, window: Window, groups: int) -> Array:
+        if dy.dtype != BFLOAT16:
+            return self._conv2d_backward_input(dy, w, window, groups)
+        w = self.stored(w, "bfloat16")
+        if self.by_tensor_cores(window, w.shape[2], dy.shape[3], groups):
+            return self.tensor_backward_input(dy, w, window)
+        return self.stored(self._conv2d_backward_input(*self.widened(dy, w), window, groups), "bfloat16")
+
+    def _conv2d_backward_input(self, dy: Array, w: Array, window: Window, groups: int) -> Array:
         n, filters, channels = dy.shape[0], dy.shape[3], w.shape[2] * groups
         geometry, dx = window_struct(window, n, channels), self.floats(n, *window.input_hw, channels)
         if _is_depthwise(channels, groups):
@@ -72,6 +93,11 @@ class CudaConvolution(CudaDense):
             filters // groups,
         )
         dw = self.floats(*window.kernel, group_channels, filters) if out is None else out
+        if BFLOAT16 in (dy.dtype, x.dtype):
+            dy, x = self.stored(dy, "bfloat16"), self.stored(x, "bfloat16")
+            if self.by_tensor_cores(window, channels, filters, groups):
+                return self.tensor_backward_filter(dy, x, window, dw)
+            dy, x = self.widened(dy, x)
         if direct := _direct_backward_filter(window, channels, groups):
             depthwise = _is_depthwise(channels, groups)
             splits = depthwise_parts(n * p * q, filters, window.taps) if depthwise else one_channel_parts(n * p * q)

@@ -5,38 +5,64 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cnn.backends.blocks import Array, Epilogue
-from cnn.backends.cuda.activations import CudaActivations
-from cnn.backends.cuda.arrays import rows_and_channels
+from cnn.backends.cuda.arrays import BFLOAT16, rows_and_channels
 from cnn.backends.cuda.normalization import column_sums
+from cnn.backends.cuda.tensor_products import CudaTensorProducts
+from cnn.backends.window import Window
 
 NOTHING = Epilogue()
 
 
-class CudaDense(CudaActivations):
-    """Kernels in `cnn/kernels/dense.cu`; with `cublas` the products are CuPy's `matmul`.
+# A dense layer as a convolution.
+_ONE_PIXEL = Window.over((1, 1), 1)
 
-    A ReLU is applied when the product writes its result, any other activation in a separate pass.
+
+class CudaDense(CudaTensorProducts):
+    """Kernels in `cnn/kernels/dense.cu`; with `cublas` the float32 products are CuPy's `matmul`.
+
+    A ReLU is applied in the pass that writes the result, and any other activation in one of its own. Where an operand
+    is bfloat16 the other is rounded to it, and so is the result; sums and gradients of parameters are float32. Products
+    that tensor cores cannot compute are then computed in float32, from the rounded operands.
     """
 
     def dense(self, x: Array, w: Array, b: Array | None, epilogue: Epilogue = NOTHING) -> Array:
+        relu = ends_in_relu(epilogue)
+        if x.dtype != BFLOAT16:
+            y = self._dense(x, w, b, relu)
+        else:
+            w = self.stored(w, "bfloat16")
+            if self.by_tensor_cores(_ONE_PIXEL, w.shape[0], w.shape[1], 1):
+                y = self.tensor_forward(_pixels(x), _tap(w), b, _ONE_PIXEL, relu).reshape(len(x), -1)
+            else:
+                y = self.stored(self._dense(*self.widened(x, w), b, relu), "bfloat16")
+        return self.finish(y, epilogue)
+
+    def _dense(self, x: Array, w: Array, b: Array | None, relu: bool) -> Array:
         (rows, k), columns = x.shape, w.shape[1]
         if self.cublas:
             y = self.floats(rows, columns)
-            self.add_parts(self.xp.matmul(x, w), y, 1, b, ends_in_relu(epilogue))
-        else:
-            y = self.product(
-                "dense_forward",
-                (rows, k, columns),
-                1,
-                k % 4 == 0 and columns % 4 == 0 and self.aligned(x, w),
-                self.floats(rows, columns),
-                lambda name, y, splits, bias, fused: self.launch(name, x, w, bias, y, rows, k, columns, splits, fused),
-                b,
-                ends_in_relu(epilogue),
-            )
-        return self.finish(y, epilogue)
+            self.add_parts(self.xp.matmul(x, w), y, 1, b, relu)
+            return y
+        return self.product(
+            "dense_forward",
+            (rows, k, columns),
+            1,
+            k % 4 == 0 and columns % 4 == 0 and self.aligned(x, w),
+            self.floats(rows, columns),
+            lambda name, y, splits, bias, fused: self.launch(name, x, w, bias, y, rows, k, columns, splits, fused),
+            b,
+            relu,
+        )
 
     def dense_backward_input(self, dy: Array, w: Array) -> Array:
+        if dy.dtype != BFLOAT16:
+            return self._dense_backward_input(dy, w)
+        w = self.stored(w, "bfloat16")
+        if self.by_tensor_cores(_ONE_PIXEL, w.shape[0], w.shape[1], 1):
+            return self.tensor_backward_input(_pixels(dy), _tap(w), _ONE_PIXEL).reshape(len(dy), -1)
+        return self.stored(self._dense_backward_input(*self.widened(dy, w)), "bfloat16")
+
+    def _dense_backward_input(self, dy: Array, w: Array) -> Array:
         (rows, k), columns = dy.shape, w.shape[0]
         if self.cublas:
             return self.xp.matmul(dy, w.T)
@@ -52,6 +78,12 @@ class CudaDense(CudaActivations):
     def dense_backward_filter(self, dy: Array, x: Array, out: Array | None = None) -> Array:
         (k, columns), rows = dy.shape, x.shape[1]
         dw = self.floats(rows, columns) if out is None else out
+        if BFLOAT16 in (dy.dtype, x.dtype):
+            dy, x = self.stored(dy, "bfloat16"), self.stored(x, "bfloat16")
+            if self.by_tensor_cores(_ONE_PIXEL, rows, columns, 1):
+                self.tensor_backward_filter(_pixels(dy), _pixels(x), _ONE_PIXEL, _tap(dw))
+                return dw
+            dy, x = self.widened(dy, x)
         if self.cublas:
             return self.xp.matmul(x.T, dy, out=dw)
         return self.product(
@@ -62,6 +94,10 @@ class CudaDense(CudaActivations):
             dw,
             lambda name, dw, splits, *_: self.launch(name, x, dy, dw, rows, k, columns, splits),
         )
+
+    def widened(self, a: Array, b: Array) -> tuple[Array, Array]:
+        """Both in float32."""
+        return self.stored(a, "float32"), self.stored(b, "float32")
 
     def bias_backward(self, dy: Array, out: Array | None = None) -> Array:
         return column_sums(self, dy, *rows_and_channels(dy), out)
@@ -101,11 +137,17 @@ class CudaDense(CudaActivations):
             self.add_parts(parts, y, splits, bias, relu)
         return y
 
-    def add_parts(self, parts: Array, y: Array, splits: int, bias: Array | None = None, relu: bool = False) -> None:
-        """y = the sum of parts (splits, *y.shape) in order, plus bias by the last axis, then ReLU if `relu`."""
-        self.launch("sum_splits", parts, bias, y, y.size, splits, y.shape[-1], int(relu))
-
 
 def ends_in_relu(epilogue: Epilogue) -> bool:
     """Whether the product can apply the epilogue's activation."""
     return epilogue.activation is not None and epilogue.activation.name == "relu"
+
+
+def _pixels(x: Array) -> Array:
+    """x (n, c) as n images of one pixel."""
+    return x.reshape(x.shape[0], 1, 1, x.shape[1])
+
+
+def _tap(w: Array) -> Array:
+    """w (c, k) as filters of one tap."""
+    return w.reshape(1, 1, *w.shape)

@@ -28,7 +28,9 @@ SHARED_BYTES = 48 << 10
 class Launcher:
     """Compiles a `.cu` file on first use, its kernels of one storage type together, and launches them.
 
-    `xp` is the module `cupy`, or one with the same interface. `observe`, if set, is called with the kernel and its
+    Kernels that the table has compiled alone are so when they are first launched.
+
+    `xp` is the module `cupy`, or one with the same face. `observe`, if set, is called with the kernel and its
     arguments by name before each launch.
     """
 
@@ -98,7 +100,11 @@ class Launcher:
         function = self._functions.get(kernel.name)
         if function is None:
             architecture = self._architecture(kernel)
-            siblings = [each for each in kernels_of(kernel.source, architecture) if each.storage == kernel.storage]
+            siblings = [
+                each
+                for each in kernels_of(kernel.source, architecture)
+                if each is kernel or (each.storage == kernel.storage and not (each.alone or kernel.alone))
+            ]
             module = self.xp.RawModule(
                 code=source_text(kernel.source, self.folder),
                 options=compile_options(self.folder),

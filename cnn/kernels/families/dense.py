@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnn.kernels.families.gemm_rules import gemm_grid, variants
 from cnn.kernels.families.launch_rules import elements
-from cnn.kernels.kernel import Kernel, Values
+from cnn.kernels.kernel import Kernel, Values, for_each_storage
 
 _SOURCE = "dense.cu"
 _SIZES = "int rows, int k, int columns, int splits"
@@ -32,14 +32,12 @@ DENSE = [
     for function, parameters in _PARAMETERS.items()
     for variant in variants()
 ]
-DENSE.append(
-    Kernel(
-        "sum_splits",
-        _SOURCE,
-        "sum_splits",
-        "const float* parts, const float* bias?, float* y, int count, int splits, int columns, int relu",
-        (256,),
-        elements(per_thread=1),
-        flops=lambda v: v["count"] * v["splits"],
-    )
+DENSE += for_each_storage(
+    "sum_splits",
+    _SOURCE,
+    "sum_splits<T>",
+    "const float* parts, const float* bias?, T* y, int count, int splits, int columns, int relu",
+    (256,),
+    elements(per_thread=1),
+    flops=lambda v: v["count"] * v["splits"],
 )

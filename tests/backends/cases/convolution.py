@@ -123,6 +123,26 @@ CONVS = [
     ),
     ConvCase("many_chunks", n=11, hw=(21, 22), channels=16, filters=9),
 ]
+# Channels and filters in eights, as tensor cores take them; some with enough of both for tiles of every width.
+EIGHTS = [
+    ConvCase("eights_8_to_8", n=5, hw=(6, 5), channels=8, filters=8),
+    ConvCase("eights_24_to_40_stride_2x1", n=2, hw=(5, 6), channels=24, filters=40, kernel=(3, 2), stride=(2, 1)),
+    ConvCase("eights_16_to_72_dilation_2x3", n=2, hw=(7, 9), channels=16, filters=72, padding=2, dilation=(2, 3)),
+    ConvCase("eights_8_to_16_stride_2_dilation_2", n=2, hw=(9, 7), channels=8, filters=16, stride=2, dilation=2),
+    ConvCase(
+        "eights_16_to_8_stride_2x1_dilation_1x2", hw=(8, 7), channels=16, filters=8, stride=(2, 1), dilation=(1, 2)
+    ),
+    ConvCase("eights_1x1_stride_2", n=2, hw=(7, 5), channels=64, filters=32, kernel=1, stride=2, bias=False),
+    ConvCase("eights_images_smaller_than_the_filter", n=9, hw=(2, 1), channels=16, filters=8),
+    ConvCase(
+        "eights_padding_wider_than_reach", n=2, hw=(3, 4), channels=24, filters=16, stride=2, padding=(3, 3, 4, 3)
+    ),
+    ConvCase("eights_5x5_stride_3", n=2, hw=(9, 8), channels=32, filters=64, kernel=5, stride=3, padding=2),
+    ConvCase("eights_64_to_128_same", n=1, hw=(5, 7), channels=64, filters=128),
+    ConvCase("eights_72_to_24_groups_3", n=1, hw=(5, 6), channels=72, filters=24, groups=3),
+]
+CONVS += EIGHTS
+
 # Shapes that reach every kernel, for what all convolutions have in common.
 _EPILOGUES_IN_FULL = ("same", "channels_8_to_12", "depthwise", "one_channel_8_filters_stride_2", "groups_2")
 _CONSTANTS = ("same", "1x1", "depthwise", "groups_2", "many_chunks", "channels_33_to_17")
@@ -160,6 +180,8 @@ DENSES = [
     DenseCase("one_input_one_unit", 4, 1, 1),
     DenseCase("batch_19_33_to_17", 19, 33, 17),
     DenseCase("wide", 9, 300, 65),
+    DenseCase("eights", 7, 40, 24),
+    DenseCase("eights_long", 5, 1000, 16),
 ]
 
 _RELU = Activation("relu")

@@ -1,0 +1,187 @@
+"""Products of bfloat16 arrays by tensor cores: geometry, tiles and launches."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.backends.blocks import Array
+from cnn.backends.cuda.activations import CudaActivations
+from cnn.backends.cuda.arrays import BFLOAT16, named
+from cnn.backends.window import Window
+from cnn.kernels import STRUCTS, fast_divmod
+from cnn.kernels.families.tensor_rules import CHUNK, MOST_TAPS, choose_gather, choose_wgrad, gather_step
+from cnn.kernels.families.tile_choice import Device, steps_per_split
+
+# Tensor cores that multiply bfloat16, and asynchronous copies.
+_LEAST_CAPABILITY = 80
+
+
+class CudaTensorProducts(CudaActivations):
+    """Kernels in `cnn/kernels/convolution_tensor.cu`: operands in bfloat16, sums in float32.
+
+    A dense layer is a convolution of one tap over images of one pixel.
+    """
+
+    @functools.cached_property
+    def limits(self) -> Device:
+        """What of the device decides on tiles."""
+        device = self.xp.cuda.Device()
+        attributes = device.attributes
+        return Device(
+            attributes["MultiProcessorCount"],
+            int(device.compute_capability),
+            attributes["MaxSharedMemoryPerBlockOptin"],
+        )
+
+    def by_tensor_cores(self, window: Window, channels: int, filters: int, groups: int) -> bool:
+        """Whether the kernels can compute the products of this geometry on this device."""
+        both = any(min(pair) > 1 for pair in zip(window.stride, window.dilation, strict=True))
+        return (
+            groups == 1
+            and channels % CHUNK == 0
+            and filters % CHUNK == 0
+            and max(window.kernel) <= MOST_TAPS
+            and not both  # the taps of a parity class would be irregular
+            and self.limits.capability >= _LEAST_CAPABILITY
+        )
+
+    def tensor_forward(self, x: Array, w: Array, b: Array | None, window: Window, relu: bool) -> Array:
+        """x (n, h, w, c) and w (kh, kw, c, k), both bfloat16, to y (n, p, q, k)."""
+        n, c, k = x.shape[0], x.shape[3], w.shape[3]
+        rows = n * window.output_hw[0] * window.output_hw[1]
+        tile, splits = choose_gather(rows, k, c, window.taps, self.limits)
+        y = self.empty((n, *window.output_hw, k), BFLOAT16)
+        shape = _forward_shape(window, n, c, k, splits)
+        name = f"tensor_forward_{tile.suffix}_bf16"
+        x, w = self._at_chunks(x), self._at_chunks(w)
+        if splits == 1:
+            self.launch(name, x, w, b, y, None, shape, 1, int(relu))
+        else:
+            parts = self.floats(splits, *y.shape)
+            self.launch(name, x, w, None, None, parts, shape, splits, 0)
+            self.add_parts(parts, y, splits, b, relu)
+        return y
+
+    def tensor_backward_input(self, dy: Array, w: Array, window: Window) -> Array:
+        """dy (n, p, q, k) and w (kh, kw, c, k), both bfloat16, to dx (n, h, w, c)."""
+        n, k, c = dy.shape[0], dy.shape[3], w.shape[2]
+        dx = self.empty((n, *window.input_hw, c), BFLOAT16)
+        dy, w = self._at_chunks(dy), self._at_chunks(w)
+        one_class = window.stride == (1, 1)
+        for shape, rows, taps in _gradient_shapes(window, n, c, k):
+            tile, splits = choose_gather(rows, c, k, taps, self.limits, one_class)
+            name = f"tensor_backward_input_{tile.suffix}_bf16"
+            cut = _with_splits(shape, taps, k, splits)
+            if splits == 1:
+                self.launch(name, dy, w, dx, None, cut, 1)
+            else:
+                parts = self.floats(splits, *dx.shape)
+                self.launch(name, dy, w, None, parts, cut, splits)
+                self.add_parts(parts, dx, splits)
+        return dx
+
+    def tensor_backward_filter(self, dy: Array, x: Array, window: Window, dw: Array) -> Array:
+        """dy (n, p, q, k) and x (n, h, w, c), both bfloat16, to dw (kh, kw, c, k), float32, which is returned."""
+        (n, p, q, k), c = dy.shape, x.shape[3]
+        tile, splits = choose_wgrad(window.taps, c, k, n * p * q, self.limits)
+        parts = dw if splits == 1 and dw.data.ptr % 8 == 0 else self.floats(splits, *dw.shape)
+        shape = _wgrad_shape(window, n, c, k, steps_per_split(n * p * q, tile.k, splits) * tile.k)
+        self.launch(
+            f"tensor_backward_filter_{tile.suffix}_bf16", self._at_chunks(x), self._at_chunks(dy), parts, shape, splits
+        )
+        if parts is not dw:
+            self.add_parts(parts, dw, splits)
+        return dw
+
+    def _at_chunks(self, x: Array) -> Array:
+        """x, or a copy of it where it does not lie at a multiple of 16 bytes."""
+        return x if x.data.ptr % 16 == 0 else x.copy()
+
+    def add_parts(self, parts: Array, y: Array, splits: int, bias: Array | None = None, relu: bool = False) -> None:
+        """y = the sum of parts (splits, *y.shape) in order, plus bias by the last axis, then ReLU if asked for."""
+        self.launch(named("sum_splits", y), parts, bias, y, y.size, splits, y.shape[-1], int(relu))
+
+
+def _struct(name: str, fields: dict[str, Any]) -> NDArray[Any]:
+    struct = STRUCTS[name]
+    return np.array([tuple(fields[field] for field in struct.names or ())], struct)
+
+
+@functools.lru_cache(maxsize=1024)
+def _forward_shape(window: Window, n: int, c: int, k: int, splits: int) -> NDArray[Any]:
+    (p, q), (h, w), (kh, kw) = window.output_hw, window.input_hw, window.kernel
+    top, _, left, _ = window.padding
+    fields = {
+        **{"rows": n * p * q, "p": fast_divmod(p), "q": fast_divmod(q), "h": h, "w": w, "c": c},
+        **{"stride_h": window.stride[0], "stride_w": window.stride[1]},
+        **{"dilation_h": window.dilation[0], "dilation_w": window.dilation[1], "top": -top, "left": -left},
+        **{"kh": kh, "kw": kw, "n": k, "w_first": 0, "w_down": kw * c * k, "w_across": c * k},
+        **{"out_h": p, "out_w": q, "step_h": 1, "step_w": 1, "first_h": 0, "first_w": 0, "steps_per_split": 0},
+    }
+    return _with_splits(_struct("GatherShape", fields), window.taps, c, splits)
+
+
+def _with_splits(shape: NDArray[Any], taps: int, c: int, splits: int) -> NDArray[Any]:
+    """The same with the steps of a split set. A class without taps has no steps."""
+    step = gather_step(c)
+    cut = shape.copy()
+    cut["steps_per_split"] = steps_per_split(taps * -(-c // step) * step, step, splits)
+    return cut
+
+
+def _gradient_shapes(window: Window, n: int, c: int, k: int) -> Iterator[tuple[NDArray[Any], int, int]]:
+    """For each parity class that has pixels: its shape, its pixels, its taps."""
+    (h, w), (p, q), kw = window.input_hw, window.output_hw, window.kernel[1]
+    top, _, left, _ = window.padding
+    for a in range(window.stride[0]):
+        rows = _parity_class(a, h, top, window.kernel[0], window.stride[0], window.dilation[0])
+        for b in range(window.stride[1]):
+            columns = _parity_class(b, w, left, kw, window.stride[1], window.dilation[1])
+            (first_h, count_h, last_r, taps_h, begin_h), (first_w, count_w, last_s, taps_w, begin_w) = rows, columns
+            if count_h <= 0 or count_w <= 0:
+                continue
+            fields = {
+                **{"rows": n * count_h * count_w, "p": fast_divmod(count_h), "q": fast_divmod(count_w)},
+                **{"h": p, "w": q, "c": k, "stride_h": 1, "stride_w": 1},
+                **{"dilation_h": window.dilation[0], "dilation_w": window.dilation[1]},
+                **{"top": begin_h, "left": begin_w, "kh": taps_h, "kw": taps_w, "n": c},
+                **{"w_first": (last_r * kw + last_s) * c * k},
+                **{"w_down": -window.stride[0] * kw * c * k, "w_across": -window.stride[1] * c * k},
+                **{"out_h": h, "out_w": w, "step_h": window.stride[0], "step_w": window.stride[1]},
+                **{"first_h": first_h, "first_w": first_w, "steps_per_split": 0},
+            }
+            yield _struct("GatherShape", fields), n * count_h * count_w, taps_h * taps_w
+
+
+def _parity_class(
+    remainder: int, size: int, pad: int, taps: int, stride: int, dilation: int
+) -> tuple[int, int, int, int, int]:
+    """Of the pixels i with (i + pad) % stride == remainder: first, number; of their taps: last, number; offset.
+
+    Pixel i = remainder + stride * u - pad gets tap remainder + stride * t from row u - t * dilation of dy (strides and
+    dilations do not meet: one of the two is 1). With the taps in reverse order, pixel number j reads rows that begin at
+    j + offset, as in a forward product of stride 1.
+    """
+    first_u = -((remainder - pad) // stride)
+    first = stride * first_u + remainder - pad
+    count = max(-((remainder - taps) // stride), 0)
+    last = remainder + stride * (count - 1)
+    return first, -((first - size) // stride), last, count, first_u - (count - 1) * dilation
+
+
+@functools.lru_cache(maxsize=1024)
+def _wgrad_shape(window: Window, n: int, c: int, k: int, pixels_per_split: int) -> NDArray[Any]:
+    (p, q), (h, w), (kh, kw) = window.output_hw, window.input_hw, window.kernel
+    top, _, left, _ = window.padding
+    fields = {
+        **{"pixels": n * p * q, "pixels_per_split": pixels_per_split, "p": fast_divmod(p), "q": fast_divmod(q)},
+        **{"h": h, "w": w, "c": c, "n": k, "stride_h": window.stride[0], "stride_w": window.stride[1]},
+        **{"dilation_h": window.dilation[0], "dilation_w": window.dilation[1], "top": -top, "left": -left},
+        **{"kh": kh, "kw": kw},
+    }
+    return _struct("WgradShape", fields)

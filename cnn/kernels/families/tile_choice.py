@@ -1,0 +1,109 @@
+"""Which tile computes a product, and in how many parts its sum is cut.
+
+The tile changes no sum, so it is chosen for the device at hand. The number of parts does, so it follows from the shape
+alone, by what would be best on `REFERENCE`. Both minimise one estimate of time: tiles that the busiest multiprocessor
+computes, padding included, times the cost of a tile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from cnn.kernels.families.launch_rules import ceil_div
+
+
+class Tile(Protocol):
+    """What a block computes: m x n of the result, along the sum in steps of k."""
+
+    @property
+    def m(self) -> int: ...  # noqa: D102
+    @property
+    def n(self) -> int: ...  # noqa: D102
+    @property
+    def k(self) -> int: ...  # noqa: D102
+
+
+AnyTile = TypeVar("AnyTile", bound=Tile)
+
+
+@dataclass(frozen=True)
+class Device:
+    """What of a GPU decides on tiles."""
+
+    multiprocessors: int
+    capability: int  # such as 90
+    shared: int  # bytes of shared memory that a block may have
+
+
+REFERENCE = Device(132, 90, 227 << 10)  # an H100
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a tile costs beside its multiplications, in multiply-adds of one multiprocessor."""
+
+    copy: float  # of an element of an operand, from global to shared memory
+    start: float  # of a block: its first loads, which nothing hides, and its last stores
+    part: float  # of an element of a part of the sum, written and read again, by the whole device
+    launch: float  # of the launch that adds the parts
+
+
+# From the arithmetic and the bandwidth of an H100: 40 float32 or 500 bfloat16 TFLOP/s, 3 TB/s to memory.
+FLOAT32 = Costs(copy=4, start=1e5, part=53, launch=3e5)
+BFLOAT16 = Costs(copy=24, start=1e6, part=670, launch=4e6)
+
+
+@dataclass(frozen=True)
+class Product:
+    """`products` times a (rows, k) by (k, columns)."""
+
+    rows: int
+    columns: int
+    k: int
+    products: int = 1
+
+    def blocks(self, tile: Tile, splits: int) -> int:
+        """How many blocks compute it."""
+        return ceil_div(self.rows, tile.m) * ceil_div(self.columns, tile.n) * self.products * splits
+
+    def multiplied(self, tile: Tile, splits: int, device: Device) -> int:
+        """Multiply-adds of the busiest multiprocessor, those of padding included."""
+        tiles = ceil_div(self.blocks(tile, splits), device.multiprocessors)
+        return tiles * tile.m * tile.n * steps_per_split(self.k, tile.k, splits) * tile.k
+
+    def efficiency(self, tile: Tile, splits: int, device: Device = REFERENCE) -> float:
+        """Padding x waves: the multiply-adds that count, of those that the device could do in the time."""
+        useful = self.rows * self.columns * self.k * self.products
+        return useful / (device.multiprocessors * self.multiplied(tile, splits, device))
+
+    def time(self, tile: Tile, splits: int, costs: Costs, device: Device = REFERENCE) -> float:
+        """An estimate, in multiply-adds of one multiprocessor."""
+        tiles = ceil_div(self.blocks(tile, splits), device.multiprocessors)
+        length = steps_per_split(self.k, tile.k, splits) * tile.k
+        time = tiles * (length * (tile.m * tile.n + costs.copy * (tile.m + tile.n)) + costs.start)
+        if splits > 1:
+            parts = splits * self.rows * self.columns * self.products
+            time += costs.launch + parts * costs.part / device.multiprocessors
+        return time
+
+
+def steps_per_split(k: int, step: int, splits: int) -> int:
+    """Steps of the sum that each of its parts takes; the last may take fewer, or none."""
+    return ceil_div(ceil_div(k, step), splits)
+
+
+def best_tile(
+    product: Product, tiles: Sequence[AnyTile], splits: int, costs: Costs, device: Device = REFERENCE
+) -> AnyTile:
+    """The tile that takes the least time; of equals the first."""
+    return min(tiles, key=lambda tile: product.time(tile, splits, costs, device))
+
+
+def best_splits(product: Product, tiles: Sequence[Tile], shortest: int, costs: Costs) -> int:
+    """In how many parts the sum is cut, each of at least `shortest` steps: from the shape alone."""
+    steps = ceil_div(product.k, tiles[0].k)
+    # Of the numbers of parts that cut a sum alike, the smallest: so no part is empty.
+    numbers = sorted({ceil_div(steps, length) for length in range(shortest, steps + 1)}) or [1]
+    return min(numbers, key=lambda number: min(product.time(tile, number, costs) for tile in tiles))

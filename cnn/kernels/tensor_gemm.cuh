@@ -1,0 +1,191 @@
+// The product of a tile by tensor cores: operands in shared memory, a pipeline of stages, fragments, accumulators.
+//
+// A block computes BM x BN of the result, a warp WM x WN of it. It goes along the sum in steps of BK. Copies from global
+// to shared memory run ahead of the multiplication by up to STAGES - 1 steps, 16 bytes (a "chunk") at a time.
+#pragma once
+#include "ptx.cuh"
+#include "storage.cuh"
+
+template <class T, int BM_, int BN_, int BK_, int WM_, int WN_, int STAGES_>
+struct TensorTile {
+  using Element = T;
+  static constexpr int BM = BM_, BN = BN_, BK = BK_, WM = WM_, WN = WN_, STAGES = STAGES_;
+  static constexpr int kWarpsN = BN / WN, kThreads = BM / WM * kWarpsN * 32;
+  static constexpr int kChunk = 16 / sizeof(T);  // elements of a chunk
+  static constexpr int kBytesA = BM * BK * sizeof(T), kStageBytes = kBytesA + BN * BK * sizeof(T);
+  static_assert(BM % WM == 0 && BN % WN == 0 && WM % 16 == 0 && WN % 16 == 0, "warps of whole fragments");
+  static_assert(BK * sizeof(T) % 32 == 0, "steps of whole fragments");
+};
+
+// Where a chunk lies, in rows of PITCH bytes. The chunks of a row trade places, so that neither the eight rows of an
+// ldmatrix meet in a bank, nor the chunks that eight threads copy: eight of one row, or four of each of two rows. The
+// pattern repeats every eight rows. It is an exclusive or: offset ^ 32 i lies 2 i chunks further, as long as adding 2 i
+// to the chunk's number carries nothing.
+template <int PITCH>
+__device__ __forceinline__ int swizzled(int row, int chunk) {
+  static_assert(PITCH == 64 || PITCH % 128 == 0, "rows of four chunks, or of eight and multiples");
+  const int turn = PITCH == 64 ? row >> 1 & 3 : (row & 1) << 2 | (row >> 1 & 3);
+  return row * PITCH + ((chunk ^ turn) << 4);
+}
+
+// Along which side an operand's elements are neighbours: the sum's (k), or the result's (m of a, n of b).
+enum class Along { Sum, Result };
+
+// A warp's view of an operand: reads pieces of 16 x 32 bytes as the multiplication wants them.
+template <class Tile, Along ALONG, bool IS_A>
+struct Operand {
+  static constexpr int kExtent = IS_A ? Tile::BM : Tile::BN;
+  static constexpr int kPitch = (ALONG == Along::Sum ? Tile::BK : kExtent) * sizeof(typename Tile::Element);
+  int lane_offset;  // of this lane's row in the warp's first piece
+
+  // `first`: where the warp's part begins along the result.
+  __device__ __forceinline__ Operand(int first, int lane) {
+    // The four matrices in the order of a's registers, or of b's: half 1 of the result or of the sum comes second.
+    const int second = lane >> 3 & 1, third = lane >> 4, row = lane & 7;
+    const int result = IS_A ? second : third, sum = IS_A ? third : second;
+    lane_offset = ALONG == Along::Sum ? swizzled<kPitch>(first + result * 8 + row, sum)
+                                      : swizzled<kPitch>(sum * 8 + row, first / 8 + result);
+  }
+
+  // Piece i along the result, k along the sum.
+  __device__ __forceinline__ void read(unsigned (&r)[4], SharedAddress operand, int i, int k) const {
+    if (ALONG == Along::Sum) {
+      load_matrices(r, operand + i * 16 * kPitch + (lane_offset ^ k * 32));
+    } else {
+      load_matrices_transposed(r, operand + k * 16 * kPitch + (lane_offset ^ i * 32));
+    }
+  }
+};
+
+template <class Tile>
+using Accumulators = float[Tile::WM / 16][Tile::WN / 8][4];
+
+// The first row of the block's tile, and the first column, that this thread has sums of: rows 8 apart, pairs of
+// neighbouring columns 8 apart.
+template <class Tile>
+__device__ __forceinline__ int thread_row() {
+  return threadIdx.x / 32 / Tile::kWarpsN * Tile::WM + threadIdx.x % 32 / 4;
+}
+template <class Tile>
+__device__ __forceinline__ int thread_column() {
+  return threadIdx.x / 32 % Tile::kWarpsN * Tile::WN + threadIdx.x % 4 * 2;
+}
+
+// f(sum, row, column) for each pair of neighbouring sums: &sum of the first, and its place in the block's tile.
+template <class Tile, class F>
+__device__ __forceinline__ void for_pairs(Accumulators<Tile>& sums, F f) {
+#pragma unroll
+  for (int i = 0; i < Tile::WM / 8; ++i) {
+#pragma unroll
+    for (int j = 0; j < Tile::WN / 8; ++j) {
+      f(&sums[i / 2][j][i % 2 * 2], thread_row<Tile>() + i * 8, thread_column<Tile>() + j * 8);
+    }
+  }
+}
+
+// sums += a b over one step, whose operands lie at the two addresses.
+template <class Tile, class A, class B>
+__device__ __forceinline__ void multiply_step(Accumulators<Tile>& sums, SharedAddress at_a, const A& a,
+                                              SharedAddress at_b, const B& b) {
+#pragma unroll
+  for (int k = 0; k < Tile::BK * static_cast<int>(sizeof(typename Tile::Element)) / 32; ++k) {
+    unsigned left[Tile::WM / 16][4], right[Tile::WN / 16][4];
+#pragma unroll
+    for (int i = 0; i < Tile::WM / 16; ++i) a.read(left[i], at_a, i, k);
+#pragma unroll
+    for (int j = 0; j < Tile::WN / 16; ++j) b.read(right[j], at_b, j, k);
+#pragma unroll
+    for (int i = 0; i < Tile::WM / 16; ++i) {
+#pragma unroll
+      for (int j = 0; j < Tile::WN / 8; ++j) {
+        multiply_bfloat16(sums[i][j], left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+      }
+    }
+  }
+}
+
+// The stage behind the one at `offset`.
+template <class Tile>
+__device__ __forceinline__ int next_stage(int offset) {
+  return offset == (Tile::STAGES - 1) * Tile::kStageBytes ? 0 : offset + Tile::kStageBytes;
+}
+
+// sums = a b over `steps` steps, perhaps none. fetch(address) starts the copies of the next step to a stage.
+template <class Tile, Along A, Along B, class Fetch>
+__device__ __forceinline__ void multiply_tiles(Accumulators<Tile>& sums, SharedAddress shared, int steps,
+                                               Fetch& fetch) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const Operand<Tile, A, true> a(warp / Tile::kWarpsN * Tile::WM, lane);
+  const Operand<Tile, B, false> b(warp % Tile::kWarpsN * Tile::WN, lane);
+  for_pairs<Tile>(sums, [](float* sum, int, int) { sum[0] = sum[1] = 0.f; });
+  // One group a step, empty ones at the end, so that the wait can count.
+#pragma unroll
+  for (int s = 0; s < Tile::STAGES - 1; ++s) {
+    if (s < steps) fetch(shared + s * Tile::kStageBytes);
+    commit_copies();
+  }
+  int reading = 0, writing = (Tile::STAGES - 1) * Tile::kStageBytes;
+  for (int step = 0; step < steps; ++step) {
+    wait_for_copies<Tile::STAGES - 2>();
+    __syncthreads();  // everyone's copies are here, and everyone has read the stage that is filled next
+    if (step + Tile::STAGES - 1 < steps) fetch(shared + writing);
+    commit_copies();
+    multiply_step<Tile>(sums, shared + reading, a, shared + reading + Tile::kBytesA, b);
+    reading = next_stage<Tile>(reading);
+    writing = next_stage<Tile>(writing);
+  }
+}
+
+// --- the way out -----------------------------------------------------------------------------------------------------
+
+// What happens to the sums of column n0 and on: bias (may be null) and ReLU.
+template <class Tile>
+__device__ __forceinline__ void add_bias(Accumulators<Tile>& sums, const float* bias, bool relu, int n0, int columns) {
+  for_pairs<Tile>(sums, [&](float* sum, int, int column) {
+#pragma unroll
+    for (int e = 0; e < 2; ++e) {
+      if (bias && n0 + column < columns) sum[e] += bias[n0 + column + e];
+      if (relu && sum[e] < 0.f) sum[e] = 0.f;  // a NaN stays one
+    }
+  });
+}
+
+// Writes the sums to rows of `columns` floats; row_offset(row) is where a row of the tile begins, negative for none.
+template <class Tile, class Rows>
+__device__ __forceinline__ void store_sums(const Accumulators<Tile>& sums, float* out, int n0, int columns,
+                                           Rows row_offset) {
+  const int first = n0 + thread_column<Tile>();
+#pragma unroll
+  for (int i = 0; i < Tile::WM / 8; ++i) {
+    const int offset = row_offset(thread_row<Tile>() + i * 8);
+    if (offset < 0) continue;
+    float* row = out + offset + first;
+#pragma unroll
+    for (int j = 0; j < Tile::WN / 8; ++j) {
+      const float* pair = &sums[i / 2][j][i % 2 * 2];
+      if (first + j * 8 < columns) *reinterpret_cast<float2*>(row + j * 8) = make_float2(pair[0], pair[1]);
+    }
+  }
+}
+
+// The same rounded to bfloat16: through shared memory, so that whole chunks are written. All stages must have been read.
+template <class Tile, class Rows>
+__device__ __forceinline__ void store_rounded(Accumulators<Tile>& sums, unsigned char* shared, bfloat16* out, int n0,
+                                              int columns, Rows row_offset) {
+  constexpr int kPitch = Tile::BN * 2, kChunks = Tile::BN / 8;
+  int* offsets = reinterpret_cast<int*>(shared + Tile::BM * kPitch);
+  for (int row = threadIdx.x; row < Tile::BM; row += Tile::kThreads) offsets[row] = row_offset(row);
+  for_pairs<Tile>(sums, [&](float* sum, int row, int column) {
+    *reinterpret_cast<unsigned*>(shared + swizzled<kPitch>(row, column / 8) + column % 8 * 2) =
+        pack_bfloat16(sum[0], sum[1]);
+  });
+  __syncthreads();
+  const int chunk = threadIdx.x % kChunks, column = n0 + chunk * 8;
+  if (column >= columns) return;
+  for (int row = threadIdx.x / kChunks; row < Tile::BM; row += Tile::kThreads / kChunks) {
+    if (offsets[row] >= 0) {
+      *reinterpret_cast<uint4*>(out + offsets[row] + column) =
+          *reinterpret_cast<const uint4*>(shared + swizzled<kPitch>(row, chunk));
+    }
+  }
+}

@@ -1,0 +1,91 @@
+"""Every tile of the products by tensor cores, unsplit and in parts, in every order of threads.
+
+Operands are small whole numbers: their sums are exact in float32, in any order.
+"""
+
+import numpy as np
+import pytest
+
+from backends.cases import ConvCase
+from cnn.backends import Ops
+from cnn.backends.cuda import tensor_products
+from cnn.backends.reference.arrays import round_to_bfloat16
+from cnn.kernels.families.tensor_rules import GATHER_TILES, WGRAD_TILES, gather_step
+from cuda_ops.conftest import emulated
+
+SETTINGS = (("fast", "forward"), ("fast", "shuffled"), ("checked", "shuffled"))
+
+
+def gather_cases(tile) -> list[ConvCase]:
+    """Rows that fill no tile; channels and filters that do only where they must, and steps of the tile's length."""
+    if tile.fits:
+        return [ConvCase("fits", n=2, hw=(13, 11), channels=tile.n, filters=tile.n)]
+    channels = 104 if tile.k == 64 else 72
+    return [
+        ConvCase("any", n=2, hw=(9, 8), channels=channels, filters=channels),
+        ConvCase("any_stride_2", n=1, hw=(9, 8), channels=channels, filters=channels, stride=2, kernel=(2, 3)),
+        ConvCase("any_1x1_stride_2", n=3, hw=(5, 7), channels=channels, filters=channels, stride=2, kernel=1),
+    ]
+
+
+def wgrad_cases(tile) -> list[ConvCase]:
+    if tile.fits:
+        return [ConvCase("fits", n=2, hw=(9, 8), channels=tile.m, filters=tile.n, kernel=2)]
+    return [
+        ConvCase("any", n=2, hw=(9, 8), channels=40, filters=24),
+        ConvCase("any_stride_2", n=3, hw=(9, 8), channels=8, filters=tile.n + 8, stride=2, dilation=(1, 2)),
+    ]
+
+
+def operands(case: ConvCase):
+    rng = np.random.default_rng(case.channels)
+    shapes = [(case.n, *case.hw, case.channels), (*case.window.kernel, case.channels, case.filters)]
+    shapes.append((case.n, *case.window.output_hw, case.filters))
+    return [rng.integers(-2, 3, shape).astype(np.float64) for shape in shapes]
+
+
+def forced(monkeypatch, tile, splits):
+    """Has every product take the tile; what cannot be split is not."""
+
+    def gather(rows, n, c, taps, device, may_split=True):
+        assert gather_step(c) == tile.k
+        return tile, splits if may_split else 1
+
+    monkeypatch.setattr(tensor_products, "choose_gather", gather)
+    monkeypatch.setattr(tensor_products, "choose_wgrad", lambda *_: (tile, splits))
+
+
+def words(ops, values):
+    return ops.stored(ops.array(values.astype(np.float32)), "bfloat16")
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids="-".join)
+@pytest.mark.parametrize("splits", [1, 3])
+@pytest.mark.parametrize("tile", GATHER_TILES, ids=lambda tile: tile.suffix)
+def test_gathering_tiles(tile, splits, setting, monkeypatch):
+    ops, oracle = emulated(*setting), Ops()
+    forced(monkeypatch, tile, splits)
+    for case in gather_cases(tile):
+        x, w, dy = operands(case)
+        bias = np.arange(case.filters) % 5 - 2.0
+        y = ops.conv2d(words(ops, x), words(ops, w), ops.array(bias.astype(np.float32)), case.window, 1)
+        np.testing.assert_array_equal(
+            ops.to_numpy(y), round_to_bfloat16(oracle.conv2d(x, w, bias, case.window, 1)), case.name
+        )
+        dx = ops.conv2d_backward_input(words(ops, dy), words(ops, w), case.window, 1)
+        np.testing.assert_array_equal(
+            ops.to_numpy(dx), round_to_bfloat16(oracle.conv2d_backward_input(dy, w, case.window, 1)), case.name
+        )
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids="-".join)
+@pytest.mark.parametrize("splits", [1, 3])
+@pytest.mark.parametrize("tile", WGRAD_TILES, ids=lambda tile: tile.suffix)
+def test_tiles_of_the_filter_gradient(tile, splits, setting, monkeypatch):
+    ops, oracle = emulated(*setting), Ops()
+    forced(monkeypatch, tile, splits)
+    for case in wgrad_cases(tile):
+        x, _, dy = operands(case)
+        dw = ops.conv2d_backward_filter(words(ops, dy), words(ops, x), case.window, 1)
+        wanted = oracle.conv2d_backward_filter(dy, x, case.window, 1)
+        np.testing.assert_array_equal(ops.to_numpy(dw), wanted, case.name)
