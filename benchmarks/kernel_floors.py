@@ -40,12 +40,11 @@ PER_ELEMENT = {
 # Kernels that the networks of the table never launch, and when they are launched.
 ELSEWHERE = {
     "*_bf16": "activations kept in bfloat16",
-    "conv_*_large_vector": "a product with tiles enough to fill a device unsplit, four values at a time",
-    "conv_*_small_vector": "a product of few tiles, four values at a time",
-    "conv_*_small": "a product whose channels or filters do not come in fours",
-    "dense_*_large_vector": "a product with tiles enough to fill a device unsplit, four values at a time",
-    "dense_*_small_vector": "a product of few tiles, four values at a time",
-    "dense_*_small": "a product whose sides do not come in fours",
+    "conv_*x*_vector": "a product that this tile suits, four values at a time",
+    "conv_forward_64x64": "a product whose channels or filters do not come in fours",
+    "conv_backward_*_64x64": "a product whose channels or filters do not come in fours",
+    "dense_*x*_vector": "a product that this tile suits, four values at a time",
+    "dense_*_64x64": "a product whose sides do not come in fours",
     "conv_one_channel*": "another window over one channel",
     "conv_depthwise*": "depthwise convolution",
     "max_pool2d*_uint8": "maxima of windows of up to 256 taps",

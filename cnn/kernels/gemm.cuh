@@ -14,18 +14,19 @@
 #pragma once
 #include "vectors.cuh"
 
+// A sum is cut at multiples of so many values of k, whatever a tile's BK is: the tile changes no sum.
+constexpr int kSplitStep = 16;
+
 template <int BM_, int BN_, int BK_, int TM_, int TN_>
 struct Tile {
   static constexpr int BM = BM_, BN = BN_, BK = BK_, TM = TM_, TN = TN_;
   static constexpr int kThreads = (BM / TM) * (BN / TN);
   static constexpr int kThreadColumns = BN / TN;
-  static constexpr int kBlocks = 512 / kThreads;  // resident on a multiprocessor, which leaves 128 registers per thread
+  static constexpr int kBlocks = 512 / kThreads;  // that must fit a multiprocessor at once: 128 registers a thread
+  static_assert(kSplitStep % BK == 0, "parts of whole steps");
 };
 
-using LargeTile = Tile<128, 128, 8, 8, 8>;  // 256 threads: for products with enough tiles to fill a device
-using SmallTile = Tile<64, 64, 16, 8, 4>;   // 128 threads: for the others, and for sizes that vectors do not fit
-
-// A matrix whose rows (of a; columns of b) are contiguous, `ld` floats apart.
+// A matrix whose rows (of a; columns of b) lie in memory one after another, `ld` floats apart.
 template <bool VECTOR>
 struct RowsAlongK {
   static constexpr bool kAlongK = true;
@@ -220,15 +221,14 @@ __device__ __forceinline__ void write_tile(const float (&sums)[T::TM][T::TN], fl
   }
 }
 
-// The part of k that split `split` of `splits` sums: whole steps of BK, the last part shorter or empty.
+// The part of k that split `split` of `splits` sums: whole steps, the last part shorter or empty.
 struct Range {
   int begin, end;
 };
 
-template <class T>
 __device__ __forceinline__ Range split_range(int k, int split, int splits) {
-  const int steps = (k + T::BK - 1) / T::BK, per_split = (steps + splits - 1) / splits;
-  const int begin = split * per_split * T::BK, end = begin + per_split * T::BK;
+  const int steps = (k + kSplitStep - 1) / kSplitStep, per_split = (steps + splits - 1) / splits;
+  const int begin = split * per_split * kSplitStep, end = begin + per_split * kSplitStep;
   return {begin < k ? begin : k, end < k ? end : k};
 }
 
@@ -237,7 +237,7 @@ template <class T, bool VECTOR, class A, class B>
 __device__ __forceinline__ void gemm(const A& a, const B& b, float* c, int rows, int columns, int k, int ld, int split,
                                      int splits, const Epilogue& epilogue) {
   const int m0 = blockIdx.x * T::BM, n0 = blockIdx.y * T::BN;
-  const Range range = split_range<T>(k, split, splits);
+  const Range range = split_range(k, split, splits);
   float sums[T::TM][T::TN];
   multiply_tile<T>(a, b, m0, n0, range.begin, range.end, sums);
   write_tile<T, VECTOR>(sums, c + static_cast<long long>(split) * rows * ld, m0, n0, rows, columns, ld, epilogue);

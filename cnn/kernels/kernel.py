@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cnn.kernels.structs import STRUCTS
+from cnn.kernels.tile_choice import Product, Tile
 
 _DTYPES: Mapping[str, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
@@ -55,6 +56,18 @@ class Argument:
 
 
 @dataclass(frozen=True)
+class Tiling:
+    """How a kernel cuts a matrix product into blocks."""
+
+    tile: Tile
+    product: Callable[[Values], Product]  # from the scalar arguments
+
+    def blocks(self, values: Values) -> int:
+        """How many blocks compute the product, or one part of its sum."""
+        return self.product(values).blocks(self.tile, 1)
+
+
+@dataclass(frozen=True)
 class Kernel:
     """A kernel: its source, its signature and its launch.
 
@@ -72,6 +85,7 @@ class Kernel:
     storage: str = "float"  # the storage type of activations, one of STORAGES
     shared_bytes: int | Callable[[Values], int] = 0  # dynamic shared memory of a block, or from the scalar arguments
     min_arch: int = 0  # the least compute capability, such as 80
+    tiling: Tiling | None = None  # of a matrix product: how it is cut into blocks
     alone: bool = False  # whether it is compiled by itself, as it takes long, and not with its file's other kernels
 
     @cached_property

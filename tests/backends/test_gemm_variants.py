@@ -1,4 +1,4 @@
-"""Every tile, vector width and split of the matrix products, each forced in turn, and the choice between them."""
+"""Every tile, vector width and split of the matrix products, each forced in turn."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from backends.running import assert_close, expected, outputs, tolerance
 from cnn.backends import gpu_missing
 from cnn.backends.cuda import CudaOps
 from cnn.kernels import STRUCTS, fast_divmod
-from cnn.kernels.families.gemm_rules import LARGE, SMALL, Variant, choose, variants
+from cnn.kernels.families.gemm_rules import variants
 from cuda_emulator import unavailable
 
 # Channels in fours, so that vectors fit; more than one tile each way, and tiles that stick out over every edge.
@@ -46,7 +46,7 @@ def ops_with(where: str, **options) -> CudaOps:
 def test_every_variant_computes_the_product(variant, splits, where):
     taken = []
 
-    def forced(rows, columns, k, batches, vector):
+    def forced(rows, columns, k, batches, vector, device):
         assert vector
         taken.append(variant.suffix)
         return variant, splits
@@ -64,20 +64,6 @@ def test_dense_layers_by_the_array_modules_own_product(where):
     for call in dense_calls([*DENSES, DenseCase("no_bias", 5, 7, 3, bias=False)]):
         for actual, right in zip(outputs(ops, call, "float32"), expected(call), strict=True):
             assert_close(actual, right, tolerance(call, "float32"))
-
-
-def test_the_large_tile_is_for_products_that_fill_a_device_with_it():
-    assert choose(147_456, 128, 576, 1, vector=True) == (Variant(LARGE, vector=True), 1)
-    assert choose(147_456, 128, 576, 1, vector=False) == (Variant(SMALL, vector=False), 1)
-    assert choose(576, 128, 147_456, 1, vector=True) == (Variant(LARGE, vector=True), 52)
-    assert choose(64, 256, 9216, 1, vector=True) == (Variant(SMALL, vector=True), 66)
-
-
-def test_a_product_is_split_only_while_the_parts_are_long():
-    assert choose(10, 10, 127, 1, vector=False)[1] == 1
-    assert choose(10, 10, 256, 1, vector=False)[1] == 2
-    assert choose(10, 10, 10**9, 1, vector=False)[1] == 264
-    assert choose(10, 10, 10**9, 100, vector=False)[1] == 3
 
 
 def test_multiplying_and_shifting_divides(rng):

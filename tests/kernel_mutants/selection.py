@@ -60,7 +60,7 @@ class _Unlaunched(Emulator):
     """Takes launches and runs none."""
 
     def RawModule(self, *_: Any, **__: Any) -> Any:
-        return SimpleNamespace(get_function=lambda expression: lambda grid, block, arguments: None)
+        return SimpleNamespace(get_function=lambda expression: lambda grid, block, arguments, **_: None)
 
 
 def _sources(calls: Mapping[str, Callable[[CudaOps], Any]]) -> dict[str, set[str]]:

@@ -127,7 +127,7 @@ class CudaDense(CudaTensorProducts):
         follows. The parts of a split product are added up afterwards, with bias and ReLU.
         """
         rows, k, columns = size
-        variant, splits = self.plan(rows, columns, k, batches, vector)
+        variant, splits = self.plan(rows, columns, k, batches, vector, self.limits)
         name = f"{function}_{variant.suffix}"
         if splits == 1:
             run(name, y, 1, bias, int(relu))

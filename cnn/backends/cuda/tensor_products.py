@@ -15,7 +15,7 @@ from cnn.backends.cuda.arrays import BFLOAT16, named
 from cnn.backends.window import Window
 from cnn.kernels import STRUCTS, fast_divmod
 from cnn.kernels.families.tensor_rules import CHUNK, MOST_TAPS, choose_gather, choose_wgrad, gather_step
-from cnn.kernels.families.tile_choice import Device, steps_per_split
+from cnn.kernels.tile_choice import Device, Product, ceil_div
 
 # Tensor cores that multiply bfloat16, and asynchronous copies.
 _LEAST_CAPABILITY = 80
@@ -90,7 +90,7 @@ class CudaTensorProducts(CudaActivations):
         (n, p, q, k), c = dy.shape, x.shape[3]
         tile, splits = choose_wgrad(window.taps, c, k, n * p * q, self.limits)
         parts = dw if splits == 1 and dw.data.ptr % 8 == 0 else self.floats(splits, *dw.shape)
-        shape = _wgrad_shape(window, n, c, k, steps_per_split(n * p * q, tile.k, splits) * tile.k)
+        shape = _wgrad_shape(window, n, c, k, Product(0, 0, n * p * q).length(tile.k, splits))
         self.launch(
             f"tensor_backward_filter_{tile.suffix}_bf16", self._at_chunks(x), self._at_chunks(dy), parts, shape, splits
         )
@@ -128,9 +128,8 @@ def _forward_shape(window: Window, n: int, c: int, k: int, splits: int) -> NDArr
 
 def _with_splits(shape: NDArray[Any], taps: int, c: int, splits: int) -> NDArray[Any]:
     """The same with the steps of a split set. A class without taps has no steps."""
-    step = gather_step(c)
     cut = shape.copy()
-    cut["steps_per_split"] = steps_per_split(taps * -(-c // step) * step, step, splits)
+    cut["steps_per_split"] = ceil_div(Product(0, 0, taps * c, pieces=taps).steps(gather_step(c)), splits)
     return cut
 
 

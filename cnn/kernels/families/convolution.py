@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from cnn.kernels.families.gemm_rules import gemm_grid, variants
 from cnn.kernels.families.launch_rules import ceil_div, elements
-from cnn.kernels.kernel import Grid, Kernel, Values
+from cnn.kernels.kernel import Grid, Kernel, Tiling, Values
+from cnn.kernels.tile_choice import Product
 
 # --- implicit matrix products -------------------------------------------------------------------------------------
 
 
-def _forward_shape(v: Values) -> tuple[int, int, int]:
-    window = v["window"]
-    return window["n"] * window["p"] * window["q"], v["filters"] // v["groups"], v["groups"]
+def _forward(v: Values) -> Product:
+    window, groups = v["window"], v["groups"]
+    taps, pixels = window["kh"] * window["kw"], window["n"] * window["p"] * window["q"]
+    return Product(pixels, v["filters"] // groups, taps * window["c"] // groups, groups)
 
 
-def _input_shape(v: Values) -> tuple[int, int, int]:
-    window = v["window"]
-    return window["n"] * window["h"] * window["w"], window["c"] // v["groups"], v["groups"]
+def _backward_input(v: Values) -> Product:
+    window, groups = v["window"], v["groups"]
+    taps, pixels = window["kh"] * window["kw"], window["n"] * window["h"] * window["w"]
+    return Product(pixels, window["c"] // groups, taps * v["filters"] // groups, groups)
 
 
-def _filter_shape(v: Values) -> tuple[int, int, int]:
-    window = v["window"]
-    return window["kh"] * window["kw"] * window["c"] // v["groups"], v["filters"] // v["groups"], v["groups"]
+def _backward_filter(v: Values) -> Product:
+    window, groups = v["window"], v["groups"]
+    taps, pixels = window["kh"] * window["kw"], window["n"] * window["p"] * window["q"]
+    return Product(taps * window["c"] // groups, v["filters"] // groups, pixels, groups)
 
 
 def _flops(v: Values) -> int:
@@ -35,10 +39,10 @@ _SIZES = "Window2D window, ConvDivmods by, int filters, int groups, int splits"
 _PRODUCTS = {
     "conv_forward": (
         f"const float* x, const float* w, const float* bias?, float* y, {_SIZES}, int relu",
-        _forward_shape,
+        _forward,
     ),
-    "conv_backward_input": (f"const float* dy, const float* w, float* dx, {_SIZES}", _input_shape),
-    "conv_backward_filter": (f"const float* x, const float* dy, float* dw, {_SIZES}", _filter_shape),
+    "conv_backward_input": (f"const float* dy, const float* w, float* dx, {_SIZES}", _backward_input),
+    "conv_backward_filter": (f"const float* x, const float* dy, float* dw, {_SIZES}", _backward_filter),
 }
 
 CONVOLUTION = [
@@ -48,11 +52,13 @@ CONVOLUTION = [
         f"{function}{variant.template}",
         parameters,
         (variant.tile.threads,),
-        gemm_grid(variant.tile, shape),
+        gemm_grid(tiling),
         flops=_flops,
+        tiling=tiling,
     )
-    for function, (parameters, shape) in _PRODUCTS.items()
+    for function, (parameters, product) in _PRODUCTS.items()
     for variant in variants()
+    for tiling in [Tiling(variant.tile, product)]
 ]
 
 # --- one channel --------------------------------------------------------------------------------------------------

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from cnn.kernels.families.gemm_rules import gemm_grid, variants
 from cnn.kernels.families.launch_rules import elements
-from cnn.kernels.kernel import Kernel, Values, for_each_storage
+from cnn.kernels.kernel import Kernel, Tiling, Values, for_each_storage
+from cnn.kernels.tile_choice import Product
 
 _SOURCE = "dense.cu"
 _SIZES = "int rows, int k, int columns, int splits"
@@ -15,8 +16,8 @@ _PARAMETERS = {
 }
 
 
-def _shape(values: Values) -> tuple[int, int, int]:
-    return values["rows"], values["columns"], 1
+def _product(values: Values) -> Product:
+    return Product(values["rows"], values["columns"], values["k"])
 
 
 DENSE = [
@@ -26,11 +27,13 @@ DENSE = [
         f"{function}{variant.template}",
         parameters,
         (variant.tile.threads,),
-        gemm_grid(variant.tile, _shape),
+        gemm_grid(tiling),
         flops=lambda v: 2 * v["rows"] * v["k"] * v["columns"],
+        tiling=tiling,
     )
     for function, parameters in _PARAMETERS.items()
     for variant in variants()
+    for tiling in [Tiling(variant.tile, _product)]
 ]
 DENSE += for_each_storage(
     "sum_splits",

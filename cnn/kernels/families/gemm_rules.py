@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from cnn.kernels.families.launch_rules import ceil_div
-from cnn.kernels.kernel import Grid, Values
+from cnn.kernels.kernel import Grid, Tiling, Values
+from cnn.kernels.tile_choice import FLOAT32, Device, Product, best_splits, best_tile, ceil_div
 
-# Blocks that fill a large device about twice. A constant instead of the device's own count, so that a product is split
-# and summed in the same order on every device.
-_FULL_DEVICE = 264
-_LONG_SPLIT = 1024  # values of k; above, the large tile's better ratio of arithmetic to loads exceeds the cost of parts
-_SHORTEST_SPLIT = 128  # values of k; below, writing and adding up the parts costs more than it saves
+_SHORTEST_SPLIT = 8  # steps of k: below, writing and adding up the parts costs more than it saves
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile of `gemm.cuh` by its C++ name."""
+    """A tile of `gemm.cuh`: m x n of the result, step of k, and what a thread computes of it."""
 
-    name: str
     m: int
     n: int
-    threads: int
+    step: int
+    thread_m: int
+    thread_n: int
+
+    k = 16  # kSplitStep in gemm.cuh: a part of the sum takes multiples of it
+
+    @property
+    def threads(self) -> int:
+        """Of a block."""
+        return self.m // self.thread_m * (self.n // self.thread_n)
 
 
-LARGE, SMALL = Tile("LargeTile", 128, 128, 256), Tile("SmallTile", 64, 64, 128)
+# The narrow ones are for few columns, the smaller ones for few tiles; the square one also where vectors do not fit.
+TILES = (Tile(128, 128, 8, 8, 8), Tile(128, 64, 8, 8, 8), Tile(64, 64, 16, 8, 4), Tile(64, 32, 16, 8, 4))
+SQUARE = TILES[2]
 
 
 @dataclass(frozen=True)
@@ -37,49 +44,46 @@ class Variant:
 
     @property
     def suffix(self) -> str:
-        """The suffix of the kernel's name."""
-        return f"{'large' if self.tile is LARGE else 'small'}{'_vector' if self.vector else ''}"
+        """What the kernel's name ends in."""
+        return f"{self.tile.m}x{self.tile.n}{'_vector' if self.vector else ''}"
 
     @property
     def template(self) -> str:
         """The template arguments in C++."""
-        return f"<{self.tile.name}, {str(self.vector).lower()}>"
+        tile = self.tile
+        sizes = (tile.m, tile.n, tile.step, tile.thread_m, tile.thread_n)
+        return f"<Tile<{', '.join(map(str, sizes))}>, {str(self.vector).lower()}>"
 
 
-# From rows, columns, k, the number of products, and whether vectors fit, to the variant and the number of splits.
-Plan = Callable[[int, int, int, int, bool], tuple[Variant, int]]
+# From rows, columns, k, how many such products, whether vectors fit, and the device, to the variant and the number of
+# splits.
+Plan = Callable[[int, int, int, int, bool, Device], tuple[Variant, int]]
 
 
 def variants() -> Iterator[Variant]:
     """Every variant that is compiled."""
-    yield Variant(LARGE, True)
-    yield Variant(SMALL, True)
-    yield Variant(SMALL, False)
+    for tile in TILES:
+        yield Variant(tile, True)
+    yield Variant(SQUARE, False)
 
 
-def choose(rows: int, columns: int, k: int, batches: int, vector: bool) -> tuple[Variant, int]:
-    """The variant for `batches` products of (rows, k) by (k, columns), and the number of splits of k.
+@functools.lru_cache(maxsize=4096)  # a network asks for the same few products over and over
+def choose(rows: int, columns: int, k: int, batches: int, vector: bool, device: Device) -> tuple[Variant, int]:
+    """The variant for `batches` products of (rows, k) by (k, columns), and how many parts k is split into.
 
-    It depends only on the shape: the large tile if it fills a device, possibly with k in long splits; else the small
-    tile with enough splits to fill one.
+    The number of parts follows from the shape alone.
     """
-    large = _tiles(LARGE, rows, columns) * batches
-    if vector and large * max(1, k // _LONG_SPLIT) >= _FULL_DEVICE:
-        # Rounded down, because with one split more a few blocks would run after all others.
-        return Variant(LARGE, vector), max(1, _FULL_DEVICE // large)
-    missing = ceil_div(_FULL_DEVICE, _tiles(SMALL, rows, columns) * batches)
-    return Variant(SMALL, vector), max(1, min(missing, k // _SHORTEST_SPLIT))
+    tiles = TILES if vector else (SQUARE,)
+    product = Product(rows, columns, k, batches)
+    splits = best_splits(product, tiles, _SHORTEST_SPLIT, FLOAT32)
+    return Variant(best_tile(product, tiles, splits, FLOAT32, device), vector), splits
 
 
-def _tiles(tile: Tile, rows: int, columns: int) -> int:
-    return ceil_div(rows, tile.m) * ceil_div(columns, tile.n)
-
-
-def gemm_grid(tile: Tile, shape: Callable[[Values], tuple[int, int, int]]) -> Callable[[Values], Grid]:
-    """The grid for products; `shape` gives rows, columns and the number of products (times the splits)."""
+def gemm_grid(tiling: Tiling) -> Callable[[Values], Grid]:
+    """The grid: tiles of rows, tiles of columns, products times splits."""
 
     def grid(values: Values) -> Grid:
-        rows, columns, products = shape(values)
-        return ceil_div(rows, tile.m), ceil_div(columns, tile.n), products * values["splits"]
+        product, tile = tiling.product(values), tiling.tile
+        return ceil_div(product.rows, tile.m), ceil_div(product.columns, tile.n), product.products * values["splits"]
 
     return grid

@@ -4,37 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cnn.kernels.families.launch_rules import ceil_div
-from cnn.kernels.families.tensor_rules import GATHER_TILES, WGRAD_TILES, TensorTile
-from cnn.kernels.kernel import Grid, Kernel, Values
+from cnn.kernels.families.tensor_rules import GATHER_TILES, WGRAD_TILES
+from cnn.kernels.kernel import Grid, Kernel, Tiling, Values
+from cnn.kernels.tile_choice import Product
 
 _SOURCE = "convolution_tensor.cu"
 
 
-def _gather_grid(tile: TensorTile) -> Callable[[Values], Grid]:
-    def grid(v: Values) -> Grid:
-        shape = v["shape"]
-        return ceil_div(shape["rows"], tile.m) * ceil_div(shape["n"], tile.n), 1, v["splits"]
-
-    return grid
-
-
-def _gather_flops(v: Values) -> int:
+def _gathered(v: Values) -> Product:
     shape = v["shape"]
-    return 2 * shape["rows"] * shape["n"] * shape["kh"] * shape["kw"] * shape["c"]
+    taps = shape["kh"] * shape["kw"]
+    return Product(shape["rows"], shape["n"], taps * shape["c"], pieces=taps)
 
 
-def _wgrad_grid(tile: TensorTile) -> Callable[[Values], Grid]:
-    def grid(v: Values) -> Grid:
-        g = v["g"]
-        return ceil_div(g["kh"] * g["kw"] * g["c"], tile.m) * ceil_div(g["n"], tile.n), 1, v["splits"]
-
-    return grid
-
-
-def _wgrad_flops(v: Values) -> int:
+def _filter_gradient(v: Values) -> Product:
     g = v["g"]
-    return 2 * g["pixels"] * g["kh"] * g["kw"] * g["c"] * g["n"]
+    return Product(g["kh"] * g["kw"] * g["c"], g["n"], g["pixels"])
+
+
+def _grid(tiling: Tiling) -> Callable[[Values], Grid]:
+    """Tiles along x, so that those of the same rows follow each other; parts of the sum along z."""
+    return lambda v: (tiling.blocks(v), 1, v["splits"])
+
+
+def _flops(tiling: Tiling) -> Callable[[Values], int]:
+    def flops(v: Values) -> int:
+        product = tiling.product(v)
+        return 2 * product.rows * product.columns * product.k
+
+    return flops
 
 
 _GATHERS = {
@@ -54,15 +52,17 @@ TENSOR_PRODUCTS = [
         f"{function}{tile.template}",
         parameters,
         (tile.threads,),
-        _gather_grid(tile),
-        flops=_gather_flops,
+        _grid(tiling),
+        flops=_flops(tiling),
         storage="bfloat16",
         shared_bytes=tile.gather_bytes,
         min_arch=tile.min_arch,
+        tiling=tiling,
         alone=True,
     )
     for function, parameters in _GATHERS.items()
     for tile in GATHER_TILES
+    for tiling in [Tiling(tile, _gathered)]
 ]
 TENSOR_PRODUCTS += [
     Kernel(
@@ -71,12 +71,14 @@ TENSOR_PRODUCTS += [
         f"tensor_backward_filter{tile.template}",
         "const bfloat16* x, const bfloat16* dy, float* parts, WgradShape g, int splits",
         (tile.threads,),
-        _wgrad_grid(tile),
-        flops=_wgrad_flops,
+        _grid(tiling),
+        flops=_flops(tiling),
         storage="bfloat16",
         shared_bytes=tile.stage_bytes,
         min_arch=tile.min_arch,
+        tiling=tiling,
         alone=True,
     )
     for tile in WGRAD_TILES
+    for tiling in [Tiling(tile, _filter_gradient)]
 ]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from cnn.kernels.families.launch_rules import ceil_div
-from cnn.kernels.families.tile_choice import BFLOAT16, Device, Product, best_splits, best_tile
+from cnn.kernels.tile_choice import BFLOAT16, Device, Product, best_splits, best_tile
 
 _ELEMENT = 2  # bytes
 CHUNK = 8  # elements that are copied at a time: channels and filters come in multiples
@@ -105,9 +104,7 @@ def choose_gather(
     rows: int, n: int, c: int, taps: int, device: Device, may_split: bool = True
 ) -> tuple[TensorTile, int]:
     """The tile, and the number of parts, of a product of `rows` pixels over the taps' c channels to n columns."""
-    tiles = gather_candidates(c, n)
-    step = tiles[0].k
-    product = Product(rows, n, taps * ceil_div(c, step) * step)
+    tiles, product = gather_candidates(c, n), Product(rows, n, taps * c, pieces=taps)
     splits = best_splits(product, tiles, _SHORTEST_SPLIT, BFLOAT16) if may_split else 1
     return best_tile(product, _runs_on(tiles, device), splits, BFLOAT16, device), splits
 

@@ -69,14 +69,16 @@ GEMM = [
     _gemm(
         "vector", "vectors beyond the last column are written", "        if (n < columns) {\n", "        if (true) {\n"
     ),
-    _gemm("split", "values of k that no whole step holds are lost", "(k + T::BK - 1) / T::BK", "k / T::BK"),
+    _gemm(
+        "split", "values of k that no whole step holds are lost", "(k + kSplitStep - 1) / kSplitStep", "k / kSplitStep"
+    ),
     _gemm("split", "steps that equal splits leave over are lost", "(steps + splits - 1) / splits", "steps / splits"),
     _gemm("split", "the last split goes on beyond k", "end < k ? end : k}", "end}"),
     _gemm(
         "split",
         "splits overlap by a step",
-        "end = begin + per_split * T::BK;",
-        "end = begin + (per_split + 1) * T::BK;",
+        "end = begin + per_split * kSplitStep;",
+        "end = begin + (per_split + 1) * kSplitStep;",
     ),
     _gemm("group", "parts of a group's size lie too close", "(split) * rows * ld,", "(split) * rows * columns,"),
 ]

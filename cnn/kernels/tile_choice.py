@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from cnn.kernels.families.launch_rules import ceil_div
+
+def ceil_div(a: int, b: int) -> int:
+    """a / b rounded up."""
+    return -(-a // b)
 
 
 class Tile(Protocol):
@@ -51,27 +54,42 @@ class Costs:
 
 
 # From the arithmetic and the bandwidth of an H100: 40 float32 or 500 bfloat16 TFLOP/s, 3 TB/s to memory.
-FLOAT32 = Costs(copy=4, start=1e5, part=53, launch=3e5)
-BFLOAT16 = Costs(copy=24, start=1e6, part=670, launch=4e6)
+FLOAT32 = Costs(copy=16, start=1e5, part=53, launch=3e5)
+BFLOAT16 = Costs(copy=16, start=1e6, part=670, launch=4e6)
+
+
+_NEARLY = 1.02  # times the least estimate
 
 
 @dataclass(frozen=True)
 class Product:
-    """`products` times a (rows, k) by (k, columns)."""
+    """`products` times a (rows, k) by (k, columns).
+
+    The sum over k may consist of pieces, such as the taps of a window, each of which takes whole steps.
+    """
 
     rows: int
     columns: int
     k: int
     products: int = 1
+    pieces: int = 1
+
+    def steps(self, step: int) -> int:
+        """How many steps the sum takes."""
+        return self.pieces * ceil_div(self.k // self.pieces, step) if self.pieces else 0
 
     def blocks(self, tile: Tile, splits: int) -> int:
         """How many blocks compute it."""
         return ceil_div(self.rows, tile.m) * ceil_div(self.columns, tile.n) * self.products * splits
 
+    def length(self, step: int, splits: int) -> int:
+        """What the longest part of the sum takes of k, in whole steps."""
+        return ceil_div(self.steps(step), splits) * step
+
     def multiplied(self, tile: Tile, splits: int, device: Device) -> int:
         """Multiply-adds of the busiest multiprocessor, those of padding included."""
         tiles = ceil_div(self.blocks(tile, splits), device.multiprocessors)
-        return tiles * tile.m * tile.n * steps_per_split(self.k, tile.k, splits) * tile.k
+        return tiles * tile.m * tile.n * self.length(tile.k, splits)
 
     def efficiency(self, tile: Tile, splits: int, device: Device = REFERENCE) -> float:
         """Padding x waves: the multiply-adds that count, of those that the device could do in the time."""
@@ -81,17 +99,11 @@ class Product:
     def time(self, tile: Tile, splits: int, costs: Costs, device: Device = REFERENCE) -> float:
         """An estimate, in multiply-adds of one multiprocessor."""
         tiles = ceil_div(self.blocks(tile, splits), device.multiprocessors)
-        length = steps_per_split(self.k, tile.k, splits) * tile.k
-        time = tiles * (length * (tile.m * tile.n + costs.copy * (tile.m + tile.n)) + costs.start)
+        time = tiles * (self.length(tile.k, splits) * (tile.m * tile.n + costs.copy * (tile.m + tile.n)) + costs.start)
         if splits > 1:
             parts = splits * self.rows * self.columns * self.products
             time += costs.launch + parts * costs.part / device.multiprocessors
         return time
-
-
-def steps_per_split(k: int, step: int, splits: int) -> int:
-    """Steps of the sum that each of its parts takes; the last may take fewer, or none."""
-    return ceil_div(ceil_div(k, step), splits)
 
 
 def best_tile(
@@ -102,8 +114,14 @@ def best_tile(
 
 
 def best_splits(product: Product, tiles: Sequence[Tile], shortest: int, costs: Costs) -> int:
-    """In how many parts the sum is cut, each of at least `shortest` steps: from the shape alone."""
-    steps = ceil_div(product.k, tiles[0].k)
+    """In how many parts the sum is cut, each of at least `shortest` steps: from the shape alone.
+
+    The fewest that are nearly as fast as the best number.
+    """
+    steps = product.steps(tiles[0].k)
     # Of the numbers of parts that cut a sum alike, the smallest: so no part is empty.
-    numbers = sorted({ceil_div(steps, length) for length in range(shortest, steps + 1)}) or [1]
-    return min(numbers, key=lambda number: min(product.time(tile, number, costs) for tile in tiles))
+    numbers = sorted({ceil_div(steps, length) for length in range(shortest, steps + 1)})
+    numbers = [number for number in numbers if ceil_div(steps, number) >= shortest] or [1]
+    times = {number: min(product.time(tile, number, costs) for tile in tiles) for number in numbers}
+    enough = _NEARLY * min(times.values())
+    return next(number for number, time in times.items() if time <= enough)
