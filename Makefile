@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: train test lint format kernel-resources kernel-floors step-launches mutants onnx-vectors gpu-check clean help
+.PHONY: train test lint format kernel-resources kernel-floors main-loops tile-efficiency step-launches mutants onnx-vectors gpu-check clean help
 
 train: .venv/.installed-run ## train on the embedded data set
 	$(BIN)/python -m cnn.train $(ARGS)
@@ -33,7 +33,13 @@ onnx-vectors: .venv/.installed-test ## update docs/onnx_vectors.md: which of ONN
 kernel-floors: .venv/.installed-test ## update docs/benchmarks/kernel_floors.md: bytes and operations of a training step
 	$(BIN)/python -m benchmarks.kernel_floors --write
 
-step-launches: .venv/.installed-test ## update docs/benchmarks/step_launches.md: launches, bytes, uploads of a step
+main-loops: .venv/.installed-test ## write docs/benchmarks/main_loops.md anew: machine code of the tensor-core kernels
+	$(BIN)/python -m benchmarks.main_loops --write
+
+tile-efficiency: .venv/.installed-test ## write docs/benchmarks/tile_efficiency.md anew: padding x waves of every product
+	$(BIN)/python -m benchmarks.tile_efficiency --write
+
+step-launches: .venv/.installed-test ## write docs/benchmarks/step_launches.md anew: launches, bytes, uploads of a step
 	$(BIN)/python -m benchmarks.step_launches --write
 
 # Needs a GPU: the tests marked gpu, then the benchmark, which writes benchmark.md and benchmark.json to GPU_OUT. ARGS is

@@ -54,7 +54,7 @@ struct FilterFetch {
     to = swizzled<kPitch>(row, chunk);
     from = kSum ? (n0 + row) * g.c + chunk * Tile::kChunk : row * g.n + column;
     room = kSum ? g.n - n0 - row : column < g.n ? g.c - row : 0;
-    keep(to);
+    keep(to), keep(from);
   }
 
   // Where the filters of a tap begin.
@@ -111,6 +111,7 @@ struct GatherFetch {
       outside[i] = pixel >= g.rows ? ~0u
                                    : taps_outside(top + g.top, g.dilation_h, g.kh, g.h) |
                                          taps_outside(left + g.left, g.dilation_w, g.kw, g.w) << 16;
+      keep(from[i]), keep(outside[i]);
     }
     const int steps_of_tap = (g.c + Tile::BK - 1) / Tile::BK, first_tap = first_step / steps_of_tap;
     channel = first_step % steps_of_tap * Tile::BK;

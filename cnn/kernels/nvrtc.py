@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cnn.kernels.kernel import Kernel
 from cnn.kernels.sources import FOLDER, compile_options, source_text
 from cnn.kernels.table import kernels_of
 
@@ -114,6 +115,23 @@ def compile_text(
 
     NVRTC runs without Python's lock, so threads compile in parallel.
     """
+    cubin, log, lowered = _compile(text, source, names, architecture, folder)
+    found = read_ptxas(log)
+    kernels = {name: found[mangled] for name, mangled in lowered.items()}
+    return Compiled(source, architecture, len(cubin), kernels, tuple(_WARNING.findall(log)))
+
+
+def machine_code(kernel: Kernel, architecture: int, folder: Path = FOLDER) -> tuple[bytes, Resources]:
+    """The cubin of one kernel for the architecture, and what it takes. Raises `CompileError`."""
+    text = source_text(kernel.source, folder)
+    cubin, log, lowered = _compile(text, kernel.source, {kernel.name: kernel.expression}, architecture, folder)
+    return cubin, read_ptxas(log)[lowered[kernel.name]]
+
+
+def _compile(
+    text: str, source: str, names: Mapping[str, str], architecture: int, folder: Path
+) -> tuple[bytes, str, dict[str, str]]:
+    """The cubin, what ptxas says, and the mangled names."""
     nvrtc_version()
     from cuda.bindings import nvrtc  # noqa: PLC0415
 
@@ -126,14 +144,13 @@ def compile_text(
         log = _log(nvrtc, program)
         if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
             raise CompileError(source, architecture, log or status.name)
-        cubin_bytes = _checked(nvrtc, nvrtc.nvrtcGetCUBINSize(program))
+        cubin = bytes(_checked(nvrtc, nvrtc.nvrtcGetCUBINSize(program)))
+        _checked(nvrtc, nvrtc.nvrtcGetCUBIN(program, cubin))  # writes into it
         lowered = {
             name: _checked(nvrtc, nvrtc.nvrtcGetLoweredName(program, expression.encode())).decode()
             for name, expression in names.items()
         }
-    found = read_ptxas(log)
-    kernels = {name: found[mangled] for name, mangled in lowered.items()}
-    return Compiled(source, architecture, cubin_bytes, kernels, tuple(_WARNING.findall(log)))
+    return cubin, log, lowered
 
 
 def read_ptxas(log: str) -> dict[str, Resources]:

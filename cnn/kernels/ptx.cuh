@@ -76,5 +76,6 @@ __device__ __forceinline__ unsigned pack_bfloat16(float first, float second) {
   return pair;
 }
 
-// Keeps a number in its register: the compiler may not compute it anew in every turn of a loop.
-__device__ __forceinline__ void keep(int& number) { asm volatile("" : "+r"(number)); }
+// Keeps a number of 32 bits in its register: the compiler may not compute it anew in every turn of a loop.
+template <class T>
+__device__ __forceinline__ void keep(T& number) { asm volatile("" : "+r"(number)); }

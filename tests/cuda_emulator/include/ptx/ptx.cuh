@@ -159,4 +159,7 @@ inline unsigned pack_bfloat16(float first, float second) {
   return cuda_emulator::to_bfloat16(first) | cuda_emulator::to_bfloat16(second) << 16;
 }
 
-inline void keep(int& number) { (void)number; }
+template <class T>
+inline void keep(T& number) {
+  (void)number;
+}

@@ -1,0 +1,184 @@
+"""The gate of the tensor-core kernels' machine code: what it holds, and that it notices what it is for."""
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from benchmarks.kernels.disassembly import Loop, disassembler, main_loop, operation
+from benchmarks.main_loops import BLOCKS, EXCEPTIONS, TABLE, Row, compiled, jobs, render, rows_of, tensor_kernels
+from cnn.kernels import FOLDER, KERNELS, compile_options
+from cnn.kernels.nvrtc import Resources
+
+LISTING = """
+        /*0000*/                   MOV R1, c[0x0][0x28] ;
+.L_x_0:
+        /*0010*/                   LDG.E R2, [R4] ;
+        /*0020*/              @P0  BRA `(.L_x_0) ;
+.L_x_1:
+        /*0030*/                   HMMA.16816.F32.BF16 R4, R8, R12, R4 ;
+.L_x_2:
+        /*0040*/              @!PT LDS RZ, [RZ] ;
+        /*0050*/                   NOP ;
+        /*0060*/               @P3 LDGSTS.E.BYPASS.128 [R9], desc[UR4][R2.64] ;
+        /*0070*/                   HMMA.16816.F32.BF16 R4, R8, R12, R4 ;
+        /*0080*/              @!P0 BRA `(.L_x_3) ;
+        /*0090*/                   BRA `(.L_x_2) ;
+.L_x_3:
+        /*00a0*/                   HMMA.16816.F32.BF16 R4, R8, R12, R4 ;
+        /*00b0*/              @UP1 BRA `(.L_x_2) ;
+        /*00c0*/                   EXIT ;
+"""
+
+
+def test_the_main_loop_is_the_one_that_multiplies_most():
+    loop = main_loop(LISTING)
+    assert [operation(text) for text in loop.instructions] == [
+        *("LDGSTS.E.BYPASS.128", "HMMA.16816.F32.BF16", "BRA", "BRA", "HMMA.16816.F32.BF16", "BRA"),
+    ]
+    assert loop.counts["HMMA"] == 2
+    assert loop.fraction == pytest.approx(2 / 6)
+    with pytest.raises(ValueError, match="no loop multiplies"):
+        main_loop(LISTING.replace("HMMA", "FFMA"))
+
+
+def test_every_kernel_is_judged_and_every_exception_names_one():
+    kernels = [kernel.name for kernel in tensor_kernels()]
+    assert kernels == [name for name in KERNELS if name.startswith("tensor_")]
+    judged = jobs()
+    assert {kernel.name for kernel, _ in judged} == set(kernels)
+    for kernel, architecture in judged:
+        assert kernel.min_arch <= architecture
+    for pattern in EXCEPTIONS:
+        assert any(name.endswith(pattern.removeprefix("*")) for name in kernels)
+    assert all(min(planned.values()) > 0 for planned in BLOCKS.values())
+
+
+@pytest.fixture(scope="module")
+def tools(nvrtc):
+    """NVRTC's version; tests that use this are skipped where it or the disassembler is missing."""
+    if disassembler() is None:
+        pytest.skip("nvdisasm is not installed: pip install nvidia-cuda-nvdisasm")
+    return nvrtc
+
+
+@pytest.fixture(scope="module")
+def rows(tools, request) -> list[Row]:
+    """All main loops. It takes minutes: results are kept in pytest's cache, by a digest of all that goes into them."""
+    cache = getattr(request.config, "cache", None)
+    texts = [path.read_bytes() for path in sorted(FOLDER.glob("*.cu*"))]
+    shared = hashlib.sha256(b"".join(texts) + repr((tools, compile_options())).encode()).hexdigest()
+
+    def one(job) -> Row:
+        kernel, architecture = job
+        key, digest = f"main_loops/{kernel.name}-sm_{architecture}", f"{shared} {kernel.expression}"
+        kept = cache.get(key, None) if cache else None
+        if kept and kept["digest"] == digest:
+            return Row(kernel, architecture, Loop(kept["loop"]), Resources(**kept["used"]))
+        row = compiled(kernel, architecture)
+        if cache:
+            used = dataclasses.asdict(row.used)
+            cache.set(key, {"digest": digest, "loop": list(row.loop.instructions), "used": used})
+        return row
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(one, jobs()))
+
+
+@pytest.mark.slow
+def test_main_loops_keep_to_their_limits(rows):
+    assert [fault for row in rows for fault in row.faults()] == []
+
+
+@pytest.mark.slow
+def test_committed_table_agrees(rows, tools):
+    present = TABLE.read_text(encoding="utf-8")
+    if "NVRTC {}.{} ".format(*tools) not in present:
+        pytest.skip("the committed table is of another NVRTC; machine code differs between versions")
+    assert rows_of(present) == rows_of(render(rows, tools)), "python -m benchmarks.main_loops --write"
+
+
+FORWARD, INPUT = "tensor_forward_128x128x64_bf16", "tensor_backward_input_128x128x64_bf16"
+# The file, what stands there, what comes in its place, the kernel and architecture that show it, what is said.
+FAULTS = {
+    "a division in the loop": (
+        "convolution_tensor.cu",
+        "    image_offset += Tile::BK;",
+        "    image_offset += Tile::BK * (1 + channel / g.stride_w);",
+        FORWARD,
+        90,
+        "in the loop",
+    ),
+    "a plain load in the loop": (
+        "convolution_tensor.cu",
+        "    image_offset += Tile::BK;",
+        "    image_offset += Tile::BK + images[channel].bits / 65535;",
+        FORWARD,
+        90,
+        "1 LDG in the loop",
+    ),
+    "a second barrier": (
+        "tensor_gemm.cuh",
+        "    multiply_step<Tile>(sums,",
+        "    __syncthreads();\n    multiply_step<Tile>(sums,",
+        FORWARD,
+        90,
+        "2 barriers, not one",
+    ),
+    "copies of four bytes": (
+        "ptx.cuh",
+        'cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(copy ? 16 : 0)',
+        'cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(from), "r"(copy ? 4 : 0)',
+        FORWARD,
+        90,
+        "copies of less than 16 bytes",
+    ),
+    "offsets that are computed anew in every turn": (
+        "convolution_tensor.cu",
+        "      keep(from[i]), keep(outside[i]);\n",
+        "",
+        INPUT,
+        120,
+        "of the loop multiply, less than 45%",
+    ),
+    "arithmetic among the multiplications": (
+        "tensor_gemm.cuh",
+        "left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);\n",
+        "left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);\n"
+        '        asm volatile("add.f32 %0, %0, 0f00000001;" : "+f"(sums[i][j][0]));\n',
+        FORWARD,
+        90,
+        "of the loop multiply, less than 45%",
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_planted_fault_is_noticed(fault, tools, tmp_path):
+    file, old, new, name, architecture, said = FAULTS[fault]
+    for path in FOLDER.glob("*.cu*"):
+        shutil.copy(path, tmp_path)
+    text = (tmp_path / file).read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    (tmp_path / file).write_text(text.replace(old, new), encoding="utf-8")
+    faults = compiled(KERNELS[name], architecture, tmp_path).faults()
+    assert any(said in each for each in faults), faults
+
+
+@pytest.mark.slow
+def test_small_warps_read_their_operands_too_often(tools):
+    kernel = KERNELS[FORWARD]
+    tile = dataclasses.replace(kernel.tiling.tile, warp_m=32, warp_n=32)
+    small = dataclasses.replace(
+        kernel,
+        expression=f"tensor_forward{tile.template}",
+        tiling=dataclasses.replace(kernel.tiling, tile=tile),
+        block=(tile.threads,),
+    )
+    faults = " ".join(compiled(small, 90).faults())
+    assert "shared-memory cycles a multiplication, more than 1.75" in faults
+    assert "more than one for four" in faults
