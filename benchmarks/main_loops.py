@@ -162,9 +162,9 @@ def render(rows: Iterable[Row], version: tuple[int, int]) -> str:
         "blocks: that a multiprocessor holds, and what bounds them.",
         "",
         f"At least {FULL:.0%} of a loop multiply in full tiles of 128 and more each way, {OTHER:.0%} in others; at",
-        f"most {CYCLES} cycles; no plain load or store of global or local memory, no division, no call, one barrier. Other "
-        "limits,",
-        "and why:",
+        f"most {CYCLES} cycles; no plain load or store of global or local memory, no division, no call, one barrier. "
+        "Other",
+        "limits, and why:",
         "",
         *(
             f"- `{pattern}`: {fraction:.0%}, {cycles} cycles: {why}"

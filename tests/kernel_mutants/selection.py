@@ -19,6 +19,7 @@ from kernel_mutants.stages import TESTS
 NAMED_TESTS: dict[str, tuple[str, ...]] = {
     "convolution.cu": ("test_convolution", "through_convolution", "test_every_variant"),
     "convolution_direct.cu": ("test_convolution", "through_convolution"),
+    "convolution_tensor.cu": ("gathering_tiles", "filter_gradient"),
     "dense.cu": ("test_every_variant", "array_modules_own_product", "through_dense"),
     "pooling.cu": ("maximum", "equal_taps", "average", "mean", "argmax", "ceil"),
     "normalization.cu": (
@@ -51,6 +52,7 @@ TEST_FILES: dict[str, set[str]] = {
     "test_losses": {"losses.cu"},
     "test_normalization": {"normalization.cu", "group_normalization.cu", "pooling.cu", "arrays.cu"},
     "test_pooling": {"pooling.cu", "arrays.cu"},
+    "test_tensor_tiles": {"convolution_tensor.cu"},
     "test_tail": {"normalization.cu", "activations.cu", "dense.cu", "convolution.cu"},
     "test_updates": {"updates.cu"},
 }

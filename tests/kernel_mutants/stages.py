@@ -23,6 +23,8 @@ _BY_FILE = {
 _BY_TEST = {
     "test_the_order_of_threads_does_not_show": "thread order",
     "test_one_block_does_the_work_of_many": "small grids",
+    "test_gathering_tiles": "forced variants",
+    "test_tiles_of_the_filter_gradient": "forced variants",
     "test_arrays_may_begin_where_no_vector_fits": "unaligned arrays",
 }
 

@@ -10,8 +10,8 @@ from cnn.backends.ops import Ops
 class CudaOps(CudaTail, CudaLosses, CudaUpdates, CudaBatches, Ops):
     """All families together. `xp` is the module `cupy`, or one with the same interface.
 
-    Arrays are float32. Activations may also be bfloat16, as uint16 arrays of their bits, in all operations but
-    convolutions, dense layers, losses and updates.
+    Arrays are float32. Those of activations may also be bfloat16, as uint16 arrays of its words: everything but losses
+    and updates takes and returns them.
     """
 
 

@@ -10,6 +10,7 @@ from kernel_mutants.catalogue.losses import LOSSES
 from kernel_mutants.catalogue.normalization import NORMALIZATION
 from kernel_mutants.catalogue.pooling import POOLING
 from kernel_mutants.catalogue.small_files import SMALL_FILES
+from kernel_mutants.catalogue.tensor import TENSOR
 from kernel_mutants.mutant import Mutant
 
 MUTANTS: list[Mutant] = [
@@ -17,6 +18,7 @@ MUTANTS: list[Mutant] = [
     *GEMM,
     *CONVOLUTION,
     *CONVOLUTION_DIRECT,
+    *TENSOR,
     *POOLING,
     *NORMALIZATION,
     *ACTIVATIONS,

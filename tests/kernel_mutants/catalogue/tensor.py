@@ -1,0 +1,148 @@
+"""Mutants of ptx.cuh, tensor_gemm.cuh and convolution_tensor.cu."""
+
+from functools import partial
+
+from kernel_mutants.mutant import Mutant
+
+_gemm = partial(Mutant, "tensor_gemm.cuh")
+_conv = partial(Mutant, "convolution_tensor.cu")
+
+TENSOR = [
+    Mutant(
+        "ptx.cuh",
+        "mask",
+        "zeros are copied, too",
+        "copy ? 16 : 0",
+        "16",
+        may_survive="the emulator puts a header of its own in this one's place",
+    ),
+    # --- the pipeline ---
+    _gemm(
+        "barrier",
+        "one step too few is waited for",
+        "wait_for_copies<Tile::STAGES - 2>",
+        "wait_for_copies<Tile::STAGES - 1>",
+    ),
+    _gemm("barrier", "none between a step and the next", "__syncthreads();  // everyone's", ";  // everyone's"),
+    _gemm(
+        "split",
+        "steps that copy nothing make no group",
+        "if (step + Tile::STAGES - 1 < steps) fetch(shared + writing);\n    commit_copies();",
+        "if (step + Tile::STAGES - 1 < steps) { fetch(shared + writing); commit_copies(); }",
+    ),
+    _gemm(
+        "index",
+        "copies begin one stage too early",
+        "writing = (Tile::STAGES - 1) * Tile::kStageBytes",
+        "writing = (Tile::STAGES - 2) * Tile::kStageBytes",
+    ),
+    _gemm("index", "the last stage is never used", "offset == (Tile::STAGES - 1)", "offset == (Tile::STAGES - 2)"),
+    _gemm("initial value", "sums do not begin at zero", "sum[0] = sum[1] = 0.f", "sum[0] = 0.f, sum[1] = 1.f"),
+    _gemm("tail", "the first step is fetched though there is none", "if (s < steps) fetch", "fetch"),
+    # --- swizzle and fragments ---
+    _gemm("bank", "chunks do not trade places", "((chunk ^ turn) << 4)", "(chunk << 4)"),
+    _gemm("bank", "two rows of four chunks meet", "(row & 1) << 2 | (row >> 1 & 3)", "(row & 7)"),
+    _gemm("bank", "rows of four chunks trade places every row", "PITCH == 64 ? row >> 1 & 3", "PITCH == 64 ? row & 3"),
+    _gemm("index", "the halves of a change places", "result = IS_A ? second : third", "result = IS_A ? third : second"),
+    _gemm(
+        "index",
+        "an operand along the result is not transposed",
+        "load_matrices_transposed(r, operand",
+        "load_matrices(r, operand",
+    ),
+    _gemm(
+        "index",
+        "b's registers change places",
+        "right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]",
+        "right[j / 2][j % 2], right[j / 2][j % 2 + 2]",
+    ),
+    _gemm(
+        "index",
+        "rows of a piece lie four apart",
+        "i * 16 * kPitch + (lane_offset ^ k * 32)",
+        "i * 8 * kPitch + (lane_offset ^ k * 32)",
+    ),
+    # --- the way out ---
+    _gemm(
+        "bias",
+        "the second column gets the first one's bias",
+        "sum[e] += bias[n0 + column + e]",
+        "sum[e] += bias[n0 + column]",
+    ),
+    _gemm("bound", "biases beyond the last column are read", "if (bias && n0 + column < columns)", "if (bias)"),
+    _gemm("relu", "ReLU keeps what is negative", "relu && sum[e] < 0.f", "relu && sum[e] > 0.f"),
+    _gemm("bound", "sums beyond the last column are written", "if (first + j * 8 < columns) *", "*"),
+    _gemm("bound", "sums of rows that do not exist are written", "    if (offset < 0) continue;\n", ""),
+    _gemm("bound", "rounded rows that do not exist are written", "if (offsets[row] >= 0)", "if (true)"),
+    _gemm("bound", "chunks beyond the last column are written", "  if (column >= columns) return;\n", ""),
+    _gemm(
+        "barrier", "none before rounded chunks are read", "  __syncthreads();\n  const int chunk", "  const int chunk"
+    ),
+    # --- gathered pixels ---
+    _conv(
+        "bound",
+        "a row below the image is inside",
+        "static_cast<unsigned>(size) ? 0u",
+        "static_cast<unsigned>(size + 1) ? 0u",
+    ),
+    _conv("dilation", "taps lie side by side", "first + tap * dilation)", "first + tap)"),
+    _conv("bound", "pixels behind the last are copied", "pixel >= g.rows ? ~0u", "pixel >= g.rows ? 0u"),
+    _conv("mask", "rows' taps for columns'", "1u << row | 0x10000u << column", "1u << column | 0x10000u << row"),
+    _conv("stride", "the horizontal stride for rows", "top = down * g.stride_h,", "top = down * g.stride_w,"),
+    _conv(
+        "mask", "channels that do not exist are copied", "!(outside[i] & tap) && channels_exist", "!(outside[i] & tap)"
+    ),
+    _conv("mask", "taps outside of the image are copied", "!(outside[i] & tap) && channels_exist", "channels_exist"),
+    _conv(
+        "tail", "lines of filters beyond the last channel", "rows = !kSum ? room - channel :", "rows = !kSum ? room :"
+    ),
+    _conv("tail", "filters beyond the last column", "room = kSum ? g.n - n0 - row :", "room = kSum ? Tile::BN :"),
+    _conv(
+        "tap",
+        "rows of taps for columns",
+        "row * g.w_down + column * g.w_across",
+        "row * g.w_across + column * g.w_down",
+    ),
+    _conv("tap", "the next row of taps is never reached", "tap_column = 0, ++tap_row", "tap_column = 0"),
+    _conv("tap", "channels go on behind the last", "      channel = 0;\n", ""),
+    _conv("split", "every part begins at the first step", "first = blockIdx.z * g.steps_per_split", "first = 0"),
+    _conv("split", "a part begins at a wrong channel", "channel = first_step % steps_of_tap * Tile::BK", "channel = 0"),
+    _conv(
+        "split",
+        "the last part goes on behind the sum",
+        "min(all_steps - first, g.steps_per_split)",
+        "g.steps_per_split",
+    ),
+    _conv(
+        "split",
+        "every part is written over the first",
+        "(first_row + m0 + row) * g.n : -1;\n    });\n    return;",
+        "(m0 + row) * g.n : -1;\n    });\n    return;",
+    ),
+    _conv("barrier", "none before the stages are written over", "__syncthreads();  // the stages", ";  // the stages"),
+    _conv("stride", "a parity class is written side by side", "down * g.step_h + g.first_h", "down + g.first_h"),
+    _conv("index", "a class begins at the first column", "across * g.step_w + g.first_w", "across * g.step_w"),
+    # --- the filter gradient ---
+    _conv("bound", "pixels behind a part's last count", "exists = pixel < end", "exists = true"),
+    _conv(
+        "bound",
+        "columns beside the image are read",
+        "static_cast<unsigned>(j) < static_cast<unsigned>(g.w);",
+        "static_cast<unsigned>(j) < static_cast<unsigned>(g.w + 1);",
+    ),
+    _conv("tap", "taps lie in columns", "tap % g.kw * g.dilation_w", "tap / g.kw * g.dilation_w"),
+    _conv("tail", "rows beyond the last tap are read", "row < rows ? g.top", "true ? g.top"),
+    _conv(
+        "index", "every chunk of rows is of the first channels", "channels[k] = row % g.c +", "channels[k] = 0 * row +"
+    ),
+    _conv("bank", "chunks of dy do not trade places", "(to_b ^ low) + high", "to_b + low + high"),
+    _conv(
+        "tail",
+        "filters beyond the last are copied",
+        "exists && (FITS || k * kLanes * Tile::kChunk < filters_left)",
+        "exists",
+    ),
+    _conv(
+        "split", "the second part begins where the first does", "begin = blockIdx.z * g.pixels_per_split", "begin = 0"
+    ),
+]
