@@ -18,23 +18,23 @@ from benchmarks.kernels.disassembly import Loop, disassembled, disassembler, mai
 from benchmarks.kernels.occupancy import Occupancy, occupancy
 from benchmarks.records import TABLES, write_or_check
 from cnn.kernels import FOLDER, KERNELS, Kernel
-from cnn.kernels.families.tensor_rules import TensorTile
+from cnn.kernels.families.tensor_rules import BYTES, TensorTile
 from cnn.kernels.nvrtc import CompileError, NvrtcMissingError, Resources, machine_code, nvrtc_version
 
 TABLE = TABLES / "main_loops.md"
 
-# Blocks of each tile that a multiprocessor is to hold at once, by architecture; where there is no number it does not
-# run, for want of shared memory.
+# Blocks of each tile (m x n x bytes of a step) that a multiprocessor is to hold at once, by architecture; where there
+# is no number it does not run, for want of shared memory.
 BLOCKS = {
-    "256x128x64": {90: 1},
-    "128x128x64": {80: 1, 90: 2, 120: 1},
-    "128x64x64": {80: 2, 90: 3, 120: 1},
-    "64x128x64": {80: 2, 90: 3, 120: 1},
-    "128x32x64": {80: 2, 90: 3, 120: 1},
-    "64x64x64": {80: 3, 90: 4, 120: 2},
-    "128x64x32": {80: 3, 90: 4, 120: 2},
-    "128x32x32": {80: 4, 90: 5, 120: 2},
-    "64x32x64": {80: 4, 90: 6, 120: 2},
+    "256x128x128": {90: 1},
+    "128x128x128": {80: 1, 90: 2, 120: 1},
+    "128x64x128": {80: 2, 90: 3, 120: 1},
+    "64x128x128": {80: 2, 90: 3, 120: 1},
+    "128x32x128": {80: 2, 90: 3, 120: 1},
+    "64x64x128": {80: 3, 90: 4, 120: 2},
+    "128x64x64": {80: 3, 90: 4, 120: 2},
+    "128x32x64": {80: 4, 90: 5, 120: 2},
+    "64x32x128": {80: 4, 90: 6, 120: 2},
 }
 
 # Of the loop's instructions, how many multiply, at least: in full tiles of 128 and more each way, and in others.
@@ -47,6 +47,7 @@ EXCEPTIONS: dict[str, tuple[float, float, str]] = {
     "*_128x32x64_any_bf16": (0.23, 2.75, "32 columns: warps of 64x32, and few of them to share the copies"),
     "*_128x64x32_any_bf16": (0.3, 1.75, "steps of 32 channels: half as many multiplications a step"),
     "*_128x32x32_any_bf16": (0.2, 2.75, "both: steps of 32 channels to 32 columns"),
+    "*_tf32": (0.14, 2.5, "operands are rounded, and those along the result read, one by one"),
     "*_64x32x64_any_bf16": (0.12, 3.5, "32 filters: warps of 32x32"),
 }
 # What reads global or local memory around the pipeline, and what divides.
@@ -69,10 +70,10 @@ class Row:
 
     @property
     def cycles(self) -> float:
-        """Cycles of shared memory for each multiplication: an ldmatrix moves 512 bytes, 128 bytes go a cycle."""
+        """Cycles of shared memory for each multiplication: of 128 bytes; an ldmatrix moves 512, a load 128."""
         tile, counts, warps = self.tile, self.loop.counts, self.tile.threads // 32
-        copied = (tile.m + tile.n) * tile.k * 2
-        return (counts["LDSM"] * warps * 512 + copied) / 128 / (counts["HMMA"] * warps)
+        copied = (tile.m + tile.n) * tile.k * BYTES[tile.element]
+        return ((counts["LDSM"] * 512 + counts["LDS"] * 128) * warps + copied) / 128 / (counts["HMMA"] * warps)
 
     @property
     def fits(self) -> Occupancy:
@@ -93,7 +94,7 @@ class Row:
         """What the loop has, or lacks, that it may not."""
         tile, counts = self.tile, self.loop.counts
         fraction, cycles = self.limits
-        copies = (tile.m + tile.n) * tile.k * 2 // 16 // tile.threads
+        copies = (tile.m + tile.n) * tile.k * BYTES[tile.element] // 16 // tile.threads
         # On sm_80 the compiler leaves a loop by a CALL to a label of the same function; a real one is to a function.
         calls = [text for text in self.loop.instructions if "CALL" in text and ".L_x_" not in text]
         narrow = [text for text in self.loop.instructions if "LDGSTS" in text and ".128" not in text]
@@ -123,7 +124,7 @@ def tile_of(kernel: Kernel) -> TensorTile:
 
 
 def _size(tile: TensorTile) -> str:
-    return f"{tile.m}x{tile.n}x{tile.k}"
+    return f"{tile.m}x{tile.n}x{tile.k * BYTES[tile.element]}"
 
 
 def tensor_kernels() -> list[Kernel]:

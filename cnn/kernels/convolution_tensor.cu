@@ -1,6 +1,6 @@
-// Convolutions by tensor cores as implicit matrix products: NHWC images and (kh, kw, c, n) filters in bfloat16, sums in
-// float32. Numbers of channels and filters are multiples of 8, for 16-byte copies; what does not fill a tile is filled up
-// with zeros. A dense layer is a convolution of one tap over images of one pixel.
+// Convolutions by tensor cores as implicit matrix products: NHWC images and (kh, kw, c, n) filters in bfloat16 or float
+// (then rounded to tf32), sums in float32. Channels and filters come in whole 16-byte chunks; what does not fill a tile is
+// filled up with zeros. A dense layer is a convolution of one tap over images of one pixel.
 //
 // No division in a main loop: a row of an operand is an offset and a mask of the taps that miss the image.
 #include "fast_divmod.cuh"
@@ -43,7 +43,7 @@ struct FilterFetch {
   static constexpr int kChunks = (kSum ? Tile::BK : Tile::BN) / Tile::kChunk, kPitch = kChunks * 16;
   static constexpr int kRows = Tile::kThreads / kChunks, kCopies = (kSum ? Tile::BN : Tile::BK) / kRows;
   static_assert(kCopies >= 1 && (kSum ? Tile::BN : Tile::BK) % kRows == 0, "whole rounds of copies");
-  static_assert(kRows % 8 == 0, "every round of copies meets the same pattern of chunks");
+  static_assert(kRows % Operand<Tile, FILTERS, false>::kPattern == 0, "every round meets the same pattern of chunks");
 
   const GatherShape& g;
   const T* filters;
@@ -51,7 +51,7 @@ struct FilterFetch {
 
   __device__ __forceinline__ FilterFetch(const GatherShape& shape, const T* w, int n0) : g(shape), filters(w) {
     const int chunk = threadIdx.x % kChunks, row = threadIdx.x / kChunks, column = n0 + chunk * Tile::kChunk;
-    to = swizzled<kPitch>(row, chunk);
+    to = Operand<Tile, FILTERS, false>::place(row, chunk);
     from = kSum ? (n0 + row) * g.c + chunk * Tile::kChunk : row * g.n + column;
     room = kSum ? g.n - n0 - row : column < g.n ? g.c - row : 0;
     keep(to), keep(from);
@@ -169,14 +169,19 @@ __device__ __forceinline__ void gathered_product(const typename Tile::Element* i
     return;
   }
   add_bias<Tile>(sums, bias, relu, n0, g.n);
-  __syncthreads();  // the stages have been read
-  store_rounded<Tile>(sums, shared, out, n0, g.n, [&](int row) {
+  auto row_offset = [&](int row) {
     if (m0 + row >= g.rows) return -1;
     int across, down;
     const int image = g.p.divmod(g.q.divmod(m0 + row, across), down);
     const int i = down * g.step_h + g.first_h, j = across * g.step_w + g.first_w;
     return ((image * g.out_h + i) * g.out_w + j) * g.n;
-  });
+  };
+  if constexpr (sizeof(typename Tile::Element) == 4) {
+    store_sums<Tile>(sums, out, n0, g.n, row_offset);
+  } else {
+    __syncthreads();  // the stages have been read
+    store_rounded<Tile>(sums, shared, out, n0, g.n, row_offset);
+  }
 }
 
 // y = x * w, plus bias (n,), then ReLU if asked for. With several splits each writes its part of the sum to
@@ -216,7 +221,10 @@ __global__ void __launch_bounds__(Tile::kThreads)
     tensor_backward_filter(const typename Tile::Element* __restrict__ x, const typename Tile::Element* __restrict__ dy,
                            float* __restrict__ parts, const WgradShape g, int splits) {
   using T = typename Tile::Element;
-  constexpr int kLanes = 4, kPixels = Tile::kThreads / kLanes;  // threads that share a pixel, pixels of a round
+  using A = Operand<Tile, Along::Result, true>;
+  using B = Operand<Tile, Along::Result, false>;
+  constexpr int kLanes = sizeof(T) == 4 ? 8 : 4;     // threads that share a pixel: so swizzled chunks do not meet
+  constexpr int kPixels = Tile::kThreads / kLanes;  // of a round of copies
   constexpr int kGroupsA = Tile::BM / Tile::kChunk / kLanes, kGroupsB = Tile::BN / Tile::kChunk / kLanes;
   constexpr int kPitchA = Tile::BM * sizeof(T), kPitchB = Tile::BN * sizeof(T);
   static_assert(Tile::BK % kPixels == 0 && kPixels % 8 == 0, "whole rounds, each meets the same pattern of chunks");
@@ -226,7 +234,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
   const int begin = blockIdx.z * g.pixels_per_split, end = min(begin + g.pixels_per_split, g.pixels);
 
   const int pixel_row = threadIdx.x / kLanes, chunk = threadIdx.x % kLanes;
-  const int to_a = swizzled<kPitchA>(pixel_row, chunk), to_b = Tile::kBytesA + swizzled<kPitchB>(pixel_row, chunk);
+  const int to_a = A::place(pixel_row, chunk), to_b = Tile::kBytesA + B::place(pixel_row, chunk);
   const int filters_left = g.n - n0 - chunk * Tile::kChunk;
   // Each of this thread's chunks of rows: where its tap lies in the window, and its channel. Where tiles fit, all are of
   // the block's one tap.

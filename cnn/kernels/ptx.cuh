@@ -40,6 +40,13 @@ __device__ __forceinline__ void load_matrices_transposed(unsigned (&r)[4], Share
                : "memory");
 }
 
+// A word of shared memory.
+__device__ __forceinline__ unsigned load_word(SharedAddress word) {
+  unsigned value;
+  asm volatile("ld.shared.b32 %0, [%1];" : "=r"(value) : "r"(word) : "memory");
+  return value;
+}
+
 // d += a b, 16 x 16 by 16 x 8 in bfloat16, sums in float32. With row = lane / 4 and pair = lane % 4, a lane holds
 //   a[i]: row + 8 (i % 2), columns 2 pair + 8 (i / 2) and the next, the first in the low half of the word;
 //   b0, b1: rows 2 pair and the next, and the same + 8, of column `row`;

@@ -1,4 +1,5 @@
 // The product of a tile by tensor cores: operands in shared memory, a pipeline of stages, fragments, accumulators.
+// Elements are bfloat16, or floats that are rounded to tf32 on their way from shared memory to a multiplication.
 //
 // A block computes BM x BN of the result, a warp WM x WN of it. It goes along the sum in steps of BK. Copies from global
 // to shared memory run ahead of the multiplication by up to STAGES - 1 steps, 16 bytes (a "chunk") at a time.
@@ -31,28 +32,65 @@ __device__ __forceinline__ int swizzled(int row, int chunk) {
 // Along which side an operand's elements are neighbours: the sum's (k), or the result's (m of a, n of b).
 enum class Along { Sum, Result };
 
-// A warp's view of an operand: reads pieces of 16 x 32 bytes as the multiplication wants them.
+// The same for floats that are read one by one: the chunks of a row trade places by pairs, so that the eight elements that
+// a multiplication reads of each of four rows lie in different banks. The pattern repeats every four rows.
+template <int PITCH>
+__device__ __forceinline__ int swizzled_pairs(int row, int chunk) {
+  static_assert(PITCH % 128 == 0, "rows of eight chunks and multiples");
+  return row * PITCH + ((chunk ^ (row & 3) << 1) << 4);
+}
+
+// A warp's view of an operand: reads pieces of 16 rows (of a; columns of b) x 32 bytes along the sum as the
+// multiplication wants them: first half and second half of the result, of the first half and the second half of the sum;
+// for b in the other order.
 template <class Tile, Along ALONG, bool IS_A>
 struct Operand {
+  using T = typename Tile::Element;
   static constexpr int kExtent = IS_A ? Tile::BM : Tile::BN;
-  static constexpr int kPitch = (ALONG == Along::Sum ? Tile::BK : kExtent) * sizeof(typename Tile::Element);
-  int lane_offset;  // of this lane's row in the warp's first piece
+  static constexpr int kPitch = (ALONG == Along::Sum ? Tile::BK : kExtent) * sizeof(T);
+  static constexpr bool kWords = ALONG == Along::Result && sizeof(T) == 4;  // ldmatrix transposes 16-bit elements alone
+  static constexpr int kPattern = kWords ? 4 : 8;  // rows after which the places of chunks repeat
+  int lane_offset;                                 // of what this lane reads of the warp's first piece: a row of matrices, or an element
+
+  // Where a chunk of the operand lies.
+  __device__ __forceinline__ static int place(int row, int chunk) {
+    if constexpr (kWords) {
+      return swizzled_pairs<kPitch>(row, chunk);
+    } else {
+      return swizzled<kPitch>(row, chunk);
+    }
+  }
 
   // `first`: where the warp's part begins along the result.
   __device__ __forceinline__ Operand(int first, int lane) {
     // The four matrices in the order of a's registers, or of b's: half 1 of the result or of the sum comes second.
     const int second = lane >> 3 & 1, third = lane >> 4, row = lane & 7;
     const int result = IS_A ? second : third, sum = IS_A ? third : second;
-    lane_offset = ALONG == Along::Sum ? swizzled<kPitch>(first + result * 8 + row, sum)
-                                      : swizzled<kPitch>(sum * 8 + row, first / 8 + result);
+    if (kWords) {
+      lane_offset = place(lane % 4, (first + lane / 4) / 4) + lane / 4 % 4 * 4;
+    } else if (ALONG == Along::Sum) {
+      lane_offset = place(first + result * 8 + row, sum);
+    } else {
+      lane_offset = place(sum * 8 + row, first / 8 + result);
+    }
   }
 
   // Piece i along the result, k along the sum.
   __device__ __forceinline__ void read(unsigned (&r)[4], SharedAddress operand, int i, int k) const {
-    if (ALONG == Along::Sum) {
+    if (kWords) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) {
+        const int result = IS_A ? e % 2 : e / 2, sum = IS_A ? e / 2 : e % 2, chunk = i * 4 + result * 2;
+        r[e] = load_word(operand + (k * 8 + sum * 4) * kPitch + (lane_offset ^ chunk % 8 * 16) + chunk / 8 * 128);
+      }
+    } else if (ALONG == Along::Sum) {
       load_matrices(r, operand + i * 16 * kPitch + (lane_offset ^ k * 32));
     } else {
       load_matrices_transposed(r, operand + k * 16 * kPitch + (lane_offset ^ i * 32));
+    }
+    if (sizeof(T) == 4) {
+#pragma unroll
+      for (int e = 0; e < 4; ++e) r[e] = round_to_tf32(r[e]);
     }
   }
 };
@@ -98,7 +136,12 @@ __device__ __forceinline__ void multiply_step(Accumulators<Tile>& sums, SharedAd
     for (int i = 0; i < Tile::WM / 16; ++i) {
 #pragma unroll
       for (int j = 0; j < Tile::WN / 8; ++j) {
-        multiply_bfloat16(sums[i][j], left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+        const unsigned *b0 = &right[j / 2][j % 2 * 2], *b1 = b0 + 1;
+        if constexpr (sizeof(typename Tile::Element) == 4) {
+          multiply_tf32(sums[i][j], left[i], *b0, *b1);
+        } else {
+          multiply_bfloat16(sums[i][j], left[i], *b0, *b1);
+        }
       }
     }
   }

@@ -53,9 +53,10 @@ class Costs:
     launch: float  # of the launch that adds the parts
 
 
-# From the arithmetic and the bandwidth of an H100: 40 float32 or 500 bfloat16 TFLOP/s, 3 TB/s to memory.
+# From the arithmetic and the bandwidth of an H100: 40 float32, 250 tf32 or 500 bfloat16 TFLOP/s, 3 TB/s to memory.
 FLOAT32 = Costs(copy=16, start=1e5, part=53, launch=3e5)
 BFLOAT16 = Costs(copy=16, start=1e6, part=670, launch=4e6)
+TF32 = Costs(copy=16, start=5e5, part=335, launch=2e6)
 
 
 _NEARLY = 1.02  # times the least estimate

@@ -107,6 +107,40 @@ def test_filters_of_float32_are_rounded(rng):
     assert ops.to_numpy(given).tobytes() == ops.to_numpy(copied).tobytes()
 
 
+@pytest.mark.parametrize(
+    "call",
+    [c for c in PRODUCTS if c.case.startswith(("fours", "channels_12_to_68", "eights_"))],
+    ids=lambda call: call.id,
+)
+def test_tf32_rounds_the_operands_of_float32_products(call, monkeypatch):
+    """To 11 bits: farther from the exact product than float32, much nearer than bfloat16."""
+    ops = ops_of("emulator-fast")
+    monkeypatch.setattr(ops, "tf32", True)
+    original = next(each for each in CALLS if each.id == call.id)
+    launched = []
+    monkeypatch.setattr(ops.launch, "observe", lambda kernel, _: launched.append(kernel.name))
+    product = np.array(ops.to_numpy(run(ops, original, "float32").results[0]))
+    wanted = expected(original)[0]
+    epilogue = original.arguments.options.get("epilogue")
+    if not any("tf32" in name for name in launched):
+        assert "groups" in call.case or "dilation" in call.case  # those that tensor cores cannot compute
+        assert_close(product, wanted, 5e-6)
+    elif epilogue is None:
+        error = np.linalg.norm(product - wanted) / np.linalg.norm(wanted)
+        assert 2e-5 < error < 5e-4
+
+
+def test_without_tf32_no_float32_product_goes_to_tensor_cores(monkeypatch):
+    ops = ops_of("emulator-fast")
+    launched = []
+    monkeypatch.setattr(ops.launch, "observe", lambda kernel, _: launched.append(kernel.name))
+    for call in PRODUCTS:
+        if call.case == "eights_8_to_8":
+            run(ops, call, "float32")
+    assert launched
+    assert not any(name.startswith("tensor") for name in launched)
+
+
 def test_a_device_without_such_tensor_cores_computes_in_float32(rng, monkeypatch):
     ops = ops_of("emulator-fast")
     monkeypatch.setitem(ops.__dict__, "limits", dataclasses.replace(ops.limits, capability=75))

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.kernels.occupancy import LIMITS
 from cnn.kernels.families.gemm_rules import TILES, choose
 from cnn.kernels.families.tensor_rules import GATHER_TILES, WGRAD_TILES, choose_gather, choose_wgrad, gather_step
-from cnn.kernels.tile_choice import BFLOAT16, FLOAT32, REFERENCE, Device, Product, best_splits, best_tile
+from cnn.kernels.tile_choice import BFLOAT16, FLOAT32, REFERENCE, TF32, Device, Product, best_splits, best_tile
 
 # Shapes large and small, odd and even: rows, columns, k.
 SHAPES = [
@@ -57,7 +57,7 @@ def test_parts_do_not_depend_on_the_device(rows, columns, k):
 
 @pytest.mark.parametrize(("rows", "columns", "k"), SHAPES)
 def test_no_part_is_empty(rows, columns, k):
-    for tiles, costs in ((TILES, FLOAT32), (WGRAD_TILES, BFLOAT16)):
+    for tiles, costs in ((TILES, FLOAT32), (WGRAD_TILES[:7], BFLOAT16), (WGRAD_TILES[7:], TF32)):
         product, step = Product(rows, columns, k), tiles[0].k
         splits = best_splits(product, tiles, 4, costs)
         assert (splits - 1) * product.length(step, splits) < max(k, 1)
@@ -67,10 +67,11 @@ def test_no_part_is_empty(rows, columns, k):
 def test_tiles_of_one_sum_have_one_step():
     """Or the tile would decide where a sum is cut."""
     assert {tile.k for tile in TILES} == {16}
-    assert {tile.k for tile in WGRAD_TILES} == {64}
+    assert {(tile.element, tile.k) for tile in WGRAD_TILES} == {("bfloat16", 64), ("float", 32)}
     for c in range(8, 300, 8):
         step = gather_step(c)
         assert -(-c // step) * step == min(-(-c // 32) * 32, -(-c // 64) * 64)
+        assert gather_step(c, "float") == 32
 
 
 @pytest.mark.parametrize("architecture", [each for each in LIMITS if each >= 80])
@@ -78,9 +79,12 @@ def test_a_device_gets_only_tiles_that_run_on_it(architecture):
     most = LIMITS[architecture].shared - LIMITS[architecture].shared_reserved
     for multiprocessors, rows, c, n in itertools.product((20, 132), (100, 10**6), (32, 64, 104, 512), (8, 64, 256)):
         device = Device(multiprocessors, architecture, min(most, 227 << 10))
-        for tile in (choose_gather(rows, n, c, 9, device)[0], choose_wgrad(9, c, n, rows, device)[0]):
-            assert tile.gather_bytes <= most
-            assert tile.min_arch <= architecture
+        for element in ("bfloat16", "float"):
+            gather = choose_gather(rows, n, c, 9, device, element=element)[0]
+            for tile in (gather, choose_wgrad(9, c, n, rows, device, element)[0]):
+                assert tile.element == element
+                assert tile.gather_bytes <= most
+                assert tile.min_arch <= architecture
 
 
 def test_full_tiles_are_asked_for_only_where_they_fit():
@@ -95,10 +99,10 @@ def test_large_products_take_large_tiles_and_narrow_ones_narrow_tiles():
     assert choose(10**6, 64, 576, 1, True, REFERENCE)[0].suffix == "128x64_vector"
     assert choose(10**6, 32, 288, 1, True, REFERENCE)[0].suffix == "64x32_vector"
     assert choose(10**6, 128, 1152, 1, False, REFERENCE)[0].suffix == "64x64"
-    assert choose_gather(10**6, 256, 128, 9, REFERENCE)[0].suffix == "256x128x64"
-    assert choose_gather(10**6, 256, 128, 9, replace(REFERENCE, capability=80))[0].suffix == "128x128x64"
-    assert choose_gather(10**6, 64, 128, 9, REFERENCE)[0].suffix == "128x64x64"
-    assert choose_gather(10**6, 32, 32, 9, REFERENCE)[0].suffix == "128x32x32_any"
+    assert choose_gather(10**6, 256, 128, 9, REFERENCE)[0].suffix == "256x128x64_bf16"
+    assert choose_gather(10**6, 256, 128, 9, replace(REFERENCE, capability=80))[0].suffix == "128x128x64_bf16"
+    assert choose_gather(10**6, 64, 128, 9, REFERENCE)[0].suffix == "128x64x64_bf16"
+    assert choose_gather(10**6, 32, 32, 9, REFERENCE)[0].suffix == "128x32x32_any_bf16"
 
 
 def test_a_long_sum_is_cut_where_tiles_are_few_and_not_elsewhere():

@@ -25,13 +25,21 @@ class CudaArrays:
     name = "cupy"
 
     def __init__(
-        self, xp: Any, *, device: str = "GPU", cublas: bool = False, plan: Plan = choose, folder: Path = FOLDER
+        self,
+        xp: Any,
+        *,
+        device: str = "GPU",
+        cublas: bool = False,
+        tf32: bool = False,
+        plan: Plan = choose,
+        folder: Path = FOLDER,
     ) -> None:
         """With `cublas` dense layers run `xp.matmul`; `plan` selects the variant of the project's own products.
 
-        `folder` has the source of the kernels.
+        With `tf32` the products of float32 arrays that tensor cores can compute round their operands to tf32, 11 bits
+        of precision; sums stay float32. `folder` is where the kernels' text lies.
         """
-        self.xp, self.device, self.cublas, self.plan = xp, device, cublas, plan
+        self.xp, self.device, self.cublas, self.tf32, self.plan = xp, device, cublas, tf32, plan
         self.launch = Launcher(xp, folder)
 
     def array(self, values: NDArray[Any] | Array) -> Array:

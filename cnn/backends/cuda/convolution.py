@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.backends.blocks import Array, Epilogue
-from cnn.backends.cuda.arrays import BFLOAT16, window_struct
+from cnn.backends.cuda.arrays import window_struct
 from cnn.backends.cuda.dense import NOTHING, CudaDense, ends_in_relu
 from cnn.backends.window import Window
 from cnn.kernels import STRUCTS, fast_divmod
@@ -26,14 +26,11 @@ class CudaConvolution(CudaDense):
         self, x: Array, w: Array, b: Array | None, window: Window, groups: int, epilogue: Epilogue = NOTHING
     ) -> Array:
         relu = ends_in_relu(epilogue)
-        if x.dtype != BFLOAT16:
-            y = self._conv2d(x, w, b, window, groups, relu)
+        w = self.stored_like(x, w)
+        if self.by_tensor_cores(x, window, x.shape[3], w.shape[3], groups):
+            y = self.tensor_forward(x, w, b, window, relu)
         else:
-            w = self.stored(w, "bfloat16")
-            if self.by_tensor_cores(window, x.shape[3], w.shape[3], groups):
-                y = self.tensor_forward(x, w, b, window, relu)
-            else:
-                y = self.stored(self._conv2d(*self.widened(x, w), b, window, groups, relu), "bfloat16")
+            y = self.stored_like(x, self._conv2d(*self.widened(x, w), b, window, groups, relu))
         return self.finish(y, epilogue)
 
     def _conv2d(self, x: Array, w: Array, b: Array | None, window: Window, groups: int, relu: bool) -> Array:
@@ -58,12 +55,10 @@ class CudaConvolution(CudaDense):
         )
 
     def conv2d_backward_input(self, dy: Array, w: Array, window: Window, groups: int) -> Array:
-        if dy.dtype != BFLOAT16:
-            return self._conv2d_backward_input(dy, w, window, groups)
-        w = self.stored(w, "bfloat16")
-        if self.by_tensor_cores(window, w.shape[2], dy.shape[3], groups):
+        w = self.stored_like(dy, w)
+        if self.by_tensor_cores(dy, window, w.shape[2], dy.shape[3], groups):
             return self.tensor_backward_input(dy, w, window)
-        return self.stored(self._conv2d_backward_input(*self.widened(dy, w), window, groups), "bfloat16")
+        return self.stored_like(dy, self._conv2d_backward_input(*self.widened(dy, w), window, groups))
 
     def _conv2d_backward_input(self, dy: Array, w: Array, window: Window, groups: int) -> Array:
         n, filters, channels = dy.shape[0], dy.shape[3], w.shape[2] * groups
@@ -93,11 +88,10 @@ class CudaConvolution(CudaDense):
             filters // groups,
         )
         dw = self.floats(*window.kernel, group_channels, filters) if out is None else out
-        if BFLOAT16 in (dy.dtype, x.dtype):
-            dy, x = self.stored(dy, "bfloat16"), self.stored(x, "bfloat16")
-            if self.by_tensor_cores(window, channels, filters, groups):
-                return self.tensor_backward_filter(dy, x, window, dw)
-            dy, x = self.widened(dy, x)
+        dy, x = self.alike(dy, x)
+        if self.by_tensor_cores(x, window, channels, filters, groups):
+            return self.tensor_backward_filter(dy, x, window, dw)
+        dy, x = self.widened(dy, x)
         if direct := _direct_backward_filter(window, channels, groups):
             depthwise = _is_depthwise(channels, groups)
             splits = depthwise_parts(n * p * q, filters, window.taps) if depthwise else one_channel_parts(n * p * q)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+
 from cnn.backends.blocks import Array, Epilogue
 from cnn.backends.cuda.arrays import BFLOAT16, rows_and_channels
 from cnn.backends.cuda.normalization import column_sums
@@ -27,14 +29,11 @@ class CudaDense(CudaTensorProducts):
 
     def dense(self, x: Array, w: Array, b: Array | None, epilogue: Epilogue = NOTHING) -> Array:
         relu = ends_in_relu(epilogue)
-        if x.dtype != BFLOAT16:
-            y = self._dense(x, w, b, relu)
+        w = self.stored_like(x, w)
+        if self.by_tensor_cores(x, _ONE_PIXEL, w.shape[0], w.shape[1], 1):
+            y = self.tensor_forward(_pixels(x), _tap(w), b, _ONE_PIXEL, relu).reshape(len(x), -1)
         else:
-            w = self.stored(w, "bfloat16")
-            if self.by_tensor_cores(_ONE_PIXEL, w.shape[0], w.shape[1], 1):
-                y = self.tensor_forward(_pixels(x), _tap(w), b, _ONE_PIXEL, relu).reshape(len(x), -1)
-            else:
-                y = self.stored(self._dense(*self.widened(x, w), b, relu), "bfloat16")
+            y = self.stored_like(x, self._dense(*self.widened(x, w), b, relu))
         return self.finish(y, epilogue)
 
     def _dense(self, x: Array, w: Array, b: Array | None, relu: bool) -> Array:
@@ -55,12 +54,10 @@ class CudaDense(CudaTensorProducts):
         )
 
     def dense_backward_input(self, dy: Array, w: Array) -> Array:
-        if dy.dtype != BFLOAT16:
-            return self._dense_backward_input(dy, w)
-        w = self.stored(w, "bfloat16")
-        if self.by_tensor_cores(_ONE_PIXEL, w.shape[0], w.shape[1], 1):
+        w = self.stored_like(dy, w)
+        if self.by_tensor_cores(dy, _ONE_PIXEL, w.shape[0], w.shape[1], 1):
             return self.tensor_backward_input(_pixels(dy), _tap(w), _ONE_PIXEL).reshape(len(dy), -1)
-        return self.stored(self._dense_backward_input(*self.widened(dy, w)), "bfloat16")
+        return self.stored_like(dy, self._dense_backward_input(*self.widened(dy, w)))
 
     def _dense_backward_input(self, dy: Array, w: Array) -> Array:
         (rows, k), columns = dy.shape, w.shape[0]
@@ -78,12 +75,11 @@ class CudaDense(CudaTensorProducts):
     def dense_backward_filter(self, dy: Array, x: Array, out: Array | None = None) -> Array:
         (k, columns), rows = dy.shape, x.shape[1]
         dw = self.floats(rows, columns) if out is None else out
-        if BFLOAT16 in (dy.dtype, x.dtype):
-            dy, x = self.stored(dy, "bfloat16"), self.stored(x, "bfloat16")
-            if self.by_tensor_cores(_ONE_PIXEL, rows, columns, 1):
-                self.tensor_backward_filter(_pixels(dy), _pixels(x), _ONE_PIXEL, _tap(dw))
-                return dw
-            dy, x = self.widened(dy, x)
+        dy, x = self.alike(dy, x)
+        if self.by_tensor_cores(x, _ONE_PIXEL, rows, columns, 1):
+            self.tensor_backward_filter(_pixels(dy), _pixels(x), _ONE_PIXEL, _tap(dw))
+            return dw
+        dy, x = self.widened(dy, x)
         if self.cublas:
             return self.xp.matmul(x.T, dy, out=dw)
         return self.product(
@@ -95,9 +91,17 @@ class CudaDense(CudaTensorProducts):
             lambda name, dw, splits, *_: self.launch(name, x, dy, dw, rows, k, columns, splits),
         )
 
+    def stored_like(self, x: Array, y: Array) -> Array:
+        """y, rounded to bfloat16 if x is kept in it."""
+        return self.stored(y, "bfloat16") if x.dtype == BFLOAT16 else y
+
+    def alike(self, a: Array, b: Array) -> tuple[Array, Array]:
+        """Both in bfloat16 if one of them is."""
+        return self.stored_like(b, a), self.stored_like(a, b)
+
     def widened(self, a: Array, b: Array) -> tuple[Array, Array]:
         """Both in float32."""
-        return self.stored(a, "float32"), self.stored(b, "float32")
+        return (a, b) if a.dtype == np.float32 else (self.stored(a, "float32"), self.stored(b, "float32"))
 
     def bias_backward(self, dy: Array, out: Array | None = None) -> Array:
         return column_sums(self, dy, *rows_and_channels(dy), out)

@@ -1,4 +1,4 @@
-"""Products of bfloat16 arrays by tensor cores: geometry, tiles and launches."""
+"""Products by tensor cores: geometry, tiles and launches."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from cnn.backends.cuda.activations import CudaActivations
 from cnn.backends.cuda.arrays import BFLOAT16, named
 from cnn.backends.window import Window
 from cnn.kernels import STRUCTS, fast_divmod
-from cnn.kernels.families.tensor_rules import CHUNK, MOST_TAPS, choose_gather, choose_wgrad, gather_step
+from cnn.kernels.families.tensor_rules import MOST_TAPS, choose_gather, choose_wgrad, chunk, gather_step
 from cnn.kernels.tile_choice import Device, Product, ceil_div
 
 # Tensor cores that multiply bfloat16, and asynchronous copies.
 _LEAST_CAPABILITY = 80
+# The kernels count bytes of the images in 32 bits.
+_MOST_FLOATS = 2**30
 
 
 class CudaTensorProducts(CudaActivations):
-    """Kernels in `cnn/kernels/convolution_tensor.cu`: operands in bfloat16, sums in float32.
+    """Kernels in `cnn/kernels/convolution_tensor.cu`: operands in bfloat16 or tf32, sums in float32.
 
     A dense layer is a convolution of one tap over images of one pixel.
     """
@@ -38,45 +40,45 @@ class CudaTensorProducts(CudaActivations):
             attributes["MaxSharedMemoryPerBlockOptin"],
         )
 
-    def by_tensor_cores(self, window: Window, channels: int, filters: int, groups: int) -> bool:
-        """Whether the kernels can compute the products of this geometry on this device."""
-        both = any(min(pair) > 1 for pair in zip(window.stride, window.dilation, strict=True))
+    def by_tensor_cores(self, x: Array, window: Window, channels: int, filters: int, groups: int) -> bool:
+        """Whether the kernels are to compute the products of this geometry, of arrays like x, on this device."""
+        if x.dtype != BFLOAT16 and not (self.tf32 and x.dtype == np.float32 and x.size < _MOST_FLOATS):
+            return False
+        size, both = chunk(_element(x)), any(min(pair) > 1 for pair in zip(window.stride, window.dilation, strict=True))
         return (
             groups == 1
-            and channels % CHUNK == 0
-            and filters % CHUNK == 0
+            and channels % size == 0
+            and filters % size == 0
             and max(window.kernel) <= MOST_TAPS
             and not both  # the taps of a parity class would be irregular
             and self.limits.capability >= _LEAST_CAPABILITY
         )
 
     def tensor_forward(self, x: Array, w: Array, b: Array | None, window: Window, relu: bool) -> Array:
-        """x (n, h, w, c) and w (kh, kw, c, k), both bfloat16, to y (n, p, q, k)."""
-        n, c, k = x.shape[0], x.shape[3], w.shape[3]
+        """x (n, h, w, c) and w (kh, kw, c, k), of one type, to y (n, p, q, k)."""
+        n, c, k, element = x.shape[0], x.shape[3], w.shape[3], _element(x)
         rows = n * window.output_hw[0] * window.output_hw[1]
-        tile, splits = choose_gather(rows, k, c, window.taps, self.limits)
-        y = self.empty((n, *window.output_hw, k), BFLOAT16)
-        shape = _forward_shape(window, n, c, k, splits)
-        name = f"tensor_forward_{tile.suffix}_bf16"
+        tile, splits = choose_gather(rows, k, c, window.taps, self.limits, element=element)
+        y = self.empty((n, *window.output_hw, k), x.dtype)
+        shape = _with_splits(_forward_shape(window, n, c, k), window.taps, c, splits, element)
         x, w = self._at_chunks(x), self._at_chunks(w)
         if splits == 1:
-            self.launch(name, x, w, b, y, None, shape, 1, int(relu))
+            self.launch(f"tensor_forward_{tile.suffix}", x, w, b, y, None, shape, 1, int(relu))
         else:
             parts = self.floats(splits, *y.shape)
-            self.launch(name, x, w, None, None, parts, shape, splits, 0)
+            self.launch(f"tensor_forward_{tile.suffix}", x, w, None, None, parts, shape, splits, 0)
             self.add_parts(parts, y, splits, b, relu)
         return y
 
     def tensor_backward_input(self, dy: Array, w: Array, window: Window) -> Array:
-        """dy (n, p, q, k) and w (kh, kw, c, k), both bfloat16, to dx (n, h, w, c)."""
-        n, k, c = dy.shape[0], dy.shape[3], w.shape[2]
-        dx = self.empty((n, *window.input_hw, c), BFLOAT16)
+        """dy (n, p, q, k) and w (kh, kw, c, k), of one type, to dx (n, h, w, c)."""
+        n, k, c, element = dy.shape[0], dy.shape[3], w.shape[2], _element(dy)
+        dx = self.empty((n, *window.input_hw, c), dy.dtype)
         dy, w = self._at_chunks(dy), self._at_chunks(w)
         one_class = window.stride == (1, 1)
         for shape, rows, taps in _gradient_shapes(window, n, c, k):
-            tile, splits = choose_gather(rows, c, k, taps, self.limits, one_class)
-            name = f"tensor_backward_input_{tile.suffix}_bf16"
-            cut = _with_splits(shape, taps, k, splits)
+            tile, splits = choose_gather(rows, c, k, taps, self.limits, one_class, element)
+            name, cut = f"tensor_backward_input_{tile.suffix}", _with_splits(shape, taps, k, splits, element)
             if splits == 1:
                 self.launch(name, dy, w, dx, None, cut, 1)
             else:
@@ -86,14 +88,13 @@ class CudaTensorProducts(CudaActivations):
         return dx
 
     def tensor_backward_filter(self, dy: Array, x: Array, window: Window, dw: Array) -> Array:
-        """dy (n, p, q, k) and x (n, h, w, c), both bfloat16, to dw (kh, kw, c, k), float32, which is returned."""
+        """dy (n, p, q, k) and x (n, h, w, c), of one type, to dw (kh, kw, c, k), float32, which is returned."""
         (n, p, q, k), c = dy.shape, x.shape[3]
-        tile, splits = choose_wgrad(window.taps, c, k, n * p * q, self.limits)
+        tile, splits = choose_wgrad(window.taps, c, k, n * p * q, self.limits, _element(x))
         parts = dw if splits == 1 and dw.data.ptr % 8 == 0 else self.floats(splits, *dw.shape)
         shape = _wgrad_shape(window, n, c, k, Product(0, 0, n * p * q).length(tile.k, splits))
-        self.launch(
-            f"tensor_backward_filter_{tile.suffix}_bf16", self._at_chunks(x), self._at_chunks(dy), parts, shape, splits
-        )
+        name = f"tensor_backward_filter_{tile.suffix}"
+        self.launch(name, self._at_chunks(x), self._at_chunks(dy), parts, shape, splits)
         if parts is not dw:
             self.add_parts(parts, dw, splits)
         return dw
@@ -112,8 +113,13 @@ def _struct(name: str, fields: dict[str, Any]) -> NDArray[Any]:
     return np.array([tuple(fields[field] for field in struct.names or ())], struct)
 
 
+def _element(x: Array) -> str:
+    """What the kernels call the array's type."""
+    return "bfloat16" if x.dtype == BFLOAT16 else "float"
+
+
 @functools.lru_cache(maxsize=1024)
-def _forward_shape(window: Window, n: int, c: int, k: int, splits: int) -> NDArray[Any]:
+def _forward_shape(window: Window, n: int, c: int, k: int) -> NDArray[Any]:
     (p, q), (h, w), (kh, kw) = window.output_hw, window.input_hw, window.kernel
     top, _, left, _ = window.padding
     fields = {
@@ -123,13 +129,13 @@ def _forward_shape(window: Window, n: int, c: int, k: int, splits: int) -> NDArr
         **{"kh": kh, "kw": kw, "n": k, "w_first": 0, "w_down": kw * c * k, "w_across": c * k},
         **{"out_h": p, "out_w": q, "step_h": 1, "step_w": 1, "first_h": 0, "first_w": 0, "steps_per_split": 0},
     }
-    return _with_splits(_struct("GatherShape", fields), window.taps, c, splits)
+    return _struct("GatherShape", fields)
 
 
-def _with_splits(shape: NDArray[Any], taps: int, c: int, splits: int) -> NDArray[Any]:
+def _with_splits(shape: NDArray[Any], taps: int, c: int, splits: int, element: str) -> NDArray[Any]:
     """The same with the steps of a split set. A class without taps has no steps."""
     cut = shape.copy()
-    cut["steps_per_split"] = ceil_div(Product(0, 0, taps * c, pieces=taps).steps(gather_step(c)), splits)
+    cut["steps_per_split"] = ceil_div(Product(0, 0, taps * c, pieces=taps).steps(gather_step(c, element)), splits)
     return cut
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cnn.kernels.families.tensor_rules import GATHER_TILES, WGRAD_TILES
+from cnn.kernels.families.tensor_rules import GATHER_TILES, WGRAD_TILES, TensorTile
 from cnn.kernels.kernel import Grid, Kernel, Tiling, Values
 from cnn.kernels.tile_choice import Product
 
@@ -35,26 +35,28 @@ def _flops(tiling: Tiling) -> Callable[[Values], int]:
     return flops
 
 
+def _of(tile: TensorTile, parameters: str) -> str:
+    """The parameters with the tile's element for T."""
+    return parameters.replace("T*", f"{tile.element}*")
+
+
 _GATHERS = {
     "tensor_forward": (
-        "const bfloat16* x, const bfloat16* w, const float* bias?, bfloat16* y?, float* parts?, GatherShape shape, "
-        "int splits, int relu"
+        "const T* x, const T* w, const float* bias?, T* y?, float* parts?, GatherShape shape, int splits, int relu"
     ),
-    "tensor_backward_input": (
-        "const bfloat16* dy, const bfloat16* w, bfloat16* dx?, float* parts?, GatherShape shape, int splits"
-    ),
+    "tensor_backward_input": ("const T* dy, const T* w, T* dx?, float* parts?, GatherShape shape, int splits"),
 }
 
 TENSOR_PRODUCTS = [
     Kernel(
-        f"{function}_{tile.suffix}_bf16",
+        f"{function}_{tile.suffix}",
         _SOURCE,
         f"{function}{tile.template}",
-        parameters,
+        _of(tile, parameters),
         (tile.threads,),
         _grid(tiling),
         flops=_flops(tiling),
-        storage="bfloat16",
+        storage=tile.element,
         shared_bytes=tile.gather_bytes,
         min_arch=tile.min_arch,
         tiling=tiling,
@@ -66,14 +68,14 @@ TENSOR_PRODUCTS = [
 ]
 TENSOR_PRODUCTS += [
     Kernel(
-        f"tensor_backward_filter_{tile.suffix}_bf16",
+        f"tensor_backward_filter_{tile.suffix}",
         _SOURCE,
         f"tensor_backward_filter{tile.template}",
-        "const bfloat16* x, const bfloat16* dy, float* parts, WgradShape g, int splits",
+        _of(tile, "const T* x, const T* dy, float* parts, WgradShape g, int splits"),
         (tile.threads,),
         _grid(tiling),
         flops=_flops(tiling),
-        storage="bfloat16",
+        storage=tile.element,
         shared_bytes=tile.stage_bytes,
         min_arch=tile.min_arch,
         tiling=tiling,

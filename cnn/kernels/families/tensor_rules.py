@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from cnn.kernels.tile_choice import BFLOAT16, Device, Product, best_splits, best_tile
+from cnn.kernels.tile_choice import BFLOAT16, TF32, Device, Product, best_splits, best_tile
 
-_ELEMENT = 2  # bytes
-CHUNK = 8  # elements that are copied at a time: channels and filters come in multiples
+BYTES = {"bfloat16": 2, "float": 4}  # of an element; floats are rounded to tf32
 MOST_TAPS = 16  # each way: a window's taps are the bits of a mask
 _SHORTEST_SPLIT = 4  # steps of the sum
+_COSTS = {"bfloat16": BFLOAT16, "float": TF32}
 
 
 @dataclass(frozen=True)
@@ -24,17 +24,19 @@ class TensorTile:
     warp_n: int
     stages: int
     fits: bool  # whether every tile must be full: saves the checks
+    element: str = "bfloat16"
 
     @property
     def suffix(self) -> str:
         """What the kernel's name ends in."""
-        return f"{self.m}x{self.n}x{self.k}{'' if self.fits else '_any'}"
+        kind = "bf16" if self.element == "bfloat16" else "tf32"
+        return f"{self.m}x{self.n}x{self.k}{'' if self.fits else '_any'}_{kind}"
 
     @property
     def template(self) -> str:
         """The template arguments in C++."""
         sizes = (self.m, self.n, self.k, self.warp_m, self.warp_n, self.stages)
-        return f"<TensorTile<bfloat16, {', '.join(map(str, sizes))}>, {str(self.fits).lower()}>"
+        return f"<TensorTile<{self.element}, {', '.join(map(str, sizes))}>, {str(self.fits).lower()}>"
 
     @property
     def threads(self) -> int:
@@ -44,12 +46,12 @@ class TensorTile:
     @property
     def stage_bytes(self) -> int:
         """Shared memory of all stages."""
-        return self.stages * (self.m + self.n) * self.k * _ELEMENT
+        return self.stages * (self.m + self.n) * self.k * BYTES[self.element]
 
     @property
     def gather_bytes(self) -> int:
-        """Shared memory of a product over pixels: the stages, then the rounded result and where its rows go."""
-        return max(self.stage_bytes, self.m * self.n * _ELEMENT + self.m * 4)
+        """Shared memory of a product over pixels: the stages, then a rounded result and where its rows go."""
+        return max(self.stage_bytes, self.m * self.n * 2 + self.m * 4 if self.element == "bfloat16" else 0)
 
     @property
     def min_arch(self) -> int:
@@ -68,6 +70,10 @@ GATHER_TILES = (
     TensorTile(64, 64, 64, 64, 32, 3, False),
     TensorTile(128, 64, 32, 64, 64, 4, False),
     TensorTile(128, 32, 32, 64, 32, 4, False),
+    TensorTile(128, 128, 32, 64, 64, 3, True, "float"),
+    TensorTile(128, 64, 32, 64, 64, 3, True, "float"),
+    TensorTile(128, 64, 32, 64, 64, 3, False, "float"),
+    TensorTile(64, 64, 32, 64, 32, 3, False, "float"),
 )
 # Of the filter gradient, whose rows are taps and channels.
 WGRAD_TILES = (
@@ -78,43 +84,59 @@ WGRAD_TILES = (
     TensorTile(128, 128, 64, 64, 64, 3, False),
     TensorTile(64, 64, 64, 64, 32, 3, False),
     TensorTile(64, 32, 64, 32, 32, 3, False),
+    TensorTile(128, 128, 32, 64, 64, 3, True, "float"),
+    TensorTile(64, 64, 32, 64, 32, 3, False, "float"),
 )
 
 
-def gather_step(c: int) -> int:
-    """How many channels a step of a sum over c channels takes: 32 where steps of 64 would waste half of the last."""
-    return 32 if 0 < c % 64 <= 32 else 64
+def chunk(element: str) -> int:
+    """Elements that are copied at a time: channels and filters come in multiples of them."""
+    return 16 // BYTES[element]
 
 
-def gather_candidates(c: int, n: int) -> tuple[TensorTile, ...]:
+def gather_step(c: int, element: str = "bfloat16") -> int:
+    """How many channels a step of a sum over c channels takes: of bfloat16 64, or 32 where that wastes less."""
+    return 32 if element == "float" or 0 < c % 64 <= 32 else 64
+
+
+def gather_candidates(c: int, n: int, element: str) -> tuple[TensorTile, ...]:
     """The tiles that can compute a product over c channels to n columns."""
-    step = gather_step(c)
+    step = gather_step(c, element)
     return tuple(
-        tile for tile in GATHER_TILES if tile.k == step and (not tile.fits or (c % tile.k == 0 and n % tile.n == 0))
+        tile
+        for tile in GATHER_TILES
+        if tile.element == element and tile.k == step and (not tile.fits or (c % tile.k == 0 and n % tile.n == 0))
     )
 
 
-def wgrad_candidates(c: int, n: int) -> tuple[TensorTile, ...]:
+def wgrad_candidates(c: int, n: int, element: str) -> tuple[TensorTile, ...]:
     """The tiles that can compute the filter gradient of c channels and n filters."""
-    return tuple(tile for tile in WGRAD_TILES if not tile.fits or (c % tile.m == 0 and n % tile.n == 0))
+    return tuple(
+        tile
+        for tile in WGRAD_TILES
+        if tile.element == element and (not tile.fits or (c % tile.m == 0 and n % tile.n == 0))
+    )
 
 
 @functools.lru_cache(maxsize=4096)
 def choose_gather(
-    rows: int, n: int, c: int, taps: int, device: Device, may_split: bool = True
+    rows: int, n: int, c: int, taps: int, device: Device, may_split: bool = True, element: str = "bfloat16"
 ) -> tuple[TensorTile, int]:
     """The tile, and the number of parts, of a product of `rows` pixels over the taps' c channels to n columns."""
-    tiles, product = gather_candidates(c, n), Product(rows, n, taps * c, pieces=taps)
-    splits = best_splits(product, tiles, _SHORTEST_SPLIT, BFLOAT16) if may_split else 1
-    return best_tile(product, _runs_on(tiles, device), splits, BFLOAT16, device), splits
+    tiles, product = gather_candidates(c, n, element), Product(rows, n, taps * c, pieces=taps)
+    costs = _COSTS[element]
+    splits = best_splits(product, tiles, _SHORTEST_SPLIT, costs) if may_split else 1
+    return best_tile(product, _runs_on(tiles, device), splits, costs, device), splits
 
 
 @functools.lru_cache(maxsize=4096)
-def choose_wgrad(taps: int, c: int, n: int, pixels: int, device: Device) -> tuple[TensorTile, int]:
+def choose_wgrad(
+    taps: int, c: int, n: int, pixels: int, device: Device, element: str = "bfloat16"
+) -> tuple[TensorTile, int]:
     """The tile, and the number of parts, of a filter gradient that sums over `pixels`."""
-    tiles, product = wgrad_candidates(c, n), Product(taps * c, n, pixels)
-    splits = best_splits(product, tiles, _SHORTEST_SPLIT, BFLOAT16)
-    return best_tile(product, _runs_on(tiles, device), splits, BFLOAT16, device), splits
+    tiles, product, costs = wgrad_candidates(c, n, element), Product(taps * c, n, pixels), _COSTS[element]
+    splits = best_splits(product, tiles, _SHORTEST_SPLIT, costs)
+    return best_tile(product, _runs_on(tiles, device), splits, costs, device), splits
 
 
 def _runs_on(tiles: tuple[TensorTile, ...], device: Device) -> list[TensorTile]:

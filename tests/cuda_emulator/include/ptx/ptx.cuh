@@ -140,6 +140,17 @@ CUDA_EMULATOR_INLINE void load_matrices_transposed(unsigned (&r)[4], SharedAddre
   cuda_emulator::load_matrices<true>(r, row, file, line);
 }
 
+// On a GPU lanes may read on their own, and the same word; here a whole warp reads words of different banks.
+CUDA_EMULATOR_INLINE unsigned load_word(SharedAddress word, CUDA_EMULATOR_SITE) {
+  using namespace cuda_emulator;
+  WarpGroup* group = whole_warp_meets("ld.shared", word, file, line);
+  unsigned used = 0;
+  for (int lane = 0; lane < 32; lane++) used |= 1u << (group->value[lane] / 4 % 32);
+  if (used != ~0u) cuda_emulator_stop("ld.shared: bank conflict", file, line);
+  cuda_emulator_warp_read(group);
+  return *reinterpret_cast<const unsigned*>(word);
+}
+
 CUDA_EMULATOR_INLINE void multiply_bfloat16(float (&d)[4], const unsigned (&a)[4], unsigned b0, unsigned b1,
                                             CUDA_EMULATOR_SITE) {
   cuda_emulator::multiply<cuda_emulator::Bfloat16Layout>("mma.bf16", d, a, b0, b1, file, line);
