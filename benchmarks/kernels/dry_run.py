@@ -31,7 +31,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Device:
-    """The one device there is: an H100."""
+    """The only device: an H100."""
 
     id: int = 0
     compute_capability: str = "90"

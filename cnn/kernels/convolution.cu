@@ -189,7 +189,7 @@ struct WgradImages {
   }
 };
 
-// y (n, p, q, filters) = x (n, h, w, c) convolved with w, plus bias (filters,), then ReLU if asked for.
+// y (n, p, q, filters) = x (n, h, w, c) convolved with w, plus bias (filters,), then ReLU if `relu`.
 template <class T, bool VECTOR>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     conv_forward(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,

@@ -184,7 +184,7 @@ __device__ __forceinline__ void gathered_product(const typename Tile::Element* i
   }
 }
 
-// y = x * w, plus bias (n,), then ReLU if asked for. With several splits each writes its part of the sum to
+// y = x * w, plus bias (n,), then ReLU if `relu`. With several splits each writes its part of the sum to
 // parts (splits, rows, n), and y is null; bias and ReLU come with `sum_splits`.
 template <class Tile, bool FITS>
 __global__ void __launch_bounds__(Tile::kThreads)

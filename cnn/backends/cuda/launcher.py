@@ -30,7 +30,7 @@ class Launcher:
 
     Kernels that the table has compiled alone are so when they are first launched.
 
-    `xp` is the module `cupy`, or one with the same face. `observe`, if set, is called with the kernel and its
+    `xp` is the module `cupy`, or one with the same interface. `observe`, if set, is called with the kernel and its
     arguments by name before each launch.
     """
 

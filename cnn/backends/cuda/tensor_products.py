@@ -104,7 +104,7 @@ class CudaTensorProducts(CudaActivations):
         return x if x.data.ptr % 16 == 0 else x.copy()
 
     def add_parts(self, parts: Array, y: Array, splits: int, bias: Array | None = None, relu: bool = False) -> None:
-        """y = the sum of parts (splits, *y.shape) in order, plus bias by the last axis, then ReLU if asked for."""
+        """y = the sum of parts (splits, *y.shape) in order, plus bias by the last axis, then ReLU if `relu`."""
         self.launch(named("sum_splits", y), parts, bias, y, y.size, splits, y.shape[-1], int(relu))
 
 
