@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
-from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -83,12 +82,6 @@ def test_vectors_are_learned_with_features_of_any_scale(rng):
     assert classifier.score(X[150:], y[150:]) > 0.9
     assert classifier.n_features_in_ == 4
     assert classifier.input_shape_ == (4,)
-
-
-def test_without_options_the_digits_are_learned():
-    digits = load_digits()
-    classifier = Classifier(epochs=4).fit(digits.images[:1200], digits.target[:1200])
-    assert classifier.score(digits.images[1200:], digits.target[1200:]) > 0.93
 
 
 def test_an_estimator_learns_anew_from_other_data():
