@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import time
 from collections.abc import Callable
@@ -89,6 +90,7 @@ class DeviceClock:
 
     def __init__(self, ops: Any) -> None:
         self.xp, self.device = ops.xp, ops.device
+        self._recorded_bytes = ops.recorded_bytes
         self._properties = self.xp.cuda.runtime.getDeviceProperties(self.xp.cuda.Device().id)
         size = max(_CACHES * int(self._properties.get("l2CacheSize", 0)), _LEAST_FLUSH)
         self.method = f"device events; {size >> 20} MiB are read before every repeat, so that the L2 cache is cold"
@@ -120,13 +122,18 @@ class DeviceClock:
         self._kernels.read(self._flush, self._sink)
 
     def forget_memory(self) -> None:
-        """Empty the pool."""
+        """Empty the pool; a captured step and its memory are freed with the last reference to it."""
         self.wait()
+        gc.collect()  # a step refers to what it captured, and the other way round
         self.xp.get_default_memory_pool().free_all_blocks()
 
     def memory_peak(self) -> int | None:
-        """Bytes that the pool has taken from the device since then, without the array that is read to flush."""
-        return int(self.xp.get_default_memory_pool().total_bytes()) - int(self._flush.nbytes)
+        """Bytes that the pools, with those of captured steps, have taken from the device since then.
+
+        Without the array that is read to flush.
+        """
+        pool = int(self.xp.get_default_memory_pool().total_bytes())
+        return pool + self._recorded_bytes() - int(self._flush.nbytes)
 
     def facts(self) -> dict[str, Any]:
         """The device, its driver and libraries."""

@@ -40,12 +40,19 @@ class BackendSettings:
     threads: int | None = None  # of cpu; None takes every core that the process may use
     convolution: str = "auto"  # of cpu: the algorithm of convolutions
     cublas: bool = False  # of cupy: dense layers by CuPy's matmul instead of the project's own kernels
+    graph: bool = True  # of cupy: record a step once as a CUDA graph and replay it; not with cublas
 
 
 def ops_of(config: DictConfig) -> Ops:
     """The backend that the group `backend` names."""
     settings = typed(config, "backend", BackendSettings)
-    return get_ops(settings.name, settings.threads, convolution=settings.convolution, cublas=settings.cublas)
+    return get_ops(
+        settings.name,
+        settings.threads,
+        convolution=settings.convolution,
+        cublas=settings.cublas,
+        graph=settings.graph,
+    )
 
 
 def require_int(config: DictConfig, key: str, least: int) -> int:

@@ -7,12 +7,14 @@ and so are launches by CuPy: arithmetic on arrays, indexing with arrays, zeros.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
+
+from benchmarks.kernels.capture import Streams
 
 
 @dataclass
@@ -38,15 +40,19 @@ class Device:
     attributes: Mapping[str, int] = field(
         default_factory=lambda: {"MultiProcessorCount": 132, "MaxSharedMemoryPerBlockOptin": 227 << 10}, compare=False
     )
+    streams: Streams | None = field(default=None, compare=False)
 
     def synchronize(self) -> None:
         """Nothing runs."""
+        if self.streams is not None:
+            self.streams.forbid("waiting for the device")
 
 
 class DryArray(np.ndarray):
     """An array without values, unless they are from the host."""
 
     traffic: ClassVar[Traffic]
+    streams: ClassVar[Streams]
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **options: Any) -> Any:
         """Arithmetic by the array module: counted as one launch that moves every array once."""
@@ -66,6 +72,7 @@ class DryArray(np.ndarray):
         return found
 
     def _launched(self, moved: int) -> None:
+        self.streams.forbid("arithmetic by the array module")  # CUDA would record it, but this stand-in does not
         self.traffic.module_launches += 1
         self.traffic.module_bytes += moved
 
@@ -76,6 +83,7 @@ class DryArray(np.ndarray):
 
     def set(self, values: np.ndarray) -> None:
         """Copies a host array, as in CuPy."""
+        self.streams.forbid("an upload")
         self.traffic.uploads += 1
         self.traffic.uploaded += values.nbytes
         np.asarray(self)[...] = values
@@ -92,16 +100,21 @@ class DryRun:
     def __init__(self) -> None:
         self.traffic = Traffic()
         self.ndarray: type[DryArray] = type("DryArray", (DryArray,), {"traffic": self.traffic})
-        self.cuda = SimpleNamespace(Device=Device)
+        self.streams = self.ndarray.streams = Streams(self.ndarray)
+        self.cuda = SimpleNamespace(Device=lambda: Device(streams=self.streams), **self.streams.namespace())
 
     def empty(self, shape: int | tuple[int, ...], dtype: Any = float) -> DryArray:
         """Reserved, not touched."""
-        reserved: Any = np.empty(shape, dtype).view(self.ndarray)
-        return reserved
+        return self._new(np.empty(shape, dtype))
+
+    def _new(self, memory: np.ndarray) -> DryArray:
+        self.streams.allocated(memory)
+        array: Any = memory.view(self.ndarray)
+        return array
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any = float) -> DryArray:
         """Zeros of the system, which take no memory until they are written."""
-        zeros: Any = np.zeros(shape, dtype).view(self.ndarray)
+        zeros = self._new(np.zeros(shape, dtype))
         zeros._launched(zeros.nbytes)
         return zeros
 
@@ -109,22 +122,31 @@ class DryRun:
         """The values themselves."""
         if isinstance(values, DryArray):
             return values
-        array: Any = np.array(values, dtype).view(self.ndarray)
+        self.streams.forbid("an upload")
+        array = self._new(np.array(values, dtype))
         self.traffic.uploads += 1
         self.traffic.uploaded += array.nbytes
         return array
 
     def asnumpy(self, array: Any) -> np.ndarray:
         """The array itself, whose values were not computed."""
+        self.streams.forbid("a transfer to the host")
         return np.asarray(array)
 
     def RawModule(self, **_: Any) -> SimpleNamespace:
         """A module whose kernels do nothing."""
-        return SimpleNamespace(get_function=_no_kernel)
+        self.streams.forbid("loading a module")
+        return SimpleNamespace(get_function=lambda _: DryKernel(self.streams))
 
 
-def _no_kernel(_: str) -> Callable[..., None]:
-    def kernel(grid: Any, block: Any, arguments: Any, **_: Any) -> None:
-        """Does nothing."""
+class DryKernel:
+    """A kernel that does nothing, but can be recorded."""
 
-    return kernel
+    max_dynamic_shared_size_bytes = 48 << 10
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+
+    def __call__(self, grid: Any, block: Any, arguments: tuple[Any, ...], shared_mem: int = 0) -> None:
+        """Launch it."""
+        self._streams.submit(arguments, lambda _: None)

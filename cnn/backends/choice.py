@@ -14,14 +14,21 @@ BACKENDS = ("numpy", "cpu", "cupy", "auto")
 CONVOLUTIONS = ("im2col", "direct", "winograd2", "winograd4")
 
 
-def get_ops(name: str, threads: int | None = None, *, convolution: str = "auto", cublas: bool = False) -> Ops:
+def get_ops(
+    name: str,
+    threads: int | None = None,
+    *,
+    convolution: str = "auto",
+    cublas: bool = False,
+    graph: bool = True,
+) -> Ops:
     """The backend called `name`.
 
     "numpy" is the reference, "cpu" the engine compiled by Numba, "cupy" the kernels on a GPU; "auto" is cupy if there
     is a GPU, else cpu if Numba is installed, else numpy. `threads` (None: every available core) and `convolution`, the
-    algorithm of convolutions (auto, tune, or one of `CONVOLUTIONS`), are options of "cpu". With `cublas` CuPy's matmul
-    computes dense layers. Raises `UserError` for an unknown name, fewer than one thread, cupy without CuPy or a GPU,
-    and cpu without Numba.
+    algorithm of convolutions (auto, tune, or one of `CONVOLUTIONS`), are options of "cpu". `cublas` (CuPy's matmul
+    computes dense layers) and `graph` (a step is recorded as a CUDA graph and replayed) are options of "cupy". Raises
+    `UserError` for an unknown name, fewer than one thread, cupy without CuPy or a GPU, and cpu without Numba.
     """
     if name not in BACKENDS:
         raise UserError(f"there is no backend '{name}'; choose one of: {', '.join(BACKENDS)}")
@@ -48,7 +55,7 @@ def get_ops(name: str, threads: int | None = None, *, convolution: str = "auto",
     cupy: Any = importlib.import_module("cupy")
     cupy.get_default_memory_pool().free_all_blocks()  # of an earlier job: the jobs of a sweep share a process
     device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
-    return CudaOps(cupy, device=device, cublas=cublas)
+    return CudaOps(cupy, device=device, cublas=cublas, graph=graph)
 
 
 def _has_numba() -> bool:

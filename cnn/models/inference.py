@@ -10,7 +10,7 @@ from cnn.backends import Array, Ops
 from cnn.layers import BatchNorm, Tensors
 from cnn.models.execute import Executor
 from cnn.models.model import Model
-from cnn.models.plan import Block, make_plan
+from cnn.models.plan import Block, Plan, make_plan
 
 
 class InferenceModel:
@@ -25,17 +25,33 @@ class InferenceModel:
     def __init__(self, model: Model) -> None:
         self.ops = model.ops
         plan = make_plan(model.graph, train=False, fold=True)
-        params: list[Tensors] = [{} for _ in model.graph.nodes]
-        for block in plan.blocks:
-            for index in (*block.tail, *(each for each in (block.producer, block.alone) if each is not None)):
-                params[index] = {name: self.ops.array(tensor) for name, tensor in model.tensors[index].items()}
-            if block.producer is not None:
-                params[block.producer] = _weights(model, block)
+        params = _params(model, plan)
         self._executor = Executor(self.ops, plan, params, [{}] * len(params), storage=model.storage)
+
+    def refresh(self, model: Model) -> None:
+        """Take the weights of `model`, with the same layers, in place: a recorded forward pass then replays with them.
+
+        Only for backends that replay: others may have cached values derived from the old weights.
+        """
+        held = self._executor.params
+        for own, fresh in zip(held, _params(model, self._executor.plan), strict=True):
+            for name, tensor in fresh.items():
+                self.ops.overwrite(own[name], tensor)
 
     def forward(self, x: Array) -> Array:
         """Logits (n, classes)."""
         return self._executor.forward(x)[0]
+
+
+def _params(model: Model, plan: Plan) -> list[Tensors]:
+    """Copies of the tensors of every node, with folded batch norms."""
+    params: list[Tensors] = [{} for _ in model.graph.nodes]
+    for block in plan.blocks:
+        for index in (*block.tail, *(each for each in (block.producer, block.alone) if each is not None)):
+            params[index] = {name: model.ops.array(tensor) for name, tensor in model.tensors[index].items()}
+        if block.producer is not None:
+            params[block.producer] = _weights(model, block)
+    return params
 
 
 def _weights(model: Model, block: Block) -> Tensors:

@@ -16,7 +16,7 @@ from cnn.models import Model
 from cnn.training.batches import AugmentSettings, BatchMaker, epoch_order
 from cnn.training.best import Best
 from cnn.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
-from cnn.training.inference import loss_and_accuracy, predict_probabilities
+from cnn.training.inference import Scoring, loss_and_accuracy
 from cnn.training.losses import CrossEntropy
 from cnn.training.optimizers import Optimizer
 from cnn.training.pack import Split
@@ -93,14 +93,17 @@ class Trainer:
             train.labels,
             self.settings.batch_size,
         )
+        scoring = None
+        if validation is not None:
+            scoring = Scoring(self.model, validation.images, self.batches, self.settings.batch_size)
         while self.epoch < self.settings.epochs and not self.best.exhausted(self.epoch):
             minutes = (time.perf_counter() - started) / 60
             if self.settings.max_minutes is not None and minutes >= self.settings.max_minutes:
                 break
             begun = time.perf_counter()
             row = self._train_epoch(step, progress)
-            if validation is not None:
-                row |= self._validate(validation, progress)
+            if validation is not None and scoring is not None:
+                row |= self._validate(scoring, validation, progress)
             if self.model.penalized:
                 row["l2_penalty"] = self.model.penalty()  # the L2 term of the loss at the end of the epoch
             row["seconds"] = time.perf_counter() - begun
@@ -135,11 +138,9 @@ class Trainer:
             "images_per_second": count / seconds,
         }
 
-    def _validate(self, validation: Split, progress: Progress) -> dict[str, Any]:
+    def _validate(self, scoring: Scoring, validation: Split, progress: Progress) -> dict[str, Any]:
         progress.begin("validation", len(validation))
-        probabilities = predict_probabilities(
-            self.model, validation.images, self.batches, self.settings.batch_size, progress.advance
-        )
+        probabilities = scoring(progress.advance)
         loss, accuracy = loss_and_accuracy(probabilities, validation.host_labels)
         _demand_finite(loss, "validation loss", self.epoch + 1)
         return {"val_loss": loss, "val_accuracy": accuracy}

@@ -55,7 +55,7 @@ class IdleCupy(DryRun):
                 assert self.at
 
         self.cuda = SimpleNamespace(
-            Device=self.cuda.Device,
+            **vars(self.cuda),
             Event=Event,
             get_elapsed_time=lambda begin, end: (end.at - begin.at) * 1e3 * TICK,
             runtime=SimpleNamespace(

@@ -65,7 +65,8 @@ def test_on_a_device_events_tell_the_time_and_the_pool_the_memory(tmp_path):
     assert isinstance(clock, DeviceClock)
     record, cell, text = measured(tmp_path, ops, clock)
     check_cell(cell, text)
-    assert cell["step"]["peak_bytes"] == (100 << 20) - (64 << 20)  # less what is read to flush the cache
+    # The pool's bytes, less what is read to flush the cache, and those of the captured step's own pool.
+    assert 0 < cell["step"]["peak_bytes"] - ((100 << 20) - (64 << 20)) < 1 << 20
     assert record["device"] | {"cuda_driver": "13.0", "cuda_runtime": "12.8", "cupy": "14.2.0"} == record["device"]
     assert "# Benchmark on Idle" in text
     assert "cuda driver 13.0" in text

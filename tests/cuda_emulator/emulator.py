@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from benchmarks.kernels.capture import Streams
 from cuda_emulator.arrays import (
     FILL_HOST,
     FILL_POISON,
@@ -48,8 +49,9 @@ class Emulator:
             raise ValueError(f"there is no mode {mode!r}, order {order!r} or guard {guard!r}")
         if reason := unavailable():
             raise EmulatorError(reason)
-        self._settings = LaunchSettings(mode, order, seed, timeout_s, PLACEMENTS[guard])
-        self.cuda = SimpleNamespace(Device=Device)
+        self.streams = Streams(DeviceArray)
+        self._settings = LaunchSettings(mode, order, seed, timeout_s, PLACEMENTS[guard], self.streams)
+        self.cuda = SimpleNamespace(Device=Device, **self.streams.namespace())
 
     def empty(self, shape: int | tuple[int, ...], dtype: Any = float) -> DeviceArray:
         """An array of poison: every byte is 0xFF, so every float is NaN."""
@@ -57,12 +59,16 @@ class Emulator:
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any = float) -> DeviceArray:
         """An array of zeros."""
-        return self._new(shape, dtype, FILL_ZERO)
+        array = self._new(shape, dtype, FILL_ZERO)
+        if self.streams.recording:
+            self.streams.submit([array], lambda arrays: arrays[0].fill(0))
+        return array
 
     def asarray(self, values: Any, dtype: Any = None) -> DeviceArray:
         """A copy on the device; what is there already is returned as it is."""
         if isinstance(values, DeviceArray) and dtype in (None, values.dtype):
             return values
+        self.streams.forbid("an upload")
         source = np.asarray(values, dtype)
         array = self._new(source.shape, source.dtype, FILL_HOST)
         np.copyto(array.view(np.ndarray), source)
@@ -70,10 +76,12 @@ class Emulator:
 
     def asnumpy(self, array: Any) -> np.ndarray:
         """A copy on the host."""
+        self.streams.forbid("a transfer to the host")
         return np.array(array, subok=False)
 
     def matmul(self, a: DeviceArray, b: DeviceArray, out: DeviceArray | None = None) -> DeviceArray:
         """The matrix product, by NumPy."""
+        self.streams.forbid("a product by the array module")  # CUDA would record it; this stand-in does not
         left, right = a.view(np.ndarray), b.view(np.ndarray)
         if out is None:
             return self.asarray(np.matmul(left, right))
@@ -85,7 +93,10 @@ class Emulator:
         self, code: str, options: Sequence[str] = (), name_expressions: Iterable[str] | None = None, **_: Any
     ) -> RawModule:
         """The kernels of a `.cu` text; compiled when the first of them is asked for."""
+        self.streams.forbid("loading a module")
         return RawModule(self._settings, code, options, name_expressions)
 
     def _new(self, shape: int | tuple[int, ...], dtype: Any, fill: int, track: bool = False) -> DeviceArray:
-        return new_array(shape, dtype, placement=self._settings.placement, fill=fill, track=track)
+        array = new_array(shape, dtype, placement=self._settings.placement, fill=fill, track=track)
+        self.streams.allocated(array.base)
+        return array

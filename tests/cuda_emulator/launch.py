@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.kernels.capture import Streams
 from cuda_emulator.arguments import Parameter, StandIns
 from cuda_emulator.errors import EmulatorError
 from cuda_emulator.locate import source_lines
@@ -37,6 +38,7 @@ class LaunchSettings:
     seed: int
     timeout_s: float
     placement: int
+    streams: Streams
     launches: int = 0  # so far; every launch has another shuffled order
 
 
@@ -87,11 +89,17 @@ class RawKernel:
         shared_mem: int = 0,
         **_: Any,
     ) -> None:
-        """Runs the kernel to its end. Raises EmulatorError for a bad launch and for what the kernel does wrong."""
+        """Runs the kernel to its end. Raises EmulatorError for a bad launch and for what the kernel does wrong.
+
+        While a stream captures, the launch is recorded, and checked and run by each launch of the graph.
+        """
         grid, block = _three(grid), _three(block)
         self._check_configuration(grid, block, shared_mem)
         if len(args) != len(self._parameters):
             raise EmulatorError(f"{self.name} takes {len(self._parameters)} arguments, not {len(args)}")
+        self._settings.streams.submit(args, lambda given: self._run_with(grid, block, given, shared_mem))
+
+    def _run_with(self, grid: tuple[int, ...], block: tuple[int, ...], args: Sequence[Any], shared_mem: int) -> None:
         stand_ins = StandIns(self._settings.placement)
         with _LAUNCHING:
             for parameter, storage, given in zip(self._parameters, self._storage, args, strict=True):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from cnn.backends.blocks import Array
+from cnn.backends.cuda.graph import RecordedStep
 from cnn.backends.cuda.launcher import Launcher
 from cnn.backends.window import Window
 from cnn.kernels import FOLDER, STORAGES, STRUCTS, SUFFIXES
@@ -31,16 +34,31 @@ class CudaArrays:
         device: str = "GPU",
         cublas: bool = False,
         tf32: bool = False,
+        graph: bool = True,
         plan: Plan = choose,
         folder: Path = FOLDER,
     ) -> None:
         """With `cublas` dense layers run `xp.matmul`; `plan` selects the variant of the project's own products.
 
         With `tf32` the products of float32 arrays that tensor cores can compute round their operands to tf32, 11 bits
-        of precision; sums stay float32. `folder` is where the kernels' text lies.
+        of precision; sums stay float32. With `graph` a captured step is a CUDA graph; not with `cublas`, whose
+        workspace is not in the graph's memory. `folder` has the source of the kernels.
         """
         self.xp, self.device, self.cublas, self.tf32, self.plan = xp, device, cublas, tf32, plan
         self.launch = Launcher(xp, folder)
+        self.replays = graph and not cublas
+        self._recorded: weakref.WeakSet[RecordedStep] = weakref.WeakSet()
+
+    def capture(self, step: Callable[[], Any]) -> Callable[[], Any]:
+        if not self.replays:
+            return step
+        recorded = RecordedStep(self.xp, step)
+        self._recorded.add(recorded)
+        return recorded
+
+    def recorded_bytes(self) -> int:
+        """Bytes of the device in the memory pools of captured steps."""
+        return sum(recorded.pool_bytes for recorded in self._recorded)
 
     def array(self, values: NDArray[Any] | Array) -> Array:
         """A copy on the device of a NumPy or device array, with the same shape and dtype."""

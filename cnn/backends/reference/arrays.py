@@ -18,6 +18,7 @@ class Arrays:
 
     name = "numpy"
     device: str = "CPU, plain NumPy"  # for the provenance of a run
+    replays = False  # whether a captured function's Python code runs only in its first calls
 
     def array(self, values: NDArray[Any] | Array) -> Array:
         """A copy on the backend of an array of the host or backend, with the same shape and dtype."""
@@ -43,9 +44,17 @@ class Arrays:
         """The array on the host; waits for pending work. Not necessarily a copy."""
         return x
 
-    def capture(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """A function equal to `step`, recorded once if the backend can replay it. Here: `step` itself."""
+    def capture(self, step: Callable[[], Any]) -> Callable[[], Any]:
+        """A function equal to `step`, recorded once if the backend can replay it. Here: `step` itself.
+
+        A replay repeats the operations on the same arrays, without the Python code of `step`. Arrays that it returns
+        are overwritten by the next call.
+        """
         return step
+
+    def overwrite(self, target: Array, source: Array) -> None:
+        """In place: set `target` to `source`, an array of the backend with the same shape and dtype."""
+        target[...] = source
 
     def stored(self, x: Array, storage: str) -> Array:
         """x rounded to the type `storage`: "float32" (x itself) or "bfloat16".

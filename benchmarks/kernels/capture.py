@@ -1,0 +1,222 @@
+"""A stand-in for CuPy's streams, graphs and memory pools, for machines without a GPU.
+
+A stream records launches between `begin_capture` and `end_capture` without running them; `Graph.launch` runs them in
+order. What CUDA or CuPy forbids while a stream records raises `CaptureError` here: transfers between host and device,
+waiting, loading a module, work on another stream. Taking memory from the device also raises, which CUDA allows in the
+mode "relaxed", because a step should not do that once it is warm.
+
+As a graph has addresses and no references, a launch raises `CaptureError` if memory that it uses has been freed, unless
+the pool that the memory came from still exists. A pool selects free blocks as CuPy's does: best fit, split, merge.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import weakref
+from bisect import insort
+from collections.abc import Callable, Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+_UNIT = 512  # bytes: CuPy rounds allocations up to multiples of this
+
+Launch = Callable[[list[Any]], Any]
+
+
+class CaptureError(RuntimeError):
+    """Something that is not allowed while a stream records, or a graph whose memory is gone."""
+
+
+class Streams:
+    """The streams, pools and graphs of one device; `namespace()` has the names that `cupy.cuda` has."""
+
+    def __init__(self, array: type[np.ndarray]) -> None:
+        """`array` is the class of arrays on the device."""
+        self.array = array
+        self.null = Stream(self, null=True)
+        self.stack = [self.null]
+        self.pool: MemoryPool | None = None
+        self.recording: Stream | None = None
+        self._blocks: dict[int, Block] = {}
+        self.graphs: list[int] = []  # the number of launches of each recorded graph
+
+    def namespace(self) -> dict[str, Any]:
+        """Streams and memory pools by their names in `cupy.cuda`."""
+        return {
+            "Stream": lambda null=False, non_blocking=False, ptds=False: Stream(self, null, non_blocking),
+            "MemoryPool": lambda: MemoryPool(self),
+            "get_current_stream": lambda: self.stack[-1],
+            "using_allocator": self.using_allocator,
+        }
+
+    @contextlib.contextmanager
+    def using_allocator(self, allocator: Any) -> Iterator[None]:
+        """Arrays are from the pool whose method `malloc` this is."""
+        before, self.pool = self.pool, allocator.__self__
+        try:
+            yield
+        finally:
+            self.pool = before
+
+    def forbid(self, what: str) -> None:
+        """Raise `CaptureError` if a stream is recording."""
+        if self.recording is not None:
+            raise CaptureError(f"{what} is not allowed while a stream is capturing")
+
+    def submit(self, arguments: Sequence[Any], launch: Launch) -> None:
+        """Run `launch(arguments)`, or record it: values as they are now, arrays by their addresses."""
+        if self.recording is None:
+            launch(list(arguments))
+            return
+        if self.stack[-1] is not self.recording:
+            raise CaptureError("work on a stream while another one is capturing")
+        kept = [self._address(each) if isinstance(each, self.array) else copy.copy(each) for each in arguments]
+        self.recording.nodes.append(lambda: launch([each() if isinstance(each, Address) else each for each in kept]))
+
+    def allocated(self, owner: np.ndarray) -> None:
+        """Count new memory: `owner` is the array that all arrays in this memory are views of."""
+        self._count(Block(self.pool, owner), owner)
+
+    def _count(self, block: Block, owner: np.ndarray) -> Block:
+        self._blocks[id(owner)] = block
+        weakref.finalize(owner, self._freed, id(owner)).atexit = False
+        return block
+
+    def _freed(self, key: int) -> None:
+        self._blocks.pop(key).free()
+
+    def _address(self, array: np.ndarray) -> Address:
+        owner = array
+        while isinstance(owner.base, np.ndarray):
+            owner = owner.base
+        block = self._blocks.get(id(owner)) or self._count(Block(None, owner), owner)
+        return Address(array, block)
+
+
+class Block:
+    """Memory of the device, from a pool or not."""
+
+    def __init__(self, pool: MemoryPool | None, owner: np.ndarray) -> None:
+        self._pool = None if pool is None else weakref.ref(pool)
+        self._in_use, self.size = True, max(_UNIT, -(-owner.nbytes // _UNIT) * _UNIT)
+        if pool is not None:
+            self.start = pool.take(self.size)
+            pool.memory.append(owner.base)  # what the array lies in; kept as long as the pool
+
+    @property
+    def valid(self) -> bool:
+        """Whether nobody else may get the memory."""
+        return self._in_use or (self._pool is not None and self._pool() is not None)
+
+    def free(self) -> None:
+        """No array is in it any more."""
+        self._in_use = False
+        pool = None if self._pool is None else self._pool()
+        if pool is not None:
+            pool.give(self.start, self.size)
+
+
+class Address:
+    """An array in a graph: where it lies, without a reference to it."""
+
+    def __init__(self, array: np.ndarray, block: Block) -> None:
+        self._kind, self._interface, self._block = type(array), dict(array.__array_interface__), block
+
+    def __call__(self) -> np.ndarray:
+        """The array again. Raises `CaptureError` if its memory has been freed."""
+        if not self._block.valid:
+            raise CaptureError("a graph uses memory that has been freed")
+        return np.asarray(SimpleNamespace(__array_interface__=self._interface)).view(self._kind)
+
+
+class Stream:
+    """A queue of work, which is done at once, or recorded."""
+
+    def __init__(self, streams: Streams, null: bool = False, non_blocking: bool = False) -> None:
+        self._streams, self._null, self.non_blocking = streams, null, non_blocking
+        self.nodes: list[Callable[[], Any]] = []
+
+    def __enter__(self) -> Stream:
+        self._streams.stack.append(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._streams.stack.pop()
+
+    def begin_capture(self, mode: int | None = None) -> None:
+        """Record from here on."""
+        if self._null:
+            raise CaptureError("cannot capture on the default (legacy) stream")
+        self._streams.forbid("the beginning of another capture")
+        self._streams.recording, self.nodes = self, []
+
+    def end_capture(self) -> Graph:
+        """The graph of the work since `begin_capture`."""
+        if not self.is_capturing():
+            raise CaptureError("the stream is not capturing")
+        self._streams.recording = None
+        return Graph(self._streams, self.nodes)
+
+    def is_capturing(self) -> bool:
+        """Whether it records."""
+        return self._streams.recording is self
+
+    def synchronize(self) -> None:
+        """Wait for the work so far."""
+        self._streams.forbid("waiting for a stream")
+
+
+class Graph:
+    """Recorded work."""
+
+    def __init__(self, streams: Streams, nodes: list[Callable[[], Any]]) -> None:
+        self._nodes, self._streams, self._number = nodes, streams, len(streams.graphs)
+        streams.graphs.append(0)
+
+    def launch(self, stream: Stream | None = None) -> None:
+        """Run the work once."""
+        self._streams.forbid("launching a graph")
+        self._streams.graphs[self._number] += 1
+        for node in self._nodes:
+            node()
+
+
+class MemoryPool:
+    """Free blocks of memory, selected as CuPy does: the smallest that is large enough, split to the size."""
+
+    def __init__(self, streams: Streams) -> None:
+        self._streams = streams
+        self.memory: list[Any] = []
+        self._free: list[tuple[int, int]] = []  # size and start, in ascending order
+        self._total = self._next = 0
+
+    def malloc(self, size: int) -> None:
+        """Named by `using_allocator`; arrays come from `take`."""
+        raise NotImplementedError
+
+    def total_bytes(self) -> int:
+        """Bytes taken from the device."""
+        return self._total
+
+    def take(self, size: int) -> int:
+        """The start of a block of this size."""
+        for index, (free, start) in enumerate(self._free):
+            if free >= size:
+                del self._free[index]
+                if free > size:
+                    insort(self._free, (free - size, start + size))
+                return start
+        self._streams.forbid(f"taking {size} bytes from the device")
+        start, self._total = self._next, self._total + size
+        self._next += size + _UNIT  # a gap: blocks that the device gave separately are never merged
+        return start
+
+    def give(self, start: int, size: int) -> None:
+        """Return a block, merged with free neighbours."""
+        for free, other in [each for each in self._free if start in (sum(each), each[1] - size)]:
+            self._free.remove((free, other))
+            start, size = min(start, other), size + free
+        insort(self._free, (size, start))
