@@ -18,7 +18,7 @@ from benchmarks.kernels.dry_run import DryRun
 from benchmarks.kernels.launches import Work, count_launches
 from benchmarks.models import model_config
 from benchmarks.records import TABLES, write_or_check
-from benchmarks.workload import option_groups, workload
+from benchmarks.workload import named_options, workload
 from cnn.backends.blocks import GRADIENT_NEEDS
 from cnn.backends.cuda import CudaOps
 from cnn.kernels import KERNELS, Kernel
@@ -82,7 +82,7 @@ ELSEWHERE = {
 def launches_of(model: str, batch: int) -> dict[Work, int]:
     """The launches of one training step of the model, in order, and their numbers."""
     ops = CudaOps(DryRun(), device="dry run")
-    options = option_groups(optimizer="adam", augment="flip_shift")
+    options = named_options(optimizer="adam", augment="flip_shift")
     work = workload(options, model_config(model), ops, input_shape=INPUT, classes=CLASSES, images=batch, batch=batch)
     work.begin_epoch()
     return count_launches(ops, lambda: work.step.run(batch))

@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from foundation.config import config_dir
 from foundation.errors import UserError
+from foundation.plain_config import read_group
 
 
-def model_config(name: str) -> dict[str, Any]:
+def model_config(name: str, **overrides: Any) -> dict[str, Any]:
     """The model's description as plain mappings and lists. Raises `UserError` for an unknown name."""
-    folder = config_dir() / "model"
-    if not (folder / f"{name}.yaml").is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-        raise UserError(f"unknown model '{name}' in benchmark.models; choose of: {known}")
-    config = OmegaConf.create({"model": OmegaConf.load(folder / f"{name}.yaml")})  # widths refer to `model.widths`
-    plain = OmegaConf.to_container(config.model, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    try:
+        return read_group("model", name, **overrides)
+    except UserError as error:
+        raise UserError(f"benchmark.models: {error}") from error
 
 
 def without_dropout(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from benchmarks.kernels.dry_run import DryRun
 from benchmarks.kernels.launches import count_launches
 from benchmarks.models import model_config
 from benchmarks.records import TABLES, write_or_check
-from benchmarks.workload import option_groups, workload
+from benchmarks.workload import named_options, workload
 from cnn.backends.cuda import CudaOps
 from foundation.errors import UserError
 
@@ -49,7 +49,7 @@ def measure(model: str, batch: int = BATCH) -> Step:
     """The second step of an epoch with Adam, mirrored and shifted images. Raises `UserError` for an unknown model."""
     xp = DryRun()
     ops = CudaOps(xp, device="dry run")
-    options = option_groups(optimizer="adam", augment="flip_shift")
+    options = named_options(optimizer="adam", augment="flip_shift")
     images = max(IMAGES, 3 * batch)
     work = workload(options, model_config(model), ops, input_shape=INPUT, classes=CLASSES, images=images, batch=batch)
     before = replace(xp.traffic)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.torch_reference import TorchReference, float32_switches, parameters_of
-from benchmarks.workload import SEED, Workload
-from cnn.assembly import optimizer_settings
+from benchmarks.workload import SEED, Options, Workload
 from cnn.backends import Activation, Array
 from cnn.layers import AvgPool2D, Layer, MaxPool2D, PReLULayer
 from cnn.layers.activations import ActivationLayer
@@ -37,7 +35,7 @@ def checked_batch(batch: int) -> int:
 
 
 def differences(
-    config: DictConfig,
+    options: Options,
     model: Model,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
@@ -48,7 +46,7 @@ def differences(
 ) -> dict[str, Any]:
     """The differences of ours in float32 from PyTorch's in float64, as fractions of the norm of PyTorch's.
 
-    `model` has no dropout and is changed. `config` has the group `optimizer`, whose learning rate is replaced.
+    `model` has no dropout and is changed. The learning rate of `options` is replaced; there is no augmentation.
     `logits` are those of inference on `inferred` (else `images`), with non-trivial running statistics.
     `loss`, `gradients` (all together), `worst_gradient` (of one parameter, named by `worst`) and `weights` (after the
     optimizer's update) are those of the loop's training step on `images` (n, h, w, c), all as one batch.
@@ -59,11 +57,11 @@ def differences(
     gradient is masked on both sides (`Kinks`).
     """
     with float32_switches():
-        return _differences(config, model, images, labels, layout, device, images if inferred is None else inferred)
+        return _differences(options, model, images, labels, layout, device, images if inferred is None else inferred)
 
 
 def _differences(
-    config: DictConfig,
+    options: Options,
     model: Model,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
@@ -72,9 +70,9 @@ def _differences(
     inferred: NDArray[np.uint8],
 ) -> dict[str, Any]:
     ops = model.ops
-    config = OmegaConf.create({"optimizer": OmegaConf.merge(config.optimizer, {"learning_rate": LEARNING_RATE})})
+    options = Options(replace(options.optimizer, learning_rate=LEARNING_RATE))
     _unsettle(model)
-    work = Workload(config, model, images, labels, len(images))
+    work = Workload(options, model, images, labels, len(images))
     reference, single = TorchReference(model, device, layout), TorchReference(model, device, layout)
     reference.module.double()
 
@@ -86,7 +84,7 @@ def _differences(
     found: dict[str, Any] = {"logits": _apart(ops.to_numpy(InferenceModel(model).forward(x)), expected)}
 
     kinks, x = Kinks(model), ops.to_numpy(work.network_input(images))
-    optimizer, penalty_in_loss = reference.optimizer(optimizer_settings(config))
+    optimizer, penalty_in_loss = reference.optimizer(options.optimizer)
     their_loss = _their_step(reference, kinks, x, labels, penalty_in_loss)
     theirs = _with_penalty(model, reference.gradients(), penalty_in_loss)
     _their_step(single, kinks, x, labels, penalty_in_loss)

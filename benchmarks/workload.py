@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
 
-from cnn.assembly import optimizer_settings
 from cnn.backends import Array, Ops
 from cnn.models import Model, build_model
 from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.losses import CrossEntropy, class_weights
-from cnn.training.optimizers import build_optimizer
+from cnn.training.optimizers import OPTIMIZERS, AdamSettings, SgdSettings, build_optimizer
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.step import TrainingStep
-from foundation.config import config_dir, typed
+from foundation.plain_config import compose
 
 SEED = 0
 
 
-def option_groups(**names: str) -> DictConfig:
-    """The files `conf/<group>/<name>.yaml` under their groups, as Hydra composes them: `optimizer="adam"`."""
-    folder = config_dir()
-    return OmegaConf.create({group: OmegaConf.load(folder / group / f"{name}.yaml") for group, name in names.items()})
+@dataclass(frozen=True)
+class Options:
+    """The options of a training step. Without augmentation images are only scaled."""
+
+    optimizer: SgdSettings | AdamSettings
+    augment: AugmentSettings = field(default_factory=AugmentSettings)
+
+
+def named_options(optimizer: str = "adam", augment: str = "none") -> Options:
+    """The options in the files of these names in `conf/optimizer` and `conf/augment`."""
+    found = compose(optimizer=optimizer, augment=augment)
+    settings = OPTIMIZERS[found["optimizer"]["name"]](**found["optimizer"])
+    return Options(settings, AugmentSettings(**found["augment"]))
 
 
 def noise(
@@ -51,18 +59,17 @@ class Workload:
 
     def __init__(
         self,
-        config: DictConfig,
+        options: Options,
         model: Model,
         images: NDArray[np.uint8],
         labels: NDArray[np.int64],
         batch: int,
     ) -> None:
-        """`config` has the group `optimizer` and may have `augment`; without it images are only scaled."""
+        """The labels (n,) of the images (n, h, w, c) uint8 are below the model's number of classes."""
         ops, (classes,) = model.ops, model.graph.nodes[-1].shape
-        augment = typed(config, "augment", AugmentSettings) if "augment" in config else AugmentSettings()
-        optimizer = build_optimizer(optimizer_settings(config), model)
+        optimizer = build_optimizer(options.optimizer, model)
         loss = CrossEntropy(ops, class_weights("none", labels, classes))
-        batches = BatchMaker(ops, _scaling(images), augment, SEED)
+        batches = BatchMaker(ops, _scaling(images), options.augment, SEED)
         self.model, self.batch = model, batch
         self.step = TrainingStep(model, loss, optimizer, batches, ops.array(images), ops.array(labels), batch)
         self._random = np.random.default_rng(SEED)
@@ -89,7 +96,7 @@ class Workload:
 
 
 def workload(
-    config: DictConfig,
+    options: Options,
     model: Mapping[str, Any],
     ops: Ops,
     *,
@@ -100,4 +107,4 @@ def workload(
 ) -> Workload:
     """The workload of a model of `conf/model/*.yaml`, on at least `images` images."""
     built = build_model(model, ops, input_shape, classes, SEED)
-    return Workload(config, built, *noise(max(images, batch), input_shape, classes), batch)
+    return Workload(options, built, *noise(max(images, batch), input_shape, classes), batch)

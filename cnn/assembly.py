@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
 
 from cnn.backends import Ops, get_ops
 from cnn.models import Model, build_model
@@ -24,9 +23,14 @@ from cnn.training.schedules import ScheduleSettings, build_schedule
 from foundation.config import typed
 from foundation.errors import UserError
 
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
 
 def to_container(config: DictConfig) -> dict[str, Any]:
     """A config node as plain mappings and lists, interpolations resolved."""
+    from omegaconf import OmegaConf  # noqa: PLC0415
+
     container = OmegaConf.to_container(config, resolve=True)
     assert isinstance(container, dict)
     return {str(key): value for key, value in container.items()}

@@ -13,7 +13,11 @@ from rich.console import Console
 from benchmarks.clock import clock_of
 from benchmarks.step.bench import run
 from benchmarks.step.report import remarks, terminal_table
-from cnn.assembly import ops_of
+from benchmarks.step.settings import BenchmarkSettings
+from benchmarks.workload import Options
+from cnn.assembly import ops_of, optimizer_settings
+from cnn.training.batches import AugmentSettings
+from foundation.config import typed
 from foundation.entry import entry
 
 
@@ -24,7 +28,9 @@ def main(config: DictConfig) -> None:
     ops = ops_of(config)
     command = " ".join(["python -m cnn.benchmark", *hydra.overrides.task])
     folder = Path(hydra.runtime.output_dir)
-    record = run(config, ops, clock_of(ops), folder, command)
+    settings = typed(config, "benchmark", BenchmarkSettings)
+    options = Options(optimizer_settings(config), typed(config, "augment", AugmentSettings))
+    record = run(settings, options, ops, clock_of(ops), folder, command)
     # In a file or a pipe the table is not wrapped.
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(terminal_table(record))

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
-
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]  # the parser that OmegaConf uses
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from foundation.errors import UserError
+from foundation.plain_config import config_dir
 
+__all__ = ["choices", "config_dir", "load_choice", "load_group", "resolved", "typed"]
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+# OmegaConf is imported where it is used: `import cnn` is also for machines without it.
 Schema = TypeVar("Schema")
-
-
-def config_dir() -> Path:
-    """The folder of configs: `foundation/conf` in an installed wheel, the top-level `conf` in a checkout."""
-    here = Path(__file__).resolve().parent
-    installed = here / "conf"
-    return installed if installed.is_dir() else here.parent / "conf"
 
 
 def typed(config: DictConfig | Mapping[str, Any], group: str, schema: type[Schema]) -> Schema:
@@ -27,6 +23,9 @@ def typed(config: DictConfig | Mapping[str, Any], group: str, schema: type[Schem
 
     Raises `UserError` naming the full key for an unknown key, a missing one or a value of the wrong type.
     """
+    from omegaconf import OmegaConf  # noqa: PLC0415
+    from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
+
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), config[group])
         instance = OmegaConf.to_object(merged)
@@ -55,6 +54,10 @@ def load_group(path: Path, group: str) -> dict[str, Any]:
 
     Raises `UserError` naming the file if it cannot be read or resolved.
     """
+    from omegaconf import OmegaConf  # noqa: PLC0415
+    from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
+    from yaml import YAMLError  # type: ignore[import-untyped]  # noqa: PLC0415  # the parser that OmegaConf uses
+
     try:
         return resolved(OmegaConf.load(path), group)
     except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
@@ -66,6 +69,9 @@ def resolved(content: Any, group: str) -> dict[str, Any]:
 
     Raises `UserError` for an interpolation of what is not there, and for what is no mapping.
     """
+    from omegaconf import OmegaConf  # noqa: PLC0415
+    from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
+
     try:
         container: Any = OmegaConf.to_container(OmegaConf.create({group: content}), resolve=True)
     except OmegaConfBaseException as error:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig, OmegaConf
 
 from benchmarks.models import model_config
-from benchmarks.workload import SEED, noise, option_groups
+from benchmarks.workload import SEED, Options, named_options, noise
 from cnn.backends import Ops
 from cnn.models import Model, build_model
-from foundation.config import config_dir
 
 CLASSES = 7
 MODEL_WIDTHS = ("widths", "dense_widths")  # multiplied by `width`
@@ -40,13 +38,10 @@ class Cell:
         plain = model_config(self.model)
         if self.width == 1:
             return plain
-        config = OmegaConf.create({"model": OmegaConf.load(config_dir() / "model" / f"{self.model}.yaml")})
-        for key in MODEL_WIDTHS:
-            if key in config.model:
-                config.model[key] = [max(1, round(self.width * each)) for each in config.model[key]]
-        scaled = OmegaConf.to_container(config.model, resolve=True)
-        assert isinstance(scaled, dict)
-        return {str(key): value for key, value in scaled.items()}
+        widths = {
+            key: [max(1, round(self.width * each)) for each in plain[key]] for key in MODEL_WIDTHS if key in plain
+        }
+        return model_config(self.model, **widths)
 
     def build(self, ops: Ops, config: Mapping[str, Any] | None = None) -> Model:
         """The network with initial weights that are the same in every process."""
@@ -57,8 +52,6 @@ class Cell:
         return noise(batch or self.batch, self.input_shape, CLASSES)
 
     @staticmethod
-    def options() -> DictConfig:
+    def options() -> Options:
         """Adam with a rate so low that hundreds of steps on one batch change little."""
-        options = option_groups(optimizer="adam")
-        options.optimizer.learning_rate = 1e-4
-        return options
+        return Options(replace(named_options().optimizer, learning_rate=1e-4))

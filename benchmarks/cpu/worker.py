@@ -23,7 +23,6 @@ from benchmarks.models import without_dropout
 from benchmarks.torch_comparison import differences
 from benchmarks.torch_reference import LAYOUTS, TorchReference
 from benchmarks.workload import Workload, standardized
-from cnn.assembly import optimizer_settings
 from cnn.backends import get_ops
 from cnn.models import InferenceModel
 
@@ -101,7 +100,7 @@ class Theirs:
         self.reference.module.train(train)
         self.optimizer: Any = None
         if train:
-            self.optimizer, _ = self.reference.optimizer(optimizer_settings(cell.options()))
+            self.optimizer, _ = self.reference.optimizer(cell.options().optimizer)
         self.images = self.reference.images(standardized(images))
         self.labels = self.reference.labels(labels)
 

@@ -7,8 +7,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
 from benchmarks.clock import Clock, time_host, time_through
 from benchmarks.kernels.ceilings import Ceilings, CeilingSizes, measure_ceilings
 from benchmarks.models import model_config, without_dropout
@@ -19,35 +17,43 @@ from benchmarks.step.settings import BenchmarkSettings
 from benchmarks.step.torch_rows import modes_of, torch_row
 from benchmarks.torch_comparison import TOLERANCE, checked_batch, differences, largest
 from benchmarks.torch_reference import one_line, torch_facts, torch_missing
-from benchmarks.workload import SEED, Workload, noise, standardized
+from benchmarks.workload import SEED, Options, Workload, noise, standardized
 from cnn.backends import Ops
 from cnn.models import Model, build_model
 from cnn.reporting.provenance import collect_provenance
-from foundation.config import typed
 from foundation.files import write_json, write_text
 
 
 def run(
-    config: DictConfig, ops: Ops, clock: Clock, folder: Path, command: str, sizes: CeilingSizes | None = None
+    settings: BenchmarkSettings,
+    options: Options,
+    ops: Ops,
+    clock: Clock,
+    folder: Path,
+    command: str,
+    sizes: CeilingSizes | None = None,
+    name: str = "benchmark",
 ) -> dict[str, Any]:
-    """Every model at every batch size. The files are written after each, so that an interrupted run has its results."""
-    settings = typed(config, "benchmark", BenchmarkSettings)
-    for name in settings.models:
-        model_config(name)  # so that a wrong name fails at the beginning
+    """Every model at every batch size, in `<name>.json` and `<name>.md` in the folder.
+
+    The files are written after each, so that an interrupted run has its results.
+    """
+    for model in settings.models:
+        model_config(model)  # so that a wrong name fails at the beginning
     provenance = collect_provenance()
     sizes = sizes or (CeilingSizes.quick() if settings.quick else CeilingSizes())
     ceilings, figures = measure_ceilings(ops, clock, sizes)
-    bench = Bench(config, settings, ops, clock, ceilings)
+    bench = Bench(options, settings, ops, clock, ceilings)
     metadata: dict[str, Any] = {"command": command, "provenance": provenance}
     if settings.torch and not torch_missing():
         metadata["torch"] = torch_facts()
     cells: list[dict[str, Any]] = []
     record: dict[str, Any] = {}
-    for name, batch in itertools.product(settings.models, settings.batch_sizes):
-        cells.append(bench.cell(name, batch))
+    for model, batch in itertools.product(settings.models, settings.batch_sizes):
+        cells.append(bench.cell(model, batch))
         record = finite(metadata | bench.record(cells, figures))
-        write_json(folder / "benchmark.json", record)
-        write_text(folder / "benchmark.md", markdown(record))
+        write_json(folder / f"{name}.json", record)
+        write_text(folder / f"{name}.md", markdown(record))
     return record
 
 
@@ -55,7 +61,7 @@ def run(
 class Bench:
     """The common settings of all cells."""
 
-    config: DictConfig  # for its groups `optimizer` and `augment`
+    options: Options
     settings: BenchmarkSettings
     ops: Ops
     clock: Clock
@@ -86,7 +92,7 @@ class Bench:
         clock.forget_memory()
         ops: Any = self.ops if hasattr(self.ops, "launch") else ObservedOps(self.ops)
         data = noise(max(settings.images, batch), settings.input_shape, settings.classes)
-        work = Workload(self.config, self._build(model, ops), *data, batch)
+        work = Workload(self.options, self._build(model, ops), *data, batch)
         for _ in range(5 if self.clock.on_gpu else 1):
             work()
         seconds = time_through(clock, work, settings.steps)
@@ -135,7 +141,7 @@ class Bench:
         ours = self._build(model, self.ops)
         x = standardized(images)
         found["modes"] = [
-            torch_row(self.config, ours, x, labels, mode, device, settings.steps, 10 if self.clock.on_gpu else 1)
+            torch_row(self.options, ours, x, labels, mode, device, settings.steps, 10 if self.clock.on_gpu else 1)
             for mode in modes_of(settings.torch)
         ]
         return found
@@ -144,14 +150,14 @@ class Bench:
         """The difference of a step from PyTorch's, and whether it is within the tolerance."""
         ours = self._build(without_dropout(model), self.ops)
         images, labels = noise(checked_batch(batch), self.settings.input_shape, self.settings.classes)
-        found = differences(self.config, ours, images, labels, device=device)
+        found = differences(self.options, ours, images, labels, device=device)
         return {"difference": found, "same_step": largest({"channels_last": found})[0] <= TOLERANCE}
 
     def record(self, cells: list[dict[str, Any]], figures: dict[str, float]) -> dict[str, Any]:
         """All that was measured."""
         return {
             "settings": asdict(self.settings),
-            "optimizer": str(self.config.optimizer.name),
+            "optimizer": self.options.optimizer.name,
             "backend": self.ops.name,
             "device": self.clock.facts(),
             "method": self.clock.method,

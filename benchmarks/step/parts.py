@@ -58,14 +58,23 @@ class Timed:
         }
 
 
-def time_launches(ops: Any, step: Callable[[], Any], clock: Clock, repeats: int) -> list[Timed]:
+def time_launches(
+    ops: Any,
+    step: Callable[[], Any],
+    clock: Clock,
+    repeats: int,
+    chosen: Callable[[str], bool] = lambda _: True,
+) -> list[Timed]:
     """Every kernel that `step` launches on the backend `ops`, timed with the arguments of the launch.
 
-    A kernel runs more often than in the step, so the model has no valid state afterwards.
+    Only kernels whose names are `chosen` are timed. A kernel runs more often than in the step, so the model has no
+    valid state afterwards.
     """
     found: dict[Work, Timed] = {}
 
     def observe(kernel: Kernel, arguments: dict[str, Any]) -> None:
+        if not chosen(kernel.name):
+            return
         work = work_of(kernel, arguments)
         if work in found:
             found[work].calls += 1

@@ -6,49 +6,64 @@ import gc
 import importlib
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from omegaconf import DictConfig
 
 from benchmarks.clock import HostClock, Marks, TorchEvents, time_through
 from benchmarks.torch_reference import TorchReference, float32_switches, one_line
-from cnn.assembly import optimizer_settings
+from benchmarks.workload import Options
 from cnn.models import Model
 
-# PyTorch's modes: compiled or not, and the precision. Always with channels last in memory.
+
+@dataclass(frozen=True)
+class TorchMode:
+    """How PyTorch runs. Always with channels last in memory."""
+
+    compiled: str | None  # the mode of `torch.compile`, None for eager
+    bf16: bool  # autocast
+
+    @property
+    def name(self) -> str:
+        """For tables."""
+        kind = {None: "eager", "default": "compiled"}.get(self.compiled, f"compiled {self.compiled}")
+        return f"{kind}, {'bf16 autocast' if self.bf16 else 'fp32'}"
+
+
 MODES = {
-    "eager": (("eager, fp32", False, False), ("eager, bf16 autocast", False, True)),
-    "compiled": (("compiled, fp32", True, False), ("compiled, bf16 autocast", True, True)),
+    "eager": (TorchMode(None, False), TorchMode(None, True)),
+    "compiled": (TorchMode("default", False), TorchMode("default", True)),
 }
+# In bf16, the modes with CUDA graphs too; the fastest is not the same everywhere.
+BF16 = tuple(TorchMode(compiled, True) for compiled in (None, "default", "reduce-overhead", "max-autotune"))
 
 
-def modes_of(choice: Any) -> list[tuple[str, bool, bool]]:
-    """Name, whether compiled, and whether bf16, of the modes in `benchmark.torch`."""
+def modes_of(choice: Any) -> list[TorchMode]:
+    """The modes in `benchmark.torch`."""
     if not choice:
         return []
     return [*MODES["eager"], *(MODES["compiled"] if choice == "auto" else ())]
 
 
 def torch_row(
-    config: DictConfig,
+    options: Options,
     model: Model,
     images: NDArray[np.float32],
     labels: NDArray[np.int64],
-    mode: tuple[str, bool, bool],
+    mode: TorchMode,
     device: str,
     steps: int,
     warm_up: int,
 ) -> dict[str, Any]:
     """Time PyTorch's training of the network on one batch in `mode`; the row of a failure has its error."""
-    name, compiled, bf16 = mode
-    row: dict[str, Any] = {"mode": name}
+    row: dict[str, Any] = {"mode": mode.name}
     torch: Any = importlib.import_module("torch")
     try:
         with float32_switches():
             begun = time.perf_counter()
-            step = _training_step(config, TorchReference(model, device), images, labels, compiled, bf16)
+            step = _training_step(options, TorchReference(model, device), images, labels, mode)
             for _ in range(warm_up):
                 step()
             clock: Marks = TorchEvents() if device == "cuda" else HostClock(device)
@@ -73,27 +88,26 @@ def torch_row(
 
 
 def _training_step(
-    config: DictConfig,
+    options: Options,
     reference: TorchReference,
     images: NDArray[np.float32],
     labels: NDArray[np.int64],
-    compiled: bool,
-    bf16: bool,
+    mode: TorchMode,
 ) -> Callable[[], None]:
     torch, device = reference.torch, reference.device
-    optimizer, penalty_in_loss = reference.optimizer(optimizer_settings(config))
+    optimizer, penalty_in_loss = reference.optimizer(options.optimizer)
     batch, targets = reference.images(images), reference.labels(labels)
     reference.module.train()
 
     def loss_of(x: Any, y: Any) -> Any:
-        with torch.autocast(device, torch.bfloat16, enabled=bf16):
+        with torch.autocast(device, torch.bfloat16, enabled=mode.bf16):
             logits = reference.module(x)
         loss = torch.nn.functional.cross_entropy(logits.float(), y)
         return loss + reference.penalty() if penalty_in_loss else loss
 
-    if compiled:
+    if mode.compiled is not None:
         torch.compiler.reset()
-        loss_of = torch.compile(loss_of, dynamic=False)
+        loss_of = torch.compile(loss_of, dynamic=False, mode=mode.compiled)
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from idle_cupy import TICK
 
 from benchmarks.clock import HostClock
 from benchmarks.kernels.ceilings import CeilingSizes
-from benchmarks.kernels.dry_run import DryRun
-from foundation.config import config_dir
+from benchmarks.step.settings import BenchmarkSettings
+from benchmarks.workload import Options
+from cnn.assembly import optimizer_settings
+from cnn.training.batches import AugmentSettings
+from foundation.config import config_dir, typed
 
-TICK = 1e-3  # seconds between two marks
 TINY = CeilingSizes(copy_bytes=1 << 12, blocks=2, rounds=2, matrix=16, repeats=2)
 
 SMALL = (
@@ -37,43 +36,14 @@ class TickingClock(HostClock):
         return self.ticks * TICK
 
 
-class IdleCupy(DryRun):
-    """What the benchmark asks of CuPy itself, on a device on which everything takes a tick."""
-
-    __version__ = "14.2.0"
-
-    def __init__(self) -> None:
-        super().__init__()
-        now = [0]
-
-        class Event:
-            def record(self) -> None:
-                now[0] += 1
-                self.at = now[0]
-
-            def synchronize(self) -> None:
-                assert self.at
-
-        self.cuda = SimpleNamespace(
-            **vars(self.cuda),
-            Event=Event,
-            get_elapsed_time=lambda begin, end: (end.at - begin.at) * 1e3 * TICK,
-            runtime=SimpleNamespace(
-                getDeviceProperties=lambda number: {
-                    **{"name": b"Idle", "major": 9, "minor": 0, "multiProcessorCount": 4},
-                    **{"totalGlobalMem": 1 << 30, "l2CacheSize": 1 << 20},
-                },
-                driverGetVersion=lambda: 13000,
-                runtimeGetVersion=lambda: 12080,
-            ),
-        )
-        self.pool = SimpleNamespace(free_all_blocks=lambda: None, total_bytes=lambda: 100 << 20)
-
-    def get_default_memory_pool(self) -> Any:
-        return self.pool
-
-
-def options(*overrides: str) -> DictConfig:
-    """The composed options of a small benchmark."""
+def settings_and_options(*overrides: str) -> tuple[BenchmarkSettings, Options]:
+    """Those of a small benchmark, with options of the command line."""
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        return compose("benchmark", overrides=[*SMALL, *overrides])
+        config = compose("benchmark", overrides=[*SMALL, *overrides])
+    options = Options(optimizer_settings(config), typed(config, "augment", AugmentSettings))
+    return typed(config, "benchmark", BenchmarkSettings), options
+
+
+def options(*overrides: str) -> Options:
+    """Only the options."""
+    return settings_and_options(*overrides)[1]

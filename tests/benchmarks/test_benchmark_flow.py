@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from stand_ins import TICK, TINY, IdleCupy, TickingClock, options
+from idle_cupy import TICK, IdleCupy
+from stand_ins import TINY, TickingClock, settings_and_options
 
 from benchmarks.clock import DeviceClock, HostClock, clock_of
 from benchmarks.torch_reference import torch_missing
@@ -16,7 +17,7 @@ from cuda_emulator import Emulator, unavailable
 
 
 def measured(tmp_path, ops, clock, *overrides):
-    record = run(options(*overrides), ops, clock, tmp_path, "the command", TINY)
+    record = run(*settings_and_options(*overrides), ops, clock, tmp_path, "the command", TINY)
     assert json.loads((tmp_path / "benchmark.json").read_text()) == record
     (cell,) = record["cells"]
     return record, cell, (tmp_path / "benchmark.md").read_text()

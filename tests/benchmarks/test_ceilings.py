@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from stand_ins import TICK, TINY, TickingClock
+from idle_cupy import TICK
+from stand_ins import TINY, TickingClock
 
 from benchmarks.kernels.ceiling_kernels import NAMES, SOURCE, CeilingKernels, multiply_add_flops
 from benchmarks.kernels.ceilings import Ceilings, measure_ceilings

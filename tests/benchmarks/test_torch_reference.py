@@ -9,7 +9,7 @@ from stand_ins import options
 
 import cnn.layers
 from benchmarks.models import model_config, without_dropout
-from benchmarks.step.torch_rows import modes_of, torch_row
+from benchmarks.step.torch_rows import MODES, modes_of, torch_row
 from benchmarks.torch_comparison import TOLERANCE, differences, largest
 from benchmarks.torch_reference import LAYOUTS, torch_missing
 from benchmarks.workload import noise, standardized
@@ -164,9 +164,7 @@ def test_a_mode_that_fails_is_told_in_its_row(monkeypatch):
         raise RuntimeError("no C++ compiler\nand a long trace")
 
     monkeypatch.setattr(torch, "compile", no_compiler)
-    row = torch_row(
-        options(), built(POOLED), *network_data(), ("compiled, fp32", True, False), "cpu", steps=1, warm_up=1
-    )
+    row = torch_row(options(), built(POOLED), *network_data(), MODES["compiled"][0], "cpu", steps=1, warm_up=1)
     assert row == {"mode": "compiled, fp32", "error": "RuntimeError: no C++ compiler"}
 
 

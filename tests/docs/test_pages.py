@@ -106,8 +106,8 @@ for backend in ("numpy", *(["cpu"] if find_spec("numba") else [])):
     a_checkpoint_brings_it_back(backend)
 if find_spec("torch"):
     from benchmarks.torch_comparison import TOLERANCE, differences, largest
-    from benchmarks.workload import noise, option_groups
-    found = differences(option_groups(optimizer="adam"), built("numpy", "float32"), *noise(32, SHAPE, CLASSES))
+    from benchmarks.workload import named_options, noise
+    found = differences(named_options("adam"), built("numpy", "float32"), *noise(32, SHAPE, CLASSES))
     assert largest({"": found})[0] <= TOLERANCE, found
 print([node.name for node in build_model(CONFIG, get_ops("numpy"), SHAPE, CLASSES, 0).graph.nodes])
 """

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from backends.emulated import new_emulated_ops
+from benchmarks.models import model_config as load
 from cnn.backends import get_ops, gpu_missing
 from cnn.layers import JOINS, LAYERS
 from cnn.models import build_model
@@ -16,7 +17,6 @@ from cuda_emulator import unavailable
 from data_tools.face_drawing import CLASSES, draw_face
 from data_tools.sources.toy_faces import COLLECTIONS
 from models.networks import kinds
-from models.test_shipped_models import load
 
 # Every kind of layer, of join, and of convolution: grouped, dilated, strided, depthwise, one channel.
 EVERY_LAYER = {

@@ -18,7 +18,7 @@ from backends.emulated import new_emulated_ops
 from benchmarks.kernels.capture import CaptureError, Graph
 from benchmarks.kernels.dry_run import DryRun
 from benchmarks.models import model_config
-from benchmarks.workload import option_groups, workload
+from benchmarks.workload import named_options, workload
 from cnn.backends import Activation, RandomKey, get_ops, gpu_missing
 from cnn.backends.cuda import CudaOps
 from cnn.models import build_model
@@ -199,7 +199,7 @@ def project_calls(run) -> Counter:
 def test_a_replayed_step_runs_no_python_for_a_layer(model):
     """No more calls than the step and the launch of its graph, whatever the network; nothing is not capturable."""
     ops = CudaOps(DryRun(), device="dry run")
-    options = option_groups(optimizer="adam", augment="flip_shift")
+    options = named_options(optimizer="adam", augment="flip_shift")
     work = workload(options, model_config(model), ops, input_shape=(48, 48, 1), classes=7, images=40, batch=4)
     _, second, third, fourth = (project_calls(work) for _ in range(4))
     assert sum(second.values()) > 100
@@ -213,7 +213,7 @@ def test_a_replayed_step_runs_no_python_for_a_layer(model):
 def test_a_replayed_validation_runs_no_python_for_a_layer(model):
     ops = CudaOps(DryRun(), device="dry run")
     work = workload(
-        option_groups(optimizer="adam"), model_config(model), ops, input_shape=(48, 48, 1), classes=7, images=8, batch=4
+        named_options(optimizer="adam"), model_config(model), ops, input_shape=(48, 48, 1), classes=7, images=8, batch=4
     )
     scoring = Scoring(work.model, work.step.images, work.step.batches, 2)
     scoring()
