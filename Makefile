@@ -42,21 +42,17 @@ tile-efficiency: .venv/.installed-test ## write docs/benchmarks/tile_efficiency.
 step-launches: .venv/.installed-test ## write docs/benchmarks/step_launches.md anew: launches, bytes, uploads of a step
 	$(BIN)/python -m benchmarks.step_launches --write
 
-# Needs a GPU: the tests marked gpu, then the benchmark, which writes benchmark.md and benchmark.json to GPU_OUT. ARGS is
-# passed to the benchmark: make gpu-check ARGS="benchmark.quick=true benchmark.batch_sizes=[256]"
+# Needs a GPU: conformance, tiles, layers, training beside PyTorch, in at most nine minutes. Each stage leaves its files in
+# GPU_OUT. GPU_DATA names a pack, whose recipe is then trained. ARGS is passed on: make gpu-check ARGS="--minutes 5"
 # CuPy must be installed in .venv: .venv/bin/pip install -e '.[cuda13]'. PYTHON_GPU selects another interpreter, such as
-# that of an image with CuPy and PyTorch; it needs the packages in pyproject.toml, but not this project, and .venv is not
-# changed: make gpu-check PYTHON_GPU=python3. Without a GPU it fails with one line of error.
+# that of an image with CuPy and PyTorch; it needs CuPy, pytest, hypothesis, SciPy, Pillow, rich and safetensors, but not
+# Hydra and not this project, and .venv is not changed: make gpu-check PYTHON_GPU=python3
 PYTHON_GPU ?= $(BIN)/python
 GPU_OUT ?= docs/benchmarks/gpu
+GPU_DATA ?=
 
-gpu-check: $(if $(filter $(BIN)/python,$(PYTHON_GPU)),.venv/.installed-test) ## run the tests and the benchmark that need a GPU
-	@reason=$$($(PYTHON_GPU) -c 'from cnn.backends import gpu_missing; print(gpu_missing() or "")') || exit 1; \
-	  if [ -n "$$reason" ]; then echo "error: gpu-check ran nothing: $$reason" >&2; exit 1; fi
-	@status=0; \
-	  $(PYTHON_GPU) -m pytest -m gpu || status=$$?; \
-	  $(PYTHON_GPU) -m cnn.benchmark backend=cupy hydra.run.dir='$(GPU_OUT)' hydra.output_subdir=null $(ARGS) || status=$$?; \
-	  exit $$status
+gpu-check: $(if $(filter $(BIN)/python,$(PYTHON_GPU)),.venv/.installed-test) ## check and measure on a GPU, in nine minutes
+	@$(PYTHON_GPU) -m benchmarks.gpu_check --out '$(GPU_OUT)' $(if $(GPU_DATA),--data '$(GPU_DATA)') $(ARGS)
 
 clean: ## remove .venv and caches; runs, packs and data stay
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -63,12 +63,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; its exit status is 1 if a stage failed."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     chosen = _parser().parse_args(given)
-    chosen.out.mkdir(parents=True, exist_ok=True)
     if chosen.stage is not None:
         return _run_stage(chosen)
     if missing := gpu_missing():
         print(f"error: gpu-check ran nothing: {missing}", file=sys.stderr)
         return 1
+    chosen.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * chosen.minutes
     stages = [stage for stage in (*STAGES, RECIPE) if stage.name in chosen.stages]
     if chosen.data is None and RECIPE in stages:

@@ -21,9 +21,12 @@ TESTS = (
     "tests/backends",
 )
 # A warning about something deprecated in CuPy or NumPy is no failure there. Nothing is written but the output.
-OPTIONS = ("-m", "gpu", "-v", "--tb=short", "--maxfail=60", "-o", "filterwarnings=default", "-p", "no:cacheprovider")
+OPTIONS = (
+    *("-m", "gpu", "-v", "--tb=short", "--maxfail=60", "--continue-on-collection-errors"),
+    *("-c", "pyproject.toml", "-o", "filterwarnings=default", "-p", "no:cacheprovider"),
+)
 
-_OUTCOME = re.compile(r"^(tests/\S+?)::(.+?) (PASSED|FAILED|ERROR|SKIPPED)\b", re.MULTILINE)
+_OUTCOME = re.compile(r"^(\S*?)::(.+?) (PASSED|FAILED|ERROR|SKIPPED)\b", re.MULTILINE)
 _MOST = 20_000  # characters of the failures' text
 
 

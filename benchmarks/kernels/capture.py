@@ -25,9 +25,17 @@ _UNIT = 512  # bytes: CuPy rounds allocations up to multiples of this
 
 Launch = Callable[[list[Any]], Any]
 
+_recording: set[int] = set()  # the streams that record now, of any device
+
 
 class CaptureError(RuntimeError):
     """Something that is not allowed while a stream records, or a graph whose memory is gone."""
+
+
+def forbid(what: str) -> None:
+    """Raise `CaptureError` if any stream is recording: for arrays, which do not know their device."""
+    if _recording:
+        raise CaptureError(f"{what} is not allowed while a stream is capturing")
 
 
 class Streams:
@@ -152,12 +160,14 @@ class Stream:
             raise CaptureError("cannot capture on the default (legacy) stream")
         self._streams.forbid("the beginning of another capture")
         self._streams.recording, self.nodes = self, []
+        _recording.add(id(self))
 
     def end_capture(self) -> Graph:
         """The graph of the work since `begin_capture`."""
         if not self.is_capturing():
             raise CaptureError("the stream is not capturing")
         self._streams.recording = None
+        _recording.discard(id(self))
         return Graph(self._streams, self.nodes)
 
     def is_capturing(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.kernels.capture import forbid
 from cuda_emulator.runtime_library import runtime
 
 # As in runtime/regions.h.
@@ -75,6 +76,7 @@ class DeviceArray(np.ndarray):
         return Device()
 
     def __setitem__(self, index: Any, value: Any) -> None:
+        forbid("writing to an array without a kernel")  # CUDA would record some of it; this stand-in does not
         super().__setitem__(index, value)
         mark_initialised(self)
 
@@ -86,6 +88,7 @@ class DeviceArray(np.ndarray):
 
     def fill(self, value: Any) -> None:
         """Sets every element."""
+        forbid("filling an array without a kernel")
         super().fill(value)
         mark_initialised(self)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from backends.emulated import new_emulated_ops
+from cnn.backends import get_ops, gpu_missing
 from cnn.backends.cuda import CudaOps
 from cuda_emulator import unavailable
 
@@ -52,9 +53,16 @@ class Device:
         assert (np.abs(found - expected) <= bound).all(), np.abs(found - expected).max()
 
 
-@pytest.fixture(params=["fast", "checked"])
+@functools.cache
+def on_a_gpu() -> CudaOps:
+    if reason := gpu_missing():
+        pytest.skip(reason)
+    return get_ops("cupy")
+
+
+@pytest.fixture(params=["fast", "checked", pytest.param("cupy", marks=pytest.mark.gpu)])
 def cuda(request) -> CudaOps:
-    return emulated(request.param)
+    return on_a_gpu() if request.param == "cupy" else emulated(request.param)
 
 
 @pytest.fixture(params=["float32", "bfloat16"])

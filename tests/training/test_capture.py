@@ -245,6 +245,7 @@ def capturing(request) -> CudaOps:
         ("upload", lambda ops, x: ops.array(np.ones(3, np.float32))),
         ("waiting", lambda ops, x: ops.xp.cuda.get_current_stream().synchronize()),
         ("module", lambda ops, x: ops.xp.RawModule(code="")),
+        ("array|upload", lambda ops, x: ops.copy_in(x, np.ones(4))),
     ],
 )
 def test_what_cuda_forbids_while_it_records_is_an_error_with_a_note(capturing, word, work):
