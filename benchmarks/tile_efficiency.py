@@ -18,7 +18,7 @@ from benchmarks.kernels.dry_run import DryRun
 from benchmarks.kernels.launches import scalar
 from benchmarks.models import model_config
 from benchmarks.records import TABLES, write_or_check
-from benchmarks.workload import option_groups, workload
+from benchmarks.workload import named_options, workload
 from cnn.backends import Epilogue
 from cnn.backends.cuda import CudaOps
 from cnn.kernels import Kernel
@@ -115,7 +115,7 @@ def calls_of(model: str, batch: int) -> list[Call]:
 
     for name in OPERATIONS:
         setattr(ops, name, recorded(name, getattr(ops, name)))
-    options = option_groups(optimizer="adam", augment="flip_shift")
+    options = named_options(optimizer="adam", augment="flip_shift")
     work = workload(options, model_config(model), ops, input_shape=INPUT, classes=CLASSES, images=batch, batch=batch)
     work.begin_epoch()
     work.step.run(batch)
