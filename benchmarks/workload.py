@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn.assembly import optimizer_settings
 from cnn.backends import Array, Ops
 from cnn.models import Model, build_model
 from cnn.training.batches import AugmentSettings, BatchMaker
@@ -16,7 +17,11 @@ from cnn.training.losses import CrossEntropy, class_weights
 from cnn.training.optimizers import OPTIMIZERS, AdamSettings, SgdSettings, build_optimizer
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.step import TrainingStep
+from foundation.config import typed
 from foundation.plain_config import compose
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 SEED = 0
 
@@ -34,6 +39,11 @@ def named_options(optimizer: str = "adam", augment: str = "none") -> Options:
     found = compose(optimizer=optimizer, augment=augment)
     settings = OPTIMIZERS[found["optimizer"]["name"]](**found["optimizer"])
     return Options(settings, AugmentSettings(**found["augment"]))
+
+
+def options_of(config: DictConfig) -> Options:
+    """The options in the groups `optimizer` and `augment` of a composed config."""
+    return Options(optimizer_settings(config), typed(config, "augment", AugmentSettings))
 
 
 def noise(

@@ -14,9 +14,8 @@ from benchmarks.clock import clock_of
 from benchmarks.step.bench import run
 from benchmarks.step.report import remarks, terminal_table
 from benchmarks.step.settings import BenchmarkSettings
-from benchmarks.workload import Options
-from cnn.assembly import ops_of, optimizer_settings
-from cnn.training.batches import AugmentSettings
+from benchmarks.workload import options_of
+from cnn.assembly import ops_of
 from foundation.config import typed
 from foundation.entry import entry
 
@@ -29,8 +28,7 @@ def main(config: DictConfig) -> None:
     command = " ".join(["python -m cnn.benchmark", *hydra.overrides.task])
     folder = Path(hydra.runtime.output_dir)
     settings = typed(config, "benchmark", BenchmarkSettings)
-    options = Options(optimizer_settings(config), typed(config, "augment", AugmentSettings))
-    record = run(settings, options, ops, clock_of(ops), folder, command)
+    record = run(settings, options_of(config), ops, clock_of(ops), folder, command)
     # In a file or a pipe the table is not wrapped.
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(terminal_table(record))

@@ -8,9 +8,7 @@ from idle_cupy import TICK
 from benchmarks.clock import HostClock
 from benchmarks.kernels.ceilings import CeilingSizes
 from benchmarks.step.settings import BenchmarkSettings
-from benchmarks.workload import Options
-from cnn.assembly import optimizer_settings
-from cnn.training.batches import AugmentSettings
+from benchmarks.workload import Options, options_of
 from foundation.config import config_dir, typed
 
 TINY = CeilingSizes(copy_bytes=1 << 12, blocks=2, rounds=2, matrix=16, repeats=2)
@@ -40,8 +38,7 @@ def settings_and_options(*overrides: str) -> tuple[BenchmarkSettings, Options]:
     """Those of a small benchmark, with options of the command line."""
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         config = compose("benchmark", overrides=[*SMALL, *overrides])
-    options = Options(optimizer_settings(config), typed(config, "augment", AugmentSettings))
-    return typed(config, "benchmark", BenchmarkSettings), options
+    return typed(config, "benchmark", BenchmarkSettings), options_of(config)
 
 
 def options(*overrides: str) -> Options:

@@ -15,7 +15,8 @@ class RecordedStep:
     launch on the current stream; the function itself does not run any more. So values that change from call to call
     must be in arrays, and arrays that the function uses must be changed in place.
 
-    The arrays that the function returns are the same from the second call on; each call overwrites them.
+    The arrays that the function returns are the same from the second call on; each call overwrites them. Those of the
+    first call should be dropped before the second, which else takes more memory from the device.
 
     The memory of the recorded work is in a pool of its own, which lives as long as the graph: a graph has addresses
     and no references, so nobody else may get this memory. CuPy's pools are per stream, so the first call runs on the
