@@ -3,12 +3,14 @@
 #include "elementwise.cuh"
 #include "reduce.cuh"
 
-// Runs `rule` over all elements; changes param and first, and with Rule::kTwoMoments second, in place.
+// Runs `rule` over all elements; changes param and first, and with Rule::kTwoMoments second, in place. `copy`, unless it
+// is null, gets the new parameters rounded to bfloat16.
 template <class Rule>
 __device__ __forceinline__ void update(float* __restrict__ param, const float* __restrict__ grad,
-                                       float* __restrict__ first, float* __restrict__ second, unsigned count,
-                                       const Rule& rule) {
-  const bool fit = packs_at<4>(param) && packs_at<4>(grad) && packs_at<4>(first) && packs_at<4>(second);
+                                       float* __restrict__ first, float* __restrict__ second,
+                                       bfloat16* __restrict__ copy, unsigned count, const Rule& rule) {
+  const bool fit = packs_at<4>(param) && packs_at<4>(grad) && packs_at<4>(first) && packs_at<4>(second) &&
+                   packs_at<4>(copy);  // null fits
   const unsigned packs = fit ? count / 4 : 0;
   for (unsigned i = grid_thread() * 4; i < packs * 4; i += grid_threads() * 4) {
     auto p = load_pack<4>(param + i), m = load_pack<4>(first + i), v = Rule::kTwoMoments ? load_pack<4>(second + i) : m;
@@ -18,6 +20,7 @@ __device__ __forceinline__ void update(float* __restrict__ param, const float* _
     store_pack(param + i, p);
     store_pack(first + i, m);
     if (Rule::kTwoMoments) store_pack(second + i, v);
+    if (copy) store_pack(copy + i, p);
   }
   for (unsigned i = packs * 4 + grid_thread(); i < count; i += grid_threads()) {
     float p = param[i], m = first[i], v = Rule::kTwoMoments ? second[i] : 0.f;
@@ -25,6 +28,7 @@ __device__ __forceinline__ void update(float* __restrict__ param, const float* _
     param[i] = p;
     first[i] = m;
     if (Rule::kTwoMoments) second[i] = v;
+    if (copy) assign(copy[i], p);
   }
 }
 
@@ -67,14 +71,15 @@ struct Adam {
   }
 };
 
-// Stochastic gradient descent of param (count,) by grad, with velocity; learning_rate (1,).
+// Stochastic gradient descent of param (count,) by grad, with velocity; learning_rate (1,). `copy` (count,) or null: the
+// new parameters in bfloat16.
 __global__ void __launch_bounds__(256)
     sgd_update(float* __restrict__ param, const float* __restrict__ grad, float* __restrict__ velocity,
-               const float* __restrict__ learning_rate, int count, float momentum, int nesterov, float weight_decay,
-               int decoupled) {
+               const float* __restrict__ learning_rate, bfloat16* __restrict__ copy, int count, float momentum,
+               int nesterov, float weight_decay, int decoupled) {
   const float rate = learning_rate[0];
   const Decay decay{weight_decay, rate, decoupled != 0};
-  update(param, grad, velocity, velocity, count, Sgd{decay, rate, momentum, nesterov != 0});
+  update(param, grad, velocity, velocity, copy, count, Sgd{decay, rate, momentum, nesterov != 0});
 }
 
 // 1 - beta^step from the logarithm of beta, without the cancellation of digits for beta near 1.
@@ -83,16 +88,18 @@ __device__ __forceinline__ float bias_correction(long long step, float log_beta)
 }
 
 // Adam of param (count,) by grad, with both moments; learning_rate (1,), and clock[0] is the step, counted from 1.
+// `copy` is as in sgd_update.
 __global__ void __launch_bounds__(256)
     adam_update(float* __restrict__ param, const float* __restrict__ grad, float* __restrict__ first,
                 float* __restrict__ second, const float* __restrict__ learning_rate,
-                const long long* __restrict__ clock, int count, float beta1, float one_minus_beta1, float log_beta1,
-                float beta2, float one_minus_beta2, float log_beta2, float eps, float weight_decay, int decoupled) {
+                const long long* __restrict__ clock, bfloat16* __restrict__ copy, int count, float beta1,
+                float one_minus_beta1, float log_beta1, float beta2, float one_minus_beta2, float log_beta2, float eps,
+                float weight_decay, int decoupled) {
   const float rate = learning_rate[0];
   const float step_size = rate / bias_correction(clock[0], log_beta1);
   const float correction2 = 1.f / bias_correction(clock[0], log_beta2);
   const Decay decay{weight_decay, rate, decoupled != 0};
-  update(param, grad, first, second, count,
+  update(param, grad, first, second, copy, count,
          Adam{decay, step_size, beta1, one_minus_beta1, beta2, one_minus_beta2, correction2, eps});
 }
 

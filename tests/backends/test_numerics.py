@@ -517,6 +517,27 @@ def test_twenty_updates_follow_the_papers(backend, op, decoupled):
         assert_close(backend.ops.to_numpy(own), other, most)
 
 
+@pytest.mark.parametrize("size", [1, 37, 64, 70_001])
+@pytest.mark.parametrize("op", ["sgd_update", "adam_update"])
+def test_updates_fill_a_copy_with_the_rounded_parameters_and_are_the_same_without(backend, op, size):
+    rng, ops = np.random.default_rng(size), backend.ops
+    given = [rng.normal(size=size).astype(backend.dtype) for _ in range(2)]
+    given += [rng.uniform(0.1, 2, size).astype(backend.dtype) for _ in range(1 if op == "sgd_update" else 2)]
+    options = {"learning_rate": ops.array(np.array([0.05], np.float32)), "weight_decay": 0.01, "decoupled": True}
+    options |= {"momentum": 0.9, "nesterov": True} if len(given) == 3 else {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8}
+    if op == "adam_update":
+        options["clock"] = ops.array(np.array([3, 0, 0]))
+    copy, found = ops.stored(ops.array(np.full(size, np.nan, backend.dtype)), "bfloat16"), []
+    for extra in ({}, {"copy": copy}):
+        arrays = [ops.array(values) for values in given]
+        getattr(ops, op)(*arrays, **options, **extra)
+        found.append([np.array(ops.to_numpy(array)) for array in arrays])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    mantissa, exponent = np.frexp(found[0][0].astype(np.float32))  # 8 bits of precision, ties to even
+    np.testing.assert_array_equal(ops.to_numpy(copy), np.ldexp(np.rint(mantissa * 2**8), exponent - 8))
+
+
 def test_the_first_adam_step_is_the_learning_rate_in_the_sign_of_the_gradient(backend):
     array = backend.ops.array
     p, m, v = (array(np.zeros(3, backend.dtype)) for _ in range(3))

@@ -91,12 +91,44 @@ def test_part_of_an_arena_is_updated_in_place(cuda, rng):
     assert changed.sum() == 37
 
 
+@pytest.mark.parametrize("first", [0, 1, 2, 4])
+@pytest.mark.parametrize("op", ["sgd_update", "adam_update"])
+def test_a_copy_in_bfloat16_may_begin_anywhere_and_ends_with_the_parameters(cuda, op, first, rng):
+    p, g, m, v = numbers(rng, 37, 4)
+    p[5], g[7] = np.inf, np.nan
+    moments = (m,) if op == "sgd_update" else (m, np.abs(v))
+    copies = cuda.array(np.full(48, 0xBEEF, np.uint16))
+    arrays = [cuda.array(values) for values in (p, g, *moments)]
+    options = {"momentum": 0.9, "nesterov": True} if op == "sgd_update" else {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8}
+    if op == "adam_update":
+        options["clock"] = cuda.array(np.array([3, 0, 0]))
+    rate = cuda.array(np.array([RATE], np.float32))
+    getattr(cuda, op)(
+        *arrays,
+        **options,
+        **{"learning_rate": rate, "weight_decay": 0.01, "decoupled": True, "copy": copies[first : first + 37]},
+    )
+    wanted = cuda.to_numpy(cuda.stored(arrays[0], "bfloat16"))
+    assert np.isnan(wanted[7])
+    np.testing.assert_array_equal(cuda.to_numpy(copies[first : first + 37]), wanted)
+    rest = cuda.xp.asnumpy(copies)
+    assert (np.concatenate([rest[:first], rest[first + 37 :]]) == 0xBEEF).all()
+
+
 def test_arrays_of_different_length_are_refused(cuda):
     arrays = [cuda.zeros((size,), np.float32) for size in (8, 8, 7)]
     with pytest.raises(ValueError, match=r"^an update's arrays must be equally long, not of 8, 8, 7 elements$"):
         cuda.sgd_update(
             *arrays,
             learning_rate=cuda.zeros((1,), np.float32),
+            **{"momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "decoupled": False},
+        )
+    with pytest.raises(ValueError, match=r"^an update's arrays must be equally long, not of 8, 8, 8, 9 elements$"):
+        cuda.sgd_update(
+            *arrays[:2],
+            cuda.zeros((8,), np.float32),
+            learning_rate=cuda.zeros((1,), np.float32),
+            copy=cuda.zeros((9,), np.uint16),
             **{"momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "decoupled": False},
         )
 

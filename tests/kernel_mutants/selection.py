@@ -54,7 +54,7 @@ TEST_FILES: dict[str, set[str]] = {
     "test_pooling": {"pooling.cu", "arrays.cu"},
     "test_tensor_tiles": {"convolution_tensor.cu"},
     "test_tail": {"normalization.cu", "activations.cu", "dense.cu", "convolution.cu"},
-    "test_updates": {"updates.cu"},
+    "test_updates": {"updates.cu", "arrays.cu"},
 }
 
 

@@ -6,13 +6,16 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from cnn.backends.cpu import elementwise_kernels as kernels
 from cnn.backends.cpu.conv_choice import AUTO, AlgorithmSelector
 from cnn.backends.cpu.memory import Pool
 from cnn.backends.cpu.spin import spin
 from cnn.backends.cpu.workers import Workers, available_cores, chunks
 from cnn.backends.ops import Ops
+from cnn.backends.reference.arrays import round_to_bfloat16
 
 FloatArray = NDArray[Any]
 
@@ -49,6 +52,9 @@ class CpuArrays(Ops):
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> FloatArray:
         return self.memory.empty(shape, dtype)
 
+    def stored(self, x: FloatArray, storage: str) -> FloatArray:
+        return x if storage == "float32" else self.elementwise(round_chunk, x)
+
     def elementwise(
         self, function: Callable[..., object], *arrays: FloatArray, out: FloatArray | None = None
     ) -> FloatArray:
@@ -75,3 +81,11 @@ class CpuArrays(Ops):
     def channel_chunks(rows: int, channels: int) -> list[slice]:
         """Cut the rows of a (rows, channels) view into chunks that fit the cache."""
         return chunks(rows, max(1, _CHUNK // channels))
+
+
+def round_chunk(x: FloatArray, out: FloatArray) -> None:
+    """`out` (n,) = x (n,) rounded to bfloat16."""
+    if x.dtype == np.float32:
+        kernels.round_to_bfloat16(x.view(np.uint32), out.view(np.uint32))
+    else:
+        out[...] = round_to_bfloat16(x)

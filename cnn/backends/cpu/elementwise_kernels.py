@@ -37,6 +37,18 @@ def add_scaled(x, factor, out):
 
 
 @compiled
+def round_to_bfloat16(bits, out):
+    """The bits of float32 numbers (n,) rounded to bfloat16, to nearest even; those of NaN unchanged."""
+    wide_vectors()
+    sign, infinity = np.uint32(0x7FFFFFFF), np.uint32(0x7F800000)
+    half, upper, one, sixteen = np.uint32(0x7FFF), np.uint32(0xFFFF0000), np.uint32(1), np.uint32(16)
+    for e in range(bits.shape[0]):
+        word = bits[e]
+        rounded = np.uint32(word + half + ((word >> sixteen) & one)) & upper
+        out[e] = word if (word & sign) > infinity else rounded
+
+
+@compiled
 def dropout(x, key, stream, step, first_block, threshold, scale, y):
     """Inverted dropout of x (n,) with random bits from block `first_block` of the Philox stream on: see `philox.py`."""
     wide_vectors()

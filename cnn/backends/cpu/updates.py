@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnn.backends.cpu import elementwise_kernels as kernels
-from cnn.backends.cpu.arrays import CpuArrays, FloatArray
+from cnn.backends.cpu.arrays import CpuArrays, FloatArray, round_chunk
 
 
 class CpuUpdates(CpuArrays):
@@ -22,13 +22,16 @@ class CpuUpdates(CpuArrays):
         nesterov: bool,
         weight_decay: float,
         decoupled: bool,
+        copy: FloatArray | None = None,
     ) -> None:
         rate, inertia, decay = (params.dtype.type(value) for value in (learning_rate[0], momentum, weight_decay))
 
-        def run(p: FloatArray, g: FloatArray, v: FloatArray) -> None:
+        def run(p: FloatArray, g: FloatArray, v: FloatArray, *rounded: FloatArray) -> None:
             kernels.sgd(p, g, v, rate, inertia, nesterov, decay, decoupled)
+            for part in rounded:  # while p is in the cache
+                round_chunk(p, out=part)
 
-        self.in_place(run, params, grads, velocities)
+        self.in_place(run, params, grads, velocities, *([] if copy is None else [copy]))
 
     def adam_update(
         self,
@@ -44,6 +47,7 @@ class CpuUpdates(CpuArrays):
         eps: float,
         weight_decay: float,
         decoupled: bool,
+        copy: FloatArray | None = None,
     ) -> None:
         rate, step = float(learning_rate[0]), int(clock[0])
         numbers = (
@@ -52,7 +56,9 @@ class CpuUpdates(CpuArrays):
         )
         scalars: Any = [params.dtype.type(value) for value in numbers]
 
-        def run(p: FloatArray, g: FloatArray, m: FloatArray, v: FloatArray) -> None:
+        def run(p: FloatArray, g: FloatArray, m: FloatArray, v: FloatArray, *rounded: FloatArray) -> None:
             kernels.adam(*(p, g, m, v, *scalars, decoupled))
+            for part in rounded:
+                round_chunk(p, out=part)
 
-        self.in_place(run, params, grads, first_moments, second_moments)
+        self.in_place(run, params, grads, first_moments, second_moments, *([] if copy is None else [copy]))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -21,11 +22,15 @@ from cnn.kernels.families.gemm_rules import Plan, choose
 # The dtype of arrays with bfloat16 bits: neither NumPy nor CuPy has the type.
 BFLOAT16 = np.dtype(np.uint16)
 
+# The least compute capability of tensor cores that multiply bfloat16 and TF32.
+TENSOR_CORES = 80
+
 
 class CudaArrays:
     """Has the array module and the launcher. Arrays are from the module's memory pool."""
 
     name = "cupy"
+    tf32 = False  # see `with_tf32`
 
     def __init__(
         self,
@@ -82,6 +87,19 @@ class CudaArrays:
         """The array on the host; waits for pending work. bfloat16 becomes float32."""
         values = self.xp.asnumpy(x)
         return (values.astype(np.uint32) << np.uint32(16)).view(np.float32) if values.dtype == BFLOAT16 else values
+
+    @property
+    def capability(self) -> int:
+        """The compute capability of the current device, such as 90."""
+        return int(self.xp.cuda.Device().compute_capability)
+
+    def with_tf32(self) -> Self:
+        """This backend with `tf32` set; both share compiled kernels and memory."""
+        if self.capability < TENSOR_CORES:
+            raise ValueError(f"TF32 needs compute capability 8.0, but the device has {self.capability / 10}")
+        other = copy.copy(self)
+        other.tf32 = True
+        return other
 
     def stored(self, x: Array, storage: str) -> Array:
         """x as an array of "float32" or "bfloat16", rounded to nearest even; x itself if it is one already."""

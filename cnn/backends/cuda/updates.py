@@ -25,10 +25,11 @@ class CudaUpdates(CudaArrays):
         nesterov: bool,
         weight_decay: float,
         decoupled: bool,
+        copy: Array | None = None,
     ) -> None:
         self.launch(
             "sgd_update",
-            *(params, grads, velocities, learning_rate, _count(params, grads, velocities)),
+            *(params, grads, velocities, learning_rate, copy, _count(params, grads, velocities, copy)),
             *(momentum, int(nesterov), weight_decay, int(decoupled)),
         )
 
@@ -46,11 +47,12 @@ class CudaUpdates(CudaArrays):
         eps: float,
         weight_decay: float,
         decoupled: bool,
+        copy: Array | None = None,
     ) -> None:
-        count = _count(params, grads, first_moments, second_moments)
+        count = _count(params, grads, first_moments, second_moments, copy)
         self.launch(
             "adam_update",
-            *(params, grads, first_moments, second_moments, learning_rate, clock, count),
+            *(params, grads, first_moments, second_moments, learning_rate, clock, copy, count),
             *(beta1, 1 - beta1, _log(beta1), beta2, 1 - beta2, _log(beta2), eps, weight_decay, int(decoupled)),
         )
 
@@ -62,9 +64,9 @@ class CudaUpdates(CudaArrays):
         return norm
 
 
-def _count(params: Array, *others: Array) -> int:
+def _count(params: Array, *others: Array | None) -> int:
     """The number of parameters. Raises ValueError unless all arrays have that length."""
-    sizes = [params.size, *(other.size for other in others)]
+    sizes = [params.size, *(other.size for other in others if other is not None)]
     if len(set(sizes)) > 1:
         raise ValueError(f"an update's arrays must be equally long, not of {', '.join(map(str, sizes))} elements")
     return params.size

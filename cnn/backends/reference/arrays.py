@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -19,6 +19,12 @@ class Arrays:
     name = "numpy"
     device: str = "CPU, plain NumPy"  # for the provenance of a run
     replays = False  # whether a captured function's Python code runs only in its first calls
+    tf32: bool = False  # whether float32 products are computed from operands rounded to TF32, see `with_tf32`
+
+    @property
+    def capability(self) -> int:
+        """The compute capability of a CUDA device, such as 90; 0 without one."""
+        return 0
 
     def array(self, values: NDArray[Any] | Array) -> Array:
         """A copy on the backend of an array of the host or backend, with the same shape and dtype."""
@@ -56,11 +62,19 @@ class Arrays:
         """In place: set `target` to `source`, an array of the backend with the same shape and dtype."""
         target[...] = source
 
+    def with_tf32(self) -> Self:
+        """The same backend, with float32 products on tensor cores: the operands are rounded to TF32, sums are float32.
+
+        TF32 has the exponent of float32 and 11 bits of precision. Raises ValueError for a backend without it.
+        """
+        raise ValueError(f"TF32 is of CUDA devices with tensor cores; backend {self.name} computes in float32")
+
     def stored(self, x: Array, storage: str) -> Array:
         """x rounded to the type `storage`: "float32" (x itself) or "bfloat16".
 
-        bfloat16 has the exponent of float32 and 8 bits of precision. The reference rounds to nearest even and keeps the
-        dtype of x. NaN stays NaN.
+        bfloat16 has the exponent of float32 and 8 bits of precision. Values are rounded to nearest even; NaN stays NaN.
+        The reference and the CPU engine keep the dtype of x; on CUDA the result has a dtype of its own, and x is
+        returned if it has it already.
         """
         return x if storage == "float32" else round_to_bfloat16(x)
 

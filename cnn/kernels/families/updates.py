@@ -18,8 +18,8 @@ UPDATES = [
         "sgd_update",
         _SOURCE,
         "sgd_update",
-        "float* param, const float* grad, float* velocity, const float* learning_rate, int count, float momentum, "
-        "int nesterov, float weight_decay, int decoupled",
+        "float* param, const float* grad, float* velocity, const float* learning_rate, bfloat16* copy?, int count, "
+        "float momentum, int nesterov, float weight_decay, int decoupled",
         _BLOCK,
         elements(),
         flops=lambda v: 8 * v["count"],
@@ -29,8 +29,8 @@ UPDATES = [
         _SOURCE,
         "adam_update",
         "float* param, const float* grad, float* first, float* second, const float* learning_rate, "
-        "const long long* clock, int count, float beta1, float one_minus_beta1, float log_beta1, float beta2, "
-        "float one_minus_beta2, float log_beta2, float eps, float weight_decay, int decoupled",
+        "const long long* clock, bfloat16* copy?, int count, float beta1, float one_minus_beta1, float log_beta1, "
+        "float beta2, float one_minus_beta2, float log_beta2, float eps, float weight_decay, int decoupled",
         _BLOCK,
         elements(),
         flops=lambda v: 15 * v["count"],

@@ -209,6 +209,12 @@ SMALL_FILES = [
         "optimizer", "packs: the second moment is not stored", "if (Rule::kTwoMoments) store_pack(second + i, v);", ""
     ),
     _update("optimizer", "elements: the second moment is not stored", "if (Rule::kTwoMoments) second[i] = v;", ""),
+    _update("vector", "packs at any address of the copy", " &&\n                   packs_at<4>(copy)", ""),
+    _update("optimizer", "packs: the copy is not stored", "if (copy) store_pack(copy + i, p);", ""),
+    _update("optimizer", "elements: the copy is not stored", "if (copy) assign(copy[i], p);", ""),
+    _update(
+        "optimizer", "packs: the copy is of the first moment", "store_pack(copy + i, p)", "store_pack(copy + i, m)"
+    ),
     _update("sign", "L2 decay the wrong way", "return g + rate * p;", "return g - rate * p;"),
     _update("optimizer", "decoupled and L2 decay change places", "if (!decoupled) return", "if (decoupled) return"),
     _update(
