@@ -26,6 +26,7 @@ class Parameter:
     initial: Callable[[np.random.Generator], NDArray[Any]] | float  # a draw, or the value of every element
     l2: float = 0.0  # the loss gains l2 * sum(value ** 2)
     decay: bool = True  # whether the optimizer's weight decay applies: to weights, not to biases and norms
+    product: bool = False  # whether products read it: if activations are bfloat16, the layer gets its rounded copy
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ class Conv2D(Producer):
         shape = (*window.kernel, channels // groups, filters)
         draw = initializer(self.init or init)
         fan_in, fan_out = window.taps * shape[2], window.taps * filters // groups
-        found = {"weight": Parameter(shape, lambda rng: draw(rng, shape, fan_in, fan_out), l2=self.l2)}
+        found = {"weight": Parameter(shape, lambda rng: draw(rng, shape, fan_in, fan_out), l2=self.l2, product=True)}
         if self.bias:
             found["bias"] = Parameter((filters,), 0.0, decay=False)
         return found

@@ -54,7 +54,7 @@ class Dense(Producer):
         """`weight` (c, units) and `bias` (units,)."""
         inputs, (units,) = vector_length(input_shape), self.output_shape(input_shape)
         draw, shape = initializer(self.init or init), (inputs, units)
-        found = {"weight": Parameter(shape, lambda rng: draw(rng, shape, inputs, units), l2=self.l2)}
+        found = {"weight": Parameter(shape, lambda rng: draw(rng, shape, inputs, units), l2=self.l2, product=True)}
         if self.bias:
             found["bias"] = Parameter((units,), 0.0, decay=False)
         return found

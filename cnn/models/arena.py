@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -21,12 +22,21 @@ class Arena:
         for shape in shapes.values():
             offsets.append(size)
             size += -(-math.prod(shape) // _ALIGNMENT) * _ALIGNMENT
-        self.flat: Array = ops.zeros((size,), dtype)
+        self._ops, self._shapes, self._offsets = ops, dict(shapes), dict(zip(shapes, offsets, strict=True))
+        self._cut(ops.zeros((size,), dtype))
+
+    def _cut(self, flat: Array) -> None:
+        self.flat = flat
         self.tensors: dict[str, Array] = {
-            name: self.flat[offset : offset + math.prod(shape)].reshape(shape)
-            for (name, shape), offset in zip(shapes.items(), offsets, strict=True)
+            name: flat[offset : offset + math.prod(shape)].reshape(shape)
+            for (name, shape), offset in zip(self._shapes.items(), self._offsets.values(), strict=True)
         }
-        self._ops, self._offsets = ops, dict(zip(shapes, offsets, strict=True))
+
+    def stored(self, storage: str) -> Arena:
+        """A copy whose values are rounded to the type `storage`, as by `Ops.stored`."""
+        other = copy.copy(self)
+        other._cut(self._ops.stored(self.flat, storage))
+        return other
 
     def begin(self, name: str) -> int:
         """The index of the first element of the tensor `name` in the flat array."""

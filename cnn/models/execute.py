@@ -37,10 +37,16 @@ class ReadyBlock:
     stages: Sequence[Stage | int]  # a number is a node whose stage depends on the pass
     tail_ctx: Mapping[int, Pass]  # of such nodes
     static: bool  # no stage depends on the pass
+    storage: str  # the type of the arrays in the block
 
 
 class Executor:
-    """Runs the blocks of a plan. It has the tensors of the nodes, but keeps no results of a pass."""
+    """Runs the blocks of a plan. It has the tensors of the nodes, but keeps no results of a pass.
+
+    `storage` is the type of the arrays in memory: the network's input, the outputs of blocks, a product inside a block,
+    and the gradients of all of these. They are rounded to it, unless the backend computed them in it. The last block is
+    computed in float32, with unrounded weights, because the loss is sensitive to the logits, and they are few.
+    """
 
     def __init__(
         self,
@@ -51,10 +57,7 @@ class Executor:
         seed: int = 0,
         storage: str = "float32",
     ) -> None:
-        """`grads` are the arrays for gradients, empty mappings in inference.
-
-        `storage` is the type to which a block's output and its gradient are rounded, except the network's output.
-        """
+        """`params` and `grads` have a mapping for each node; those of gradients are empty in inference."""
         self.ops, self.plan, self.params, self.grads = ops, plan, params, grads
         self.seed, self.storage = seed, storage
         self._nodes = plan.graph.nodes
@@ -68,12 +71,15 @@ class Executor:
         """
         if clock is not self._clock:
             self._clock, self._ready = clock, self._prepare(clock)
-        values, kept = {INPUT: x}, []
+        values, kept = {INPUT: self._stored(x, self.storage)}, []
         del x
         for ready, done in zip(self._ready, self.plan.last_readers, strict=True):
+            if ready.storage != self.storage:
+                values |= {
+                    index: self._stored(values[index], ready.storage) for index in self.plan.read_by(ready.block)
+                }
             y, saved = self.block_forward(ready, values)
-            # The logits are not rounded: the loss is sensitive to them, and they are few.
-            values[ready.block.output] = y if ready is self._ready[-1] else self._stored(y)
+            values[ready.block.output] = self._stored(y, ready.storage)
             del y
             if self.plan.train:
                 kept.append(saved)
@@ -94,9 +100,13 @@ class Executor:
     # --- preparation, once per clock --------------------------------------------------------------------------------
 
     def _prepare(self, clock: Array | None) -> list[ReadyBlock]:
-        return [self._prepared(block, clock) for block in self.plan.blocks]
+        *blocks, last = self.plan.blocks
+        return [
+            *(self._prepared(block, clock, self.storage) for block in blocks),
+            self._prepared(last, clock, "float32"),
+        ]
 
-    def _prepared(self, block: Block, clock: Array | None) -> ReadyBlock:
+    def _prepared(self, block: Block, clock: Array | None, storage: str) -> ReadyBlock:
         own = block.alone if block.producer is None else block.producer
         ctx = Pass(self.ops, self.plan.train)
         if own is not None:
@@ -116,7 +126,7 @@ class Executor:
             assert isinstance(layer, ActivationLayer)
             activation = layer.activation
         static = not any(isinstance(stage, int) for stage in stages)
-        return ReadyBlock(block, ctx, activation, Epilogue(activation), tuple(stages), contexts, static)
+        return ReadyBlock(block, ctx, activation, Epilogue(activation), tuple(stages), contexts, static, storage)
 
     def _pass(self, index: int, clock: Array | None, input_gradient: bool = True) -> Pass:
         node = self._nodes[index]
@@ -162,7 +172,7 @@ class Executor:
             moments = self.ops.empty((2, node.shape[-1]), self.params[block.norm]["moments"].dtype)
             epilogue = Epilogue(ready.activation, moments)
         y, saved = node.layer.forward(self.params[block.producer], x, ready.ctx, epilogue)
-        return y, saved, moments
+        return self._stored(y, ready.storage), saved, moments
 
     def _stages(self, ready: ReadyBlock, values: Mapping[int, Array], moments: Array | None) -> list[Stage]:
         """The stages of this pass, with the other operands of joins and the moments of the norm."""
@@ -186,7 +196,7 @@ class Executor:
     def block_backward(self, ready: ReadyBlock, saved: SavedBlock, given: dict[int, Array]) -> None:
         """Take the gradient of the block's output out of `given`, and add those of its inputs."""
         block = ready.block
-        dy = self._stored(given.pop(block.output))
+        dy = given.pop(block.output)
         if block.alone is not None:
             node = self._nodes[block.alone]
             dx = node.layer.backward(self.params[block.alone], saved.alone, dy, self.grads[block.alone], ready.ctx)
@@ -201,17 +211,20 @@ class Executor:
         elif ready.activation is not None:
             dy = self.ops.activation_backward(dy, saved.product, ready.activation)
         if block.producer is not None:
-            layer = self._nodes[block.producer].layer
+            layer, dy = self._nodes[block.producer].layer, self._stored(dy, ready.storage)
             dy = layer.backward(self.params[block.producer], saved.producer, dy, self.grads[block.producer], ready.ctx)
         if dy is not None:
             self._give(given, block.input, dy)
 
     def _give(self, given: dict[int, Array], index: int, gradient: Array) -> None:
         """Add to the gradient of output `index`, which is a sum if several branches read the output."""
-        given[index] = gradient if index not in given else self.ops.add(given[index], gradient)
+        gradient = self._stored(gradient, self.storage)
+        if index in given:
+            gradient = self._stored(self.ops.add(given[index], gradient), self.storage)
+        given[index] = gradient
 
-    def _stored(self, x: Array) -> Array:
-        return x if self.storage == "float32" else self.ops.stored(x, self.storage)
+    def _stored(self, x: Array, storage: str) -> Array:
+        return x if self.storage == "float32" else self.ops.stored(x, storage)
 
 
 def _without_summands(stages: Sequence[Stage]) -> list[Stage]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from cnn.backends import Array, Ops
-from cnn.layers import BatchNorm, Tensors
+from cnn.layers import BatchNorm
 from cnn.models.execute import Executor
 from cnn.models.model import Model
 from cnn.models.plan import Block, Plan, make_plan
@@ -43,24 +43,30 @@ class InferenceModel:
         return self._executor.forward(x)[0]
 
 
-def _params(model: Model, plan: Plan) -> list[Tensors]:
-    """Copies of the tensors of every node, with folded batch norms."""
-    params: list[Tensors] = [{} for _ in model.graph.nodes]
+def _params(model: Model, plan: Plan) -> list[dict[str, Array]]:
+    """Copies of the tensors of every node, with folded batch norms; weights of products in the model's storage."""
+    ops = model.ops
+    params: list[dict[str, Array]] = [{} for _ in model.graph.nodes]
     for block in plan.blocks:
         for index in (*block.tail, *(each for each in (block.producer, block.alone) if each is not None)):
-            params[index] = {name: model.ops.array(tensor) for name, tensor in model.tensors[index].items()}
+            params[index] = {name: ops.array(tensor) for name, tensor in model.tensors[index].items()}
+        storage = "float32" if block is plan.blocks[-1] else model.storage
+        if block.alone is not None and storage != "float32":
+            params[block.alone] |= {key: ops.array(w) for key, w in model.rounded_weights(block.alone).items()}
         if block.producer is not None:
-            params[block.producer] = _weights(model, block)
+            params[block.producer] = _weights(model, block, storage)
     return params
 
 
-def _weights(model: Model, block: Block) -> Tensors:
-    """The producer's weight and bias as constants, with the batch norms that are folded into them."""
+def _weights(model: Model, block: Block, storage: str) -> dict[str, Array]:
+    """The producer's tensors as constants, with the batch norms that are folded into them; weights in `storage`."""
     ops, own = model.ops, dict(model.tensors[block.producer])  # type: ignore[index]
     if block.ahead is not None:
         own = _folded_ahead(ops, own, *_map_of(model, block.ahead))
     if block.fold is not None:
         own = _folded(ops, own, *_map_of(model, block.fold))
+    for name in model.rounded_weights(block.producer):  # type: ignore[arg-type]
+        own[name] = ops.stored(own[name], storage)
     return {name: ops.constant(tensor) for name, tensor in own.items()}
 
 

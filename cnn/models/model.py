@@ -25,7 +25,9 @@ class Model:
     """Maps images (n, h, w, c) to logits (n, classes).
 
     All parameters are in one arena, their gradients in another of the same layout: first those with weight decay
-    (`decayed` elements), then those without. Running statistics are in a third.
+    (`decayed` elements), then those without. Running statistics are in a third. With storage bfloat16 there is one
+    more: `rounded`, a copy of the parameters in bfloat16, whose weights the products read. Optimizers and `load_state`
+    keep it equal to the parameters; after any other change of `values` call `update_rounded`.
     """
 
     def __init__(
@@ -39,8 +41,8 @@ class Model:
         storage: str = "float32",
         fuse: bool = True,
     ) -> None:
-        """Create the tensors. `storage` is the type of block outputs, float32 or bfloat16; the output of the network is
-        always float32.
+        """Create the tensors. `storage` is the type of activations, their gradients and the weights in products,
+        float32 or bfloat16: see `Executor`.
 
         Without `fuse` every node is computed separately, for tests.
         """
@@ -79,6 +81,7 @@ class Model:
         self.statistics = Arena(self.ops, shapes, self.dtype)
         self.values.fill(initial)
         self.statistics.fill({name: buffer.initial for name, buffer in self._buffers.items()})
+        self.rounded = None if self.storage == "float32" else self.values.stored(self.storage)
         self.tensors = [self._of_node(node.name, self.values, self.statistics) for node in self.graph.nodes]
         self._places = [self._of_node(node.name, self.gradients) for node in self.graph.nodes]
 
@@ -94,7 +97,24 @@ class Model:
 
     def _executor(self, train: bool, fuse: bool) -> Executor:
         plan = make_plan(self.graph, train, fuse)
-        return Executor(self.ops, plan, self.tensors, self._places, self.seed, self.storage)
+        exact = plan.blocks[-1].nodes()
+        params = [
+            tensors if index in exact else {**tensors, **self.rounded_weights(index)}
+            for index, tensors in enumerate(self.tensors)
+        ]
+        return Executor(self.ops, plan, params, self._places, self.seed, self.storage)
+
+    def rounded_weights(self, index: int) -> dict[str, Array]:
+        """The weights of node `index` that products read, rounded to the storage type; empty for float32."""
+        if self.rounded is None:
+            return {}
+        found = self._of_node(self.graph.nodes[index].name, self.rounded)
+        return {key: found[key] for key in found if self._specs[f"{self.graph.nodes[index].name}.{key}"].product}
+
+    def update_rounded(self) -> None:
+        """In place: set the copy of the parameters in bfloat16, if there is one, to the parameters."""
+        if self.rounded is not None:
+            self.rounded.flat[...] = self.ops.stored(self.values.flat, self.storage)
 
     # --- passes -----------------------------------------------------------------------------------------------------
 
@@ -113,7 +133,7 @@ class Model:
                 self.ops.l2_penalty_backward(self.values.tensors[name], spec.l2, self.gradients.tensors[name])
 
     def feature_maps(self, x: Array, names: Sequence[str] | None = None) -> dict[str, Array]:
-        """The outputs of the nodes `names`, by default of all nodes, in inference, each computed without fusion."""
+        """The outputs of the nodes `names`, by default of all, in inference, computed without fusion in float32."""
         values = {INPUT: x}
         for index, node in enumerate(self.graph.nodes):
             inputs = tuple(values[given] for given in node.inputs)
@@ -164,6 +184,7 @@ class Model:
             if tensor.shape != state[name].shape:
                 raise UserError(f"{origin}: {name} has shape {state[name].shape}, the model needs {tensor.shape}")
         self.values.fill({name: state[name] for name in self._specs})
+        self.update_rounded()
         buffers = {}
         for name, buffer in self._buffers.items():
             node = name.rpartition(".")[0]

@@ -75,8 +75,12 @@ class Optimizer(ABC):
         self.model, self.ops, self.learning_rate, self.clip_norm = model, model.ops, learning_rate, clip_norm
         shapes = {name: tensor.shape for name, tensor in model.values.tensors.items()}
         self._moments = {slot: Arena(self.ops, shapes, model.dtype) for slot in self.slots}
-        self._parts: list[tuple[list[Array], float]] = [
-            ([arena.flat[part] for arena in (model.values, model.gradients, *self._moments.values())], decay)
+        self._parts: list[tuple[list[Array], Array | None, float]] = [
+            (
+                [arena.flat[part] for arena in (model.values, model.gradients, *self._moments.values())],
+                None if model.rounded is None else model.rounded.flat[part],
+                decay,
+            )
             for part, decay in ((slice(0, model.decayed), weight_decay), (slice(model.decayed, None), 0.0))
             if model.values.flat[part].size
         ]
@@ -85,12 +89,14 @@ class Optimizer(ABC):
         """One update by the gradients of the backward pass; learning_rate is float32 (1,), clock[0] int64 the step."""
         if self.clip_norm is not None:
             self.ops.clip_by_global_norm(self.model.gradients.flat, self.clip_norm)
-        for arrays, decay in self._parts:
-            self._update(arrays, decay, learning_rate, clock)
+        for arrays, copy, decay in self._parts:
+            self._update(arrays, copy, decay, learning_rate, clock)
 
     @abstractmethod
-    def _update(self, arrays: list[Array], decay: float, learning_rate: Array, clock: Array) -> None:
-        """Update parameters by gradients and moments: flat arrays, in this order."""
+    def _update(
+        self, arrays: list[Array], copy: Array | None, decay: float, learning_rate: Array, clock: Array
+    ) -> None:
+        """Update parameters by gradients and moments: flat arrays, in this order. `copy` gets them rounded."""
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Copies of the moments on the host, by slot and parameter name."""
@@ -123,7 +129,9 @@ class Sgd(Optimizer):
         super().__init__(model, settings.learning_rate, settings.weight_decay, clip_norm)
         self.settings = settings
 
-    def _update(self, arrays: list[Array], decay: float, learning_rate: Array, clock: Array) -> None:
+    def _update(
+        self, arrays: list[Array], copy: Array | None, decay: float, learning_rate: Array, clock: Array
+    ) -> None:
         self.ops.sgd_update(
             *arrays,
             learning_rate=learning_rate,
@@ -131,6 +139,7 @@ class Sgd(Optimizer):
             nesterov=self.settings.nesterov,
             weight_decay=decay,
             decoupled=self.settings.decoupled,
+            copy=copy,
         )
 
 
@@ -143,7 +152,9 @@ class Adam(Optimizer):
         super().__init__(model, settings.learning_rate, settings.weight_decay, clip_norm)
         self.settings = settings
 
-    def _update(self, arrays: list[Array], decay: float, learning_rate: Array, clock: Array) -> None:
+    def _update(
+        self, arrays: list[Array], copy: Array | None, decay: float, learning_rate: Array, clock: Array
+    ) -> None:
         self.ops.adam_update(
             *arrays,
             learning_rate=learning_rate,
@@ -153,6 +164,7 @@ class Adam(Optimizer):
             eps=self.settings.eps,
             weight_decay=decay,
             decoupled=self.settings.decoupled,
+            copy=copy,
         )
 
 

@@ -234,6 +234,7 @@ def unsettle(model: Model, rng: np.random.Generator) -> Model:
     for tensor in model.statistics.tensors.values():
         tensor[0] += rng.normal(size=tensor.shape[1]).astype(tensor.dtype)
         tensor[1] *= rng.uniform(0.5, 2, tensor.shape[1]).astype(tensor.dtype)
+    model.update_rounded()
     return model
 
 

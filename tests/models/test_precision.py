@@ -118,6 +118,7 @@ def test_a_network_in_bfloat16_trains(ops, rng):
         loss, dlogits = ops.cross_entropy(logits, labels, np.ones(CLASSES, np.float32))
         model.backward(saved, dlogits)
         model.values.flat -= np.float32(0.02) * model.gradients.flat
+        model.update_rounded()
         losses.append(float(loss))
     assert losses[0] > 0.5
     assert losses[-1] < 0.1
