@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cnn.backends import Ops, get_ops
 from cnn.models import Model, build_model
+from cnn.models.precision import ops_of_precision, resolve_precision, storage_of
 from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.best import Best
 from cnn.training.loop import Trainer, TrainerSettings
@@ -67,12 +68,26 @@ def require_int(config: DictConfig, key: str, least: int) -> int:
     return value
 
 
-def model_of(config: DictConfig, ops: Ops) -> Model:
+def model_of(config: DictConfig, ops: Ops, precision: str = "float32") -> Model:
     """The model that the groups `model` and `data` describe, with fresh weights from `seed`."""
     size, data = config.data.image_size, config.data
     return build_model(
-        to_container(config.model), ops, (size, size, data.channels), len(data.classes), require_int(config, "seed", 0)
+        to_container(config.model),
+        ops_of_precision(precision, ops),
+        (size, size, data.channels),
+        len(data.classes),
+        require_int(config, "seed", 0),
+        storage=storage_of(precision),
     )
+
+
+def trainer_settings(config: DictConfig, ops: Ops) -> TrainerSettings:
+    """The group `trainer`, with the precision that "auto" means on `ops`.
+
+    Raises `UserError` for a wrong value, and for a precision that `ops` does not have.
+    """
+    settings = typed(config, "trainer", TrainerSettings)
+    return replace(settings, precision=resolve_precision(settings.precision, ops, "trainer.precision"))
 
 
 def loss_weights(rule: str, pack: Pack) -> NDArray[np.float32]:
@@ -103,7 +118,7 @@ def optimizer_settings(config: DictConfig) -> SgdSettings | AdamSettings:
 
 def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Trainer:
     """The trainer of a run. Raises `UserError` for options that do not fit the data."""
-    settings = typed(config, "trainer", TrainerSettings)
+    settings = trainer_settings(config, ops)
     train = pack.splits["train"]
     if settings.batch_size > len(train):
         raise UserError(
@@ -121,6 +136,7 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
         "seed": config.seed,
         **{group: to_container(config[group]) for group in ("augment", "optimizer", "schedule", "trainer")},
     }
+    metadata["trainer"]["precision"] = settings.precision  # not "auto", which could be another on another machine
     options = TrainingOptions(
         settings,
         optimizer_settings(config),
@@ -129,7 +145,9 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
         config.seed,
     )
     weights = loss_weights(settings.class_weights, pack)
-    return new_trainer(model_of(config, ops), len(train), scaling, weights, options, folder, metadata)
+    return new_trainer(
+        model_of(config, ops, settings.precision), len(train), scaling, weights, options, folder, metadata
+    )
 
 
 @dataclass(frozen=True)

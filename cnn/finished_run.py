@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cnn.backends import Ops
 from cnn.models import Model, build_model
+from cnn.models.precision import check_precision, ops_of_precision, storage_of
 from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.checkpoint import BEST, load_checkpoint
 from cnn.training.pixel_scaling import PixelScaling
@@ -44,7 +45,16 @@ class FinishedRun:
             raise UserError(f"{folder}: the network was trained on {seen}: use it from Python, with Classifier.load")
         height, width, channels = metadata["image_shape"]
         shape = (height, width, channels)
-        model = build_model(metadata["model"], ops, shape, len(metadata["classes"]), metadata["seed"])
+        precision = metadata["trainer"].get("precision", "float32")  # runs before the option were in float32
+        check_precision(precision, f"{path}: precision")
+        model = build_model(
+            metadata["model"],
+            ops_of_precision(precision, ops),
+            shape,
+            len(metadata["classes"]),
+            metadata["seed"],
+            storage=storage_of(precision),
+        )
         model.load_state(tensors, str(path))
         scaling = PixelScaling(*(np.array(metadata[f"pixel_{part}"], np.float32) for part in ("scale", "offset")))
         batches = BatchMaker(ops, scaling, AugmentSettings(), metadata["seed"])

@@ -12,7 +12,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from cnn.assembly import ops_of, trainer_of
+from cnn.assembly import ops_of, trainer_of, trainer_settings
+from cnn.models.precision import slowness
 from cnn.models.summary import summary_rows
 from cnn.reporting.baselines import logistic_regression, majority_guess
 from cnn.reporting.metrics_csv import write_history
@@ -48,7 +49,10 @@ def main(config: DictConfig) -> float:
 def run(config: DictConfig, folder: Path) -> float:
     """One training run with all its files in `folder`; returns the best validation accuracy."""
     ops = ops_of(config)
-    provenance = {**collect_provenance(), "backend": f"{ops.name}: {ops.device}"}
+    precision = trainer_settings(config, ops).precision
+    provenance = {**collect_provenance(), "backend": f"{ops.name}: {ops.device}", "precision": precision}
+    if (line := slowness(precision, ops)) is not None:
+        print(line)
     pack = load_pack(prepare(config), ops)
     trainer = trainer_of(config, pack, ops, folder)
     if config.resume is not None:

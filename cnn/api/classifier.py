@@ -51,6 +51,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         label_smoothing: a fraction from 0 to below 1 (Szegedy et al. 2016).
         clip_norm: the largest norm of the gradient of all parameters; a longer gradient is scaled down to it.
         pixels: "standardize", or "unit" for uint8 images divided by 255.
+        precision: "float32"; "bfloat16" for activations and for the weights in products, with sums and parameters in
+            float32; "tf32" for products on a GPU of compute capability 8.0 or more; or "auto": bfloat16 on such a GPU,
+            else float32. A CPU emulates bfloat16, which is slow and for comparison.
         seed: of weights, order, dropout, augmentation and the validation examples.
         backend: "auto", "cpu", "numpy" or "cupy"; "auto" selects a GPU, else the CPU engine, else plain NumPy.
         threads: of the CPU engine; None takes all cores that the process may use.
@@ -85,6 +88,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         label_smoothing: float = 0.0,
         clip_norm: float | None = None,
         pixels: str = "standardize",
+        precision: str = "float32",
         seed: int = 0,
         backend: str = "auto",
         threads: int | None = None,
@@ -103,6 +107,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.label_smoothing = label_smoothing
         self.clip_norm = clip_norm
         self.pixels = pixels
+        self.precision = precision
         self.seed = seed
         self.backend = backend
         self.threads = threads

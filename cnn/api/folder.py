@@ -14,12 +14,13 @@ from cnn.api.network import Network
 from cnn.api.training import Trained
 from cnn.backends import Ops
 from cnn.models.entries import plain_entries
+from cnn.models.precision import check_precision
 from cnn.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from cnn.training.pixel_scaling import PixelScaling
 from foundation.errors import UserError
 
 _LABELS = re.compile(r"[<>|=]?[biufUO]\d*")  # types of labels: booleans, numbers, text
-_TRAINER = ("epochs", "batch_size", "label_smoothing", "clip_norm", "pixels", "early_stopping")
+_TRAINER = ("epochs", "batch_size", "label_smoothing", "clip_norm", "pixels", "early_stopping", "precision")
 
 
 def write_folder(folder: Path, trained: Trained) -> None:
@@ -69,8 +70,11 @@ def _trained(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any], o
     classes = _labels(metadata.get("labels"), metadata["classes"])
     kind: type[np.floating] = np.float32 if metadata.get("pixel_type", "uint8") == "uint8" else np.float64
     scaling = PixelScaling(*(np.array(metadata[f"pixel_{part}"], kind) for part in ("scale", "offset")))
+    precision = metadata["trainer"].get("precision", "float32")
+    check_precision(precision, f"{origin}: precision")
+    shape = tuple(metadata["image_shape"])
     network = Network(
-        metadata["model"], tuple(metadata["image_shape"]), len(classes), metadata["seed"], scaling, tensors, origin
+        metadata["model"], shape, len(classes), metadata["seed"], scaling, tensors, origin, precision=precision
     )
     return Trained(
         network=network,

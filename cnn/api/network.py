@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cnn.backends import Ops, get_ops
 from cnn.models import InferenceModel, Model, build_model
+from cnn.models.precision import ops_of_precision, storage_of
 from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.inference import predict_probabilities
 from cnn.training.pixel_scaling import PixelScaling
@@ -46,15 +47,24 @@ class Network:
     scaling: PixelScaling
     weights: Mapping[str, NDArray[Any]]
     origin: str = "the trained network"  # where the weights come from, for errors
+    precision: str = "float32"  # of training and inference
     _model: Model | None = field(default=None, repr=False)
+    _ops: Ops | None = field(default=None, repr=False)  # for which the model was built
     _inference: InferenceModel | None = field(default=None, repr=False)
 
     def model(self, ops: Ops) -> Model:
         """The model on the backend `ops`."""
-        if self._model is None or self._model.ops is not ops:
-            model = build_model(self.config, ops, self.shape, self.classes, self.seed)
+        if self._model is None or self._ops is not ops:
+            model = build_model(
+                self.config,
+                ops_of_precision(self.precision, ops),
+                self.shape,
+                self.classes,
+                self.seed,
+                storage=storage_of(self.precision),
+            )
             model.load_state(self.weights, self.origin)
-            self._model, self._inference = model, None
+            self._model, self._ops, self._inference = model, ops, None
         return self._model
 
     def probabilities(self, images: NDArray[Any], ops: Ops) -> NDArray[np.float64]:
@@ -81,4 +91,4 @@ class Network:
 
     def __getstate__(self) -> dict[str, Any]:
         """The state without the model, which has threads and memory of a backend."""
-        return vars(self) | {"_model": None, "_inference": None}
+        return vars(self) | {"_model": None, "_ops": None, "_inference": None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ from cnn.api.network import Network, as_stored
 from cnn.assembly import TrainingOptions, new_trainer
 from cnn.backends import Ops
 from cnn.models import build_model
+from cnn.models.precision import ops_of_precision, resolve_precision, slowness, storage_of
 from cnn.training.loop import TrainerSettings
 from cnn.training.pack import Split
 from cnn.training.pixel_scaling import PixelScaling
@@ -38,13 +40,17 @@ class Trained:
 def train(estimator: Any, data: TrainingData, ops: Ops, progress: Progress) -> Trained:
     """Train a network by the options of `estimator`, a `Classifier`. Raises `UserError` naming one that is wrong."""
     vectors = len(data.shape) == 1
-    chosen = _options(estimator, vectors)
+    chosen = _options(estimator, vectors, ops)
     examples, validation = _split(estimator, data, chosen.seed)
     if chosen.trainer.pixels == "unit" and examples.images.dtype != np.uint8:
         raise UserError(f"pixels='unit' divides uint8 by 255, but X is {examples.images.dtype}: give 'standardize'")
     weights = options.loss_weights(estimator.class_weights, data.classes, examples.labels)
     config = options.model_config(estimator.model, vectors)
-    model = build_model(config, ops, data.shape, len(data.classes), chosen.seed)
+    precision = chosen.trainer.precision
+    if (line := slowness(precision, ops)) is not None:
+        warnings.warn(line, stacklevel=3)
+    products, storage = ops_of_precision(precision, ops), storage_of(precision)
+    model = build_model(config, products, data.shape, len(data.classes), chosen.seed, storage=storage)
     scaling = PixelScaling.fit(chosen.trainer.pixels, examples.images)
     in_step = min(chosen.trainer.batch_size, len(examples.labels))
     own = replace(chosen, trainer=replace(chosen.trainer, batch_size=in_step))
@@ -56,7 +62,17 @@ def train(estimator: Any, data: TrainingData, ops: Ops, progress: Progress) -> T
         progress,
     )
     return Trained(
-        network=Network(config, data.shape, len(data.classes), chosen.seed, scaling, model.state(), _model=model),
+        network=Network(
+            config,
+            data.shape,
+            len(data.classes),
+            chosen.seed,
+            scaling,
+            model.state(),
+            precision=precision,
+            _model=model,
+            _ops=ops,
+        ),
         classes=data.classes,
         class_count=np.bincount(examples.labels, minlength=len(data.classes)),
         history=trainer.history,
@@ -69,7 +85,7 @@ def train(estimator: Any, data: TrainingData, ops: Ops, progress: Progress) -> T
     )
 
 
-def _options(estimator: Any, vectors: bool) -> TrainingOptions:
+def _options(estimator: Any, vectors: bool, ops: Ops) -> TrainingOptions:
     """The options as the dataclasses of the config groups."""
     augment = options.augment_settings(estimator.augment)
     if vectors and augment != type(augment)():
@@ -82,6 +98,7 @@ def _options(estimator: Any, vectors: bool) -> TrainingOptions:
     settings = TrainerSettings(
         epochs=options.require_int(estimator.epochs, "epochs", 1),
         batch_size=options.require_int(estimator.batch_size, "batch_size", 1),
+        precision=resolve_precision(estimator.precision, ops, "precision"),
         pixels=estimator.pixels,
         label_smoothing=options.require_float(estimator.label_smoothing, "label_smoothing", 0, 1),
         clip_norm=None if clip is None else options.require_float(clip, "clip_norm", 0, math.inf),

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.models import Model
+from cnn.models.precision import check_precision
 from cnn.training.batches import AugmentSettings, BatchMaker, epoch_order
 from cnn.training.best import Best
 from cnn.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
@@ -32,6 +33,7 @@ class TrainerSettings:
 
     epochs: int = 10
     batch_size: int = 64
+    precision: str = "float32"  # or bfloat16, tf32, auto: see `cnn/models/precision.py`
     pixels: str = "standardize"  # or unit: pixels / 255
     class_weights: str = "none"  # or balanced
     label_smoothing: float = 0.0
@@ -44,6 +46,7 @@ class TrainerSettings:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"trainer.{name} must be at least 1, not {getattr(self, name)}")
+        check_precision(self.precision, "trainer.precision")
         for name in ("early_stopping", "max_minutes"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise UserError(f"trainer.{name} must be above 0, or null for none, not {value}")
@@ -190,7 +193,10 @@ class Trainer:
             metadata[group] = asdict(defaults) | metadata.get(group, {})
         for key, value in self.metadata.items():
             if metadata.get(key) != value:
-                raise UserError(f"{path} was made with another {key}: a run is resumed with its own options and data")
+                changed = _changed_option(metadata.get(key), value)
+                raise UserError(
+                    f"{path} was made with another {key}{changed}: a run is resumed with its own options and data"
+                )
         parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}}
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
@@ -203,6 +209,15 @@ class Trainer:
         self.schedule.load_state(progress["schedule"])
         self.best.load_state(progress["best"])
         self.epoch, self.step, self.history = progress["epoch"], progress["step"], progress["history"]
+
+
+def _changed_option(recorded: Any, value: Any) -> str:
+    """`.option (recorded, not value)` for the first option of a config group that differs; else nothing."""
+    if isinstance(recorded, dict) and isinstance(value, dict):
+        for name in value:
+            if recorded.get(name) != value[name]:
+                return f".{name} ({recorded.get(name)}, not {value[name]})"
+    return ""
 
 
 def _demand_finite(loss: float, name: str, epoch: int) -> None:
