@@ -8,6 +8,7 @@ import pytest
 
 from cnn.assembly import TrainingOptions, new_trainer
 from cnn.models import build_model
+from cnn.models.precision import storage_of
 from cnn.training.batches import AugmentSettings
 from cnn.training.loop import Trainer, TrainerSettings
 from cnn.training.losses import class_weights
@@ -90,7 +91,14 @@ def make_trainer(ops, pack, tmp_path):
         options = TrainingOptions(trainer, optimizer, ScheduleSettings(**(schedule or {})), augment, seed)
         train = pack.splits["train"]
         return new_trainer(
-            build_model({"name": "tiny", "layers": layers}, backend, pack.image_shape, 3, seed),
+            build_model(
+                {"name": "tiny", "layers": layers},
+                backend,
+                pack.image_shape,
+                3,
+                seed,
+                storage=storage_of(trainer.precision),
+            ),
             len(train),
             PixelScaling.fit(trainer.pixels, train.images),
             class_weights(trainer.class_weights, train.host_labels, 3),
