@@ -105,6 +105,7 @@ def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, prov
             "seconds": sum(row["seconds"] for row in trainer.history),
             "images_per_second": harmonic_mean(row["images_per_second"] for row in trainer.history),
             "seed": config.seed,
+            "precision": trainer.settings.precision,
             "pack_hash": pack.content_hash,
         },
         baselines=baselines,

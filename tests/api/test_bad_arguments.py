@@ -48,6 +48,8 @@ X, Y = stripes(30)
         ({"class_weights": [1, 2, 3]}, "class_weights must be None, 'balanced' or a mapping"),
         ({"label_smoothing": 1.0}, "label_smoothing must be a number from 0 to below 1"),
         ({"clip_norm": -1}, "clip_norm must be a number"),
+        ({"precision": "half"}, "precision is 'half'; choose one of: float32, bfloat16, tf32, auto"),
+        ({"precision": "tf32"}, "precision=tf32 needs a GPU of compute capability 8.0 or more, but backend"),
         ({"pixels": "raw"}, "pixels is 'raw'; choose unit or standardize"),
         ({"model": "resnet10"}, "unknown model 'resnet10'; choose one of: .*resnet9"),
         ({"model": "nowhere.yaml"}, "nowhere.yaml cannot be read"),

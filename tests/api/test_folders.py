@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -242,3 +243,32 @@ def test_predict_takes_images_that_are_not_square(command, finished):  # noqa: F
     assert command("cnn.predict", "run=wide", "images=one.png", "csv=table.csv").status == 0
     row = (finished / "table.csv").read_text().splitlines()[1].split(",")
     assert_allclose([float(value) for value in row[2:]], classifier.predict_proba(X[:1])[0], atol=1e-6)
+
+
+def test_a_network_in_bfloat16_is_loaded_as_one(tmp_path):
+    X, y = stripes(60)
+    with pytest.warns(UserWarning, match="bfloat16 is emulated on a CPU, slower than float32"):
+        classifier = small(precision="bfloat16").fit(X, y)
+    classifier.save(tmp_path)
+    there = loaded(tmp_path)
+    assert there.get_params()["precision"] == there.model_.storage == classifier.model_.storage == "bfloat16"
+    for other in (there, pickle.loads(pickle.dumps(classifier))):
+        assert_array_equal(other.predict_proba(X), classifier.predict_proba(X))
+    full = small().fit(X, y)
+    assert full.model_.storage == small(precision="auto").fit(X, y).model_.storage == "float32"  # no GPU computes
+    found = classifier.predict_proba(X)
+    assert (found != full.predict_proba(X)).any()
+    assert_allclose(found, full.predict_proba(X), atol=0.1)
+
+
+def test_a_folder_from_before_precisions_is_of_float32_and_an_unknown_one_is_refused(fitted, tmp_path):
+    fitted.save(tmp_path)
+    tensors, metadata = load_checkpoint(tmp_path / BEST)
+    recorded = metadata["trainer"].pop("precision")
+    assert recorded == "float32"
+    save_checkpoint(tmp_path / BEST, tensors, metadata)
+    assert loaded(tmp_path).model_.storage == "float32"
+    metadata["trainer"]["precision"] = "float8"
+    save_checkpoint(tmp_path / BEST, tensors, metadata)
+    with pytest.raises(ValueError, match="precision is 'float8'; choose one of"):
+        loaded(tmp_path)

@@ -29,6 +29,8 @@ def leftovers(workplace):
         (["trainer.epochs=many"], ["trainer.epochs", "many"]),
         (["trainer.epochs=0"], ["trainer.epochs", "0"]),
         (["trainer.batch_size=500"], ["trainer.batch_size", "500", "84"]),
+        (["trainer.precision=half"], ["trainer.precision", "'half'", "float32, bfloat16, tf32, auto"]),
+        (["trainer.precision=tf32"], ["trainer.precision=tf32", "GPU", "float32"]),
         (["trainer.monitor=test_accuracy"], ["trainer.monitor", "test"]),
         (["trainer.pixels=raw"], ["trainer.pixels", "raw", "standardize"]),
         (["optimizer.learning_rate=-1"], ["optimizer.learning_rate"]),

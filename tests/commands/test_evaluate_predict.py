@@ -84,3 +84,16 @@ def test_odd_file_names_are_shown_as_they_are(command, finished):
     assert outcome.status == 0
     assert "a[happy].png" in outcome.out
     assert "a[bold].txt" in outcome.out
+
+
+def test_a_run_in_bfloat16_says_that_it_is_emulated_and_is_scored_in_bfloat16(command, workplace):
+    trained = command("cnn.train", *QUICK, "trainer.precision=bfloat16", "hydra.run.dir=out")
+    assert trained.status == 0
+    assert "precision=bfloat16 is emulated on a CPU" in trained.out
+    assert "emulated" not in command("cnn.train", *QUICK, "trainer.precision=auto", "hydra.run.dir=auto").out
+    metrics = {name: json.loads((workplace / name / "metrics.json").read_text()) for name in ("out", "auto")}
+    assert {name: each["precision"] for name, each in metrics.items()} == {"out": "bfloat16", "auto": "float32"}
+    command("cnn.evaluate", "run=out", "split=test")
+    scores = json.loads((workplace / "out/evaluation_test.json").read_text())
+    assert scores["log_loss"] == metrics["out"]["test_log_loss"]  # which differs in float32
+    assert scores["log_loss"] != metrics["auto"]["test_log_loss"]

@@ -1,8 +1,9 @@
-"""Outputs kept in bfloat16: what is rounded, what is not, and that a network still trains."""
+"""Storage in bfloat16: what is rounded, what is not, and that a network still trains."""
 
 import numpy as np
 import pytest
 
+from cnn.backends import Ops
 from cnn.layers import Layer
 from cnn.models import InferenceModel
 from models.networks import BATCH, CLASSES, CLOCK, CONV, FLAT, HEAD, IMAGE, NETWORKS, build, unsettle
@@ -75,6 +76,87 @@ def test_outputs_of_blocks_and_their_gradients_are_rounded_and_nothing_else(ops,
     for name, tensor in before.items():
         if not name.endswith((".mean", ".variance")):
             np.testing.assert_array_equal(model.state()[name], tensor)
+
+
+class Products(Ops):
+    """The reference, which records the operands of its products."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __getattribute__(self, name):
+        found = super().__getattribute__(name)
+        if not name.startswith(("conv2d", "dense")):
+            return found
+
+        def recorded(*arguments, **options):
+            self.seen.append((name, *arguments[:2]))
+            return found(*arguments, **options)
+
+        return recorded
+
+
+GATED = [
+    CONV,
+    "batch_norm",
+    "silu",
+    {"residual": {"layers": [CONV, "gelu", {"depthwise_conv2d": 1}, {"group_norm": 2}]}},
+    {"multiply": {"branches": [[], ["global_avg_pool2d", {"dense": 4}, "sigmoid"]]}},
+    "flatten",
+    {"dense": 5},
+    "tanh",
+    "batch_norm",
+    {"dense": "classes"},
+]
+
+
+def test_products_have_rounded_operands_but_for_those_of_the_last_block(rng):
+    ops = Products()
+    model = build(ops, GATED, "float32", storage="bfloat16")
+    x = rng.normal(size=(BATCH, *IMAGE)).astype(np.float32)
+    logits, saved = model.forward(x, True, CLOCK)
+    model.backward(saved, rng.normal(size=logits.shape).astype(np.float32))
+    for kind in ("forward", "backward"):
+        calls = [call for call in ops.seen if ("backward" in call[0]) == (kind == "backward")]
+        last = calls.pop() if kind == "forward" else calls.pop(0)
+        if kind == "backward":
+            assert not is_bfloat16(calls.pop(0)[1])  # the gradients of both operands, from that of the logits
+        assert len(calls) == (5 if kind == "forward" else 9)  # no gradient of the images
+        for name, *operands in calls:
+            assert all(map(is_bfloat16, operands)), name
+        assert last[0].startswith("dense")
+        if kind == "forward":
+            np.testing.assert_array_equal(last[2], model.values.tensors["dense_3.weight"])
+            assert not is_bfloat16(last[2])
+    ops.seen.clear()
+    unsettle(model, rng)
+    InferenceModel(model).forward(x)  # its norms are multiplied into the weights, which are rounded after that
+    *calls, last = ops.seen
+    assert sum(not is_bfloat16(w) for _, _, w in calls) == 1  # folding itself multiplies
+    assert not is_bfloat16(last[2])
+
+
+def test_rounded_weights_follow_a_loaded_state_and_update_rounded(ops, rng):
+    one, two = (build(ops, GATED, "float32", seed=seed, storage="bfloat16") for seed in (1, 2))
+    x = rng.normal(size=(BATCH, *IMAGE)).astype(np.float32)
+    wanted = one.forward(x, False)[0]
+    assert (two.forward(x, False)[0] != wanted).any()
+    place = two.rounded.flat
+    two.load_state(one.state(), "one")
+    np.testing.assert_array_equal(two.forward(x, False)[0], wanted)
+    assert two.rounded.flat is place  # a captured step keeps reading it
+    two.values.flat += np.float32(0.1)
+    two.update_rounded()
+    three = build(ops, GATED, "float32", storage="bfloat16")
+    three.load_state(two.state(), "two")
+    np.testing.assert_array_equal(two.forward(x, False)[0], three.forward(x, False)[0])
+
+
+def test_feature_maps_are_those_of_float32(ops, rng):
+    x = rng.normal(size=(BATCH, *IMAGE)).astype(np.float32)
+    maps = [build(ops, GATED, "float32", storage=storage).feature_maps(x) for storage in ("float32", "bfloat16")]
+    for name, one in maps[0].items():
+        np.testing.assert_array_equal(one, maps[1][name])
 
 
 @pytest.mark.parametrize("layers", NETWORKS.values(), ids=NETWORKS.keys())
