@@ -180,7 +180,7 @@ def new_trainer(
         loss=CrossEntropy(model.ops, weights, settings.label_smoothing),
         optimizer=optimizer,
         schedule=build_schedule(options.schedule, optimizer.learning_rate, total_steps),
-        batches=BatchMaker(model.ops, scaling, options.augment, options.seed, vectors),
+        batches=BatchMaker(model.ops, scaling, options.augment, options.seed, vectors, model.storage),
         settings=settings,
         seed=options.seed,
         folder=folder,

@@ -57,7 +57,7 @@ class FinishedRun:
         )
         model.load_state(tensors, str(path))
         scaling = PixelScaling(*(np.array(metadata[f"pixel_{part}"], np.float32) for part in ("scale", "offset")))
-        batches = BatchMaker(ops, scaling, AugmentSettings(), metadata["seed"])
+        batches = BatchMaker(ops, scaling, AugmentSettings(), metadata["seed"], storage=model.storage)
         return cls(folder, model, batches, tuple(metadata["classes"]), shape, metadata["pack_hash"], metadata["epoch"])
 
     def config(self) -> DictConfig:

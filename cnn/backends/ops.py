@@ -6,8 +6,9 @@ float32 in training; the reference also runs float64, for gradient checks. `n` i
 arguments unless its docstring says "in place"; `out` is an array that receives the gradient of a parameter and is then
 returned.
 
-A network in bfloat16 has activations and weights that `stored` returned. Products of such operands return such an array,
-gradients of parameters are float32, and sums are accumulated in float32.
+The activations and weights of a network in bfloat16 are arrays that `stored` returned. CUDA has such arrays in a type
+of their own, and an operation on them returns one, except for the gradient of a parameter, which is float32; all sums
+are accumulated in float32. The other backends keep bfloat16 numbers in float32 arrays and return unrounded results.
 
 The modules in `cnn/backends/reference/` define the operations in as few lines of NumPy as possible; they are the
 oracle of the other backends. `cpu/` computes the same in Numba-compiled passes, `cuda/` in kernels, in modules of the

@@ -48,13 +48,19 @@ class BatchMaker:
     """Maps indices of stored images to network input, augmented for training and unchanged for scoring.
 
     Stored images are uint8, or float32 on backends that accept it. With `vectors` they are rows of features, stored as
-    images of one pixel, and the network gets them as rows.
+    images of one pixel, and the network gets them as rows. `storage` is the type of the input, that of the model.
     """
 
     def __init__(
-        self, ops: Ops, scaling: PixelScaling, augment: AugmentSettings, seed: int, vectors: bool = False
+        self,
+        ops: Ops,
+        scaling: PixelScaling,
+        augment: AugmentSettings,
+        seed: int,
+        vectors: bool = False,
+        storage: str = "float32",
     ) -> None:
-        self._vectors = vectors
+        self._vectors, self._storage = vectors, storage
         self.ops, self.augment, self.rules = ops, augment, augment.rules(seed)
         self._scale, self._offset = (
             ops.array(numbers.astype(np.float32)) for numbers in (scaling.scale, scaling.offset)
@@ -62,15 +68,19 @@ class BatchMaker:
         self._plain = self.rules == Augmentation(seed, erase_area=self.rules.erase_area)
 
     def augmented(self, images: Array, indices: Array, clock: Array) -> Array:
-        """The batch, augmented for training step `clock[0]`: float32 (n, h, w, c), or (n, c) of vectors."""
+        """The batch, augmented for training step `clock[0]`: (n, h, w, c), or (n, c) of vectors."""
         if self._plain:
             return self.plain(images, indices)
         affine, erase = self.ops.augmentation(clock, len(indices), images.shape[1:3], self.rules)
-        return self._shaped(self.ops.gather_batch(images, indices, affine, erase, self._scale, self._offset))
+        return self._shaped(
+            self.ops.gather_batch(images, indices, affine, erase, self._scale, self._offset, self._storage)
+        )
 
     def plain(self, images: Array, indices: Array) -> Array:
-        """The batch without augmentation, only scaled: float32 (n, h, w, c), or (n, c) of vectors."""
-        return self._shaped(self.ops.gather_batch(images, indices, None, None, self._scale, self._offset))
+        """The batch without augmentation, only scaled: (n, h, w, c), or (n, c) of vectors."""
+        return self._shaped(
+            self.ops.gather_batch(images, indices, None, None, self._scale, self._offset, self._storage)
+        )
 
     def _shaped(self, batch: Array) -> Array:
         return batch.reshape(len(batch), -1) if self._vectors else batch

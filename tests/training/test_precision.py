@@ -1,13 +1,18 @@
 """The option `trainer.precision`: its meaning on each backend, and that runs in bfloat16 repeat and go on exactly."""
 
+import warnings
 from dataclasses import asdict
 
 import numpy as np
 import pytest
 
+from cnn import Classifier
 from cnn.models.precision import PRECISIONS, ops_of_precision, resolve_precision, slowness, storage_of
 from cnn.training.loop import TrainerSettings
+from data_tools.face_drawing import draw_face
+from data_tools.sources.toy_faces import COLLECTIONS
 from foundation.errors import UserError
+from models.test_shipped_models import load
 from training.conftest import ADAM, SGD
 from training.test_loop import ONE_CYCLE, assert_same_weights, fit, interrupt, without_times
 
@@ -141,3 +146,33 @@ def test_a_run_is_not_resumed_in_another_precision(make_trainer, pack):
     with pytest.raises(UserError, match=r"made with another trainer\.precision \(bfloat16, not float32\): a run is"):
         trainer("float32").resume()
     trainer("bfloat16").resume()
+
+
+# --- accuracy -------------------------------------------------------------------------------------------------------
+
+
+def toy_faces(names, count, side):
+    """Toy faces of these classes, (count, side, side) uint8, and their labels."""
+    rng, labels = np.random.default_rng(5), np.arange(count) % len(names)
+    style = COLLECTIONS["toy_studio"].style
+    drawn = [draw_face(rng, names[label], style).convert("L").resize((side, side)) for label in labels]
+    return np.stack([np.asarray(image) for image in drawn]), labels
+
+
+def test_lenet_learns_toy_faces_in_bfloat16_as_in_float32():
+    """Three epochs; docs/benchmarks/precision.md has the figures of the whole data set."""
+    X, y = toy_faces(("happy", "sad"), 700, 24)
+    network, found = load("lenet", widths=[8, 16], dense_widths=[32, 16]), {}
+    for precision in ("float32", "bfloat16"):
+        classifier = Classifier(
+            network, epochs=3, batch_size=16, learning_rate=4e-3, seed=1, precision=precision, backend="numpy"
+        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "precision=bfloat16 is emulated")
+            classifier.fit(X[:400], y[:400])
+        found[precision] = classifier.score(X[400:], y[400:]), [row["train_loss"] for row in classifier.history_]
+    (accuracy, losses), (rounded_accuracy, rounded_losses) = found.values()
+    assert accuracy > 0.85
+    assert abs(rounded_accuracy - accuracy) <= 0.025  # the test has 300 images, and the standard error is 0.015
+    assert rounded_losses != losses
+    np.testing.assert_allclose(rounded_losses, losses, rtol=0.25)

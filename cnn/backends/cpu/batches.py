@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cnn.backends.cpu import batch_kernels as kernels
-from cnn.backends.cpu.arrays import CpuArrays, FloatArray
+from cnn.backends.cpu.arrays import CpuArrays, FloatArray, round_chunk
 from cnn.backends.cpu.workers import chunks
 
 _IMAGES = 16  # per chunk
@@ -22,6 +22,7 @@ class CpuBatches(CpuArrays):
         erase: FloatArray | None,
         scale: FloatArray,
         offset: FloatArray,
+        storage: str = "float32",
     ) -> FloatArray:
         count = len(indices)
         batch = self.memory.empty((count, *images.shape[1:]), scale.dtype)
@@ -30,7 +31,10 @@ class CpuBatches(CpuArrays):
         matrices, rectangles = matrices.astype(np.float32, copy=False), rectangles.astype(np.int32, copy=False)
 
         def run(chunk: slice) -> None:
-            kernels.gather(images, indices[chunk], matrices[chunk], rectangles[chunk], scale, offset, batch[chunk])
+            part = batch[chunk]
+            kernels.gather(images, indices[chunk], matrices[chunk], rectangles[chunk], scale, offset, part)
+            if storage == "bfloat16":
+                round_chunk(part.reshape(-1), out=part.reshape(-1))
 
         self.workers.map(run, chunks(count, _IMAGES))
         return batch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cnn.backends.blocks import Array, Augmentation
-from cnn.backends.cuda.arrays import CudaArrays
+from cnn.backends.cuda.arrays import BFLOAT16, CudaArrays, named
 from cnn.backends.cuda.dropout import seed_words
 from cnn.backends.reference.batches import AUGMENTATION_STREAM, WARP_STREAM
 
@@ -32,9 +32,16 @@ class CudaBatches(CudaArrays):
         return affine, erase
 
     def gather_batch(
-        self, images: Array, indices: Array, affine: Array | None, erase: Array | None, scale: Array, offset: Array
+        self,
+        images: Array,
+        indices: Array,
+        affine: Array | None,
+        erase: Array | None,
+        scale: Array,
+        offset: Array,
+        storage: str = "float32",
     ) -> Array:
-        batch = self.floats(len(indices), *images.shape[1:])
+        batch = self.empty((len(indices), *images.shape[1:]), BFLOAT16 if storage == "bfloat16" else np.float32)
         kernel = "gather_batch" if images.dtype == np.uint8 else "gather_batch_of_floats"
-        self.launch(kernel, images, indices, affine, erase, scale, offset, batch, *batch.shape)
+        self.launch(named(kernel, batch), images, indices, affine, erase, scale, offset, batch, *batch.shape)
         return batch

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from cnn.backends.blocks import Array, Augmentation
 from cnn.backends.philox import RandomKey, random_uniform
-from cnn.backends.reference.arrays import FloatArray
+from cnn.backends.reference.arrays import FloatArray, round_to_bfloat16
 
 # Random streams of the training loop; layers number theirs from 1 upwards.
 AUGMENTATION_STREAM, SHUFFLE_STREAM, WARP_STREAM = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
@@ -53,9 +53,18 @@ class Batches:
         return inverse_affine(size, mirrored, angle, zoom, shift), rectangles
 
     def gather_batch(
-        self, images: Array, indices: Array, affine: Array | None, erase: Array | None, scale: Array, offset: Array
+        self,
+        images: Array,
+        indices: Array,
+        affine: Array | None,
+        erase: Array | None,
+        scale: Array,
+        offset: Array,
+        storage: str = "float32",
     ) -> Array:
         """Select, warp, normalise and erase: images (m, h, w, c) to (n, h, w, c) of scale's dtype.
+
+        With storage "bfloat16" the result is that of `stored`.
 
         The images are uint8, or of scale's dtype.
 
@@ -87,7 +96,7 @@ class Batches:
             if erase is not None:
                 top, left, height, width = erase[k]
                 batch[k, top : top + height, left : left + width] = 0
-        return batch
+        return batch if storage == "float32" else round_to_bfloat16(batch)
 
 
 def sampled(image: FloatArray, a: FloatArray, dtype: np.dtype) -> FloatArray:

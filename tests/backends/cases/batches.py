@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -108,11 +109,29 @@ _NEXT += [("one_image", 1, 1, (2**40, 0, 0)), ("many", 700, 300, (9, 1, 300))]
 def batch_calls() -> Iterator[Call]:
     for c in GATHERS:
         yield Call("gather_batch", c.name, c.arguments, c.tolerance)
+    for name, affine, erase in (("bfloat16", False, False), ("bfloat16_warped_and_erased", True, True)):
+        build = functools.partial(_in_bfloat16, affine=affine, erase=erase)
+        yield Call("gather_batch", name, build, "exact", any_type=True)
     for name, step, count, hw, rules in AUGMENTATIONS:
         clock = np.array([step, 2, 128])
         yield Call("augmentation", name, lambda rng, a=(clock, count, hw, rules): given(*a))
     for name, images, count, clock in _NEXT:
         yield Call("next_batch", name, lambda rng, a=(images, count, clock): _next_batch(rng, *a))
+
+
+def _in_bfloat16(rng, affine: bool, erase: bool):
+    """Values that float32 has exactly and bfloat16 has not, so that only one rounding is left to a backend."""
+    matrices = Exactly(np.array([[[1, 0, 0.5], [0, -1, 3]], [[1, 0, -1], [0, 1, 0.25]]] * 9, np.float32))
+    rectangles = np.array([[1, 0, 3, 2], [0, 0, 0, 0]] * 9, np.int32)
+    return given(
+        rng.integers(0, 256, (5, 6, 7, 3), dtype=np.uint8),
+        rng.integers(5, size=18),
+        matrices if affine else None,
+        rectangles if erase else None,
+        np.array([0.0625, 1.0, 0.75]),
+        np.array([-3.0, 64.125, 0.0]),
+        "bfloat16",
+    )
 
 
 def _next_batch(rng, images: int, count: int, clock: tuple[int, int, int]):

@@ -7,6 +7,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
+from backends.oracles.arrays import stored
 from backends.oracles.randomness import random_uniform
 
 _AUGMENTATION_STREAM, _WARP_STREAM = 0xFFFFFFFF, 0xFFFFFFFD
@@ -67,7 +68,7 @@ def _rectangle(uniform, hw, rules):
     return *corner, *sides
 
 
-def gather_batch(images, indices, affine, erase, scale, offset):
+def gather_batch(images, indices, affine, erase, scale, offset, storage="float32"):
     _, height, width, channels = images.shape
     batch = np.empty((len(indices), height, width, channels))
     output = np.indices((height, width))
@@ -81,4 +82,4 @@ def gather_batch(images, indices, affine, erase, scale, offset):
         for row in range(top, top + tall):
             for column in range(left, left + wide):
                 batch[k, row, column] = 0
-    return (batch,)
+    return stored(batch, storage)
