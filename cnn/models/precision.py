@@ -13,11 +13,10 @@ updates are float32.
 from __future__ import annotations
 
 from cnn.backends import Ops
+from cnn.backends.reference.arrays import TENSOR_CORES
 from foundation.errors import UserError
 
 PRECISIONS = ("float32", "bfloat16", "tf32", "auto")
-
-_TENSOR_CORES = 80  # the least compute capability that multiplies bfloat16 and TF32
 
 
 def check_precision(precision: str, option: str) -> None:
@@ -32,7 +31,7 @@ def resolve_precision(precision: str, ops: Ops, option: str) -> str:
     Raises `UserError` that names `option` for an unknown precision, and for tf32 without such a GPU.
     """
     check_precision(precision, option)
-    capable = ops.capability >= _TENSOR_CORES
+    capable = ops.capability >= TENSOR_CORES
     if precision == "auto":
         return "bfloat16" if capable else "float32"
     if precision == "tf32" and not capable:
@@ -53,12 +52,12 @@ def ops_of_precision(precision: str, ops: Ops) -> Ops:
 
     Where there is no TF32, a network that was trained with it is run in float32.
     """
-    return ops.with_tf32() if precision == "tf32" and ops.capability >= _TENSOR_CORES else ops
+    return ops.with_tf32() if precision == "tf32" and ops.capability >= TENSOR_CORES else ops
 
 
 def slowness(precision: str, ops: Ops) -> str | None:
     """One line for a precision that makes training slower on `ops` than float32 would be, else None."""
-    if precision != "bfloat16" or ops.capability >= _TENSOR_CORES:
+    if precision != "bfloat16" or ops.capability >= TENSOR_CORES:
         return None
     if ops.capability:
         return "precision=bfloat16 is slow on this GPU, which has no tensor cores for it: for comparison only"

@@ -6,8 +6,10 @@ import pytest
 from backends.emulated import new_emulated_ops
 from benchmarks.models import model_config as load
 from cnn.backends import get_ops, gpu_missing
+from cnn.backends.reference.arrays import round_to_bfloat16
 from cnn.layers import JOINS, LAYERS
-from cnn.models import build_model
+from cnn.models import InferenceModel, build_model
+from cnn.models.precision import ops_of_precision, storage_of
 from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.losses import CrossEntropy
 from cnn.training.optimizers import AdamSettings, SgdSettings, build_optimizer
@@ -59,6 +61,7 @@ NETWORKS = {
 }
 SGD = SgdSettings(learning_rate=0.01, momentum=0.9, nesterov=True, weight_decay=1e-3)
 ADAM = AdamSettings(learning_rate=1e-3, weight_decay=1e-3, decoupled=True)
+BFLOAT16_TOLERANCE = 3e-2  # the same in bfloat16: some of the roundings are elsewhere
 TOLERANCE = 1e-4  # of a tensor's difference, as a fraction of its norm
 # Images in which no maximum and no ReLU is decided by a rounding. Where one is, its gradient goes to another pixel or
 # to none, which is nobody's mistake, and tensors differ by some 1e-3; else they differ by about 1e-5.
@@ -89,10 +92,19 @@ def distance(actual, expected) -> float:
 class Training:
     """A network that trains on given batches, one at a time, by the loop's own step."""
 
-    def __init__(self, ops, network, images, labels, optimizer, augment=AugmentSettings()):  # noqa: B008
+    def __init__(
+        self,
+        ops,
+        network,
+        images,
+        labels,
+        optimizer,
+        augment=AugmentSettings(),  # noqa: B008
+        storage="float32",
+    ):
         config, shape = network
         self.ops, self.count = ops, len(images)
-        self.model = build_model(config, ops, shape, len(CLASSES), seed=3)
+        self.model = build_model(config, ops, shape, len(CLASSES), seed=3, storage=storage)
         self.optimizer = build_optimizer(optimizer, self.model, clip_norm=50.0)
         batches = BatchMaker(ops, PixelScaling.fit("standardize", images), augment, seed=3)
         loss = CrossEntropy(ops, np.linspace(0.5, 2, len(CLASSES)).astype(np.float32), smoothing=0.1)
@@ -166,6 +178,83 @@ def test_adam_updates_are_the_references_for_equal_gradients(where):
     for tensor in wanted:
         if np.linalg.norm(wanted[tensor]):
             assert distance(found[tensor], wanted[tensor]) <= 1e-6, tensor
+
+
+# No maximum and no ReLU, whose gradient goes elsewhere if a rounding decides it. Some products are on tensor cores.
+SMOOTH = {
+    "name": "smooth",
+    "layers": [
+        {"conv2d": {"filters": 8}},
+        "silu",
+        {"conv2d": {"filters": 16, "stride": 2, "bias": False}},
+        "batch_norm",
+        "silu",
+        {
+            "residual": {
+                "layers": [{"conv2d": {"filters": 16, "kernel": [1, 3]}}, "batch_norm", "gelu", {"dropout": 0.1}]
+            }
+        },
+        {"conv2d": {"filters": 12, "groups": 2}},
+        "tanh",
+        {"avg_pool2d": 2},
+        "batch_norm",
+        {"multiply": {"branches": [[], ["global_avg_pool2d", {"dense": 12}, "sigmoid"]]}},
+        {"concat": {"branches": [["mish"], [{"depthwise_conv2d": {}}, {"group_norm": 3}]]}},
+        "flatten",
+        {"dense": 24},
+        "elu",
+        {"dense": {"units": 16, "bias": False}},
+        "prelu",
+        {"dense": "classes"},
+    ],
+}
+
+
+def smooth_step(where, storage, order="forward"):
+    """The loss of a step on a network without kinks, its gradients and its new weights."""
+    images, labels = noise((19, 17, 1), 12, np.random.default_rng(IMAGES_SEED))
+    ops = get_ops("numpy") if where == "numpy" else other_ops(where, order)
+    training = Training(ops, (SMOOTH, (19, 17, 1)), images, labels, SGD, AugmentSettings(flip=True), storage)
+    loss = training.step([3, 1, 6, 11, 0, 8, 2, 9, 4, 5], learning_rate=0.01)
+    return loss, training.gradients(), training.model
+
+
+@WHERE
+def test_a_step_in_bfloat16_is_the_emulated_one(where):
+    """The kernels round what one of them passes to the next inside a block, too, and the reference does not."""
+    expected, wanted, _ = smooth_step("numpy", "bfloat16")
+    exact, _, _ = smooth_step("numpy", "float32")
+    actual, found, model = smooth_step(where, "bfloat16")
+    assert actual == pytest.approx(expected, rel=2e-3)
+    assert actual != exact
+    least = 1e-3 * max(float(np.linalg.norm(gradient)) for gradient in wanted.values())
+    for tensor in wanted:
+        assert found[tensor].dtype == np.float32
+        if np.linalg.norm(wanted[tensor]) > least:
+            assert distance(found[tensor], wanted[tensor]) <= BFLOAT16_TOLERANCE, tensor
+    assert model.rounded.flat.dtype == np.uint16
+    values, copy = (np.array(model.ops.to_numpy(each.flat)) for each in (model.values, model.rounded))
+    np.testing.assert_array_equal(copy, round_to_bfloat16(values))
+
+
+def test_a_step_in_bfloat16_is_the_same_bit_for_bit_in_any_thread_order():
+    runs = []
+    for order in ("forward", "forward", "reverse", "shuffled"):
+        loss, gradients, _ = smooth_step("emulator", "bfloat16", order)
+        runs.append((loss, {name: gradient.tobytes() for name, gradient in gradients.items()}))
+    assert all(run == runs[0] for run in runs[1:])
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+def test_inference_in_each_precision_is_that_of_the_reference(precision):
+    ops = other_ops("emulator")
+    x, results = np.random.default_rng(7).normal(size=(9, 19, 17, 1)).astype(np.float32), []
+    for each in (get_ops("numpy"), ops_of_precision(precision, ops)):
+        model = build_model(SMOOTH, each, (19, 17, 1), len(CLASSES), seed=3, storage=storage_of(precision))
+        results.append(np.array(each.to_numpy(InferenceModel(model).forward(each.array(x)))))
+    assert results[1].dtype == np.float32
+    assert 0 < distance(results[1], results[0]) <= BFLOAT16_TOLERANCE
+    assert not ops.tf32
 
 
 def faces(count: int, side: int):

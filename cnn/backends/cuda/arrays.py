@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from cnn.backends.blocks import Array
 from cnn.backends.cuda.graph import RecordedStep
 from cnn.backends.cuda.launcher import Launcher
+from cnn.backends.reference.arrays import TENSOR_CORES
 from cnn.backends.window import Window
 from cnn.kernels import FOLDER, STORAGES, STRUCTS, SUFFIXES
 from cnn.kernels.families.gemm_rules import Plan, choose
@@ -22,15 +23,11 @@ from cnn.kernels.families.gemm_rules import Plan, choose
 # The dtype of arrays with bfloat16 bits: neither NumPy nor CuPy has the type.
 BFLOAT16 = np.dtype(np.uint16)
 
-# The least compute capability of tensor cores that multiply bfloat16 and TF32.
-TENSOR_CORES = 80
-
 
 class CudaArrays:
     """Has the array module and the launcher. Arrays are from the module's memory pool."""
 
     name = "cupy"
-    tf32 = False  # see `with_tf32`
 
     def __init__(
         self,

@@ -12,6 +12,8 @@ from cnn.backends.blocks import Array
 
 FloatArray = NDArray[Any]
 
+TENSOR_CORES = 80  # the least compute capability of tensor cores that multiply bfloat16 and TF32
+
 
 class Arrays:
     """Arrays on the host."""
