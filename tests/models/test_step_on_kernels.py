@@ -106,7 +106,7 @@ class Training:
         self.ops, self.count = ops, len(images)
         self.model = build_model(config, ops, shape, len(CLASSES), seed=3, storage=storage)
         self.optimizer = build_optimizer(optimizer, self.model, clip_norm=50.0)
-        batches = BatchMaker(ops, PixelScaling.fit("standardize", images), augment, seed=3)
+        batches = BatchMaker(ops, PixelScaling.fit("standardize", images), augment, seed=3, storage=storage)
         loss = CrossEntropy(ops, np.linspace(0.5, 2, len(CLASSES)).astype(np.float32), smoothing=0.1)
         held = ops.array(images), ops.array(labels)
         self._step = TrainingStep(self.model, loss, self.optimizer, batches, *held, batch_size=1)
