@@ -40,6 +40,7 @@ PER_ELEMENT = {
 # Kernels that the networks of the table never launch, and when they are launched.
 ELSEWHERE = {
     "*_bf16": "activations kept in bfloat16",
+    "*_tf32": "float32 products with tf32",
     "conv_*x*_vector": "a product that this tile suits, four values at a time",
     "conv_forward_64x64": "a product whose channels or filters do not come in fours",
     "conv_backward_*_64x64": "a product whose channels or filters do not come in fours",

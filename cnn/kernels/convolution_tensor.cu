@@ -184,10 +184,12 @@ __device__ __forceinline__ void gathered_product(const typename Tile::Element* i
   }
 }
 
+// One block a multiprocessor in the launch bounds: without a number the compiler may stop at 128 registers, and spill.
+
 // y = x * w, plus bias (n,), then ReLU if `relu`. With several splits each writes its part of the sum to
 // parts (splits, rows, n), and y is null; bias and ReLU come with `sum_splits`.
 template <class Tile, bool FITS>
-__global__ void __launch_bounds__(Tile::kThreads)
+__global__ void __launch_bounds__(Tile::kThreads, 1)
     tensor_forward(const typename Tile::Element* __restrict__ x, const typename Tile::Element* __restrict__ w,
                    const float* __restrict__ bias, typename Tile::Element* __restrict__ y, float* __restrict__ parts,
                    const GatherShape shape, int splits, int relu) {
@@ -198,7 +200,7 @@ __global__ void __launch_bounds__(Tile::kThreads)
 // (alike in i % stride_h and j % stride_w) have the same taps, and are a product of stride 1 with the taps in reverse
 // order; a launch computes one class.
 template <class Tile, bool FITS>
-__global__ void __launch_bounds__(Tile::kThreads)
+__global__ void __launch_bounds__(Tile::kThreads, 1)
     tensor_backward_input(const typename Tile::Element* __restrict__ dy, const typename Tile::Element* __restrict__ w,
                           typename Tile::Element* __restrict__ dx, float* __restrict__ parts, const GatherShape shape,
                           int splits) {
@@ -217,7 +219,7 @@ struct WgradShape {
 
 // parts (splits, kh, kw, c, n): each the sum over a part of the pixels. With one split it is dw.
 template <class Tile, bool FITS>
-__global__ void __launch_bounds__(Tile::kThreads)
+__global__ void __launch_bounds__(Tile::kThreads, 1)
     tensor_backward_filter(const typename Tile::Element* __restrict__ x, const typename Tile::Element* __restrict__ dy,
                            float* __restrict__ parts, const WgradShape g, int splits) {
   using T = typename Tile::Element;

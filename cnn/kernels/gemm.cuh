@@ -22,7 +22,8 @@ struct Tile {
   static constexpr int BM = BM_, BN = BN_, BK = BK_, TM = TM_, TN = TN_;
   static constexpr int kThreads = (BM / TM) * (BN / TN);
   static constexpr int kThreadColumns = BN / TN;
-  static constexpr int kBlocks = 512 / kThreads;  // that must fit a multiprocessor at once: 128 registers a thread
+  // Blocks that must fit a multiprocessor at once: 128 registers a thread, or 170 for many sums in few threads.
+  static constexpr int kBlocks = kThreads < 256 && TM * TN == 64 ? 3 : 512 / kThreads;
   static_assert(kSplitStep % BK == 0, "parts of whole steps");
 };
 
