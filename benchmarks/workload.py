@@ -79,7 +79,7 @@ class Workload:
         ops, (classes,) = model.ops, model.graph.nodes[-1].shape
         optimizer = build_optimizer(options.optimizer, model)
         loss = CrossEntropy(ops, class_weights("none", labels, classes))
-        batches = BatchMaker(ops, _scaling(images), options.augment, SEED)
+        batches = BatchMaker(ops, _scaling(images), options.augment, SEED, storage=model.storage)
         self.model, self.batch = model, batch
         self.step = TrainingStep(model, loss, optimizer, batches, ops.array(images), ops.array(labels), batch)
         self._random = np.random.default_rng(SEED)

@@ -9,6 +9,7 @@ from benchmarks.gpu.turn import Turn, header
 from cnn.assembly import TrainingOptions, loss_weights, new_trainer
 from cnn.backends import get_ops
 from cnn.models import build_model
+from cnn.models.precision import ops_of_precision, resolve_precision, storage_of
 from cnn.training.batches import AugmentSettings
 from cnn.training.inference import loss_and_accuracy, predict_probabilities
 from cnn.training.loop import Trainer, TrainerSettings
@@ -55,7 +56,10 @@ def run(turn: Turn) -> str:
 
 def _trainer(turn: Turn, ops: Any, pack: Pack) -> Trainer:
     groups = compose(turn.recipe, **DEFAULTS)
-    trainer = TrainerSettings(**groups["trainer"] | {"max_minutes": max(1.0, turn.left - _RESERVED) / 60})
+    trainer = TrainerSettings(
+        **groups["trainer"] | {"max_minutes": max(1.0, turn.left - _RESERVED) / 60, "precision": "auto"}
+    )
+    trainer.precision = resolve_precision(trainer.precision, ops, "trainer.precision")
     options = TrainingOptions(
         trainer,
         OPTIMIZERS[groups["optimizer"]["name"]](**groups["optimizer"]),
@@ -64,7 +68,9 @@ def _trainer(turn: Turn, ops: Any, pack: Pack) -> Trainer:
         SEED,
     )
     train = pack.splits["train"]
-    model = build_model(groups["model"], ops, pack.image_shape, len(pack.classes), SEED)
+    own = ops_of_precision(trainer.precision, ops)
+    storage = storage_of(trainer.precision)
+    model = build_model(groups["model"], own, pack.image_shape, len(pack.classes), SEED, storage=storage)
     scaling = PixelScaling.fit(trainer.pixels, ops.to_numpy(train.images))
     weights = loss_weights(trainer.class_weights, pack)
     return new_trainer(model, len(train), scaling, weights, options, None, {})
@@ -74,7 +80,8 @@ def _markdown(facts: dict[str, Any], trainer: Trainer, pack: Pack, ends: tuple[s
     columns = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "images_per_second", "seconds")
     lines = [
         *header(f"Recipe {facts['recipe']}", facts),
-        f"{trainer.model.name} on the pack {pack.name}; no epoch begins after the time of this stage.",
+        f"{trainer.model.name} in {trainer.settings.precision} on the pack {pack.name}; no epoch begins after the time",
+        "of this stage.",
         "",
         f"| {' | '.join(name.replace('_', ' ') for name in columns)} |",
         f"|{' ---: |' * len(columns)}",

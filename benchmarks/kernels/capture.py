@@ -2,8 +2,9 @@
 
 A stream records launches between `begin_capture` and `end_capture` without running them; `Graph.launch` runs them in
 order. What CUDA or CuPy forbids while a stream records raises `CaptureError` here: transfers between host and device,
-waiting, loading a module, work on another stream. Taking memory from the device also raises, which CUDA allows in the
-mode "relaxed", because a step should not do that once it is warm.
+waiting, loading a module, work on another stream, and in any mode but "relaxed", which is CuPy's default, taking memory
+from the device. In that mode it is counted, as a step that is warm should have no need of it: only where its second
+call happens to fit into the pool's free blocks in another way.
 
 As a graph has addresses and no references, a launch raises `CaptureError` if memory that it uses has been freed, unless
 the pool that the memory came from still exists. A pool selects free blocks as CuPy's does: best fit, split, merge.
@@ -22,6 +23,8 @@ from typing import Any
 import numpy as np
 
 _UNIT = 512  # bytes: CuPy rounds allocations up to multiples of this
+
+RELAXED = 2  # cudaStreamCaptureModeRelaxed
 
 Launch = Callable[[list[Any]], Any]
 
@@ -48,6 +51,7 @@ class Streams:
         self.stack = [self.null]
         self.pool: MemoryPool | None = None
         self.recording: Stream | None = None
+        self.relaxed, self.taken = True, 0  # the mode of recording; bytes taken from the device while recording
         self._blocks: dict[int, Block] = {}
         self.graphs: list[int] = []  # the number of launches of each recorded graph
 
@@ -159,7 +163,7 @@ class Stream:
         if self._null:
             raise CaptureError("cannot capture on the default (legacy) stream")
         self._streams.forbid("the beginning of another capture")
-        self._streams.recording, self.nodes = self, []
+        self._streams.recording, self._streams.relaxed, self.nodes = self, mode in (None, RELAXED), []
         _recording.add(id(self))
 
     def end_capture(self) -> Graph:
@@ -219,7 +223,10 @@ class MemoryPool:
                 if free > size:
                     insort(self._free, (free - size, start + size))
                 return start
-        self._streams.forbid(f"taking {size} bytes from the device")
+        if self._streams.recording is not None:
+            if not self._streams.relaxed:
+                self._streams.forbid(f"taking {size} bytes from the device")
+            self._streams.taken += size
         start, self._total = self._next, self._total + size
         self._next += size + _UNIT  # a gap: blocks that the device gave separately are never merged
         return start

@@ -68,11 +68,11 @@ def data(seed: int):
     return rng.integers(0, 256, (IMAGES, *IMAGE), dtype=np.uint8), rng.integers(0, CLASSES, IMAGES)
 
 
-def make_step(ops, optimizer=ADAMW, seed: int = 1) -> TrainingStep:
+def make_step(ops, optimizer=ADAMW, seed: int = 1, storage: str = "float32") -> TrainingStep:
     images, labels = data(seed)
-    model = build_model({"name": "net", "layers": LAYERS}, ops, IMAGE, CLASSES, seed)
+    model = build_model({"name": "net", "layers": LAYERS}, ops, IMAGE, CLASSES, seed, storage=storage)
     loss = CrossEntropy(ops, np.linspace(0.5, 1.5, CLASSES).astype(np.float32), 0.1)
-    batches = BatchMaker(ops, PixelScaling.fit("standardize", images), AUGMENT, seed)
+    batches = BatchMaker(ops, PixelScaling.fit("standardize", images), AUGMENT, seed, storage=storage)
     optimizer = build_optimizer(optimizer, model, clip_norm=2.0)
     return TrainingStep(model, loss, optimizer, batches, ops.array(images), ops.array(labels), BATCH)
 
@@ -95,10 +95,11 @@ def everything(step: TrainingStep) -> dict[str, bytes]:
 
 
 @WHERE
+@pytest.mark.parametrize("storage", ["float32", "bfloat16"])
 @pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["sgd", "adamw"])
-def test_a_captured_step_has_the_bits_of_an_eager_one(where, optimizer):
+def test_a_captured_step_has_the_bits_of_an_eager_one(where, optimizer, storage):
     """Over epochs with other learning rates, orders, dropout masks, augmentations, and a smaller last batch."""
-    eager, captured = (make_step(new_ops(where, graph), optimizer) for graph in (False, True))
+    eager, captured = (make_step(new_ops(where, graph), optimizer, storage=storage) for graph in (False, True))
     for epoch in range(1, 5):
         assert train(captured, epoch) == train(eager, epoch)
         assert everything(captured) == everything(eager)
@@ -207,6 +208,7 @@ def test_a_replayed_step_runs_no_python_for_a_layer(model):
     assert set(third.values()) == {1}
     assert fourth == third
     assert ops.xp.streams.graphs == [3]
+    assert ops.xp.streams.taken == 0
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -265,10 +267,16 @@ def test_what_cuda_forbids_while_it_records_is_an_error_with_a_note(capturing, w
     assert y.shape == (4,)
 
 
-def test_memory_of_the_device_is_not_taken_while_recording(capturing):
-    sizes = iter([10, 5000])
-    with pytest.raises(CaptureError, match="bytes from the device"):
-        captured(capturing, lambda: capturing.empty((next(sizes),), np.float32))
+def test_memory_that_is_taken_while_recording_is_counted_and_in_other_modes_an_error(capturing):
+    sizes, xp = iter([10, 5000]), capturing.xp
+    captured(capturing, lambda: capturing.empty((next(sizes),), np.float32))
+    assert xp.streams.taken >= 4 * 5000
+    stream, pool = xp.cuda.Stream(non_blocking=True), xp.cuda.MemoryPool()
+    with stream, xp.cuda.using_allocator(pool.malloc):
+        stream.begin_capture(0)
+        with pytest.raises(CaptureError, match="bytes from the device"):
+            capturing.empty((3,), np.float32)
+        stream.end_capture()
 
 
 def test_a_number_by_value_is_frozen_and_an_array_is_not():
