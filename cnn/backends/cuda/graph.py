@@ -10,8 +10,8 @@ from typing import Any
 class RecordedStep:
     """A function without arguments whose work on the device is recorded by its second call, and replayed from then on.
 
-    The first call runs as any code does. It compiles the kernels, which is not allowed while CUDA records, and fills the
-    memory pool. The second call records a graph, which executes nothing, and launches it. Each later call is one
+    The first call runs as any code does. It compiles the kernels, which is not allowed while CUDA records, and fills
+    the memory pool. The second call records a graph, which executes nothing, and launches it. Each later call is one
     launch on the current stream; the function itself does not run any more. So values that change from call to call
     must be in arrays, and arrays that the function uses must be changed in place.
 
