@@ -114,7 +114,7 @@ class Model:
     def update_rounded(self) -> None:
         """In place: set the copy of the parameters in bfloat16, if there is one, to the parameters."""
         if self.rounded is not None:
-            self.rounded.flat[...] = self.ops.stored(self.values.flat, self.storage)
+            self.ops.overwrite(self.rounded.flat, self.ops.stored(self.values.flat, self.storage))
 
     # --- passes -----------------------------------------------------------------------------------------------------
 
