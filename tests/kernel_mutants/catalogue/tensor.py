@@ -53,8 +53,8 @@ TENSOR = [
     _gemm(
         "index",
         "b's registers change places",
-        "right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]",
-        "right[j / 2][j % 2], right[j / 2][j % 2 + 2]",
+        "*b0 = &right[j / 2][j % 2 * 2], *b1 = b0 + 1",
+        "*b0 = &right[j / 2][j % 2], *b1 = b0 + 2",
     ),
     _gemm(
         "index",
