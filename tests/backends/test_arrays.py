@@ -25,6 +25,14 @@ def test_what_is_copied_in_stays_in_its_place(backend: Backend):
     assert backend.ops.to_numpy(target).tolist() == [0, 1, 7.5, 8.5, 4, 5]
 
 
+def test_what_overwrites_an_array_stays_apart_from_it(backend: Backend):
+    target, source = backend.ops.zeros((6,), backend.dtype), backend.ops.array(np.arange(3.0).astype(backend.dtype))
+    part = target[2:5]
+    backend.ops.overwrite(part, source)
+    backend.ops.copy_in(source, np.full(3, 9.0))
+    assert backend.ops.to_numpy(target).tolist() == [0, 0, 0, 1, 2, 0]
+
+
 def test_a_captured_step_reads_its_state_anew_each_time(backend: Backend, rng):
     """The clock, the learning rate and the random numbers of each call are those of the step that it is."""
     ops, images = backend.ops, 12

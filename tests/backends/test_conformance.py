@@ -62,8 +62,8 @@ def location(array) -> tuple[str, int]:
 
 # --- the contract itself ------------------------------------------------------------------------------------------
 
-# What no list of calls can hold; the tests are in test_arrays.py.
-APART = {"capture", "empty"}
+# What no list of calls can hold; the tests are in test_arrays.py and, of TF32, in test_bfloat16_products.py.
+APART = {"capture", "empty", "overwrite", "with_tf32"}
 
 
 def operations() -> dict[str, object]:

@@ -190,5 +190,5 @@ def test_models_lose_their_dropout_and_nothing_else():
 
 def test_what_is_compared_is_asked_for():
     assert modes_of(False) == []
-    assert [name for name, *_ in modes_of("eager")] == ["eager, fp32", "eager, bf16 autocast"]
+    assert [mode.name for mode in modes_of("eager")] == ["eager, fp32", "eager, bf16 autocast"]
     assert len(modes_of("auto")) == 4

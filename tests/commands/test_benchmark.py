@@ -75,7 +75,7 @@ def test_help_shows_how(command):
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_gpu_check_without_a_gpu_says_so():
     done = subprocess.run(
-        ["make", "-C", str(ROOT), "--no-print-directory", "gpu-check", f"PYTHON_GPU={sys.executable}"],
+        ["make", "-C", str(ROOT), "--no-print-directory", "gpu-check", f"PYTHON_GPU={sys.executable}", "ARGS="],
         capture_output=True,
         text=True,
         timeout=100,

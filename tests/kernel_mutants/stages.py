@@ -41,7 +41,7 @@ def stage_of(item: pytest.Item) -> str | None:
     if "backend" in parameters:
         return _BY_BACKEND.get(parameters["backend"])
     if "cuda" in parameters:
-        return _BY_MODE[parameters["cuda"]]
+        return _BY_MODE.get(parameters["cuda"])
     if not parameters or parameters.get("where", "emulator") != "emulator":
         return None
     return _BY_TEST.get(item.originalname) or _BY_FILE.get(item.path.stem)
