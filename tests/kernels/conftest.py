@@ -1,8 +1,6 @@
 """Every kernel file compiled for every architecture, side by side on all cores."""
 
 import dataclasses
-import hashlib
-import json
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -10,8 +8,7 @@ import pytest
 
 from cnn.kernels import FOLDER, compile_options, kernels_of, source_names, source_text
 from cnn.kernels.nvrtc import ARCHITECTURES, Compiled, NvrtcMissingError, Resources, compile_file, nvrtc_version
-from cuda_emulator.build_cache import cache_folder
-from foundation.files import write_json
+from cuda_emulator.build_cache import kept
 
 
 @pytest.fixture(scope="session")
@@ -23,19 +20,23 @@ def nvrtc() -> tuple[int, int]:
         pytest.skip(str(error))
 
 
+def options_anywhere() -> list[str]:
+    """The compiler's options but for the folder of the headers, which differs between copies of the project."""
+    return [option for option in compile_options() if str(FOLDER) not in option]
+
+
 class Compilations:
     """Compiles what is asked for and, unless pytest's own processes share the cores, all other files meanwhile.
 
-    As it takes minutes, results are kept beside the emulator's, by a digest of all that goes into them.
+    As it takes minutes, results are kept beside the emulator's.
     """
 
     def __init__(self, version: tuple[int, int]) -> None:
-        self.version, self.folder = version, cache_folder() / "nvrtc"
+        self.version = version
         self.pool = ThreadPoolExecutor(os.cpu_count())
         self.jobs: dict[tuple[str, int], Future] = {}
         # What every file's result depends on: the headers, and the code that reads the compiler's log.
-        shared = b"".join(path.read_bytes() for path in [*sorted(FOLDER.glob("*.cuh")), FOLDER / "nvrtc.py"])
-        self.shared = hashlib.sha256(shared).hexdigest()
+        self.shared = [path.read_bytes() for path in [*sorted(FOLDER.glob("*.cuh")), FOLDER / "nvrtc.py"]]
 
     def __call__(self, source: str, architecture: int) -> Compiled:
         """The result. Raises CompileError."""
@@ -52,19 +53,12 @@ class Compilations:
 
     def _compiled(self, source: str, architecture: int) -> Compiled:
         names = [(kernel.name, kernel.expression) for kernel in kernels_of(source, architecture)]
-        # Options name the folder of the headers, whose content is in `shared`.
-        options = [option for option in compile_options() if str(FOLDER) not in option]
-        parts = (self.version, options, self.shared, source_text(source), names)
-        digest = hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
-        path = self.folder / f"{source}-sm_{architecture}-{digest}.json"
-        if path.exists():
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            kernels = {name: Resources(**each) for name, each in kept.pop("kernels").items()}
-            return Compiled(**{**kept, "warnings": tuple(kept["warnings"])}, kernels=kernels)
-        compiled = compile_file(source, architecture)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        write_json(path, dataclasses.asdict(compiled))
-        return compiled
+        parts = (repr((self.version, options_anywhere(), names)), source_text(source), *self.shared)
+        found = kept(
+            f"{source}-sm_{architecture}", parts, lambda: dataclasses.asdict(compile_file(source, architecture))
+        )
+        kernels = {name: Resources(**each) for name, each in found.pop("kernels").items()}
+        return Compiled(**{**found, "warnings": tuple(found["warnings"])}, kernels=kernels)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The gate of the tensor-core kernels' machine code: what it holds, and that it notices what it is for."""
 
 import dataclasses
-import hashlib
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -10,8 +9,10 @@ import pytest
 
 from benchmarks.kernels.disassembly import Loop, disassembler, main_loop, operation
 from benchmarks.main_loops import BLOCKS, EXCEPTIONS, TABLE, Row, compiled, jobs, render, rows_of, tensor_kernels
-from cnn.kernels import FOLDER, KERNELS, compile_options
+from cnn.kernels import FOLDER, KERNELS
 from cnn.kernels.nvrtc import Resources
+from cuda_emulator.build_cache import kept
+from kernels.conftest import options_anywhere
 
 LISTING = """
         /*0000*/                   MOV R1, c[0x0][0x28] ;
@@ -66,23 +67,19 @@ def tools(nvrtc):
 
 
 @pytest.fixture(scope="module")
-def rows(tools, request) -> list[Row]:
-    """All main loops. It takes minutes: results are kept in pytest's cache, by a digest of all that goes into them."""
-    cache = getattr(request.config, "cache", None)
+def rows(tools) -> list[Row]:
+    """All main loops. It takes minutes, so they are kept beside the emulator's compiled files."""
     texts = [path.read_bytes() for path in sorted(FOLDER.glob("*.cu*"))]
-    shared = hashlib.sha256(b"".join(texts) + repr((tools, compile_options())).encode()).hexdigest()
+
+    def measured(kernel, architecture):
+        row = compiled(kernel, architecture)
+        return {"loop": list(row.loop.instructions), "used": dataclasses.asdict(row.used)}
 
     def one(job) -> Row:
         kernel, architecture = job
-        key, digest = f"main_loops/{kernel.name}-sm_{architecture}", f"{shared} {kernel.expression}"
-        kept = cache.get(key, None) if cache else None
-        if kept and kept["digest"] == digest:
-            return Row(kernel, architecture, Loop(kept["loop"]), Resources(**kept["used"]))
-        row = compiled(kernel, architecture)
-        if cache:
-            used = dataclasses.asdict(row.used)
-            cache.set(key, {"digest": digest, "loop": list(row.loop.instructions), "used": used})
-        return row
+        parts = (repr((tools, options_anywhere(), kernel.expression)), *texts)
+        found = kept(f"{kernel.name}-sm_{architecture}", parts, lambda: measured(kernel, architecture))
+        return Row(kernel, architecture, Loop(found["loop"]), Resources(**found["used"]))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(one, jobs()))

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from cnn.backends.blocks import Array
 from cnn.backends.cuda.activations import CudaActivations
 from cnn.backends.cuda.arrays import BFLOAT16, named
+from cnn.backends.reference.arrays import TENSOR_CORES
 from cnn.backends.window import Window
 from cnn.kernels import STRUCTS, fast_divmod
 from cnn.kernels.families.tensor_rules import MOST_TAPS, choose_gather, choose_wgrad, chunk, gather_step
 from cnn.kernels.tile_choice import Device, Product, ceil_div
 
-# Tensor cores that multiply bfloat16, and asynchronous copies.
-_LEAST_CAPABILITY = 80
 # The kernels count bytes of the images in 32 bits.
 _MOST_FLOATS = 2**30
 
@@ -51,7 +50,7 @@ class CudaTensorProducts(CudaActivations):
             and filters % size == 0
             and max(window.kernel) <= MOST_TAPS
             and not both  # the taps of a parity class would be irregular
-            and self.limits.capability >= _LEAST_CAPABILITY
+            and self.limits.capability >= TENSOR_CORES
         )
 
     def tensor_forward(self, x: Array, w: Array, b: Array | None, window: Window, relu: bool) -> Array:
