@@ -94,6 +94,6 @@ def cut(problem: ConvProblem, row_bytes: int, row_step: int = 1) -> list[Chunk]:
     ]
 
 
-def image_chunks(images: NDArray[Any]) -> list[slice]:
-    """Images (n, ...) in chunks of about `CHUNK_BYTES`, for a pass over each."""
-    return chunks(len(images), CHUNK_BYTES // max(1, images[:1].nbytes))
+def image_chunks(images: NDArray[Any], size: int = CHUNK_BYTES) -> list[slice]:
+    """Images (n, ...) in chunks of about `size` bytes, for a pass over each."""
+    return chunks(len(images), size // max(1, images[:1].nbytes))

@@ -10,9 +10,9 @@ import numpy as np
 from cnn.backends.blocks import Activation, Array, Normalize, Pool, Stage
 from cnn.backends.cpu import norm_kernels
 from cnn.backends.cpu.arrays import FloatArray
+from cnn.backends.cpu.conv_problem import image_chunks
 from cnn.backends.cpu.normalization import CpuNormalization, backward_factors, scale_of
 from cnn.backends.cpu.pooling import CHUNK_BYTES, PooledChunk, pooled_chunks
-from cnn.backends.cpu.workers import chunks
 from cnn.backends.window import Window
 
 
@@ -87,7 +87,7 @@ class CpuTail(CpuNormalization):
         x, argmax = kept.x, kept.argmax
         y = dy if kept.y is None else kept.y  # read only if a ReLU followed
         assert argmax is not None
-        dx, work = self.memory.empty(x.shape, x.dtype), _image_chunks(x)
+        dx, work = self.memory.empty(x.shape, x.dtype), image_chunks(x, CHUNK_BYTES)
         mean, kernel = norm.moments[0], window.kernel
 
         sums: Any = np.empty((len(work), 2, x.shape[3]), x.dtype)
@@ -117,10 +117,6 @@ def _head_of(stages: Sequence[Stage]) -> _Head | None:
     if isinstance(pool, Pool) and pool.kind == "max" and pool.window.side_by_side:
         return _Head(at + 1, norm, relu, pool.window)
     return _Head(at, norm, relu, None)
-
-
-def _image_chunks(x: FloatArray) -> list[slice]:
-    return chunks(len(x), max(1, CHUNK_BYTES // max(1, x.nbytes // max(1, len(x)))))
 
 
 def _is_relu(stage: Stage) -> bool:
