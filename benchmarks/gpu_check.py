@@ -8,9 +8,9 @@ stage        | files                       | what
 compile      | (compile.md)                | all kernels, on all cores
 conformance  | conformance.md              | the tests marked gpu, float32 and bfloat16
 tiles        | tiles.json                  | the fastest tile of every product of the models
-layers       | layers.md, layers.json      | every kernel beside the measured ceilings
+layers       | layers_*.md, layers_*.json  | every kernel beside the measured ceilings
 training     | training.md, training.json  | images/s beside PyTorch eager and compiled
-recipe       | recipe.md                   | with --data: an experiment, with the time that is left
+recipe       | recipe_<name>.md            | with --data: an experiment, several seeds
 (all)        | summary.md                  | what became of each stage
 """
 
@@ -125,7 +125,14 @@ def _run_stage(chosen: argparse.Namespace) -> int:
     (stage,) = [each for each in (*STAGES, RECIPE) if each.name == chosen.stage]
     shown = " ".join(["python -m benchmarks.gpu_check", *_shown(sys.argv[1:])])
     turn = Turn(
-        chosen.out, chosen.seconds, shown, chosen.quick, chosen.data, chosen.recipe, tuple(chosen.tests.split())
+        chosen.out,
+        chosen.seconds,
+        shown,
+        quick=chosen.quick,
+        data=chosen.data,
+        recipe=chosen.recipe,
+        seeds=tuple(chosen.seeds),
+        tests=tuple(chosen.tests.split()),
     )
     try:
         print(importlib.import_module(f"benchmarks.gpu.{stage.module}").run(turn))
@@ -165,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"for all stages ({MINUTES:g})")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="a pack; then its recipe is trained")
     parser.add_argument("--recipe", default=Turn.recipe, metavar="NAME", help=f"of conf/experiment ({Turn.recipe})")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the recipe's runs (0 1 2)")
     parser.add_argument("--stages", nargs="+", choices=names, default=names, metavar="STAGE", help="only these")
     parser.add_argument("--tests", default="", help="arguments of pytest, in place of its files")
     parser.add_argument("--quick", action="store_true", help="one small network: a rehearsal")

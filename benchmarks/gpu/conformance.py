@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -27,12 +29,14 @@ OPTIONS = (
 )
 
 _OUTCOME = re.compile(r"^(\S*?)::(.+?) (PASSED|FAILED|ERROR|SKIPPED)\b", re.MULTILINE)
+_OF_A_WORKER = re.compile(r"^\[gw\d+\] \[ *\d+%\] (PASSED|FAILED|ERROR|SKIPPED) (\S*?)::(.+?) *$", re.MULTILINE)
+_MOST_WORKERS = 12  # each has its own context on the device, and its own reference on the host
 _MOST = 20_000  # characters of the failures' text
 
 
 def run(turn: Turn) -> str:
     """Run the tests until the time is over; writes `conformance.md`, of the tests that ran."""
-    command = [sys.executable, "-m", "pytest", *OPTIONS, *(turn.tests or TESTS)]
+    command = [sys.executable, "-m", "pytest", *OPTIONS, *_in_parallel(), *(turn.tests or TESTS)]
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT)
         try:
@@ -43,7 +47,7 @@ def run(turn: Turn) -> str:
             status = None
         log.seek(0)
         text = log.read()
-    found = _OUTCOME.findall(text)
+    found = outcomes(text)
     write_text(turn.out / "conformance.md", report(turn, found, text, status))
     counts = Counter(outcome for *_, outcome in found)
     summary = ", ".join(f"{number} {outcome.lower()}" for outcome, number in sorted(counts.items())) or "no test ran"
@@ -52,6 +56,19 @@ def run(turn: Turn) -> str:
     if counts["FAILED"] or counts["ERROR"] or status not in (0, None):
         raise RuntimeError(f"{summary} (pytest's exit status: {status})")
     return summary
+
+
+def outcomes(text: str) -> list[tuple[str, str, str]]:
+    """File, test and outcome from pytest's lines, which pytest-xdist writes in another order."""
+    return _OUTCOME.findall(text) + [(file, test, outcome) for outcome, file, test in _OF_A_WORKER.findall(text)]
+
+
+def _in_parallel() -> list[str]:
+    """Options for pytest-xdist, where it is installed."""
+    if importlib.util.find_spec("xdist") is None or (workers := min(_MOST_WORKERS, (os.cpu_count() or 1) - 1)) < 2:
+        return []
+    plugin = ["-p", "xdist.plugin"] if os.environ.get("PYTEST_DISABLE_PLUGIN_AUTOLOAD") else []
+    return [*plugin, "--numprocesses", str(workers), "--dist", "worksteal"]
 
 
 def report(turn: Turn, found: list[tuple[str, str, str]], text: str, status: int | None) -> str:

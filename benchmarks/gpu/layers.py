@@ -1,4 +1,4 @@
-"""Every kernel of a training step beside the device's measured ceilings."""
+"""Every kernel of a training step beside the device's measured ceilings, in bfloat16 and in float32."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from benchmarks.workload import named_options
 from cnn.backends import get_ops
 
 MODELS, BATCH = ("resnet9", "vgg_small", "baseline"), 512
+PRECISIONS = ("bfloat16", "float32")
 
 
 def run(turn: Turn) -> str:
-    """Writes `layers.md` and `layers.json` after each model."""
+    """Writes `layers_<precision>.md` and `.json` after each model."""
     ops = get_ops("cupy")
-    settings = BenchmarkSettings(models=list(MODELS), batch_sizes=[BATCH], repeats=10, steps=20, torch=False)
-    if turn.quick:
-        settings = BenchmarkSettings(["lenet"], [4], images=8, repeats=1, steps=1, torch=False, quick=True)
+    clock, steps = clock_of(ops), 0
     sizes = CeilingSizes.quick() if turn.quick else CeilingSizes()
     options = named_options("adam", "flip_shift")
-    record = run_bench(settings, options, ops, clock_of(ops), turn.out, turn.command, sizes, "layers")
-    return f"{len(record['cells'])} steps"
+    for precision in PRECISIONS:
+        settings = BenchmarkSettings(
+            models=list(MODELS), batch_sizes=[BATCH], precision=precision, repeats=10, steps=20, torch=False
+        )
+        if turn.quick:
+            settings = BenchmarkSettings(
+                ["lenet"], [4], images=8, precision=precision, repeats=1, steps=1, torch=False, quick=True
+            )
+        name = f"layers_{precision}"
+        steps += len(run_bench(settings, options, ops, clock, turn.out, turn.command, sizes, name)["cells"])
+    return f"{steps} steps"

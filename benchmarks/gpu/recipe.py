@@ -1,8 +1,10 @@
-"""Trains a recipe of `conf/experiment` on a pack with the time that is left, and scores its best epoch once."""
+"""Trains a recipe of `conf/experiment` on a pack with several seeds, and scores the best epoch of each once."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 from benchmarks.gpu.turn import Turn, header
@@ -21,7 +23,6 @@ from cnn.training.schedules import ScheduleSettings
 from foundation.files import write_text
 from foundation.plain_config import compose
 
-SEED = 0
 _RESERVED = 15.0  # seconds for the last epoch to end and for the test split
 DEFAULTS = {
     "augment": "flip_shift",
@@ -33,28 +34,55 @@ DEFAULTS = {
 
 
 def run(turn: Turn) -> str:
-    """Train; writes `recipe.md` after each epoch."""
+    """Train once for each seed, as far as the time allows; writes `recipe.md` after each epoch.
+
+    A further seed begins only if there is as much time left as the last one took.
+    """
     if turn.data is None:
         return "left out: GPU_DATA names no pack"
     ops: Any = get_ops("cupy")
     pack = load_pack(Path(turn.data), ops)
-    trainer = _trainer(turn, ops, pack)
     facts = turn.facts(device={"name": ops.device}, recipe=turn.recipe)
+    runs: list[Run] = []
+    begun = taken = 0.0
+    for seed in turn.seeds:
+        if runs and turn.left < 1.05 * taken + _RESERVED:
+            break
+        begun = turn.left
+        trainer = _trainer(turn, ops, pack, seed)
+        runs.append(Run(trainer))
 
-    def write(*ends: str) -> None:
-        write_text(turn.out / "recipe.md", _markdown(facts, trainer, pack, ends))
+        def write() -> None:
+            write_text(turn.out / f"recipe_{turn.recipe}.md", _markdown(facts, runs, pack))
 
-    with Progress(False, False) as progress:
-        trainer.fit(pack.splits["train"], pack.splits["validation"], progress, write)
-    test = pack.splits["test"]
-    probabilities = predict_probabilities(trainer.model, test.images, trainer.batches, trainer.settings.batch_size)
-    _, accuracy = loss_and_accuracy(probabilities, test.host_labels)
-    score = f"test accuracy {accuracy:.4f} on {len(test)} images, of epoch {trainer.best.epoch}"
-    write("", f"After {trainer.epoch} of {trainer.settings.epochs} epochs: {score}.")
-    return score
+        with Progress(False, False) as progress:
+            trainer.fit(pack.splits["train"], pack.splits["validation"], progress, write)
+        test = pack.splits["test"]
+        probabilities = predict_probabilities(trainer.model, test.images, trainer.batches, trainer.settings.batch_size)
+        runs[-1].score = loss_and_accuracy(probabilities, test.host_labels)[1]
+        runs[-1].seconds = taken = begun - turn.left
+        write()
+    return _summary(runs, pack)
 
 
-def _trainer(turn: Turn, ops: Any, pack: Pack) -> Trainer:
+@dataclass
+class Run:
+    """One training; `score` is the test accuracy of its best epoch."""
+
+    trainer: Trainer
+    score: float | None = None
+    seconds: float = 0.0
+
+
+def _summary(runs: list[Run], pack: Pack) -> str:
+    scores = [run.score for run in runs if run.score is not None]
+    text = f"test accuracy {fmean(scores):.4f}" if scores else "no test accuracy"
+    if len(scores) > 1:
+        text += f" ± {stdev(scores):.4f} over {len(scores)} seeds"
+    return f"{text} on {len(pack.splits['test'])} images, each of the epoch with the best validation accuracy"
+
+
+def _trainer(turn: Turn, ops: Any, pack: Pack, seed: int) -> Trainer:
     groups = compose(turn.recipe, **DEFAULTS)
     trainer = TrainerSettings(
         **groups["trainer"] | {"max_minutes": max(1.0, turn.left - _RESERVED) / 60, "precision": "auto"}
@@ -65,29 +93,43 @@ def _trainer(turn: Turn, ops: Any, pack: Pack) -> Trainer:
         OPTIMIZERS[groups["optimizer"]["name"]](**groups["optimizer"]),
         ScheduleSettings(**groups["schedule"]),
         AugmentSettings(**groups["augment"]),
-        SEED,
+        seed,
     )
     train = pack.splits["train"]
     own = ops_of_precision(trainer.precision, ops)
     storage = storage_of(trainer.precision)
-    model = build_model(groups["model"], own, pack.image_shape, len(pack.classes), SEED, storage=storage)
+    model = build_model(groups["model"], own, pack.image_shape, len(pack.classes), seed, storage=storage)
     scaling = PixelScaling.fit(trainer.pixels, ops.to_numpy(train.images))
     weights = loss_weights(trainer.class_weights, pack)
     return new_trainer(model, len(train), scaling, weights, options, None, {})
 
 
-def _markdown(facts: dict[str, Any], trainer: Trainer, pack: Pack, ends: tuple[str, ...]) -> str:
+def _markdown(facts: dict[str, Any], runs: list[Run], pack: Pack) -> str:
     columns = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "images_per_second", "seconds")
+    first = runs[0].trainer
     lines = [
         *header(f"Recipe {facts['recipe']}", facts),
-        f"{trainer.model.name} in {trainer.settings.precision} on the pack {pack.name}; no epoch begins after the time",
-        "of this stage.",
+        f"{first.model.name} in {first.settings.precision} on the pack {pack.name}: training on "
+        f"{len(pack.splits['train']):,} images. {_summary(runs, pack).capitalize()}.",
         "",
-        f"| {' | '.join(name.replace('_', ' ') for name in columns)} |",
-        f"|{' ---: |' * len(columns)}",
-        *(f"| {' | '.join(_number(row.get(name)) for name in columns)} |" for row in trainer.history),
-        *ends,
+        "| seed | epochs | of | best epoch | its validation accuracy | test accuracy | seconds |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
+    for run in runs:
+        trainer, score = run.trainer, "" if run.score is None else f"{run.score:.4f}"
+        lines.append(
+            f"| {trainer.seed} | {trainer.epoch} | {trainer.settings.epochs} | {trainer.best.epoch} "
+            f"| {_number(trainer.best.value)} | {score} | {run.seconds:.1f} |"
+        )
+    for run in runs:
+        lines += [
+            "",
+            f"## Seed {run.trainer.seed}",
+            "",
+            f"| {' | '.join(name.replace('_', ' ') for name in columns)} |",
+            f"|{' ---: |' * len(columns)}",
+            *(f"| {' | '.join(_number(row.get(name)) for name in columns)} |" for row in run.trainer.history),
+        ]
     return "\n".join(lines) + "\n"
 
 

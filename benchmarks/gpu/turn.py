@@ -21,6 +21,7 @@ class Turn:
     quick: bool = False  # small sizes, for a rehearsal
     data: Path | None = None  # a pack
     recipe: str = "baseline_tuned"  # of conf/experiment
+    seeds: tuple[int, ...] = (0,)  # of the recipe's runs
     tests: tuple[str, ...] = ()  # arguments of pytest
     begun: float = field(default_factory=time.monotonic)
 

@@ -10,24 +10,34 @@ from typing import Any
 import numpy as np
 
 from benchmarks.clock import Clock, time_each
-from benchmarks.kernels.ceiling_kernels import CeilingKernels, multiply_add_flops
+from benchmarks.kernels.ceiling_kernels import CeilingKernels, multiply_add_flops, multiply_matrices_flops
 from cnn.backends import Ops
+from cnn.backends.reference.arrays import TENSOR_CORES
+
+_TENSOR = "bfloat16 products of tensor cores, own kernel"
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Bytes read plus written per second, and floating-point operations per second in float32."""
+    """Bytes read plus written per second, and floating-point operations per second."""
 
     bandwidth: float
-    arithmetic: float
+    arithmetic: float  # float32
+    tensor: float = 0.0  # bfloat16 products of tensor cores by mma.sync; 0: not measured
 
-    def floor(self, moved: float, flops: float) -> float:
+    def peak(self, unit: str) -> float:
+        """Operations per second of a unit: "float32", "bfloat16" or "tf32" (half the tensor cores' rate)."""
+        if unit == "float32" or not self.tensor:
+            return self.arithmetic
+        return self.tensor if unit == "bfloat16" else self.tensor / 2
+
+    def floor(self, moved: float, flops: float, unit: str = "float32") -> float:
         """The least seconds of the work."""
-        return max(moved / self.bandwidth, flops / self.arithmetic)
+        return max(moved / self.bandwidth, flops / self.peak(unit))
 
-    def bound(self, moved: float, flops: float) -> str:
+    def bound(self, moved: float, flops: float, unit: str = "float32") -> str:
         """Which of the two determines the least time."""
-        return "memory" if moved / self.bandwidth >= flops / self.arithmetic else "arithmetic"
+        return "memory" if moved / self.bandwidth >= flops / self.peak(unit) else "arithmetic"
 
 
 @dataclass(frozen=True)
@@ -49,9 +59,10 @@ class CeilingSizes:
 def measure_ceilings(ops: Ops, clock: Clock, sizes: CeilingSizes) -> tuple[Ceilings, dict[str, float]]:
     """The limits, and all figures of which they are the largest: bytes or operations per second by name."""
     figures = _on_device(ops, clock, sizes) if hasattr(ops, "xp") else _on_host(clock, sizes)
+    tensor = figures.get(_TENSOR, 0.0)
     bandwidth = max(value for name, value in figures.items() if name.startswith("copy"))
-    arithmetic = max(value for name, value in figures.items() if not name.startswith("copy"))
-    return Ceilings(bandwidth, arithmetic), figures
+    arithmetic = max(value for name, value in figures.items() if not name.startswith("copy") and name != _TENSOR)
+    return Ceilings(bandwidth, arithmetic, tensor), figures
 
 
 def _on_device(ops: Any, clock: Clock, sizes: CeilingSizes) -> dict[str, float]:
@@ -61,6 +72,9 @@ def _on_device(ops: Any, clock: Clock, sizes: CeilingSizes) -> dict[str, float]:
     result, kernels = ops.xp.empty(threads, np.float32), CeilingKernels(ops.xp)
     times = time_each(clock, lambda: kernels.multiply_add(result, sizes.rounds), sizes.repeats)
     figures["multiply-add chains, own kernel"] = multiply_add_flops(threads, sizes.rounds) / median(times)
+    if ops.capability >= TENSOR_CORES:
+        times = time_each(clock, lambda: kernels.multiply_matrices(result, sizes.rounds), sizes.repeats)
+        figures[_TENSOR] = multiply_matrices_flops(threads, sizes.rounds) / median(times)
     return figures
 
 

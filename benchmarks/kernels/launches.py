@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+from cnn.backends.reference.arrays import TENSOR_CORES
 from cnn.kernels import Argument, Kernel
 
 # Whether a kernel writes an array is in its declaration, `const` or not. These are the exceptions.
@@ -48,6 +49,7 @@ class Work:
     numbers: tuple[tuple[str, Any], ...]  # other arguments that distinguish it from parts of the same name
     moved: int = field(compare=False)  # bytes
     flops: int = field(compare=False)
+    unit: str = field(compare=False, default="float32")  # that multiplies: as of `Ceilings.peak`
 
     def shapes(self, most: int = 3) -> str:
         """The largest arrays, grouped by shape: `dy, dx 64×24×24×128`."""
@@ -80,7 +82,14 @@ def work_of(kernel: Kernel, arguments: Mapping[str, Any]) -> Work:
             if argument.name in arrays
         ),
         int(kernel.flops(values)),
+        _unit(kernel),
     )
+
+
+def _unit(kernel: Kernel) -> str:
+    if kernel.min_arch < TENSOR_CORES:
+        return "float32"
+    return "bfloat16" if kernel.storage == "bfloat16" else "tf32"
 
 
 def moved(kernel: str, argument: Argument, elements: int, values: Mapping[str, Any]) -> int:

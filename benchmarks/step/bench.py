@@ -20,6 +20,7 @@ from benchmarks.torch_reference import one_line, torch_facts, torch_missing
 from benchmarks.workload import SEED, Options, Workload, noise, standardized
 from cnn.backends import Ops
 from cnn.models import Model, build_model
+from cnn.models.precision import ops_of_precision, resolve_precision, storage_of
 from cnn.reporting.provenance import collect_provenance
 from foundation.files import write_json, write_text
 
@@ -84,19 +85,23 @@ class Bench:
             self.clock.forget_memory()
         return cell
 
-    def _build(self, model: dict[str, Any], ops: Any) -> Model:
-        return build_model(model, ops, self.settings.input_shape, self.settings.classes, SEED)
+    def _build(self, model: dict[str, Any], ops: Any, precision: str = "float32") -> Model:
+        settings = self.settings
+        own = ops_of_precision(precision, ops)
+        return build_model(model, own, settings.input_shape, settings.classes, SEED, storage=storage_of(precision))
 
     def _ours(self, model: dict[str, Any], batch: int) -> dict[str, Any]:
         settings, clock = self.settings, self.clock
         clock.forget_memory()
         ops: Any = self.ops if hasattr(self.ops, "launch") else ObservedOps(self.ops)
         data = noise(max(settings.images, batch), settings.input_shape, settings.classes)
-        work = Workload(self.options, self._build(model, ops), *data, batch)
+        precision = resolve_precision(settings.precision, self.ops, "benchmark.precision")
+        work = Workload(self.options, self._build(model, ops, precision), *data, batch)
         for _ in range(5 if self.clock.on_gpu else 1):
             work()
         seconds = time_through(clock, work, settings.steps)
         found = {
+            "precision": precision,
             "parameters": work.model.trainable_count,
             "step": {
                 "seconds": seconds,
@@ -111,7 +116,7 @@ class Bench:
             timed = (
                 time_operations(ops, step, clock, settings.repeats)
                 if isinstance(ops, ObservedOps)
-                else time_launches(ops, step, clock, settings.repeats)
+                else time_launches(work.model.ops, step, clock, settings.repeats)
             )
             found |= self._parts(timed)
         return found
@@ -164,6 +169,7 @@ class Bench:
             "ceilings": {
                 "bytes_per_second": self.ceilings.bandwidth,
                 "flops_per_second": self.ceilings.arithmetic,
+                "tensor_flops_per_second": self.ceilings.tensor,
                 "measured": figures,
             },
             "cells": cells,

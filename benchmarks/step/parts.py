@@ -35,8 +35,8 @@ class Timed:
 
     def row(self, ceilings: Ceilings, whole: float) -> dict[str, Any]:
         """The measurements in types of JSON. `whole` is the seconds of all parts together."""
-        moved, flops = self.work.moved, self.work.flops
-        floor = ceilings.floor(moved, flops)
+        moved, flops, unit = self.work.moved, self.work.flops, self.work.unit
+        floor = ceilings.floor(moved, flops, unit)
         rate, arithmetic = (amount / self.seconds if self.seconds else 0.0 for amount in (moved, flops))
         return {
             "name": self.work.name,
@@ -50,10 +50,10 @@ class Timed:
             "bytes_per_second": rate,
             "flops_per_second": arithmetic,
             "fraction_of_bandwidth": rate / ceilings.bandwidth,
-            "fraction_of_arithmetic": arithmetic / ceilings.arithmetic,
+            "fraction_of_arithmetic": arithmetic / ceilings.peak(unit),
             "floor_seconds": floor,
             "times_floor": self.seconds / floor if floor else None,
-            "bound": ceilings.bound(moved, flops),
+            "bound": ceilings.bound(moved, flops, unit),
             "fraction_of_step": self.total / whole if whole else 0.0,
         }
 

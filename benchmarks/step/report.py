@@ -29,7 +29,8 @@ def terminal_table(record: Record) -> Table:
 def remarks(record: Record) -> Iterator[str]:
     """Notes on the rows."""
     ceilings = record["ceilings"]
-    yield f"ceilings: {_giga(ceilings['bytes_per_second'])} GB/s, {ceilings['flops_per_second'] / 1e12:,.2f} TFLOP/s"
+    tensor = f", on tensor cores {_tera(rate)} TFLOP/s" if (rate := ceilings["tensor_flops_per_second"]) else ""
+    yield f"ceilings: {_giga(ceilings['bytes_per_second'])} GB/s, {_tera(ceilings['flops_per_second'])} TFLOP/s{tensor}"
     for cell in record["cells"]:
         for row in _rows(cell):
             if row[-1]:
@@ -48,13 +49,14 @@ def markdown(record: Record) -> str:
         f"- `{record['command']}`",
         f"- {_facts(device)}",
         f"- {_facts({**provenance['versions'], **record.get('torch', {})})}",
-        f"- images of {'×'.join(map(str, _image(record)))}, float32, optimizer {record['optimizer']}; "
-        f"each kernel by {record['method']}",
+        f"- images of {'×'.join(map(str, _image(record)))}, {record['settings']['precision']}, "
+        f"optimizer {record['optimizer']}; each kernel by {record['method']}",
         "",
         "## Ceilings",
         "",
         f"Measured in this run: **{_giga(ceilings['bytes_per_second'])} GB/s** (bytes read plus bytes written), "
-        f"**{ceilings['flops_per_second'] / 1e12:,.2f} TFLOP/s** in float32.",
+        f"**{_tera(ceilings['flops_per_second'])} TFLOP/s** in float32"
+        + (f", **{_tera(rate)} TFLOP/s** in bfloat16." if (rate := ceilings["tensor_flops_per_second"]) else "."),
         "",
         "| measured by | |",
         "| --- | ---: |",
@@ -181,6 +183,10 @@ def _mib(size: int | None) -> str:
 
 def _giga(rate: float) -> str:
     return f"{rate / 1e9:,.1f}"
+
+
+def _tera(rate: float) -> str:
+    return f"{rate / 1e12:,.2f}"
 
 
 def _percent(fraction: float) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from cnn.models.precision import check_precision
 from foundation.errors import UserError
 
 
@@ -20,6 +21,7 @@ class BenchmarkSettings:
     images: int = 16384  # in the random data set from which batches are selected
     steps: int = 50  # of training, timed together
     repeats: int = 30  # of each kernel; the median is reported
+    precision: str = "float32"  # of ours: float32, bfloat16, tf32, or auto
     kernels: bool = True  # time each kernel separately
     torch: Any = "auto"  # auto: eager and compiled if PyTorch is installed; eager; or false
     quick: bool = False  # fewer steps and repeats, smaller ceilings, no compiled PyTorch
@@ -31,6 +33,7 @@ class BenchmarkSettings:
         for name in ("image_size", "channels", "classes", "images", "steps", "repeats"):
             if getattr(self, name) < 1:
                 raise UserError(f"benchmark.{name} must be at least 1, not {getattr(self, name)}")
+        check_precision(self.precision, "benchmark.precision")
         if wrong := [size for size in self.batch_sizes if size < 2]:
             raise UserError(f"benchmark.batch_sizes must be at least 2 each, for batch norm's sake, not {wrong[0]}")
         if self.torch in (False, "false"):

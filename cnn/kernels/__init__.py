@@ -3,7 +3,7 @@
 from cnn.kernels.kernel import STORAGES, SUFFIXES, Argument, Kernel
 from cnn.kernels.sources import FOLDER, compile_options, source_text
 from cnn.kernels.structs import STRUCTS, fast_divmod
-from cnn.kernels.table import KERNELS, kernels_of, source_names
+from cnn.kernels.table import KERNELS, compiled_with, kernels_of, source_names
 
 __all__ = [
     "FOLDER",
@@ -14,6 +14,7 @@ __all__ = [
     "Argument",
     "Kernel",
     "compile_options",
+    "compiled_with",
     "fast_divmod",
     "kernels_of",
     "source_names",

@@ -65,3 +65,12 @@ def kernels_of(source: str, architecture: int | None = None) -> list[Kernel]:
         for kernel in KERNELS.values()
         if kernel.source == source and (architecture is None or kernel.min_arch <= architecture)
     ]
+
+
+def compiled_with(kernel: Kernel, architecture: int | None = None) -> list[Kernel]:
+    """The kernels of the same module: of the same file and storage type, unless one of them is compiled alone."""
+    return [
+        each
+        for each in kernels_of(kernel.source, architecture)
+        if each is kernel or (each.storage == kernel.storage and not (each.alone or kernel.alone))
+    ]

@@ -5,7 +5,15 @@ import pytest
 from idle_cupy import TICK
 from stand_ins import TINY, TickingClock
 
-from benchmarks.kernels.ceiling_kernels import NAMES, SOURCE, CeilingKernels, multiply_add_flops
+from benchmarks.kernels.ceiling_kernels import (
+    NAMES,
+    SOURCE,
+    TENSOR_NAME,
+    TENSOR_SOURCE,
+    CeilingKernels,
+    multiply_add_flops,
+    multiply_matrices_flops,
+)
 from benchmarks.kernels.ceilings import Ceilings, measure_ceilings
 from cnn.backends import get_ops
 from cnn.backends.cuda import CudaOps
@@ -43,11 +51,37 @@ def test_the_arithmetic_is_as_much_as_is_counted(xp):
     assert np.allclose(xp.asnumpy(y).reshape(2, 256), chains.sum(axis=1), rtol=1e-5)
 
 
-def test_the_kernels_compile_without_spilling():
+def test_the_products_are_as_many_as_are_counted(xp):
+    once, thrice = xp.empty(256, np.float32), xp.empty(256, np.float32)
+    CeilingKernels(xp).multiply_matrices(once, 1)
+    CeilingKernels(xp).multiply_matrices(thrice, 3)
+    sums = xp.asnumpy(once)
+    assert np.allclose(xp.asnumpy(thrice), 3 * sums, rtol=1e-5)
+    # Each of 32 numbers a lane is a sum of 16 products of numbers between 1 and 2.
+    assert len(np.unique(sums)) > 200
+    assert 32 * 16 < sums.min() < sums.max() < 32 * 16 * 4
+    assert multiply_matrices_flops(256, 3) == 8 * 3 * 8 * (2 * 16 * 16 * 8)  # warps, rounds, chains, one product
+
+
+def nvrtc():
     try:
         nvrtc_version()
     except NvrtcMissingError as error:
         pytest.skip(str(error))
+
+
+def test_the_products_compile_without_spilling():
+    nvrtc()
+    for architecture in (80, 90):
+        text = TENSOR_SOURCE.read_text()
+        compiled = compile_text(text, TENSOR_SOURCE.name, {TENSOR_NAME: TENSOR_NAME}, architecture)
+        assert compiled.warnings == ()
+        assert not compiled.kernels[TENSOR_NAME].spills
+        assert compiled.kernels[TENSOR_NAME].registers <= 128  # of which a multiprocessor holds 16 warps
+
+
+def test_the_kernels_compile_without_spilling():
+    nvrtc()
     for architecture in (75, 90):
         compiled = compile_text(SOURCE.read_text(), SOURCE.name, dict(zip(NAMES, NAMES, strict=True)), architecture)
         assert compiled.warnings == ()
@@ -60,7 +94,9 @@ def test_ceilings_are_the_best_of_what_was_measured(xp):
     ceilings, figures = measure_ceilings(ops, TickingClock("emulator"), TINY)
     assert ceilings.bandwidth == pytest.approx(3 * TINY.copy_bytes / TICK)  # `add` moves three arrays in the time
     assert ceilings.arithmetic == pytest.approx(multiply_add_flops(256 * TINY.blocks, TINY.rounds) / TICK)
-    assert set(figures) == {"copy, own kernel", "copy, the kernel `add`", "multiply-add chains, own kernel"}
+    products = "bfloat16 products of tensor cores, own kernel"
+    assert ceilings.tensor == pytest.approx(multiply_matrices_flops(256 * TINY.blocks, TINY.rounds) / TICK)
+    assert set(figures) == {"copy, own kernel", "copy, the kernel `add`", "multiply-add chains, own kernel", products}
 
 
 def test_ceilings_of_the_cpu():
@@ -75,3 +111,10 @@ def test_the_floor_is_the_longer_of_the_two():
     assert ceilings.bound(20, 100) == "memory"
     assert ceilings.floor(20, 500) == 5
     assert ceilings.bound(20, 500) == "arithmetic"
+
+
+def test_products_are_held_against_the_unit_that_computes_them():
+    ceilings = Ceilings(bandwidth=10, arithmetic=100, tensor=1000)
+    assert [ceilings.floor(20, 4000, unit) for unit in ("float32", "bfloat16", "tf32")] == [40, 4, 8]
+    assert ceilings.bound(50, 4000, "bfloat16") == "memory"
+    assert Ceilings(bandwidth=10, arithmetic=100).floor(20, 4000, "bfloat16") == 40  # not measured

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.gpu import conformance, recipe
+from benchmarks.gpu import compiling, conformance, recipe
 from benchmarks.gpu.turn import Turn
 from benchmarks.gpu_check import main
 from cnn.backends import Ops, gpu_missing
+from cnn.kernels import KERNELS, compiled_with
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(__file__).resolve().parent / "idle_site"
@@ -54,7 +55,8 @@ def check(python, out: Path, *arguments: str) -> subprocess.CompletedProcess[str
 def test_every_stage_leaves_its_files_without_the_packages_that_are_missing_there(tmp_path, python):
     done = check(python, tmp_path, "--minutes", "4", "--stages", "compile", "tiles", "layers", "training")
     assert done.returncode == 0, done.stdout + done.stderr
-    names = {"tiles.json", "layers.md", "layers.json", "training.md", "training.json", "summary.md"}
+    names = {"tiles.json", "training.md", "training.json", "summary.md"}
+    names |= {f"layers_{precision}.{kind}" for precision in ("bfloat16", "float32") for kind in ("md", "json")}
     assert {path.name for path in tmp_path.iterdir()} == names
     for name in names:
         text = (tmp_path / name).read_text()
@@ -66,7 +68,7 @@ def test_every_stage_leaves_its_files_without_the_packages_that_are_missing_ther
     assert {"dense_forward", "conv_forward", "conv_backward_filter"} <= {row["product"] for row in products}
     assert all(row["fastest"] in row["seconds"] for row in products)
     assert any(len(row["seconds"]) > 1 for row in products)
-    layers = json.loads((tmp_path / "layers.json").read_text())
+    layers = json.loads((tmp_path / "layers_bfloat16.json").read_text())
     assert layers["cells"][0]["kernels"]
     training = json.loads((tmp_path / "training.json").read_text())
     assert [row["by"] for row in training["rows"]] == ["ours, float32", "ours, bfloat16"]
@@ -93,14 +95,28 @@ def test_a_stage_that_fails_does_not_stop_the_next(tmp_path):
     assert done.returncode == 1
     summary = (out / "summary.md").read_text()
     assert "| conformance | FAILED: RuntimeError: 1 failed, 2 passed" in summary
-    assert "| layers | 1 steps |" in summary
-    assert (out / "layers.json").exists()
+    assert "| layers | 2 steps |" in summary
+    assert (out / "layers_float32.json").exists()
     text = (out / "conformance.md").read_text()
     assert "| bfloat16 | 1 | 0 | 0 | 0 |" in text
     assert "| float32 | 1 | 1 | 0 | 0 |" in text
     assert "test_that_fails" in text.partition("## Failures")[2]
     assert "the reason" in text
     assert "deprecation_is_no_failure" not in text.partition("## Failures")[2].partition("```")[0]
+
+
+def test_every_kernel_is_in_a_module_that_is_compiled():
+    compiled = [KERNELS[name] for name in compiling.modules()]
+    found = [each.name for kernel in compiled for each in compiled_with(kernel)]
+    assert sorted(found) == sorted(KERNELS)
+
+
+def test_outcomes_of_parallel_workers_are_read(tmp_path):
+    lines = ["[gw0] [ 50%] PASSED tests/a.py::test_one[bf16 x] ", "[gw11] [100%] FAILED tests/a.py::test_two"]
+    assert conformance.outcomes("\n".join(lines)) == [
+        ("tests/a.py", "test_one[bf16 x]", "PASSED"),
+        ("tests/a.py", "test_two", "FAILED"),
+    ]
 
 
 def test_tests_that_do_not_end_are_stopped_and_told(tmp_path):
@@ -131,9 +147,11 @@ def test_the_recipe_is_trained_with_the_time_that_is_left(tmp_path, monkeypatch)
     description = {"name": "drawn", "classes": ["a", "b", "c"], "split_names": ["train", "validation", "test"]}
     (folder / "pack.json").write_text(json.dumps(description | {"content_hash": "0"}))
     monkeypatch.setattr(recipe, "get_ops", lambda name: Ops())
-    said = recipe.run(Turn(tmp_path, 16, "the command", data=folder))
+    said = recipe.run(Turn(tmp_path, 60, "the command", data=folder, seeds=(0, 1)))
     assert said.startswith("test accuracy")
-    text = (tmp_path / "recipe.md").read_text()
-    assert "baseline in float32 on the pack drawn" in text
-    assert "of 10 epochs: test accuracy" in text
+    text = (tmp_path / "recipe_baseline_tuned.md").read_text()
+    assert "baseline in float32 on the pack drawn: training on 18 images. Test accuracy" in text
+    assert "over 2 seeds" in text
+    assert "| 1 | 10 | 10 | " in text
+    assert "## Seed 1" in text
     assert recipe.run(Turn(tmp_path, 5, "")) == "left out: GPU_DATA names no pack"

@@ -197,12 +197,9 @@ TABLE = [
 
 @pytest.fixture
 def xp(monkeypatch) -> FakeModules:
-    monkeypatch.setattr(launcher_module, "KERNELS", {kernel.name: kernel for kernel in TABLE})
-    monkeypatch.setattr(
-        launcher_module,
-        "kernels_of",
-        lambda source, architecture=999: [k for k in TABLE if k.source == source and k.min_arch <= (architecture or 0)],
-    )
+    table = {kernel.name: kernel for kernel in TABLE}
+    monkeypatch.setattr(launcher_module, "KERNELS", table)
+    monkeypatch.setattr("cnn.kernels.table.KERNELS", table)
     return FakeModules()
 
 

@@ -13,7 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from cnn.kernels import FOLDER, KERNELS, STRUCTS, Argument, Kernel, compile_options, kernels_of, source_text
+from cnn.kernels import (
+    FOLDER,
+    KERNELS,
+    STRUCTS,
+    Argument,
+    Kernel,
+    compile_options,
+    compiled_with,
+    kernels_of,
+    source_text,
+)
 
 # The most elements for a kernel's 32-bit indices.
 MOST_ELEMENTS = 2**31 - 1
@@ -99,12 +109,7 @@ class Launcher:
     def _function(self, kernel: Kernel) -> Any:
         function = self._functions.get(kernel.name)
         if function is None:
-            architecture = self._architecture(kernel)
-            siblings = [
-                each
-                for each in kernels_of(kernel.source, architecture)
-                if each is kernel or (each.storage == kernel.storage and not (each.alone or kernel.alone))
-            ]
+            siblings = compiled_with(kernel, self._architecture(kernel))
             module = self.xp.RawModule(
                 code=source_text(kernel.source, self.folder),
                 options=compile_options(self.folder),
