@@ -44,7 +44,7 @@ def compile_kernel(name: str) -> str | None:
     try:
         ops: Any = get_ops("cupy")
         kernel = KERNELS[name]
-        if kernel.min_arch and int(ops.xp.cuda.Device().compute_capability) < kernel.min_arch:
+        if not kernel.runs_on(int(ops.xp.cuda.Device().compute_capability)):
             return None
         ops.launch._function(kernel)
     except Exception as error:

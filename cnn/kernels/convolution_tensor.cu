@@ -5,6 +5,7 @@
 // No division in a main loop: a row of an operand is an offset and a mask of the taps that miss the image.
 #include "fast_divmod.cuh"
 #include "tensor_gemm.cuh"
+#include "warpgroup_gemm.cuh"
 
 // A product whose rows are pixels of the result and whose sum runs over taps and channels of gathered images: the
 // forward product, or the data gradient of one parity class. Field order as in structs.py.
@@ -24,6 +25,10 @@ struct GatherShape {
 
 // The taps that miss an image of `size` pixels, of a window that begins at `first`: bit i for tap i of 16.
 __device__ __forceinline__ unsigned taps_outside(int first, int dilation, int taps, int size) {
+  if (dilation == 1) {
+    const int begin = min(max(-first, 0), taps), end = min(max(size - first, begin), taps);
+    return ((1u << taps) - 1u) & ~((1u << end) - (1u << begin));
+  }
   unsigned outside = 0;
   for (int tap = 0; tap < taps; ++tap) {
     outside |= static_cast<unsigned>(first + tap * dilation) < static_cast<unsigned>(size) ? 0u : 1u << tap;
@@ -39,11 +44,12 @@ __device__ __forceinline__ unsigned tap_bits(int row, int column) { return 1u <<
 template <class Tile, Along FILTERS, bool FITS>
 struct FilterFetch {
   using T = typename Tile::Element;
+  using View = typename Tile::template View<FILTERS, false>;
   static constexpr bool kSum = FILTERS == Along::Sum;
-  static constexpr int kChunks = (kSum ? Tile::BK : Tile::BN) / Tile::kChunk, kPitch = kChunks * 16;
+  static constexpr int kChunks = (kSum ? Tile::BK : Tile::BN) / Tile::kChunk;
   static constexpr int kRows = Tile::kThreads / kChunks, kCopies = (kSum ? Tile::BN : Tile::BK) / kRows;
   static_assert(kCopies >= 1 && (kSum ? Tile::BN : Tile::BK) % kRows == 0, "whole rounds of copies");
-  static_assert(kRows % Operand<Tile, FILTERS, false>::kPattern == 0, "every round meets the same pattern of chunks");
+  static_assert(kRows % View::kPattern == 0, "every round meets the same pattern of chunks");
 
   const GatherShape& g;
   const T* filters;
@@ -51,7 +57,7 @@ struct FilterFetch {
 
   __device__ __forceinline__ FilterFetch(const GatherShape& shape, const T* w, int n0) : g(shape), filters(w) {
     const int chunk = threadIdx.x % kChunks, row = threadIdx.x / kChunks, column = n0 + chunk * Tile::kChunk;
-    to = Operand<Tile, FILTERS, false>::place(row, chunk);
+    to = View::place(row, chunk);
     from = kSum ? (n0 + row) * g.c + chunk * Tile::kChunk : row * g.n + column;
     room = kSum ? g.n - n0 - row : column < g.n ? g.c - row : 0;
     keep(to), keep(from);
@@ -72,16 +78,18 @@ struct FilterFetch {
     const int rows = !kSum ? room - channel : own_channel < g.c ? room : 0;
 #pragma unroll
     for (int i = 0; i < kCopies; ++i) {
-      copy_or_zero_16(stage + to + i * kRows * kPitch, b + i * kRows * (kSum ? g.c : g.n), FITS || i * kRows < rows);
+      copy_or_zero_16(stage + to + i * kRows * View::kPitch, b + i * kRows * (kSum ? g.c : g.n), FITS || i * kRows < rows);
     }
   }
 };
 
-// The copies of both operands, step by step.
+// The copies of both operands, step by step: all taps of some channels, then the next channels, so that the pixels that
+// neighbouring taps share are read again soon.
 template <class Tile, Along FILTERS, bool FITS>
 struct GatherFetch {
   using T = typename Tile::Element;
-  static constexpr int kChunks = Tile::BK / Tile::kChunk, kPitch = kChunks * 16;
+  using View = typename Tile::template View<Along::Sum, true>;
+  static constexpr int kChunks = Tile::BK / Tile::kChunk;
   static constexpr int kRows = Tile::kThreads / kChunks, kCopies = Tile::BM / kRows;
   static_assert(Tile::BM % kRows == 0 && kRows % 8 == 0, "whole rounds, every one meets the same pattern of chunks");
 
@@ -99,7 +107,7 @@ struct GatherFetch {
                                          int first_step)
       : g(shape), images(x), filters(shape, w, n0) {
     const int chunk = threadIdx.x % kChunks, row = threadIdx.x / kChunks;
-    to = swizzled<kPitch>(row, chunk);
+    to = View::place(row, chunk);
     first_channel = chunk * Tile::kChunk;
 #pragma unroll
     for (int i = 0; i < kCopies; ++i) {
@@ -113,9 +121,9 @@ struct GatherFetch {
                                          taps_outside(left + g.left, g.dilation_w, g.kw, g.w) << 16;
       keep(from[i]), keep(outside[i]);
     }
-    const int steps_of_tap = (g.c + Tile::BK - 1) / Tile::BK, first_tap = first_step / steps_of_tap;
-    channel = first_step % steps_of_tap * Tile::BK;
-    tap_row = first_tap / max(g.kw, 1), tap_column = first_tap % max(g.kw, 1);  // a class may have no taps
+    const int taps = max(g.kh * g.kw, 1), first_tap = first_step % taps;  // a class may have no taps
+    channel = first_step / taps * Tile::BK;
+    tap_row = first_tap / max(g.kw, 1), tap_column = first_tap % max(g.kw, 1);
     find_tap();
     keep(to);
   }
@@ -132,17 +140,14 @@ struct GatherFetch {
     const char* a = reinterpret_cast<const char*>(images + image_offset);
 #pragma unroll
     for (int i = 0; i < kCopies; ++i) {
-      copy_or_zero_16(stage + to + i * kRows * kPitch, a + from[i], !(outside[i] & tap) && channels_exist);
+      copy_or_zero_16(stage + to + i * kRows * View::kPitch, a + from[i], !(outside[i] & tap) && channels_exist);
     }
     filters(stage + Tile::kBytesA, filter_offset, channel);
-    channel += Tile::BK;
-    image_offset += Tile::BK;
-    filter_offset += filters.channel_offset(Tile::BK);
-    if (channel >= g.c) {
-      channel = 0;
-      if (++tap_column == g.kw) tap_column = 0, ++tap_row;
-      find_tap();
+    if (++tap_column == g.kw) {
+      tap_column = 0;
+      if (++tap_row == g.kh) tap_row = 0, channel += Tile::BK;
     }
+    find_tap();
   }
 };
 
@@ -153,14 +158,14 @@ __device__ __forceinline__ void gathered_product(const typename Tile::Element* i
                                                  const typename Tile::Element* filters, const float* bias,
                                                  typename Tile::Element* out, float* parts, const GatherShape& g,
                                                  bool relu) {
-  extern __shared__ __align__(128) unsigned char shared[];
+  extern __shared__ __align__(1024) unsigned char shared[];
   const int column_tiles = (g.n + Tile::BN - 1) / Tile::BN;
   const int m0 = blockIdx.x / column_tiles * Tile::BM, n0 = blockIdx.x % column_tiles * Tile::BN;
   const int all_steps = g.kh * g.kw * ((g.c + Tile::BK - 1) / Tile::BK), first = blockIdx.z * g.steps_per_split;
   Accumulators<Tile> sums;
   GatherFetch<Tile, FILTERS, FITS> fetch(g, images, filters, m0, n0, first);
-  multiply_tiles<Tile, Along::Sum, FILTERS>(sums, shared_address(shared), min(all_steps - first, g.steps_per_split),
-                                            fetch);
+  multiply_tiles<Along::Sum, FILTERS>(Tile(), sums, shared_address(shared), min(all_steps - first, g.steps_per_split),
+                                      fetch);
   if (parts) {
     const int first_row = static_cast<int>(blockIdx.z) * g.rows;
     store_sums<Tile>(sums, parts, n0, g.n, [&](int row) {
@@ -223,14 +228,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     tensor_backward_filter(const typename Tile::Element* __restrict__ x, const typename Tile::Element* __restrict__ dy,
                            float* __restrict__ parts, const WgradShape g, int splits) {
   using T = typename Tile::Element;
-  using A = Operand<Tile, Along::Result, true>;
-  using B = Operand<Tile, Along::Result, false>;
-  constexpr int kLanes = sizeof(T) == 4 ? 8 : 4;     // threads that share a pixel: so swizzled chunks do not meet
+  using A = typename Tile::template View<Along::Result, true>;
+  using B = typename Tile::template View<Along::Result, false>;
+  constexpr int kLanes = Tile::kPixelLanes;         // threads that share a pixel
   constexpr int kPixels = Tile::kThreads / kLanes;  // of a round of copies
   constexpr int kGroupsA = Tile::BM / Tile::kChunk / kLanes, kGroupsB = Tile::BN / Tile::kChunk / kLanes;
-  constexpr int kPitchA = Tile::BM * sizeof(T), kPitchB = Tile::BN * sizeof(T);
   static_assert(Tile::BK % kPixels == 0 && kPixels % 8 == 0, "whole rounds, each meets the same pattern of chunks");
-  extern __shared__ __align__(128) unsigned char shared[];
+  extern __shared__ __align__(1024) unsigned char shared[];
   const int rows = g.kh * g.kw * g.c, column_tiles = (g.n + Tile::BN - 1) / Tile::BN;
   const int m0 = blockIdx.x / column_tiles * Tile::BM, n0 = blockIdx.x % column_tiles * Tile::BN;
   const int begin = blockIdx.z * g.pixels_per_split, end = min(begin + g.pixels_per_split, g.pixels);
@@ -239,15 +243,16 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   const int to_a = A::place(pixel_row, chunk), to_b = Tile::kBytesA + B::place(pixel_row, chunk);
   const int filters_left = g.n - n0 - chunk * Tile::kChunk;
   // Each of this thread's chunks of rows: where its tap lies in the window, and its channel. Where tiles fit, all are of
-  // the block's one tap.
-  constexpr int kTaps = FITS ? 1 : kGroupsA;
+  // the block's one tap, or, by warpgroups, every 64 rows of one tap.
+  constexpr bool kOneTap = FITS && !Tile::kWarpgroups;
+  constexpr int kTaps = kOneTap ? 1 : kGroupsA;
   int tap_h[kTaps], tap_w[kTaps], channels[kTaps];
 #pragma unroll
   for (int k = 0; k < kTaps; ++k) {
-    const int row = m0 + (FITS ? 0 : (chunk + k * kLanes) * Tile::kChunk), tap = row / g.c;
+    const int row = m0 + (kOneTap ? 0 : (chunk + k * kLanes) * Tile::kChunk), tap = row / g.c;
     tap_h[k] = row < rows ? g.top + tap / g.kw * g.dilation_h : -(1 << 30);  // outside of any image
     tap_w[k] = g.left + tap % g.kw * g.dilation_w;
-    channels[k] = row % g.c + (FITS ? chunk * Tile::kChunk : 0);
+    channels[k] = row % g.c + (kOneTap ? chunk * Tile::kChunk : 0);
   }
 
   int pixel = begin + pixel_row;
@@ -271,13 +276,13 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
       // Chunk + kLanes k: the exclusive or with what stays below eight chunks, the sum with the rest.
 #pragma unroll
       for (int k = 0; k < kGroupsA; ++k) {
-        const int low = kLanes * k % 8 * 16, high = kLanes * k / 8 * 128 + round * kPixels * kPitchA;
-        copy_or_zero_16(stage + (to_a ^ low) + high, from_x[k % kTaps] + (FITS ? k * kLanes * Tile::kChunk : 0),
+        const int low = kLanes * k % 8 * 16, high = kLanes * k / 8 * A::kEight + round * kPixels * A::kPitch;
+        copy_or_zero_16(stage + (to_a ^ low) + high, from_x[k % kTaps] + (kOneTap ? k * kLanes * Tile::kChunk : 0),
                         inside[k % kTaps]);
       }
 #pragma unroll
       for (int k = 0; k < kGroupsB; ++k) {
-        const int low = kLanes * k % 8 * 16, high = kLanes * k / 8 * 128 + round * kPixels * kPitchB;
+        const int low = kLanes * k % 8 * 16, high = kLanes * k / 8 * B::kEight + round * kPixels * B::kPitch;
         copy_or_zero_16(stage + (to_b ^ low) + high, from_dy + k * kLanes * Tile::kChunk,
                         exists && (FITS || k * kLanes * Tile::kChunk < filters_left));
       }
@@ -285,8 +290,8 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
     }
   };
   Accumulators<Tile> sums;
-  multiply_tiles<Tile, Along::Result, Along::Result>(sums, shared_address(shared),
-                                                     (max(end - begin, 0) + Tile::BK - 1) / Tile::BK, fetch);
+  multiply_tiles<Along::Result, Along::Result>(Tile(), sums, shared_address(shared),
+                                               (max(end - begin, 0) + Tile::BK - 1) / Tile::BK, fetch);
   const int first_row = static_cast<int>(blockIdx.z) * rows;
   store_sums<Tile>(sums, parts, n0, g.n, [&](int row) { return m0 + row < rows ? (first_row + m0 + row) * g.n : -1; });
 }

@@ -87,6 +87,11 @@ class Kernel:
     min_arch: int = 0  # the least compute capability, such as 80
     tiling: Tiling | None = None  # of a matrix product: how it is cut into blocks
     alone: bool = False  # whether it is compiled by itself, as it takes long, and not with its file's other kernels
+    target: str = ""  # the only architecture that it compiles for, such as "90a"; empty for all from `min_arch` on
+
+    def runs_on(self, architecture: int) -> bool:
+        """Whether a device of this compute capability can run it."""
+        return self.min_arch <= architecture and self.target in ("", f"{architecture}a")
 
     @cached_property
     def arguments(self) -> tuple[Argument, ...]:

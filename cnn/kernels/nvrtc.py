@@ -104,18 +104,22 @@ def compile_file(source: str, architecture: int, folder: Path = FOLDER) -> Compi
 
     Raises `CompileError`.
     """
-    names = {kernel.name: kernel.expression for kernel in kernels_of(source, architecture)}
-    return compile_text(source_text(source, folder), source, names, architecture, folder)
+    kernels = kernels_of(source, architecture)
+    names = {kernel.name: kernel.expression for kernel in kernels}
+    target = max((kernel.target for kernel in kernels), default="")
+    return compile_text(source_text(source, folder), source, names, architecture, folder, target)
 
 
 def compile_text(
-    text: str, source: str, names: Mapping[str, str], architecture: int, folder: Path = FOLDER
+    text: str, source: str, names: Mapping[str, str], architecture: int, folder: Path = FOLDER, target: str = ""
 ) -> Compiled:
     """Compile `text`, called `source` in messages; `names` maps a kernel's name to its C++ name expression.
 
+    `target` is the variant of the architecture that a kernel needs, such as "90a".
+
     NVRTC runs without Python's lock, so threads compile in parallel.
     """
-    cubin, log, lowered = _compile(text, source, names, architecture, folder)
+    cubin, log, lowered = _compile(text, source, names, architecture, folder, target)
     found = read_ptxas(log)
     kernels = {name: found[mangled] for name, mangled in lowered.items()}
     return Compiled(source, architecture, len(cubin), kernels, tuple(_WARNING.findall(log)))
@@ -124,19 +128,21 @@ def compile_text(
 def machine_code(kernel: Kernel, architecture: int, folder: Path = FOLDER) -> tuple[bytes, Resources]:
     """The cubin of one kernel for the architecture, and what it takes. Raises `CompileError`."""
     text = source_text(kernel.source, folder)
-    cubin, log, lowered = _compile(text, kernel.source, {kernel.name: kernel.expression}, architecture, folder)
+    names = {kernel.name: kernel.expression}
+    cubin, log, lowered = _compile(text, kernel.source, names, architecture, folder, kernel.target)
     return cubin, read_ptxas(log)[lowered[kernel.name]]
 
 
 def _compile(
-    text: str, source: str, names: Mapping[str, str], architecture: int, folder: Path
+    text: str, source: str, names: Mapping[str, str], architecture: int, folder: Path, target: str
 ) -> tuple[bytes, str, dict[str, str]]:
     """The cubin, what ptxas says, and the mangled names."""
     nvrtc_version()
     from cuda.bindings import nvrtc  # noqa: PLC0415
 
     # CuPy always adds -ftz=true.
-    options = [*compile_options(folder), "-ftz=true", f"--gpu-architecture=sm_{architecture}", "--ptxas-options=-v"]
+    sm = f"--gpu-architecture=sm_{target or architecture}"
+    options = [*compile_options(folder), "-ftz=true", sm, "--ptxas-options=-v"]
     with _program(nvrtc, text, source) as program:
         for expression in names.values():
             _checked(nvrtc, nvrtc.nvrtcAddNameExpression(program, expression.encode()))

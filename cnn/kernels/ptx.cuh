@@ -86,3 +86,85 @@ __device__ __forceinline__ unsigned pack_bfloat16(float first, float second) {
 // Keeps a number of 32 bits in its register: the compiler may not compute it anew in every turn of a loop.
 template <class T>
 __device__ __forceinline__ void keep(T& number) { asm volatile("" : "+r"(number)); }
+
+// --- products of a warpgroup, four warps, from shared memory: compute capability 9.0 alone (sm_90a) -------------------
+
+// An operand in shared memory, in bfloat16, in rows of 128 bytes whose 16-byte chunks have traded places: chunk j of row i
+// lies at place j ^ i % 8 (the "128-byte swizzle"). The first row is at a multiple of 1024. A row is 64 numbers along the
+// sum, of one row of a or column of b; or 64 along the result, of one place in the sum, and then those of the next 64
+// begin `next_block` bytes further.
+typedef unsigned long long MatrixView;
+
+__device__ __forceinline__ MatrixView matrix_view(SharedAddress first, int next_block) {
+  constexpr MatrixView kSwizzle128 = 1ull << 62, kEightRows = (1024ull >> 4) << 32;
+  return kSwizzle128 | kEightRows | static_cast<MatrixView>(next_block >> 4) << 16 | (first & 0x3ffffu) >> 4;
+}
+
+// The same operand from `bytes` further on: 32 for the next 16 numbers along the sum in a row, or 2048 for 16 rows.
+__device__ __forceinline__ MatrixView advanced(MatrixView view, int bytes) { return view + (bytes >> 4); }
+
+// Makes this thread's finished copies visible to such products of other threads, after a barrier.
+__device__ __forceinline__ void publish_copies() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+
+// Before the first of some products: sums may have been written by other instructions.
+__device__ __forceinline__ void begin_products() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+
+// Makes a group of the products since the last call.
+__device__ __forceinline__ void commit_products() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+
+// Waits for the products but for the last GROUPS_LEFT groups: then their operands may be overwritten.
+template <int GROUPS_LEFT>
+__device__ __forceinline__ void wait_for_products() {
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(GROUPS_LEFT) : "memory");
+}
+
+// Before the first product and after the wait for the last: the compiler must not move what writes or reads the sums in
+// between.
+template <int COLUMNS>
+__device__ __forceinline__ void settle_sums(float (&d)[COLUMNS][4]) {
+#pragma unroll
+  for (int j = 0; j < COLUMNS; ++j) {
+    asm volatile("" : "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])::"memory");
+  }
+}
+
+// d += a b, 64 x 16 by 16 x N, begun: the sums and operands belong to it until it has been waited for. Warp w of the
+// warpgroup has rows 16 w and on; with row = 16 w + lane / 4 and pair = lane % 4 a lane holds d[j][i]: row + 8 (i / 2),
+// column 8 j + 2 pair + i % 2. A_BY_RESULT, B_BY_RESULT: rows of the operand's view are along the result.
+#define PTX_SUMS_1(j) "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])
+#define PTX_SUMS_4(j) PTX_SUMS_1(j), PTX_SUMS_1(j + 1), PTX_SUMS_1(j + 2), PTX_SUMS_1(j + 3)
+#define PTX_SUMS_8(j) PTX_SUMS_4(j), PTX_SUMS_4(j + 4)
+#define PTX_NAMES_0 \
+  "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15," \
+  "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define PTX_NAMES_1 \
+  "%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47," \
+  "%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define PTX_NAMES_2 \
+  "%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79," \
+  "%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
+#define PTX_NAMES_3 \
+  "%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111," \
+  "%112,%113,%114,%115,%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
+#define PTX_MULTIPLY(N, NAMES, A, B, ACROSS_A, ACROSS_B)                                                  \
+  "{.reg .pred p; setp.eq.u32 p, 1, 1; wgmma.mma_async.sync.aligned.m64n" N "k16.f32.bf16.bf16 {" NAMES \
+  "}, " A ", " B ", p, 1, 1, " ACROSS_A ", " ACROSS_B ";}"
+template <bool A_BY_RESULT, bool B_BY_RESULT>
+__device__ __forceinline__ void multiply_warpgroup(float (&d)[8][4], MatrixView a, MatrixView b) {
+  asm volatile(PTX_MULTIPLY("64", PTX_NAMES_0, "%32", "%33", "%34", "%35")
+               : PTX_SUMS_8(0)
+               : "l"(a), "l"(b), "n"(A_BY_RESULT), "n"(B_BY_RESULT));
+}
+template <bool A_BY_RESULT, bool B_BY_RESULT>
+__device__ __forceinline__ void multiply_warpgroup(float (&d)[16][4], MatrixView a, MatrixView b) {
+  asm volatile(PTX_MULTIPLY("128", PTX_NAMES_0 "," PTX_NAMES_1, "%64", "%65", "%66", "%67")
+               : PTX_SUMS_8(0), PTX_SUMS_8(8)
+               : "l"(a), "l"(b), "n"(A_BY_RESULT), "n"(B_BY_RESULT));
+}
+template <bool A_BY_RESULT, bool B_BY_RESULT>
+__device__ __forceinline__ void multiply_warpgroup(float (&d)[32][4], MatrixView a, MatrixView b) {
+  asm volatile(PTX_MULTIPLY("256", PTX_NAMES_0 "," PTX_NAMES_1 "," PTX_NAMES_2 "," PTX_NAMES_3, "%128", "%129", "%130",
+                            "%131")
+               : PTX_SUMS_8(0), PTX_SUMS_8(8), PTX_SUMS_8(16), PTX_SUMS_8(24)
+               : "l"(a), "l"(b), "n"(A_BY_RESULT), "n"(B_BY_RESULT));
+}

@@ -14,13 +14,15 @@ def source_text(name: str, folder: Path = FOLDER) -> str:
     return (folder / name).read_text(encoding="utf-8")
 
 
-def compile_options(folder: Path = FOLDER) -> tuple[str, ...]:
-    """The compile options of every kernel file.
+def compile_options(folder: Path = FOLDER, target: str = "") -> tuple[str, ...]:
+    """The compile options of every kernel file; `target` is an architecture such as "90a", if not that of the device.
 
     The key of CuPy's disk cache has the source and the options but not the included headers, so their fingerprint is
     passed as an option.
     """
-    return ("-std=c++17", f"-I{folder}", f"-DKERNEL_HEADERS={_headers_fingerprint(folder)}")
+    # NVRTC compiles for a target even where CuPy adds an option for the device's plain architecture.
+    architecture = (f"-arch=sm_{target}",) if target else ()
+    return ("-std=c++17", f"-I{folder}", f"-DKERNEL_HEADERS={_headers_fingerprint(folder)}", *architecture)
 
 
 @functools.cache

@@ -63,7 +63,7 @@ def kernels_of(source: str, architecture: int | None = None) -> list[Kernel]:
     return [
         kernel
         for kernel in KERNELS.values()
-        if kernel.source == source and (architecture is None or kernel.min_arch <= architecture)
+        if kernel.source == source and (architecture is None or kernel.runs_on(architecture))
     ]
 
 

@@ -7,15 +7,32 @@
 #include "ptx.cuh"
 #include "storage.cuh"
 
+// Along which side an operand's elements are neighbours: the sum's (k), or the result's (m of a, n of b).
+enum class Along { Sum, Result };
+
+template <class Tile, Along ALONG, bool IS_A>
+struct Operand;
+
 template <class T, int BM_, int BN_, int BK_, int WM_, int WN_, int STAGES_>
 struct TensorTile {
   using Element = T;
+  template <Along ALONG, bool IS_A>
+  using View = Operand<TensorTile, ALONG, IS_A>;
   static constexpr int BM = BM_, BN = BN_, BK = BK_, WM = WM_, WN = WN_, STAGES = STAGES_;
   static constexpr int kWarpsN = BN / WN, kThreads = BM / WM * kWarpsN * 32;
   static constexpr int kChunk = 16 / sizeof(T);  // elements of a chunk
+  static constexpr bool kWarpgroups = false;
+  static constexpr int kPieces = WM / 16;                // fragments of rows of a thread, each of two rows
+  static constexpr int kPixelLanes = sizeof(T) == 4 ? 8 : 4;  // threads that copy a pixel: so swizzled chunks do not meet
   static constexpr int kBytesA = BM * BK * sizeof(T), kStageBytes = kBytesA + BN * BK * sizeof(T);
   static_assert(BM % WM == 0 && BN % WN == 0 && WM % 16 == 0 && WN % 16 == 0, "warps of whole fragments");
   static_assert(BK * sizeof(T) % 32 == 0, "steps of whole fragments");
+
+  // The rows of the block's tile that this thread has sums of, and its first column; pairs of columns are 8 apart.
+  __device__ __forceinline__ static int row(int i) {
+    return threadIdx.x / 32 / kWarpsN * WM + threadIdx.x % 32 / 4 + i * 8;
+  }
+  __device__ __forceinline__ static int column() { return threadIdx.x / 32 % kWarpsN * WN + threadIdx.x % 4 * 2; }
 };
 
 // Where a chunk lies, in rows of PITCH bytes. The chunks of a row trade places, so that neither the eight rows of an
@@ -28,9 +45,6 @@ __device__ __forceinline__ int swizzled(int row, int chunk) {
   const int turn = PITCH == 64 ? row >> 1 & 3 : (row & 1) << 2 | (row >> 1 & 3);
   return row * PITCH + ((chunk ^ turn) << 4);
 }
-
-// Along which side an operand's elements are neighbours: the sum's (k), or the result's (m of a, n of b).
-enum class Along { Sum, Result };
 
 // The same for floats that are read one by one: the chunks of a row trade places by pairs, so that the eight elements that
 // a multiplication reads of each of four rows lie in different banks. The pattern repeats every four rows.
@@ -50,6 +64,7 @@ struct Operand {
   static constexpr int kPitch = (ALONG == Along::Sum ? Tile::BK : kExtent) * sizeof(T);
   static constexpr bool kWords = ALONG == Along::Result && sizeof(T) == 4;  // ldmatrix transposes 16-bit elements alone
   static constexpr int kPattern = kWords ? 4 : 8;  // rows after which the places of chunks repeat
+  static constexpr int kEight = 128;               // bytes from a chunk to the eighth behind it
   int lane_offset;                                 // of what this lane reads of the warp's first piece: a row of matrices, or an element
 
   // Where a chunk of the operand lies.
@@ -96,27 +111,16 @@ struct Operand {
 };
 
 template <class Tile>
-using Accumulators = float[Tile::WM / 16][Tile::WN / 8][4];
-
-// The first row of the block's tile, and the first column, that this thread has sums of: rows 8 apart, pairs of
-// neighbouring columns 8 apart.
-template <class Tile>
-__device__ __forceinline__ int thread_row() {
-  return threadIdx.x / 32 / Tile::kWarpsN * Tile::WM + threadIdx.x % 32 / 4;
-}
-template <class Tile>
-__device__ __forceinline__ int thread_column() {
-  return threadIdx.x / 32 % Tile::kWarpsN * Tile::WN + threadIdx.x % 4 * 2;
-}
+using Accumulators = float[Tile::kPieces][Tile::WN / 8][4];
 
 // f(sum, row, column) for each pair of neighbouring sums: &sum of the first, and its place in the block's tile.
 template <class Tile, class F>
 __device__ __forceinline__ void for_pairs(Accumulators<Tile>& sums, F f) {
 #pragma unroll
-  for (int i = 0; i < Tile::WM / 8; ++i) {
+  for (int i = 0; i < 2 * Tile::kPieces; ++i) {
 #pragma unroll
     for (int j = 0; j < Tile::WN / 8; ++j) {
-      f(&sums[i / 2][j][i % 2 * 2], thread_row<Tile>() + i * 8, thread_column<Tile>() + j * 8);
+      f(&sums[i / 2][j][i % 2 * 2], Tile::row(i), Tile::column() + j * 8);
     }
   }
 }
@@ -154,8 +158,8 @@ __device__ __forceinline__ int next_stage(int offset) {
 }
 
 // sums = a b over `steps` steps, perhaps none. fetch(address) starts the copies of the next step to a stage.
-template <class Tile, Along A, Along B, class Fetch>
-__device__ __forceinline__ void multiply_tiles(Accumulators<Tile>& sums, SharedAddress shared, int steps,
+template <Along A, Along B, class Tile, class Fetch>
+__device__ __forceinline__ void multiply_tiles(Tile, Accumulators<Tile>& sums, SharedAddress shared, int steps,
                                                Fetch& fetch) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
   const Operand<Tile, A, true> a(warp / Tile::kWarpsN * Tile::WM, lane);
@@ -197,10 +201,10 @@ __device__ __forceinline__ void add_bias(Accumulators<Tile>& sums, const float* 
 template <class Tile, class Rows>
 __device__ __forceinline__ void store_sums(const Accumulators<Tile>& sums, float* out, int n0, int columns,
                                            Rows row_offset) {
-  const int first = n0 + thread_column<Tile>();
+  const int first = n0 + Tile::column();
 #pragma unroll
-  for (int i = 0; i < Tile::WM / 8; ++i) {
-    const int offset = row_offset(thread_row<Tile>() + i * 8);
+  for (int i = 0; i < 2 * Tile::kPieces; ++i) {
+    const int offset = row_offset(Tile::row(i));
     if (offset < 0) continue;
     float* row = out + offset + first;
 #pragma unroll

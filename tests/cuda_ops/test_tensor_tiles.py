@@ -29,6 +29,11 @@ def gather_cases(tile) -> list[ConvCase]:
 
 
 def wgrad_cases(tile) -> list[ConvCase]:
+    if tile.warpgroups:
+        return [
+            ConvCase("fits", n=2, hw=(9, 8), channels=64, filters=tile.n, kernel=(1, 3)),
+            ConvCase("fits_strides", n=2, hw=(7, 8), channels=192, filters=tile.n, kernel=2, stride=2),
+        ]
     if tile.fits:
         return [ConvCase("fits", n=2, hw=(9, 8), channels=tile.m, filters=tile.n, kernel=2)]
     return [

@@ -112,7 +112,7 @@ class Launcher:
             siblings = compiled_with(kernel, self._architecture(kernel))
             module = self.xp.RawModule(
                 code=source_text(kernel.source, self.folder),
-                options=compile_options(self.folder),
+                options=compile_options(self.folder, kernel.target),
                 name_expressions=[sibling.expression for sibling in siblings],
             )
             for sibling in siblings:
@@ -125,9 +125,10 @@ class Launcher:
         if not any(sibling.min_arch for sibling in kernels_of(kernel.source)):
             return None
         architecture = int(self.xp.cuda.Device().compute_capability)
-        if architecture < kernel.min_arch:
+        if not kernel.runs_on(architecture):
+            alone = " and no other" if kernel.target else ""
             raise ValueError(
-                f"kernel {kernel.name} needs compute capability {kernel.min_arch / 10}, but the device has "
+                f"kernel {kernel.name} needs compute capability {kernel.min_arch / 10}{alone}, but the device has "
                 f"{architecture / 10}"
             )
         return architecture

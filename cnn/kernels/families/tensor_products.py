@@ -59,6 +59,7 @@ TENSOR_PRODUCTS = [
         storage=tile.element,
         shared_bytes=tile.gather_bytes,
         min_arch=tile.min_arch,
+        target=tile.target,
         tiling=tiling,
         alone=True,
     )
@@ -78,6 +79,7 @@ TENSOR_PRODUCTS += [
         storage=tile.element,
         shared_bytes=tile.stage_bytes,
         min_arch=tile.min_arch,
+        target=tile.target,
         tiling=tiling,
         alone=True,
     )

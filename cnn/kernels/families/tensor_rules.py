@@ -25,23 +25,29 @@ class TensorTile:
     stages: int
     fits: bool  # whether every tile must be full: saves the checks
     element: str = "bfloat16"
+    warpgroups: bool = False  # two of them, each with half of the rows, by wgmma
+    drained: bool = False  # then: a step's products end before the next step's begin
 
     @property
     def suffix(self) -> str:
         """What the kernel's name ends in."""
+        if self.warpgroups:
+            return f"{self.m}x{self.n}x{self.k}_warpgroups{self.stages}{'d' if self.drained else ''}_bf16"
         kind = "bf16" if self.element == "bfloat16" else "tf32"
         return f"{self.m}x{self.n}x{self.k}{'' if self.fits else '_any'}_{kind}"
 
     @property
     def template(self) -> str:
         """The template arguments in C++."""
+        if self.warpgroups:
+            return f"<WarpgroupTile<{self.m}, {self.n}, {self.stages}, {str(self.drained).lower()}>, true>"
         sizes = (self.m, self.n, self.k, self.warp_m, self.warp_n, self.stages)
         return f"<TensorTile<{self.element}, {', '.join(map(str, sizes))}>, {str(self.fits).lower()}>"
 
     @property
     def threads(self) -> int:
         """Of a block."""
-        return self.m // self.warp_m * (self.n // self.warp_n) * 32
+        return 256 if self.warpgroups else self.m // self.warp_m * (self.n // self.warp_n) * 32
 
     @property
     def stage_bytes(self) -> int:
@@ -56,7 +62,21 @@ class TensorTile:
     @property
     def min_arch(self) -> int:
         """The least compute capability: 8.0 has mma.sync and cp.async; the largest tile wants 9.0's shared memory."""
-        return 90 if self.stage_bytes > 128 << 10 else 80
+        return 90 if self.stage_bytes > 128 << 10 or self.warpgroups else 80
+
+    @property
+    def target(self) -> str:
+        """The only architecture for which it compiles; empty for any from `min_arch` on."""
+        return "90a" if self.warpgroups else ""
+
+    def runs_on(self, device: Device) -> bool:
+        """Whether the device has the instructions and the shared memory."""
+        capable = device.capability == 90 if self.warpgroups else device.capability >= self.min_arch
+        return capable and self.gather_bytes <= device.shared
+
+
+def _warpgroups(m: int, n: int, stages: int, drained: bool = False) -> TensorTile:
+    return TensorTile(m, n, 64, m // 2, n, stages, True, warpgroups=True, drained=drained)
 
 
 # Of products over pixels: the forward product and the data gradient.
@@ -74,6 +94,16 @@ GATHER_TILES = (
     TensorTile(128, 64, 32, 64, 64, 3, True, "float"),
     TensorTile(128, 64, 32, 64, 64, 3, False, "float"),
     TensorTile(64, 64, 32, 64, 32, 3, False, "float"),
+    _warpgroups(128, 256, 4),
+    _warpgroups(128, 256, 4, True),
+    _warpgroups(256, 128, 4),
+    _warpgroups(256, 128, 4, True),
+    _warpgroups(128, 128, 3),
+    _warpgroups(128, 128, 3, True),
+    _warpgroups(128, 128, 6),
+    _warpgroups(256, 64, 5),
+    _warpgroups(128, 64, 4),
+    _warpgroups(128, 64, 4, True),
 )
 # Of the filter gradient, whose rows are taps and channels.
 WGRAD_TILES = (
@@ -86,6 +116,16 @@ WGRAD_TILES = (
     TensorTile(64, 32, 64, 32, 32, 3, False),
     TensorTile(128, 128, 32, 64, 64, 3, True, "float"),
     TensorTile(64, 64, 32, 64, 32, 3, False, "float"),
+    _warpgroups(128, 256, 4),
+    _warpgroups(128, 256, 4, True),
+    _warpgroups(256, 128, 4),
+    _warpgroups(256, 128, 4, True),
+    _warpgroups(128, 128, 3),
+    _warpgroups(128, 128, 3, True),
+    _warpgroups(128, 128, 6),
+    _warpgroups(128, 64, 4),
+    _warpgroups(128, 64, 4, True),
+    _warpgroups(256, 64, 5),
 )
 
 
@@ -114,7 +154,8 @@ def wgrad_candidates(c: int, n: int, element: str) -> tuple[TensorTile, ...]:
     return tuple(
         tile
         for tile in WGRAD_TILES
-        if tile.element == element and (not tile.fits or (c % tile.m == 0 and n % tile.n == 0))
+        if tile.element == element
+        and (not tile.fits or (c % (64 if tile.warpgroups else tile.m) == 0 and n % tile.n == 0))
     )
 
 
@@ -140,4 +181,4 @@ def choose_wgrad(
 
 
 def _runs_on(tiles: tuple[TensorTile, ...], device: Device) -> list[TensorTile]:
-    return [tile for tile in tiles if tile.min_arch <= device.capability and tile.gather_bytes <= device.shared]
+    return [tile for tile in tiles if tile.runs_on(device)]

@@ -106,6 +106,59 @@ CUDA_EMULATOR_INLINE void multiply(const char* operation, float* d, const unsign
   cuda_emulator_warp_read(group);
 }
 
+// --- products of a warpgroup -----------------------------------------------------------------------------------------
+
+struct View {
+  SharedAddress first;
+  int next_block;
+};
+
+// A number of an operand: `result` along a's rows or b's columns.
+inline float number(const View& view, bool by_result, int result, int sum) {
+  uintptr_t address = view.first + (by_result ? result / 64 * view.next_block + sum * 128 + result % 64 * 2
+                                              : result / 8 * 1024 + result % 8 * 128 + sum * 2);
+  address ^= (address >> 7 & 7) << 4;
+  // Whole words are read: the checked build keeps track of four bytes at a time.
+  return Bfloat16Layout::value(*reinterpret_cast<const unsigned*>(address & ~uintptr_t{3}), address >> 1 & 1);
+}
+
+struct WarpgroupOperands {
+  float* d;
+  View a, b;
+};
+
+// d[column / 8][4] of each lane, of its warp's sixteen rows.
+inline __attribute__((no_sanitize("thread"))) void add_product(const WarpGroup* group, const float (&a)[16][16],
+                                                               const float (*b)[16], int columns) {
+  for (int lane = 0; lane < 32; lane++) {
+    float* d = reinterpret_cast<const WarpgroupOperands*>(group->value[lane])->d;
+    for (int j = 0; j < columns / 8; j++) {
+      for (int i = 0; i < 4; i++) {
+        const float *row = a[lane / 4 + i / 2 * 8], *column = b[8 * j + lane % 4 * 2 + i % 2];
+        for (int k = 0; k < 16; k++) d[4 * j + i] += row[k] * column[k];
+      }
+    }
+  }
+}
+
+// Each warp multiplies its own rows, when its lanes have come: the groups of products are waited for when they are made.
+template <int COLUMNS>
+CUDA_EMULATOR_INLINE void multiply_warpgroup(float* d, View a, View b, bool a_by_result, bool b_by_result,
+                                             const char* file, int line) {
+  WarpgroupOperands operands{d, a, b};
+  WarpGroup* group = whole_warp_meets("wgmma", reinterpret_cast<uint64_t>(&operands), file, line);
+  if (group->unread == ~0u) {
+    float left[16][16], right[COLUMNS][16];
+    const int first_row = static_cast<int>(threadIdx.x) / 32 % 4 * 16;
+    for (int k = 0; k < 16; k++) {
+      for (int row = 0; row < 16; row++) left[row][k] = number(a, a_by_result, first_row + row, k);
+      for (int column = 0; column < COLUMNS; column++) right[column][k] = number(b, b_by_result, column, k);
+    }
+    add_product(group, left, right, COLUMNS);
+  }
+  cuda_emulator_warp_read(group);
+}
+
 inline unsigned to_bfloat16(float value) {
   const unsigned bits = bit_cast<unsigned>(value);
   if (value != value) return 0x7FFFu;
@@ -173,4 +226,29 @@ inline unsigned pack_bfloat16(float first, float second) {
 template <class T>
 inline void keep(T& number) {
   (void)number;
+}
+
+typedef cuda_emulator::View MatrixView;
+
+inline MatrixView matrix_view(SharedAddress first, int next_block) { return MatrixView{first, next_block}; }
+
+inline MatrixView advanced(MatrixView view, int bytes) { return MatrixView{view.first + bytes, view.next_block}; }
+
+inline void publish_copies() {}
+
+inline void begin_products() {}
+
+inline void commit_products() {}
+
+template <int GROUPS_LEFT>
+inline void wait_for_products() {}
+
+template <int COLUMNS>
+inline void settle_sums(float (&d)[COLUMNS][4]) {
+  (void)d;
+}
+
+template <bool A_BY_RESULT, bool B_BY_RESULT, int COLUMNS>
+CUDA_EMULATOR_INLINE void multiply_warpgroup(float (&d)[COLUMNS][4], MatrixView a, MatrixView b, CUDA_EMULATOR_SITE) {
+  cuda_emulator::multiply_warpgroup<8 * COLUMNS>(&d[0][0], a, b, A_BY_RESULT, B_BY_RESULT, file, line);
 }
