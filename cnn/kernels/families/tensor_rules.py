@@ -126,7 +126,7 @@ def choose_gather(
     tiles, product = gather_candidates(c, n, element), Product(rows, n, taps * c, pieces=taps)
     costs = _COSTS[element]
     splits = best_splits(product, tiles, _SHORTEST_SPLIT, costs) if may_split else 1
-    return best_tile(product, _runs_on(tiles, device), splits, costs, device), splits
+    return best_tile(product, runs_on(tiles, device), splits, costs, device), splits
 
 
 @functools.lru_cache(maxsize=4096)
@@ -136,8 +136,9 @@ def choose_wgrad(
     """The tile, and the number of parts, of a filter gradient that sums over `pixels`."""
     tiles, product, costs = wgrad_candidates(c, n, element), Product(taps * c, n, pixels), _COSTS[element]
     splits = best_splits(product, tiles, _SHORTEST_SPLIT, costs)
-    return best_tile(product, _runs_on(tiles, device), splits, costs, device), splits
+    return best_tile(product, runs_on(tiles, device), splits, costs, device), splits
 
 
-def _runs_on(tiles: tuple[TensorTile, ...], device: Device) -> list[TensorTile]:
+def runs_on(tiles: tuple[TensorTile, ...], device: Device) -> list[TensorTile]:
+    """Those of the tiles that run on the device."""
     return [tile for tile in tiles if tile.min_arch <= device.capability and tile.gather_bytes <= device.shared]
