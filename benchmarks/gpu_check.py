@@ -7,7 +7,7 @@ the next; what it has not used is left to the others.
 stage        | files                       | what
 compile      | (compile.md)                | all kernels, on all cores
 conformance  | conformance.md              | the tests marked gpu, float32 and bfloat16
-tiles        | tiles.json                  | the fastest tile of every product of the models
+tiles        | tiles.md, tiles.json        | every tile of every product of the models
 layers       | layers_*.md, layers_*.json  | every kernel beside the measured ceilings
 training     | training.md, training.json  | images/s beside PyTorch eager and compiled
 recipe       | recipe_<name>.md            | with --data: an experiment, several seeds

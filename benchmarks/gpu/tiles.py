@@ -1,4 +1,4 @@
-"""Times every tile of the matrix products of a training step, and stores the fastest for this device.
+"""Times every tile of the matrix products of a training step.
 
 How a sum is cut depends on the shape alone, so each product keeps the number of splits that the rule gives it. Only the
 tile changes, which does not change the order of a sum.
@@ -6,109 +6,266 @@ tile changes, which does not change the order of a sum.
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from benchmarks.clock import Clock, clock_of
-from benchmarks.gpu.turn import Turn
+from benchmarks.gpu.turn import Turn, header
 from benchmarks.kernels.launches import Work
 from benchmarks.models import model_config
 from benchmarks.records import finite
 from benchmarks.step.parts import time_launches
-from benchmarks.workload import named_options, workload
+from benchmarks.workload import SEED, Workload, named_options, noise
 from cnn.backends import get_ops
-from cnn.backends.cuda import CudaOps
-from cnn.kernels.families.gemm_rules import Variant, choose, variants
-from foundation.files import write_json
+from cnn.kernels import KERNELS
+from cnn.kernels.families.gemm_rules import SQUARE, TILES, Variant, choose
+from cnn.kernels.families.tensor_plan import TensorProduct, estimate
+from cnn.kernels.families.tensor_rules import TensorTile
+from cnn.kernels.tile_choice import Device, Product
+from cnn.models import build_model
+from cnn.models.precision import ops_of_precision, storage_of
+from foundation.files import write_json, write_text
 
 MODELS, BATCHES = ("resnet9", "vgg_small", "baseline"), (512, 64, 256, 1024)
 INPUT, CLASSES = (48, 48, 1), 7
-
-Times = dict[str, float]  # seconds by the variant's suffix
-# A product without its tile: the kernel's name, the shapes of its arrays, its other arguments.
-Product = tuple[str, tuple[tuple[str, tuple[int, ...]], ...], tuple[tuple[str, Any], ...]]
+REPEATS = 5
 
 
-class Forced:
-    """A plan that takes one variant wherever vectors fit as it needs, with the splits of the rule."""
+@dataclass
+class Measured:
+    """A product of a step, and the seconds that each tile takes."""
 
-    def __init__(self, variant: Variant | None) -> None:
-        self.variant = variant
+    function: str  # the kernel's name without its tile
+    asked: dict[str, Any]  # what decides on the tile, by name
+    product: Product
+    splits: int
+    flops: int
+    rule: str  # the tile by the estimate
+    seconds: dict[str, float] = field(default_factory=dict)
+    sum_seconds: float | None = None  # of the kernel that adds the parts, where there are several
 
-    def __call__(self, *shape: Any) -> tuple[Variant, int]:
-        """As `gemm_rules.choose`."""
-        chosen, splits = choose(*shape)
-        fits = self.variant is not None and self.variant.vector == chosen.vector
-        return (self.variant if fits else chosen), splits  # type: ignore[return-value]
+    @property
+    def fastest(self) -> str:
+        """The tile."""
+        return min(self.seconds, key=lambda tile: self.seconds[tile])
+
+    @property
+    def loss(self) -> float:
+        """What the rule's tile takes longer than the fastest, as a fraction."""
+        return self.seconds[self.rule] / self.seconds[self.fastest] - 1
+
+    def row(self) -> dict[str, Any]:
+        """In types of JSON."""
+        return {**asdict(self), "fastest": self.fastest, "loss": self.loss}
 
 
-def float32_tiles(ops: CudaOps, model: str, batch: int, repeats: int, clock: Clock) -> dict[Product, Times]:
-    """The time of every product of a float32 step of the model, by each variant that is compiled."""
-    found: dict[Product, Times] = {}
-    plan = ops.plan
-    try:
-        for variant in variants():
-            ops.plan = Forced(variant)
-            work = workload(
-                named_options("adam", "flip_shift"),
-                model_config(model),
-                ops,
-                input_shape=INPUT,
-                classes=CLASSES,
-                images=batch,
-                batch=batch,
+@dataclass(frozen=True)
+class Kind:
+    """Products of one kind of kernels: the backend's attribute that chooses a tile, and from what."""
+
+    hook: str
+    rule: Callable[..., tuple[Any, int]]
+    candidates: Callable[..., Sequence[Any]]
+    asked: Callable[..., dict[str, Any]]
+    tensor: bool
+
+    def has(self, name: str) -> bool:
+        """Whether the kernel is of this kind."""
+        tiling = KERNELS[name].tiling
+        return tiling is not None and isinstance(tiling.tile, TensorTile) is self.tensor
+
+
+def _float_candidates(rows: int, columns: int, k: int, batches: int, vector: bool, device: Device) -> list[Variant]:
+    return [Variant(tile, vector) for tile in (TILES if vector else (SQUARE,))]
+
+
+def _float_asked(rows: int, columns: int, k: int, batches: int, vector: bool, device: Device) -> dict[str, Any]:
+    return {"rows": rows, "columns": columns, "k": k, "batches": batches, "vector": vector}
+
+
+def _tensor_asked(product: TensorProduct, device: Device) -> dict[str, Any]:
+    return asdict(product)
+
+
+_FLOATS = Kind("plan", choose, _float_candidates, _float_asked, False)
+_TENSOR = Kind("tensor_plan", estimate, TensorProduct.candidates, _tensor_asked, True)
+# The products of a step in each precision, those that matter most first.
+TUNERS: Mapping[str, Kind] = {"bfloat16": _TENSOR, "tf32": _TENSOR, "float32": _FLOATS}
+
+
+class Numbered:
+    """A plan that gives each product its candidate of this number, while there are so many, and the rule's splits."""
+
+    def __init__(self, kind: Kind, number: int) -> None:
+        self.kind, self.number = kind, number
+        self.most = 0  # candidates of a product
+        self.asked: dict[str, Any] = {}  # of the product before the next launch
+        self.rule = ""
+
+    def __call__(self, *asked: Any) -> tuple[Any, int]:
+        """As the kind's rule."""
+        (chosen, splits), candidates = self.kind.rule(*asked), self.kind.candidates(*asked)
+        self.asked, self.rule, self.most = self.kind.asked(*asked), chosen.suffix, max(self.most, len(candidates))
+        return (candidates[self.number] if self.number < len(candidates) else chosen), splits
+
+
+class Tuner:
+    """The times of all products so far in one precision. A product that several steps have is timed once."""
+
+    def __init__(self, ops: Any, precision: str, clock: Clock, repeats: int) -> None:
+        self.precision, self.clock, self.repeats = precision, clock, repeats
+        self.ops, self.kind = ops_of_precision(precision, ops), TUNERS[precision]
+        self.products: dict[Work, Measured] = {}  # by the work without its tile
+        self.steps: list[dict[str, Any]] = []
+        self._sums: dict[Work, float] = {}
+
+    def tune(self, model: str, batch: int) -> None:
+        """Time what is new of a training step of the model."""
+        ops, storage = self.ops, storage_of(self.precision)
+        built = build_model(model_config(model), ops, INPUT, CLASSES, SEED, storage=storage)
+        work = Workload(named_options("adam", "flip_shift"), built, *noise(batch, INPUT, CLASSES), batch)
+        plan, numbered = getattr(ops, self.kind.hook), Numbered(self.kind, 0)
+        try:
+            setattr(ops, self.kind.hook, numbered)
+            calls = self._pass(work, batch, numbered)
+            while numbered.number + 1 < numbered.most:
+                numbered.number += 1
+                self._pass(work, batch, numbered)
+        finally:
+            setattr(ops, self.kind.hook, plan)
+        numbers = {product: number for number, product in enumerate(self.products)}
+        pairs = [(numbers[product], count) for product, count in calls.items()]
+        self.steps.append({"model": model, "batch": batch, "calls": pairs})
+
+    def _pass(self, work: Workload, batch: int, numbered: Numbered) -> Counter[Work]:
+        """Time what is new of a step with this plan; how often the step has each product."""
+        seen: Counter[Work] = Counter()
+        adds: dict[Work, list[Work]] = {}  # products by the launch that adds their parts
+        before: Work | None = None
+
+        def new(launch: Work) -> bool:
+            nonlocal before
+            product, before = before, None
+            if product is not None and launch.name.startswith("sum_splits"):
+                adds.setdefault(launch, []).append(product)
+                return launch not in self._sums
+            if not self.kind.has(launch.name):
+                return False
+            before = _without_tile(launch)
+            seen[before] += 1
+            return _tile(launch) not in self._measured(launch, numbered).seconds
+
+        work.begin_epoch()
+        for each in time_launches(self.ops, lambda: work.step.run(batch), self.clock, self.repeats, new):
+            if self.kind.has(each.work.name):
+                self.products[_without_tile(each.work)].seconds[_tile(each.work)] = each.seconds
+            else:
+                self._sums[each.work] = each.seconds
+        for launch, products in adds.items():
+            for product in products:
+                self.products[product].sum_seconds = self._sums[launch]
+        return seen
+
+    def _measured(self, launch: Work, numbered: Numbered) -> Measured:
+        product = _without_tile(launch)
+        if product not in self.products:
+            tiling, values = KERNELS[launch.name].tiling, _values(launch)
+            assert tiling is not None
+            self.products[product] = Measured(
+                product.name,
+                numbered.asked,
+                tiling.product(values),
+                values["splits"],
+                launch.flops,
+                numbered.rule,
             )
-            work.begin_epoch()
-            step = functools.partial(work.step.run, batch)
-            for timed in time_launches(ops, step, clock, repeats, _is_product):
-                if (product := _product(timed.work, variant)) is not None:
-                    found.setdefault(product, {})[variant.suffix] = timed.seconds
-    finally:
-        ops.plan = plan
-    return found
+        return self.products[product]
+
+    def record(self) -> dict[str, Any]:
+        """All times in types of JSON; `calls` of a step are pairs: the product's number, how often it has it."""
+        return {"products": [product.row() for product in self.products.values()], "steps": self.steps}
 
 
-def _is_product(name: str) -> bool:
-    return any(f"_{variant.suffix}" in name for variant in variants())
+def _without_tile(launch: Work) -> Work:
+    """The launch by the name of its function, whatever its tile."""
+    return replace(launch, name=KERNELS[launch.name].expression.partition("<")[0])
 
 
-def _product(work: Work, variant: Variant) -> Product | None:
-    name = work.name.removesuffix(f"_{variant.suffix}")
-    return None if name == work.name else (name, work.arrays, work.numbers)
+def _tile(launch: Work) -> str:
+    return launch.name.removeprefix(f"{_without_tile(launch).name}_")
 
 
-# The tuners of all kinds of products, by the name under which their choice is stored. Those of the tensor cores' tiles
-# are to be added here: a function of the same form.
-TUNERS: Mapping[str, Callable[[CudaOps, str, int, int, Clock], dict[Product, Times]]] = {"float32": float32_tiles}
+def _values(launch: Work) -> dict[str, Any]:
+    """The scalar arguments by name, structs as mappings."""
+    return {
+        name: dict(value) if isinstance(value, tuple) and value and isinstance(value[0], tuple) else value
+        for name, value in launch.numbers
+    }
 
 
 def run(turn: Turn) -> str:
-    """Tune the products of all models and batches until the time is over; writes `tiles.json` after each."""
+    """Tune the products of all models and batches until the time is over; `tiles.json`, `tiles.md` grow with each."""
     ops: Any = get_ops("cupy", graph=False)
     clock = clock_of(ops)
-    facts = turn.facts(device=clock.facts(), method=clock.method)
-    models, batches, repeats = (("lenet",), (4,), 1) if turn.quick else (MODELS, BATCHES, 7)
-    chosen: dict[str, list[dict[str, Any]]] = {name: [] for name in TUNERS}
-    tuned: list[list[Any]] = []
-    for batch in batches:
-        for model in models:
-            if turn.left < 10 and tuned:
-                break
-            for name, tune in TUNERS.items():
-                chosen[name] += [_row(*each) for each in tune(ops, model, batch, repeats, clock).items()]
-            tuned.append([model, batch])
-            write_json(turn.out / "tiles.json", finite({**facts, "tuned": tuned, "products": chosen}))
-            clock.forget_memory()
-    return f"{sum(map(len, chosen.values()))} products of {len(tuned)} steps"
+    limits = asdict(ops.limits)
+    facts = turn.facts(device=clock.facts(), method=clock.method, limits=limits)
+    models, batches, repeats = (("lenet",), (4,), 1) if turn.quick else (MODELS, BATCHES, REPEATS)
+    tuners = [Tuner(ops, precision, clock, repeats) for precision in TUNERS]
+    for tuner in tuners:
+        for batch in batches:
+            for model in models:
+                if turn.left < 5 and tuners[0].steps:
+                    break
+                with contextlib.suppress(MemoryError):  # CuPy's OutOfMemoryError is one: without this step, then
+                    tuner.tune(model, batch)
+                record = {**facts, "precisions": {each.precision: each.record() for each in tuners if each.steps}}
+                write_json(turn.out / "tiles.json", finite(record))
+                write_text(turn.out / "tiles.md", render(record))
+                clock.forget_memory()
+    return f"{sum(len(each.products) for each in tuners)} products of {sum(len(each.steps) for each in tuners)} steps"
 
 
-def _row(product: Product, times: Times) -> dict[str, Any]:
-    name, arrays, numbers = product
-    return {
-        "product": name,
-        "arrays": {array: list(shape) for array, shape in arrays},
-        "numbers": {key: str(value) for key, value in numbers},
-        "seconds": times,
-        "fastest": min(times, key=lambda suffix: times[suffix]),
-    }
+def render(record: Mapping[str, Any]) -> str:
+    """The record of a run as Markdown: all steps, then all products of each precision."""
+    lines = [
+        *header("Tiles of the matrix products", record),
+        f"Each product by each tile that can compute it, in the parts that the rule gives; {record['method']}.",
+        "",
+        "| precision | model | batch | products by the rule ms | each by its fastest tile ms | loss |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
+    for precision, found in record["precisions"].items():
+        for step in found["steps"]:
+            pairs = [(found["products"][number], calls) for number, calls in step["calls"]]
+            rule, fastest = (
+                sum(calls * product["seconds"][product[tile]] for product, calls in pairs)
+                for tile in ("rule", "fastest")
+            )
+            loss = rule / fastest - 1 if fastest else 0.0
+            lines.append(
+                f"| {precision} | {step['model']} | {step['batch']} | {1e3 * rule:.3f} | {1e3 * fastest:.3f} "
+                f"| {loss:.1%} |"
+            )
+    for precision, found in record["precisions"].items():
+        lines += ["", f"## {precision}", ""]
+        lines += ["Fastest first, the rule's tile in bold. Loss: what that takes longer than the fastest.", ""]
+        lines += ["| product | parts | tiles: µs, TFLOP/s | loss |", "| --- | ---: | --- | ---: |"]
+        products = sorted(found["products"], key=lambda product: -product["seconds"][product["fastest"]])
+        lines += [_line(product) for product in products]
+    return "\n".join(lines) + "\n"
+
+
+def _line(product: Mapping[str, Any]) -> str:
+    size = product["product"]
+    cells = []
+    for tile, seconds in sorted(product["seconds"].items(), key=lambda pair: pair[1]):
+        name = tile.removesuffix("_bf16").removesuffix("_tf32")
+        rate = product["flops"] / seconds / 1e12 if seconds else 0.0
+        text = f"{name} {1e6 * seconds:.1f}, {rate:.0f}"
+        cells.append(f"**{text}**" if tile == product["rule"] else text)
+    shape = f"{size['rows']}×{size['columns']}×{size['k']}"
+    function = product["function"].removeprefix("tensor_")
+    return f"| {function} {shape} | {product['splits']} | {'; '.join(cells)} | {product['loss']:.1%} |"

@@ -63,19 +63,19 @@ def time_launches(
     step: Callable[[], Any],
     clock: Clock,
     repeats: int,
-    chosen: Callable[[str], bool] = lambda _: True,
+    chosen: Callable[[Work], bool] = lambda _: True,
 ) -> list[Timed]:
     """Every kernel that `step` launches on the backend `ops`, timed with the arguments of the launch.
 
-    Only kernels whose names are `chosen` are timed. A kernel runs more often than in the step, so the model has no
-    valid state afterwards.
+    Only what is `chosen` is timed, which is asked of each launch in turn. A kernel runs more often than in the step, so
+    the model has no valid state afterwards.
     """
     found: dict[Work, Timed] = {}
 
     def observe(kernel: Kernel, arguments: dict[str, Any]) -> None:
-        if not chosen(kernel.name):
-            return
         work = work_of(kernel, arguments)
+        if not chosen(work):
+            return
         if work in found:
             found[work].calls += 1
             return

@@ -18,7 +18,7 @@ def ceil_div(a: int, b: int) -> int:
 
 
 class Tile(Protocol):
-    """What a block computes: m x n of the result, along the sum in steps of k."""
+    """What a block computes: m x n of the result, along the sum in steps of k; `pace`: how fast it multiplies."""
 
     @property
     def m(self) -> int: ...  # noqa: D102
@@ -26,6 +26,8 @@ class Tile(Protocol):
     def n(self) -> int: ...  # noqa: D102
     @property
     def k(self) -> int: ...  # noqa: D102
+    @property
+    def pace(self) -> float: ...  # noqa: D102
 
 
 AnyTile = TypeVar("AnyTile", bound=Tile)
@@ -100,7 +102,8 @@ class Product:
     def time(self, tile: Tile, splits: int, costs: Costs, device: Device = REFERENCE) -> float:
         """An estimate, in multiply-adds of one multiprocessor."""
         tiles = ceil_div(self.blocks(tile, splits), device.multiprocessors)
-        time = tiles * (self.length(tile.k, splits) * (tile.m * tile.n + costs.copy * (tile.m + tile.n)) + costs.start)
+        step = tile.m * tile.n / tile.pace + costs.copy * (tile.m + tile.n)
+        time = tiles * (self.length(tile.k, splits) * step + costs.start)
         if splits > 1:
             parts = splits * self.rows * self.columns * self.products
             time += costs.launch + parts * costs.part / device.multiprocessors

@@ -55,7 +55,7 @@ def check(python, out: Path, *arguments: str) -> subprocess.CompletedProcess[str
 def test_every_stage_leaves_its_files_without_the_packages_that_are_missing_there(tmp_path, python):
     done = check(python, tmp_path, "--minutes", "4", "--stages", "compile", "tiles", "layers", "training")
     assert done.returncode == 0, done.stdout + done.stderr
-    names = {"tiles.json", "training.md", "training.json", "summary.md"}
+    names = {"tiles.json", "tiles.md", "training.md", "training.json", "summary.md"}
     names |= {f"layers_{precision}.{kind}" for precision in ("bfloat16", "float32") for kind in ("md", "json")}
     assert {path.name for path in tmp_path.iterdir()} == names
     for name in names:
@@ -64,10 +64,17 @@ def test_every_stage_leaves_its_files_without_the_packages_that_are_missing_ther
         assert "--seconds" not in text, name
         assert "numpy" in text, name
     tiles = json.loads((tmp_path / "tiles.json").read_text())
-    products = tiles["products"]["float32"]
-    assert {"dense_forward", "conv_forward", "conv_backward_filter"} <= {row["product"] for row in products}
-    assert all(row["fastest"] in row["seconds"] for row in products)
-    assert any(len(row["seconds"]) > 1 for row in products)
+    for precision, expected in {
+        "bfloat16": {"tensor_forward", "tensor_backward_input", "tensor_backward_filter"},
+        "tf32": {"tensor_forward", "tensor_backward_input", "tensor_backward_filter"},
+        "float32": {"dense_forward", "conv_forward", "conv_backward_filter"},
+    }.items():
+        products = tiles["precisions"][precision]["products"]
+        assert expected <= {row["function"] for row in products}
+        assert all({row["rule"], row["fastest"]} <= set(row["seconds"]) for row in products)
+        assert any(len(row["seconds"]) > 1 for row in products)
+        assert [step["model"] for step in tiles["precisions"][precision]["steps"]] == ["lenet"]
+        assert f"\n## {precision}\n" in (tmp_path / "tiles.md").read_text()
     layers = json.loads((tmp_path / "layers_bfloat16.json").read_text())
     assert layers["cells"][0]["kernels"]
     training = json.loads((tmp_path / "training.json").read_text())

@@ -8,8 +8,8 @@ import pytest
 
 from backends.cases import ConvCase
 from cnn.backends import Ops
-from cnn.backends.cuda import tensor_products
 from cnn.backends.reference.arrays import round_to_bfloat16
+from cnn.kernels.families.tensor_plan import BACKWARD_FILTER
 from cnn.kernels.families.tensor_rules import GATHER_TILES, WGRAD_TILES, gather_step
 from cuda_ops.conftest import emulated
 
@@ -49,15 +49,14 @@ def operands(case: ConvCase):
     return [rng.integers(-2, 3, shape).astype(np.float64) for shape in shapes]
 
 
-def forced(monkeypatch, tile, splits):
-    """Has every product take the tile; what cannot be split is not."""
+def forced(tile, splits):
+    """A plan by which every product takes the tile; what cannot be split is not."""
 
-    def gather(rows, n, c, taps, device, may_split=True, element="bfloat16"):
-        assert gather_step(c, element) == tile.k
-        return tile, splits if may_split else 1
+    def plan(product, device):
+        assert product.function == BACKWARD_FILTER or gather_step(product.c, product.element) == tile.k
+        return tile, splits if product.may_split else 1
 
-    monkeypatch.setattr(tensor_products, "choose_gather", gather)
-    monkeypatch.setattr(tensor_products, "choose_wgrad", lambda *_: (tile, splits))
+    return plan
 
 
 def put(ops, tile, values):
@@ -76,7 +75,7 @@ def rounded(tile, values):
 def test_gathering_tiles(tile, splits, setting, monkeypatch):
     ops, oracle = emulated(*setting), Ops()
     monkeypatch.setattr(ops, "tf32", True)
-    forced(monkeypatch, tile, splits)
+    monkeypatch.setattr(ops, "tensor_plan", forced(tile, splits))
     for case in gather_cases(tile):
         x, w, dy = operands(case)
         bias = np.arange(case.filters) % 5 - 2.0
@@ -96,7 +95,7 @@ def test_gathering_tiles(tile, splits, setting, monkeypatch):
 def test_tiles_of_the_filter_gradient(tile, splits, setting, monkeypatch):
     ops, oracle = emulated(*setting), Ops()
     monkeypatch.setattr(ops, "tf32", True)
-    forced(monkeypatch, tile, splits)
+    monkeypatch.setattr(ops, "tensor_plan", forced(tile, splits))
     for case in wgrad_cases(tile):
         x, _, dy = operands(case)
         dw = ops.conv2d_backward_filter(put(ops, tile, dy), put(ops, tile, x), case.window, 1)

@@ -19,6 +19,7 @@ from cnn.backends.reference.arrays import TENSOR_CORES
 from cnn.backends.window import Window
 from cnn.kernels import FOLDER, STORAGES, STRUCTS, SUFFIXES
 from cnn.kernels.families.gemm_rules import Plan, choose
+from cnn.kernels.families.tensor_plan import TensorPlan, estimate
 
 # The dtype of arrays with bfloat16 bits: neither NumPy nor CuPy has the type.
 BFLOAT16 = np.dtype(np.uint16)
@@ -38,15 +39,18 @@ class CudaArrays:
         tf32: bool = False,
         graph: bool = True,
         plan: Plan = choose,
+        tensor_plan: TensorPlan = estimate,
         folder: Path = FOLDER,
     ) -> None:
-        """With `cublas` dense layers run `xp.matmul`; `plan` selects the variant of the project's own products.
+        """With `cublas` dense layers run `xp.matmul`; `plan` selects the variant of the project's own products, and
+        `tensor_plan` that of products by tensor cores.
 
         With `tf32` the products of float32 arrays that tensor cores can compute round their operands to tf32, 11 bits
         of precision; sums stay float32. With `graph` a captured step is a CUDA graph; not with `cublas`, whose
         workspace is not in the graph's memory. `folder` has the source of the kernels.
         """
-        self.xp, self.device, self.cublas, self.tf32, self.plan = xp, device, cublas, tf32, plan
+        self.xp, self.device, self.cublas, self.tf32 = xp, device, cublas, tf32
+        self.plan, self.tensor_plan = plan, tensor_plan
         self.launch = Launcher(xp, folder)
         self.replays = graph and not cublas
         self._recorded: weakref.WeakSet[RecordedStep] = weakref.WeakSet()

@@ -15,7 +15,8 @@ from cnn.backends.cuda.arrays import BFLOAT16, named
 from cnn.backends.reference.arrays import TENSOR_CORES
 from cnn.backends.window import Window
 from cnn.kernels import STRUCTS, fast_divmod
-from cnn.kernels.families.tensor_rules import MOST_TAPS, choose_gather, choose_wgrad, chunk, gather_step
+from cnn.kernels.families.tensor_plan import BACKWARD_FILTER, BACKWARD_INPUT, FORWARD, TensorProduct
+from cnn.kernels.families.tensor_rules import MOST_TAPS, chunk, gather_step
 from cnn.kernels.tile_choice import Device, Product, ceil_div
 
 # The kernels count bytes of the images in 32 bits.
@@ -57,7 +58,7 @@ class CudaTensorProducts(CudaActivations):
         """x (n, h, w, c) and w (kh, kw, c, k), of one type, to y (n, p, q, k)."""
         n, c, k, element = x.shape[0], x.shape[3], w.shape[3], _element(x)
         rows = n * window.output_hw[0] * window.output_hw[1]
-        tile, splits = choose_gather(rows, k, c, window.taps, self.limits, element=element)
+        tile, splits = self.tensor_plan(TensorProduct(FORWARD, element, rows, k, c, window.taps), self.limits)
         y = self.empty((n, *window.output_hw, k), x.dtype)
         shape = _with_splits(_forward_shape(window, n, c, k), window.taps, c, splits, element)
         x, w = self._at_chunks(x), self._at_chunks(w)
@@ -76,7 +77,8 @@ class CudaTensorProducts(CudaActivations):
         dy, w = self._at_chunks(dy), self._at_chunks(w)
         one_class = window.stride == (1, 1)
         for shape, rows, taps in _gradient_shapes(window, n, c, k):
-            tile, splits = choose_gather(rows, c, k, taps, self.limits, one_class, element)
+            product = TensorProduct(BACKWARD_INPUT, element, rows, c, k, taps, one_class)
+            tile, splits = self.tensor_plan(product, self.limits)
             name, cut = f"tensor_backward_input_{tile.suffix}", _with_splits(shape, taps, k, splits, element)
             if splits == 1:
                 self.launch(name, dy, w, dx, None, cut, 1)
@@ -89,7 +91,8 @@ class CudaTensorProducts(CudaActivations):
     def tensor_backward_filter(self, dy: Array, x: Array, window: Window, dw: Array) -> Array:
         """dy (n, p, q, k) and x (n, h, w, c), of one type, to dw (kh, kw, c, k), float32, which is returned."""
         (n, p, q, k), c = dy.shape, x.shape[3]
-        tile, splits = choose_wgrad(window.taps, c, k, n * p * q, self.limits, _element(x))
+        product = TensorProduct(BACKWARD_FILTER, _element(x), n * p * q, k, c, window.taps)
+        tile, splits = self.tensor_plan(product, self.limits)
         parts = dw if splits == 1 and dw.data.ptr % 8 == 0 else self.floats(splits, *dw.shape)
         shape = _wgrad_shape(window, n, c, k, Product(0, 0, n * p * q).length(tile.k, splits))
         name = f"tensor_backward_filter_{tile.suffix}"
