@@ -100,14 +100,8 @@ GATHER_TILES = (
     TensorTile(128, 64, 32, 64, 64, 3, False, "float"),
     TensorTile(64, 64, 32, 64, 32, 3, False, "float"),
     _warpgroups(128, 256, 4),
-    _warpgroups(128, 256, 4, True),
     _warpgroups(256, 128, 4),
-    _warpgroups(256, 128, 4, True),
-    _warpgroups(128, 128, 3),
     _warpgroups(128, 128, 3, True),
-    _warpgroups(128, 128, 6),
-    _warpgroups(256, 64, 5),
-    _warpgroups(128, 64, 4),
     _warpgroups(128, 64, 4, True),
 )
 # Of the filter gradient, whose rows are taps and channels.
@@ -122,15 +116,10 @@ WGRAD_TILES = (
     TensorTile(128, 128, 32, 64, 64, 3, True, "float"),
     TensorTile(64, 64, 32, 64, 32, 3, False, "float"),
     _warpgroups(128, 256, 4),
-    _warpgroups(128, 256, 4, True),
     _warpgroups(256, 128, 4),
-    _warpgroups(256, 128, 4, True),
-    _warpgroups(128, 128, 3),
     _warpgroups(128, 128, 3, True),
     _warpgroups(128, 128, 6),
-    _warpgroups(128, 64, 4),
     _warpgroups(128, 64, 4, True),
-    _warpgroups(256, 64, 5),
 )
 
 
