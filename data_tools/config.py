@@ -83,6 +83,7 @@ class MergeConfig:
     split_map: dict[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})
     split_precedence: list[str] = field(default_factory=lambda: ["test", "validation", "train"])
     thin: list[str] = field(default_factory=lambda: list(SPLITS))
+    repeats: str = "one"  # or all
     test: DrawConfig = field(default_factory=DrawConfig)
     validation: DrawConfig = field(default_factory=DrawConfig)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
@@ -102,6 +103,7 @@ def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
     _same("merge.split_map", "each split", merge.split_map, SPLITS)
     _among("merge.split_map", merge.split_map.values(), SPLITS)
     _among("merge.thin", merge.thin, SPLITS)
+    _among("merge.repeats", [merge.repeats], ("one", "all"))
     _among("merge.duplicates", [merge.duplicates], LEVELS)
     _among("data.audit", [data.audit], LEVELS[1:])
     for key, source in (("merge.governs", merge.governs), ("merge.prefer", merge.prefer)):

@@ -75,7 +75,8 @@ def _drop_duplicates(group: list[Row], config: MergeConfig) -> None:
 
     If the group has images of the authoritative source (`merge.governs`), these decide its split, and the images of
     all other sources are dropped. Of the remaining images the first by split precedence, source priority and id is
-    kept, and the others are dropped if their split is in `merge.thin`.
+    kept, and the others are dropped if their split is in `merge.thin`; with `merge.repeats=all` not if all are in
+    training.
     """
     if config.within_split:
         for split in SPLITS:
@@ -96,8 +97,9 @@ def _keep_first(group: list[Row], config: MergeConfig) -> None:
     if not group:
         return
     first, *others = sorted(group, key=lambda row: _rank(row, config))
+    keep_all = config.repeats == "all" and first.split == "train"  # then the others are in training too
     for row in others:
-        if row.split in config.thin:
+        if row.split in config.thin and not keep_all:
             _mark(row, first)
 
 

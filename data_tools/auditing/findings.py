@@ -134,5 +134,6 @@ def _policy(policy: MergeConfig) -> dict[str, Any]:
         "prefer": policy.prefer,
         "blank": policy.blank,
         "thin": list(policy.thin),
+        "repeats": policy.repeats,
         "balance": policy.balance.method if policy.balance.target or policy.balance.method != "augment_to" else "none",
     }

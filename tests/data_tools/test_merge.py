@@ -180,6 +180,24 @@ def test_groups_are_drawn_whole(root: Path) -> None:
     assert all(len(members) == 1 for members in splits.values())
 
 
+@pytest.mark.parametrize(("repeats", "dropped"), [("one", {"copy_of_test", "copy_of_train"}), ("all", {"copy_of_test"})])
+def test_repeats_within_training_may_stay(root: Path, files: dict[str, bytes], repeats: str, dropped: set[str]) -> None:
+    copies = {
+        "train/cat/copy_of_train.png": files["train/cat/0.png"],
+        "train/dog/copy_of_test.png": files["test/dog/0.png"],
+        "train/dog/copy_of_validation.png": files["validation/dog/0.png"],
+    }
+    write_tree(root / "tiny", files | copies)
+    pack = prepared(configured(root, "tiny", repeats=repeats, **OFFICIAL))
+    gone = {Path(row.path).stem for row in pack.rows if not row.packed}
+    assert gone == dropped | {"copy_of_validation"}
+    splits: dict[str, set[str]] = {}
+    for row in pack.rows:
+        if row.packed:
+            splits.setdefault(row.pixels_sha256, set()).add(row.split)
+    assert all(len(members) == 1 for members in splits.values())
+
+
 @pytest.mark.parametrize(("missing", "split"), [("validation", "validation"), ("test", "test")])
 def test_split_without_an_image(root: Path, missing: str, split: str) -> None:
     write_tree(root / "tiny", files_of({name: 2 for name in SPLITS if name != missing}))
@@ -251,6 +269,7 @@ def test_colour_and_size(root: Path) -> None:
             {"duplicates": "vague"},
             r"merge\.duplicates: must be one of none, bytes, pixels, near, mirrored, augmented, got vague",
         ),
+        ({"repeats": "some"}, r"merge\.repeats: must be one of one, all"),
         ({"thin": ["tests"]}, r"merge\.thin: must be one of train, validation, test"),
         ({"split_precedence": ["test"]}, r"merge\.split_precedence: must name each split once"),
         ({"split_map": {"train": "train", "validation": "x", "test": "test"}}, r"merge\.split_map: must be one of"),
