@@ -62,7 +62,7 @@ class Measured:
     def row(self) -> dict[str, Any]:
         """In types of JSON. The loss is what the rule's tile takes longer than the fastest, as a fraction."""
         seconds = {tile: taken for (tile, splits), taken in self.seconds.items() if splits == self.splits}
-        fastest = min(seconds, key=lambda tile: seconds[tile])
+        fastest = min(seconds, key=seconds.__getitem__)
         others = [
             {"splits": splits, "seconds": taken, "sum_seconds": self.sums.get(splits)}
             for (_, splits), taken in self.seconds.items()
@@ -323,7 +323,7 @@ def kept(record: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]
         for row in found["products"]:
             times = sums.setdefault(product_key(TensorProduct(**row["asked"])), Counter())
             times.update(row["seconds"])
-    tiles = {key: min(times, key=lambda tile, times=times: times[tile]) for key, times in sorted(sums.items())}  # type: ignore[misc]
+    tiles = {key: min(times, key=times.__getitem__) for key, times in sorted(sums.items())}
     own = {"device": record["device"]["name"], "measured": record["provenance"]["started"], "tiles": tiles}
     return {**before, device_key(Device(**record["limits"])): own}
 
