@@ -1,18 +1,25 @@
-"""Times every tile of the matrix products of a training step.
+"""`python -m benchmarks.gpu.tiles`: what becomes of the times of tiles that `make gpu-check` has measured.
 
-How a sum is cut depends on the shape alone, so each product keeps the number of splits that the rule gives it. Only the
-tile changes, which does not change the order of a sum.
+The stage `tiles` times every tile that can compute a matrix product of a training step, in the number of parts that the
+rule gives, and the rule's tile also in about half and twice as many parts. --keep takes the fastest tiles over into
+`cnn/backends/cuda/measured_tiles.json`, from which the backend takes the tile of such a product on such a device. The
+number of parts is not taken over: it follows from the shape alone, because it changes the order of a sum. --fit fits
+the constants of the estimate to the times.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmarks.clock import Clock, clock_of
+from benchmarks.gpu import tile_costs
 from benchmarks.gpu.turn import Turn, header
 from benchmarks.kernels.launches import Work
 from benchmarks.models import model_config
@@ -20,55 +27,70 @@ from benchmarks.records import finite
 from benchmarks.step.parts import time_launches
 from benchmarks.workload import SEED, Workload, named_options, noise
 from cnn.backends import get_ops
+from cnn.backends.cuda.measured_tiles import FILE, device_key, product_key
 from cnn.kernels import KERNELS
-from cnn.kernels.families.gemm_rules import SQUARE, TILES, Variant, choose
-from cnn.kernels.families.tensor_plan import TensorProduct, estimate
-from cnn.kernels.families.tensor_rules import TensorTile
-from cnn.kernels.tile_choice import Device, Product
+from cnn.kernels.families import gemm_rules, tensor_plan
+from cnn.kernels.families.gemm_rules import Variant
+from cnn.kernels.families.tensor_plan import TensorProduct
+from cnn.kernels.families.tensor_rules import SHORTEST_SPLIT, TensorTile
+from cnn.kernels.tile_choice import Device, Product, part_numbers
 from cnn.models import build_model
 from cnn.models.precision import ops_of_precision, storage_of
-from foundation.files import write_json, write_text
+from foundation.errors import UserError
+from foundation.files import read_json, write_json, write_text
 
 MODELS, BATCHES = ("resnet9", "vgg_small", "baseline"), (512, 64, 256, 1024)
 INPUT, CLASSES = (48, 48, 1), 7
 REPEATS = 5
 
+Asked = tuple[tuple[str, Any], ...]  # what decides on the tile of a product, by name
+
 
 @dataclass
 class Measured:
-    """A product of a step, and the seconds that each tile takes."""
+    """A product of a step, and the seconds that it takes."""
 
     function: str  # the kernel's name without its tile
-    asked: dict[str, Any]  # what decides on the tile, by name
+    asked: Asked
     product: Product
-    splits: int
     flops: int
     rule: str  # the tile by the estimate
-    seconds: dict[str, float] = field(default_factory=dict)
-    sum_seconds: float | None = None  # of the kernel that adds the parts, where there are several
-
-    @property
-    def fastest(self) -> str:
-        """The tile."""
-        return min(self.seconds, key=lambda tile: self.seconds[tile])
-
-    @property
-    def loss(self) -> float:
-        """What the rule's tile takes longer than the fastest, as a fraction."""
-        return self.seconds[self.rule] / self.seconds[self.fastest] - 1
+    splits: int
+    seconds: dict[tuple[str, int], float] = field(default_factory=dict)  # by the tile and the number of parts
+    sums: dict[int, float] = field(default_factory=dict)  # of the kernel that adds the parts
 
     def row(self) -> dict[str, Any]:
-        """In types of JSON."""
-        return {**asdict(self), "fastest": self.fastest, "loss": self.loss}
+        """In types of JSON. The loss is what the rule's tile takes longer than the fastest, as a fraction."""
+        seconds = {tile: taken for (tile, splits), taken in self.seconds.items() if splits == self.splits}
+        fastest = min(seconds, key=seconds.__getitem__)
+        others = [
+            {"splits": splits, "seconds": taken, "sum_seconds": self.sums.get(splits)}
+            for (_, splits), taken in self.seconds.items()
+            if splits != self.splits
+        ]
+        return {
+            "function": self.function,
+            "asked": dict(self.asked),
+            "product": asdict(self.product),
+            "flops": self.flops,
+            "splits": self.splits,
+            "rule": self.rule,
+            "fastest": fastest,
+            "loss": seconds[self.rule] / seconds[fastest] - 1 if seconds[fastest] else 0.0,
+            "seconds": seconds,
+            "sum_seconds": self.sums.get(self.splits),
+            "other_parts": others,  # by the rule's tile
+        }
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Products of one kind of kernels: the backend's attribute that chooses a tile, and from what."""
+    """Products of one kind of kernels. What its functions get is what the backend asks its plan for."""
 
-    hook: str
+    hook: str  # the backend's attribute, a plan
     rule: Callable[..., tuple[Any, int]]
-    candidates: Callable[..., Sequence[Any]]
+    tiles: Callable[..., Sequence[Any]]  # those that can compute the product
+    parts: Callable[..., Sequence[int]]  # the numbers of parts that its sum can be cut into
     asked: Callable[..., dict[str, Any]]
     tensor: bool
 
@@ -77,39 +99,60 @@ class Kind:
         tiling = KERNELS[name].tiling
         return tiling is not None and isinstance(tiling.tile, TensorTile) is self.tensor
 
-
-def _float_candidates(rows: int, columns: int, k: int, batches: int, vector: bool, device: Device) -> list[Variant]:
-    return [Variant(tile, vector) for tile in (TILES if vector else (SQUARE,))]
-
-
-def _float_asked(rows: int, columns: int, k: int, batches: int, vector: bool, device: Device) -> dict[str, Any]:
-    return {"rows": rows, "columns": columns, "k": k, "batches": batches, "vector": vector}
-
-
-def _tensor_asked(product: TensorProduct, device: Device) -> dict[str, Any]:
-    return asdict(product)
+    def options(self, *given: Any) -> list[tuple[Any, int]]:
+        """What is timed of a product: all tiles in the parts of the rule, and its tile in fewer and in more."""
+        tile, splits = self.rule(*given)
+        parts = self.parts(*given)
+        fewer = [number for number in parts if 2 * number <= splits][-1:]
+        more = [number for number in parts if number >= 2 * splits][:1]
+        return [(each, splits) for each in self.tiles(*given)] + [(tile, number) for number in fewer + more]
 
 
-_FLOATS = Kind("plan", choose, _float_candidates, _float_asked, False)
-_TENSOR = Kind("tensor_plan", estimate, TensorProduct.candidates, _tensor_asked, True)
+_FLOATS = Kind(
+    "plan",
+    gemm_rules.choose,
+    lambda rows, columns, k, batches, vector, device: [
+        Variant(tile, vector) for tile in (gemm_rules.TILES if vector else (gemm_rules.SQUARE,))
+    ],
+    lambda rows, columns, k, batches, vector, device: part_numbers(
+        Product(rows, columns, k, batches), gemm_rules.SQUARE.k, gemm_rules.SHORTEST_SPLIT
+    ),
+    lambda rows, columns, k, batches, vector, device: {
+        **{"rows": rows, "columns": columns, "k": k, "batches": batches, "vector": vector}
+    },
+    False,
+)
+_TENSOR = Kind(
+    "tensor_plan",
+    tensor_plan.estimate,
+    TensorProduct.candidates,
+    lambda product, device: (
+        part_numbers(product.product, product.candidates(device)[0].k, SHORTEST_SPLIT) if product.may_split else [1]
+    ),
+    lambda product, device: asdict(product),
+    True,
+)
 # The products of a step in each precision, those that matter most first.
 TUNERS: Mapping[str, Kind] = {"bfloat16": _TENSOR, "tf32": _TENSOR, "float32": _FLOATS}
 
 
 class Numbered:
-    """A plan that gives each product its candidate of this number, while there are so many, and the rule's splits."""
+    """A plan that gives each product its option of this number, while there are so many, and then the rule's."""
 
     def __init__(self, kind: Kind, number: int) -> None:
         self.kind, self.number = kind, number
-        self.most = 0  # candidates of a product
-        self.asked: dict[str, Any] = {}  # of the product before the next launch
-        self.rule = ""
+        self.most = 0  # options of a product
+        # Of the product before the next launch:
+        self.asked: Asked = ()
+        self.rule: tuple[str, int] = ("", 1)
 
-    def __call__(self, *asked: Any) -> tuple[Any, int]:
+    def __call__(self, *given: Any) -> tuple[Any, int]:
         """As the kind's rule."""
-        (chosen, splits), candidates = self.kind.rule(*asked), self.kind.candidates(*asked)
-        self.asked, self.rule, self.most = self.kind.asked(*asked), chosen.suffix, max(self.most, len(candidates))
-        return (candidates[self.number] if self.number < len(candidates) else chosen), splits
+        tile, splits = self.kind.rule(*given)
+        options = self.kind.options(*given)
+        self.asked, self.rule = tuple(self.kind.asked(*given).items()), (tile.suffix, splits)
+        self.most = max(self.most, len(options))
+        return options[self.number] if self.number < len(options) else (tile, splits)
 
 
 class Tuner:
@@ -118,7 +161,7 @@ class Tuner:
     def __init__(self, ops: Any, precision: str, clock: Clock, repeats: int) -> None:
         self.precision, self.clock, self.repeats = precision, clock, repeats
         self.ops, self.kind = ops_of_precision(precision, ops), TUNERS[precision]
-        self.products: dict[Work, Measured] = {}  # by the work without its tile
+        self.products: dict[tuple[str, Asked], Measured] = {}
         self.steps: list[dict[str, Any]] = []
         self._sums: dict[Work, float] = {}
 
@@ -136,66 +179,56 @@ class Tuner:
                 self._pass(work, batch, numbered)
         finally:
             setattr(ops, self.kind.hook, plan)
-        numbers = {product: number for number, product in enumerate(self.products)}
-        pairs = [(numbers[product], count) for product, count in calls.items()]
+        numbers = {key: number for number, key in enumerate(self.products)}
+        pairs = [(numbers[key], count) for key, count in calls.items()]
         self.steps.append({"model": model, "batch": batch, "calls": pairs})
 
-    def _pass(self, work: Workload, batch: int, numbered: Numbered) -> Counter[Work]:
+    def _pass(self, work: Workload, batch: int, numbered: Numbered) -> Counter[tuple[str, Asked]]:
         """Time what is new of a step with this plan; how often the step has each product."""
-        seen: Counter[Work] = Counter()
-        adds: dict[Work, list[Work]] = {}  # products by the launch that adds their parts
-        before: Work | None = None
+        calls: Counter[tuple[str, Asked]] = Counter()
+        products: dict[Work, tuple[Measured, str, int]] = {}  # with its tile and the number of parts
+        adds: list[tuple[Work, Measured, int]] = []  # launches that add parts of a product
+        before: tuple[Measured, int] | None = None  # the product that the last launch computed
 
         def new(launch: Work) -> bool:
             nonlocal before
-            product, before = before, None
-            if product is not None and launch.name.startswith("sum_splits"):
-                adds.setdefault(launch, []).append(product)
+            last, before = before, None
+            if last is not None and launch.name.startswith("sum_splits"):
+                adds.append((launch, *last))
                 return launch not in self._sums
             if not self.kind.has(launch.name):
                 return False
-            before = _without_tile(launch)
-            seen[before] += 1
-            return _tile(launch) not in self._measured(launch, numbered).seconds
+            measured, tile, splits = self._measured(launch, numbered)
+            calls[measured.function, measured.asked] += 1
+            before = measured, splits
+            products[launch] = measured, tile, splits
+            return (tile, splits) not in measured.seconds
 
         work.begin_epoch()
-        for each in time_launches(self.ops, lambda: work.step.run(batch), self.clock, self.repeats, new):
-            if self.kind.has(each.work.name):
-                self.products[_without_tile(each.work)].seconds[_tile(each.work)] = each.seconds
+        for timed in time_launches(self.ops, lambda: work.step.run(batch), self.clock, self.repeats, new):
+            if timed.work in products:
+                measured, tile, splits = products[timed.work]
+                measured.seconds[tile, splits] = timed.seconds
             else:
-                self._sums[each.work] = each.seconds
-        for launch, products in adds.items():
-            for product in products:
-                self.products[product].sum_seconds = self._sums[launch]
-        return seen
+                self._sums[timed.work] = timed.seconds
+        for launch, measured, splits in adds:
+            measured.sums[splits] = self._sums[launch]
+        return calls
 
-    def _measured(self, launch: Work, numbered: Numbered) -> Measured:
-        product = _without_tile(launch)
-        if product not in self.products:
-            tiling, values = KERNELS[launch.name].tiling, _values(launch)
-            assert tiling is not None
-            self.products[product] = Measured(
-                product.name,
-                numbered.asked,
-                tiling.product(values),
-                values["splits"],
-                launch.flops,
-                numbered.rule,
-            )
-        return self.products[product]
+    def _measured(self, launch: Work, numbered: Numbered) -> tuple[Measured, str, int]:
+        """The product of the launch, its tile and its number of parts."""
+        kernel = KERNELS[launch.name]
+        function, values = kernel.expression.partition("<")[0], _values(launch)
+        assert kernel.tiling is not None
+        key = function, numbered.asked
+        if key not in self.products:
+            product = kernel.tiling.product(values)
+            self.products[key] = Measured(*key, product, launch.flops, *numbered.rule)
+        return self.products[key], launch.name.removeprefix(f"{function}_"), values["splits"]
 
     def record(self) -> dict[str, Any]:
         """All times in types of JSON; `calls` of a step are pairs: the product's number, how often it has it."""
         return {"products": [product.row() for product in self.products.values()], "steps": self.steps}
-
-
-def _without_tile(launch: Work) -> Work:
-    """The launch by the name of its function, whatever its tile."""
-    return replace(launch, name=KERNELS[launch.name].expression.partition("<")[0])
-
-
-def _tile(launch: Work) -> str:
-    return launch.name.removeprefix(f"{_without_tile(launch).name}_")
 
 
 def _values(launch: Work) -> dict[str, Any]:
@@ -210,8 +243,7 @@ def run(turn: Turn) -> str:
     """Tune the products of all models and batches until the time is over; `tiles.json`, `tiles.md` grow with each."""
     ops: Any = get_ops("cupy", graph=False)
     clock = clock_of(ops)
-    limits = asdict(ops.limits)
-    facts = turn.facts(device=clock.facts(), method=clock.method, limits=limits)
+    facts = turn.facts(device=clock.facts(), method=clock.method, limits=asdict(ops.limits))
     models, batches, repeats = (("lenet",), (4,), 1) if turn.quick else (MODELS, BATCHES, REPEATS)
     tuners = [Tuner(ops, precision, clock, repeats) for precision in TUNERS]
     for tuner in tuners:
@@ -250,22 +282,76 @@ def render(record: Mapping[str, Any]) -> str:
                 f"| {loss:.1%} |"
             )
     for precision, found in record["precisions"].items():
-        lines += ["", f"## {precision}", ""]
-        lines += ["Fastest first, the rule's tile in bold. Loss: what that takes longer than the fastest.", ""]
-        lines += ["| product | parts | tiles: µs, TFLOP/s | loss |", "| --- | ---: | --- | ---: |"]
+        lines += [
+            *("", f"## {precision}", ""),
+            "Tiles, fastest first, the rule's in bold: µs, TFLOP/s. Loss: what the rule's takes longer than the first.",
+            "Parts by the rule's tile, the rule's number in bold: µs, and those of adding the parts.",
+            *("", "| product | tiles | loss | parts |", "| --- | --- | ---: | --- |"),
+        ]
         products = sorted(found["products"], key=lambda product: -product["seconds"][product["fastest"]])
         lines += [_line(product) for product in products]
     return "\n".join(lines) + "\n"
 
 
-def _line(product: Mapping[str, Any]) -> str:
-    size = product["product"]
-    cells = []
-    for tile, seconds in sorted(product["seconds"].items(), key=lambda pair: pair[1]):
+def _line(row: Mapping[str, Any]) -> str:
+    size, tiles = row["product"], []
+    for tile, seconds in sorted(row["seconds"].items(), key=lambda pair: pair[1]):
         name = tile.removesuffix("_bf16").removesuffix("_tf32")
-        rate = product["flops"] / seconds / 1e12 if seconds else 0.0
+        rate = row["flops"] / seconds / 1e12 if seconds else 0.0
         text = f"{name} {1e6 * seconds:.1f}, {rate:.0f}"
-        cells.append(f"**{text}**" if tile == product["rule"] else text)
-    shape = f"{size['rows']}×{size['columns']}×{size['k']}"
-    function = product["function"].removeprefix("tensor_")
-    return f"| {function} {shape} | {product['splits']} | {'; '.join(cells)} | {product['loss']:.1%} |"
+        tiles.append(f"**{text}**" if tile == row["rule"] else text)
+    own = {"splits": row["splits"], "seconds": row["seconds"][row["rule"]], "sum_seconds": row["sum_seconds"]}
+    parts = []
+    for each in sorted([own, *row["other_parts"]], key=lambda each: each["splits"]):
+        adding = f" + {1e6 * each['sum_seconds']:.1f}" if each["sum_seconds"] else ""
+        text = f"{each['splits']}: {1e6 * each['seconds']:.1f}{adding}"
+        parts.append(f"**{text}**" if each is own else text)
+    function = row["function"].removeprefix("tensor_")
+    shape = f"{function} {size['rows']}×{size['columns']}×{size['k']}"
+    return f"| {shape} | {'; '.join(tiles)} | {row['loss']:.1%} | {'; '.join(parts)} |"
+
+
+def kept(record: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """The measured tiles `before`, with those of this record in place of its device's. See `measured_tiles`.
+
+    Where several products are the same for the plan, the tile is the fastest of all of them together.
+    """
+    sums: dict[str, Counter[str]] = {}
+    for precision, found in record["precisions"].items():
+        if not TUNERS[precision].tensor:
+            continue
+        for row in found["products"]:
+            times = sums.setdefault(product_key(TensorProduct(**row["asked"])), Counter())
+            times.update(row["seconds"])
+    tiles = {key: min(times, key=times.__getitem__) for key, times in sorted(sums.items())}
+    own = {"device": record["device"]["name"], "measured": record["provenance"]["started"], "tiles": tiles}
+    return {**before, device_key(Device(**record["limits"])): own}
+
+
+def main(arguments: Sequence[str] | None = None, file: Path = FILE) -> int:
+    """Run the command; its exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.gpu.tiles", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    group = parser.add_mutually_exclusive_group(required=True)
+    group.add_argument("--keep", type=Path, metavar="FILE", help="tiles.json: the backend uses the fastest tiles")
+    group.add_argument("--fit", type=Path, metavar="FILE", help="tiles.json: print the constants that fit it")
+    chosen = parser.parse_args(arguments)
+    try:
+        record = read_json(chosen.keep or chosen.fit)
+        if not isinstance(record, dict) or not {"precisions", "limits", "device"} <= set(record):
+            raise UserError(f"{chosen.keep or chosen.fit} is not the tiles.json of a run of gpu-check")
+        if chosen.fit:
+            print(tile_costs.report(record))
+            return 0
+        found = kept(record, read_json(file) if file.exists() else {})
+        write_json(file, found)
+        print(f"{file.name}: {len(found[device_key(Device(**record['limits']))]['tiles'])} products")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -51,11 +51,12 @@ def get_ops(
     if missing := gpu_missing():
         raise UserError(f"backend=cupy cannot run: {missing}")
     from cnn.backends.cuda import CudaOps  # noqa: PLC0415
+    from cnn.backends.cuda.measured_tiles import MeasuredTiles  # noqa: PLC0415
 
     cupy: Any = importlib.import_module("cupy")
     cupy.get_default_memory_pool().free_all_blocks()  # of an earlier job: the jobs of a sweep share a process
     device = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
-    return CudaOps(cupy, device=device, cublas=cublas, graph=graph)
+    return CudaOps(cupy, device=device, cublas=cublas, graph=graph, tensor_plan=MeasuredTiles())
 
 
 def _has_numba() -> bool:

@@ -117,15 +117,20 @@ def best_tile(
     return min(tiles, key=lambda tile: product.time(tile, splits, costs, device))
 
 
+def part_numbers(product: Product, step: int, shortest: int) -> list[int]:
+    """In how many parts the sum can be cut, each of at least `shortest` steps, in rising order."""
+    steps = product.steps(step)
+    # Of the numbers of parts that cut a sum alike, the smallest: so no part is empty.
+    numbers = sorted({ceil_div(steps, length) for length in range(shortest, steps + 1)})
+    return [number for number in numbers if ceil_div(steps, number) >= shortest] or [1]
+
+
 def best_splits(product: Product, tiles: Sequence[Tile], shortest: int, costs: Costs) -> int:
     """In how many parts the sum is cut, each of at least `shortest` steps: from the shape alone.
 
     The fewest that are nearly as fast as the best number.
     """
-    steps = product.steps(tiles[0].k)
-    # Of the numbers of parts that cut a sum alike, the smallest: so no part is empty.
-    numbers = sorted({ceil_div(steps, length) for length in range(shortest, steps + 1)})
-    numbers = [number for number in numbers if ceil_div(steps, number) >= shortest] or [1]
+    numbers = part_numbers(product, tiles[0].k, shortest)
     times = {number: min(product.time(tile, number, costs) for tile in tiles) for number in numbers}
     enough = _NEARLY * min(times.values())
     return next(number for number, time in times.items() if time <= enough)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from cnn.kernels.kernel import Grid, Tiling, Values
 from cnn.kernels.tile_choice import FLOAT32, Device, Product, best_splits, best_tile, ceil_div
 
-_SHORTEST_SPLIT = 8  # steps of k: below, writing and adding up the parts costs more than it saves
+SHORTEST_SPLIT = 8  # steps of k: below, writing and adding up the parts costs more than it saves
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def choose(rows: int, columns: int, k: int, batches: int, vector: bool, device: 
     """
     tiles = TILES if vector else (SQUARE,)
     product = Product(rows, columns, k, batches)
-    splits = best_splits(product, tiles, _SHORTEST_SPLIT, FLOAT32)
+    splits = best_splits(product, tiles, SHORTEST_SPLIT, FLOAT32)
     return Variant(best_tile(product, tiles, splits, FLOAT32, device), vector), splits
 
 

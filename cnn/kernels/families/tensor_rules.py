@@ -9,7 +9,7 @@ from cnn.kernels.tile_choice import BFLOAT16, TF32, Device, Product, best_splits
 
 BYTES = {"bfloat16": 2, "float": 4}  # of an element; floats are rounded to tf32
 MOST_TAPS = 16  # each way: a window's taps are the bits of a mask
-_SHORTEST_SPLIT = 4  # steps of the sum
+SHORTEST_SPLIT = 4  # steps of the sum
 _COSTS = {"bfloat16": BFLOAT16, "float": TF32}
 
 
@@ -160,7 +160,7 @@ def choose_gather(
     """The tile, and the number of parts, of a product of `rows` pixels over the taps' c channels to n columns."""
     tiles, product = gather_candidates(c, n, element), Product(rows, n, taps * c, pieces=taps)
     costs = _COSTS[element]
-    splits = best_splits(product, tiles, _SHORTEST_SPLIT, costs) if may_split else 1
+    splits = best_splits(product, tiles, SHORTEST_SPLIT, costs) if may_split else 1
     return best_tile(product, runs_on(tiles, device), splits, costs, device), splits
 
 
@@ -170,7 +170,7 @@ def choose_wgrad(
 ) -> tuple[TensorTile, int]:
     """The tile, and the number of parts, of a filter gradient that sums over `pixels`."""
     tiles, product, costs = wgrad_candidates(c, n, element), Product(taps * c, n, pixels), _COSTS[element]
-    splits = best_splits(product, tiles, _SHORTEST_SPLIT, costs)
+    splits = best_splits(product, tiles, SHORTEST_SPLIT, costs)
     return best_tile(product, runs_on(tiles, device), splits, costs, device), splits
 
 
