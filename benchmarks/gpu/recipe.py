@@ -83,10 +83,13 @@ def _summary(runs: list[Run], pack: Pack) -> str:
 
 
 def _trainer(turn: Turn, ops: Any, pack: Pack, seed: int) -> Trainer:
-    groups = compose(turn.recipe, **DEFAULTS)
-    trainer = TrainerSettings(
-        **groups["trainer"] | {"max_minutes": max(1.0, turn.left - _RESERVED) / 60, "precision": "auto"}
-    )
+    minutes = max(1.0, turn.left - _RESERVED) / 60
+    return trainer_of(compose(turn.recipe, **DEFAULTS), ops, pack, seed, max_minutes=minutes, precision="auto")
+
+
+def trainer_of(groups: dict[str, dict[str, Any]], ops: Any, pack: Pack, seed: int, **settings: Any) -> Trainer:
+    """A new trainer by the composed groups of a recipe, with other values for some settings of the trainer."""
+    trainer = TrainerSettings(**groups["trainer"] | settings)
     trainer.precision = resolve_precision(trainer.precision, ops, "trainer.precision")
     options = TrainingOptions(
         trainer,
