@@ -18,7 +18,9 @@ def ceil_div(a: int, b: int) -> int:
 
 
 class Tile(Protocol):
-    """What a block computes: m x n of the result, along the sum in steps of k; `pace`: how fast it multiplies."""
+    """What a block computes: m x n of the result, along the sum in steps of k; `pace` and `start`: the
+    rate of its multiplications, and the cost of a block's start, beside others.
+    """
 
     @property
     def m(self) -> int: ...  # noqa: D102
@@ -28,6 +30,8 @@ class Tile(Protocol):
     def k(self) -> int: ...  # noqa: D102
     @property
     def pace(self) -> float: ...  # noqa: D102
+    @property
+    def start(self) -> float: ...  # noqa: D102
 
 
 AnyTile = TypeVar("AnyTile", bound=Tile)
@@ -56,8 +60,9 @@ class Costs:
 
 
 # From the arithmetic and the bandwidth of an H100: 40 float32, 250 tf32 or 500 bfloat16 TFLOP/s, 3 TB/s to memory.
+# Those of bfloat16, and `pace` and `start` of its tiles, were fitted to the times that an H100 took for each tile.
 FLOAT32 = Costs(copy=16, start=1e5, part=53, launch=3e5)
-BFLOAT16 = Costs(copy=16, start=1e6, part=670, launch=4e6)
+BFLOAT16 = Costs(copy=24, start=8e6, part=670, launch=4e6)
 TF32 = Costs(copy=16, start=5e5, part=335, launch=2e6)
 
 
@@ -103,7 +108,7 @@ class Product:
         """An estimate, in multiply-adds of one multiprocessor."""
         tiles = ceil_div(self.blocks(tile, splits), device.multiprocessors)
         step = tile.m * tile.n / tile.pace + costs.copy * (tile.m + tile.n)
-        time = tiles * (self.length(tile.k, splits) * step + costs.start)
+        time = tiles * (self.length(tile.k, splits) * step + costs.start * tile.start)
         if splits > 1:
             parts = splits * self.rows * self.columns * self.products
             time += costs.launch + parts * costs.part / device.multiprocessors

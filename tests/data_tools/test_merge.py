@@ -180,7 +180,9 @@ def test_groups_are_drawn_whole(root: Path) -> None:
     assert all(len(members) == 1 for members in splits.values())
 
 
-@pytest.mark.parametrize(("repeats", "dropped"), [("one", {"copy_of_test", "copy_of_train"}), ("all", {"copy_of_test"})])
+@pytest.mark.parametrize(
+    ("repeats", "dropped"), [("one", {"copy_of_test", "copy_of_train"}), ("all", {"copy_of_test"})]
+)
 def test_repeats_within_training_may_stay(root: Path, files: dict[str, bytes], repeats: str, dropped: set[str]) -> None:
     copies = {
         "train/cat/copy_of_train.png": files["train/cat/0.png"],

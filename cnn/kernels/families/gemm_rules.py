@@ -23,7 +23,7 @@ class Tile:
     thread_n: int
 
     k = 16  # kSplitStep in gemm.cuh: a part of the sum takes multiples of it
-    pace = 1.0
+    pace = start = 1.0
 
     @property
     def threads(self) -> int:
