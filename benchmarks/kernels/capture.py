@@ -1,10 +1,12 @@
 """A stand-in for CuPy's streams, graphs and memory pools, for machines without a GPU.
 
 A stream records launches between `begin_capture` and `end_capture` without running them; `Graph.launch` runs them in
-order. What CUDA or CuPy forbids while a stream records raises `CaptureError` here: transfers between host and device,
-waiting, loading a module, work on another stream, and in any mode but "relaxed", which is CuPy's default, taking memory
-from the device. In that mode it is counted, as a step that is warm should have no need of it: only where its second
-call happens to fit into the pool's free blocks in another way.
+order. Work of a stream that was forked from the recording one is done as late as its events allow.
+
+What CUDA or CuPy forbids while a stream records raises `CaptureError` here: transfers between host and device, waiting,
+loading a module, work on a stream that was not forked, and in any mode but "relaxed", which is CuPy's default, taking
+memory from the device. In that mode it is counted, as a step that is warm should have no need of it: only where its
+second call happens to fit into the pool's free blocks in another way.
 
 As a graph has addresses and no references, a launch raises `CaptureError` if memory that it uses has been freed, unless
 the pool that the memory came from still exists. A pool selects free blocks as CuPy's does: best fit, split, merge.
@@ -51,6 +53,7 @@ class Streams:
         self.stack = [self.null]
         self.pool: MemoryPool | None = None
         self.recording: Stream | None = None
+        self.forked: list[Stream] = []  # streams that wait for an event of the recording one: they are recorded too
         self.relaxed, self.taken = True, 0  # the mode of recording; bytes taken from the device while recording
         self._blocks: dict[int, Block] = {}
         self.graphs: list[int] = []  # the number of launches of each recorded graph
@@ -58,7 +61,9 @@ class Streams:
     def namespace(self) -> dict[str, Any]:
         """Streams and memory pools by their names in `cupy.cuda`."""
         return {
-            "Stream": lambda null=False, non_blocking=False, ptds=False: Stream(self, null, non_blocking),
+            "Stream": lambda null=False, non_blocking=False, ptds=False, priority=None: Stream(
+                self, null, non_blocking
+            ),
             "MemoryPool": lambda: MemoryPool(self),
             "get_current_stream": lambda: self.stack[-1],
             "using_allocator": self.using_allocator,
@@ -83,10 +88,12 @@ class Streams:
         if self.recording is None:
             launch(list(arguments))
             return
-        if self.stack[-1] is not self.recording:
+        stream = self.stack[-1]
+        if stream is not self.recording and stream not in self.forked:
             raise CaptureError("work on a stream while another one is capturing")
         kept = [self._address(each) if isinstance(each, self.array) else copy.copy(each) for each in arguments]
-        self.recording.nodes.append(lambda: launch([each() if isinstance(each, Address) else each for each in kept]))
+        stream.blocks += [each.block for each in kept if isinstance(each, Address)]
+        stream.nodes.append(lambda: launch([each() if isinstance(each, Address) else each for each in kept]))
 
     def allocated(self, owner: np.ndarray) -> None:
         """Count new memory: `owner` is the array that all arrays in this memory are views of."""
@@ -115,8 +122,13 @@ class Block:
         self._pool = None if pool is None else weakref.ref(pool)
         self._in_use, self.size = True, max(_UNIT, -(-owner.nbytes // _UNIT) * _UNIT)
         if pool is not None:
-            self.start = pool.take(self.size)
+            self.stream = pool.current_stream()
+            self.start = pool.take(self.size, self.stream)
             pool.memory.append(owner.base)  # what the array lies in; kept as long as the pool
+
+    def given_back_to(self, stream: Stream) -> bool:
+        """Whether the stream may use it for other arrays now."""
+        return self._pool is not None and not self._in_use and self.stream is stream
 
     @property
     def valid(self) -> bool:
@@ -128,18 +140,18 @@ class Block:
         self._in_use = False
         pool = None if self._pool is None else self._pool()
         if pool is not None:
-            pool.give(self.start, self.size)
+            pool.give(self.start, self.size, self.stream)
 
 
 class Address:
     """An array in a graph: where it lies, without a reference to it."""
 
     def __init__(self, array: np.ndarray, block: Block) -> None:
-        self._kind, self._interface, self._block = type(array), dict(array.__array_interface__), block
+        self._kind, self._interface, self.block = type(array), dict(array.__array_interface__), block
 
     def __call__(self) -> np.ndarray:
         """The array again. Raises `CaptureError` if its memory has been freed."""
-        if not self._block.valid:
+        if not self.block.valid:
             raise CaptureError("a graph uses memory that has been freed")
         return np.asarray(SimpleNamespace(__array_interface__=self._interface)).view(self._kind)
 
@@ -150,6 +162,7 @@ class Stream:
     def __init__(self, streams: Streams, null: bool = False, non_blocking: bool = False) -> None:
         self._streams, self._null, self.non_blocking = streams, null, non_blocking
         self.nodes: list[Callable[[], Any]] = []
+        self.blocks: list[Block] = []  # the memory that the nodes use
 
     def __enter__(self) -> Stream:
         self._streams.stack.append(self)
@@ -164,6 +177,7 @@ class Stream:
             raise CaptureError("cannot capture on the default (legacy) stream")
         self._streams.forbid("the beginning of another capture")
         self._streams.recording, self._streams.relaxed, self.nodes = self, mode in (None, RELAXED), []
+        self._streams.forked, self.blocks = [], []
         _recording.add(id(self))
 
     def end_capture(self) -> Graph:
@@ -172,7 +186,29 @@ class Stream:
             raise CaptureError("the stream is not capturing")
         self._streams.recording = None
         _recording.discard(id(self))
+        if any(stream.nodes for stream in self._streams.forked):
+            raise CaptureError("work on another stream was not joined to the one that is capturing")
         return Graph(self._streams, self.nodes)
+
+    def record(self, event: Event | None = None) -> Event:
+        """An event behind the work so far."""
+        return Event(self)
+
+    def wait_event(self, event: Event) -> None:
+        """Do what follows behind the event.
+
+        While `self` is recorded, the other stream's work goes into the graph here, as late as it may: what does not
+        wait for it is done before.
+        """
+        streams = self._streams
+        if streams.recording is None:
+            return
+        if self is streams.recording:
+            if event.stream in streams.forked:
+                event.stream.join(self)
+        elif event.stream is streams.recording and self not in streams.forked:
+            streams.forked.append(self)
+            self.nodes = []
 
     def is_capturing(self) -> bool:
         """Whether it records."""
@@ -181,6 +217,22 @@ class Stream:
     def synchronize(self) -> None:
         """Wait for the work so far."""
         self._streams.forbid("waiting for a stream")
+
+    def join(self, other: Stream) -> None:
+        """The recorded work goes to the other stream."""
+        if any(block.given_back_to(other) for block in self.blocks):
+            raise CaptureError(
+                "memory was given back to its stream before the work on another one, which uses it, was joined"
+            )
+        other.nodes += self.nodes
+        self.nodes, self.blocks = [], []
+
+
+class Event:
+    """A place in a stream's work."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
 
 
 class Graph:
@@ -199,12 +251,12 @@ class Graph:
 
 
 class MemoryPool:
-    """Free blocks of memory, selected as CuPy does: the smallest that is large enough, split to the size."""
+    """Free blocks of memory, selected as CuPy does: the stream's smallest that is large enough, split to size."""
 
     def __init__(self, streams: Streams) -> None:
         self._streams = streams
         self.memory: list[Any] = []
-        self._free: list[tuple[int, int]] = []  # size and start, in ascending order
+        self._free: dict[Stream, list[tuple[int, int]]] = {}  # by stream: size and start, in ascending order
         self._total = self._next = 0
 
     def malloc(self, size: int) -> None:
@@ -215,13 +267,18 @@ class MemoryPool:
         """Bytes taken from the device."""
         return self._total
 
-    def take(self, size: int) -> int:
+    def current_stream(self) -> Stream:
+        """The stream to which new blocks belong."""
+        return self._streams.stack[-1]
+
+    def take(self, size: int, stream: Stream) -> int:
         """The start of a block of this size."""
-        for index, (free, start) in enumerate(self._free):
+        free_blocks = self._free.setdefault(stream, [])
+        for index, (free, start) in enumerate(free_blocks):
             if free >= size:
-                del self._free[index]
+                del free_blocks[index]
                 if free > size:
-                    insort(self._free, (free - size, start + size))
+                    insort(free_blocks, (free - size, start + size))
                 return start
         if self._streams.recording is not None:
             if not self._streams.relaxed:
@@ -231,9 +288,10 @@ class MemoryPool:
         self._next += size + _UNIT  # a gap: blocks that the device gave separately are never merged
         return start
 
-    def give(self, start: int, size: int) -> None:
+    def give(self, start: int, size: int, stream: Stream) -> None:
         """Return a block, merged with free neighbours."""
-        for free, other in [each for each in self._free if start in (sum(each), each[1] - size)]:
-            self._free.remove((free, other))
+        free_blocks = self._free[stream]
+        for free, other in [each for each in free_blocks if start in (sum(each), each[1] - size)]:
+            free_blocks.remove((free, other))
             start, size = min(start, other), size + free
-        insort(self._free, (size, start))
+        insort(free_blocks, (size, start))

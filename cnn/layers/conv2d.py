@@ -90,9 +90,10 @@ class Conv2D(Producer):
         """Gradients of filters, bias and input."""
         groups, _ = self.groups_and_filters(saved.shape[3])
         window = self.window(saved.shape[1:])
-        ctx.ops.conv2d_backward_filter(dy, saved, window, groups, out=grads["weight"])
-        if self.bias:
-            ctx.ops.bias_backward(dy, out=grads["bias"])
+        with ctx.ops.beside(dy, saved):
+            ctx.ops.conv2d_backward_filter(dy, saved, window, groups, out=grads["weight"])
+            if self.bias:
+                ctx.ops.bias_backward(dy, out=grads["bias"])
         if not ctx.input_gradient:
             return None
         return ctx.ops.conv2d_backward_input(dy, params["weight"], window, groups)

@@ -96,6 +96,7 @@ class Executor:
         given = {len(self._nodes) - 1: dy}
         for ready in reversed(self._ready):
             self.block_backward(ready, saved.pop(), given)
+        self.ops.join()
 
     # --- preparation, once per clock --------------------------------------------------------------------------------
 

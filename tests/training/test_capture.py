@@ -21,6 +21,7 @@ from benchmarks.models import model_config
 from benchmarks.workload import named_options, workload
 from cnn.backends import Activation, RandomKey, get_ops, gpu_missing
 from cnn.backends.cuda import CudaOps
+from cnn.backends.cuda.graph import SideStream
 from cnn.models import build_model
 from cnn.training.batches import AugmentSettings, BatchMaker, epoch_order
 from cnn.training.inference import Scoring, predict_probabilities
@@ -147,6 +148,51 @@ def test_the_checked_emulator_finds_nothing_in_a_replay():
     for epoch in (1, 2, 3):
         train(step, epoch)
     assert step.ops.xp.streams.graphs == [5, 2]
+
+
+# --- filter gradients beside the rest ---------------------------------------------------------------------------------
+
+
+def doubled_beside(ops) -> float:
+    """The double of 1, read beside a step that has a use for its memory."""
+    x, z = (ops.array(np.full((1, 100), value, np.float32)) for value in (1, 5))
+    out = ops.array(np.zeros(100, np.float32))
+
+    def step():
+        double = ops.add(x, x)
+        with ops.beside(double):
+            ops.bias_backward(double, out=out)  # its only row
+        del double
+        other = ops.add(z, z)
+        ops.join()
+        return other
+
+    run = ops.capture(step)
+    for _ in range(3):
+        ops.copy_in(out, np.zeros(100))
+        assert float(ops.to_numpy(run())[0, 0]) == 10
+    return float(ops.to_numpy(out)[0])
+
+
+@WHERE
+def test_arrays_that_are_read_beside_the_rest_are_kept(where, monkeypatch):
+    """Else the stand-in, which does the work beside the rest as late as it may, finds that their memory is gone."""
+    assert doubled_beside(new_ops(where)) == 2
+    if where == "emulator":
+        monkeypatch.setattr(SideStream, "beside", forgetful(SideStream.beside))
+        with pytest.raises(CaptureError, match="given back"):
+            doubled_beside(new_ops())
+
+
+def test_work_beside_the_rest_must_be_joined(monkeypatch):
+    monkeypatch.setattr(SideStream, "join", lambda self: None)
+    with pytest.raises(CaptureError, match="was not joined"):
+        doubled_beside(new_ops())
+
+
+def forgetful(beside):
+    """`beside` without the arrays that are read."""
+    return lambda self, *_: beside(self)
 
 
 # --- validation -------------------------------------------------------------------------------------------------------

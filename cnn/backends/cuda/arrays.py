@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +15,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from cnn.backends.blocks import Array
-from cnn.backends.cuda.graph import RecordedStep
+from cnn.backends.cuda.graph import RecordedStep, SideStream
 from cnn.backends.cuda.launcher import Launcher
 from cnn.backends.reference.arrays import TENSOR_CORES
 from cnn.backends.window import Window
@@ -54,13 +56,31 @@ class CudaArrays:
         self.launch = Launcher(xp, folder)
         self.replays = graph and not cublas
         self._recorded: weakref.WeakSet[RecordedStep] = weakref.WeakSet()
+        self._side: SideStream | None = None  # while a captured step runs or is recorded
 
     def capture(self, step: Callable[[], Any]) -> Callable[[], Any]:
         if not self.replays:
             return step
-        recorded = RecordedStep(self.xp, step)
+        side = SideStream(self.xp.cuda)
+
+        def with_side_stream() -> Any:
+            self._side = side
+            try:
+                return step()
+            finally:
+                self._side = None
+                side.join()
+
+        recorded = RecordedStep(self.xp, with_side_stream)
         self._recorded.add(recorded)
         return recorded
+
+    def beside(self, *read: Array) -> AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._side is None else self._side.beside(*read)
+
+    def join(self) -> None:
+        if self._side is not None:
+            self._side.join()
 
     def recorded_bytes(self) -> int:
         """Bytes of the device in the memory pools of captured steps."""

@@ -1,10 +1,48 @@
-"""Work on the device as a CUDA graph: recorded once, then replayed by one call of the driver."""
+"""Work on the device as a CUDA graph: recorded once, then replayed by one call of the driver.
+
+Inside a recorded step, work whose result is not needed soon may run on a second stream beside what follows.
+"""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
+
+# Priorities of streams, which the nodes of a graph keep: the lower number is first.
+_HIGH, _LOW = -1, 0
+
+
+class SideStream:
+    """A stream for work that runs beside what follows it on the current stream, until the two are joined.
+
+    Its blocks start where the other stream, which has priority, leaves a multiprocessor room. So the filter gradients,
+    which need arithmetic, fill the passes in between, which need memory. CuPy's memory pools are per stream, and an
+    array that has been freed can be overwritten at once by its own stream, which does not wait for this one. So the
+    arrays of the other stream that the work here reads are kept until then.
+    """
+
+    def __init__(self, cuda: Any) -> None:
+        """`cuda` is `cupy.cuda`, or a module with the same interface."""
+        self._cuda, self._stream = cuda, cuda.Stream(non_blocking=True, priority=_LOW)
+        self._read: list[Any] = []
+        self._apart = False  # whether there was work since they were joined
+
+    @contextlib.contextmanager
+    def beside(self, *read: Any) -> Iterator[None]:
+        """Work in this context begins behind all work so far; `read` are the arrays that it reads."""
+        self._stream.wait_event(self._cuda.get_current_stream().record())
+        self._read += read
+        self._apart = True
+        with self._stream:
+            yield
+
+    def join(self) -> None:
+        """The current stream goes on when the work here is done."""
+        if self._apart:
+            self._cuda.get_current_stream().wait_event(self._stream.record())
+            self._read.clear()
+            self._apart = False
 
 
 class RecordedStep:
@@ -27,7 +65,7 @@ class RecordedStep:
     def __init__(self, xp: Any, step: Callable[[], Any]) -> None:
         """`xp` is the module `cupy`, or one with the same interface."""
         self._cuda, self._step = xp.cuda, step
-        self._stream, self._pool = xp.cuda.Stream(non_blocking=True), xp.cuda.MemoryPool()
+        self._stream, self._pool = xp.cuda.Stream(non_blocking=True, priority=_HIGH), xp.cuda.MemoryPool()
         self._warm = False
         self._graph: Any = None
         self._result: Any = None

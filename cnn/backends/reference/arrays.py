@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Self
 
 import numpy as np
@@ -59,6 +61,16 @@ class Arrays:
         are overwritten by the next call.
         """
         return step
+
+    def beside(self, *read: Array) -> AbstractContextManager[None]:
+        """Operations in this context may run beside those that follow it, until `join`: their results wait for that.
+
+        `read` are the arrays that they read. Here they run in their place.
+        """
+        return contextlib.nullcontext()
+
+    def join(self) -> None:
+        """What follows may use the results of operations in `beside`."""
 
     def overwrite(self, target: Array, source: Array) -> None:
         """In place: set `target` to `source`, an array of the backend with the same shape and dtype."""
