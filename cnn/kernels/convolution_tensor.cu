@@ -156,8 +156,8 @@ struct GatherFetch {
 template <class Tile, Along FILTERS, bool FITS>
 __device__ __forceinline__ void gathered_product(const typename Tile::Element* images,
                                                  const typename Tile::Element* filters, const float* bias,
-                                                 typename Tile::Element* out, float* parts, const GatherShape& g,
-                                                 bool relu) {
+                                                 typename Tile::Element* out, const typename Tile::Element* added,
+                                                 float* parts, float* moments, const GatherShape& g, bool relu) {
   extern __shared__ __align__(1024) unsigned char shared[];
   const int column_tiles = (g.n + Tile::BN - 1) / Tile::BN;
   const int m0 = blockIdx.x / column_tiles * Tile::BM, n0 = blockIdx.x % column_tiles * Tile::BN;
@@ -185,31 +185,33 @@ __device__ __forceinline__ void gathered_product(const typename Tile::Element* i
     store_sums<Tile>(sums, out, n0, g.n, row_offset);
   } else {
     __syncthreads();  // the stages have been read
-    store_rounded<Tile>(sums, shared, out, n0, g.n, row_offset);
+    float* own = moments ? moments + static_cast<size_t>(blockIdx.x / column_tiles) * 2 * g.n : nullptr;
+    store_rounded<Tile>(sums, shared, out, added, own, n0, g.n, min(g.rows - m0, Tile::BM), row_offset);
   }
 }
 
 // One block a multiprocessor in the launch bounds: without a number the compiler may stop at 128 registers, and spill.
 
 // y = x * w, plus bias (n,), then ReLU if `relu`. With several splits each writes its part of the sum to
-// parts (splits, rows, n), and y is null; bias and ReLU come with `sum_splits`.
+// parts (splits, rows, n), and y is null; bias and ReLU come with `sum_splits`. moments (tiles of rows, 2, n), only for
+// bfloat16, gets the mean and the variance of y's columns in each tile of BM rows.
 template <class Tile, bool FITS>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     tensor_forward(const typename Tile::Element* __restrict__ x, const typename Tile::Element* __restrict__ w,
                    const float* __restrict__ bias, typename Tile::Element* __restrict__ y, float* __restrict__ parts,
-                   const GatherShape shape, int splits, int relu) {
-  gathered_product<Tile, Along::Result, FITS>(x, w, bias, y, parts, shape, relu != 0);
+                   float* __restrict__ moments, const GatherShape shape, int splits, int relu) {
+  gathered_product<Tile, Along::Result, FITS>(x, w, bias, y, nullptr, parts, moments, shape, relu != 0);
 }
 
 // dx from dy: pixel (i, j) gets tap (r, s) of the window that has it there. With strides, the pixels of one parity class
 // (alike in i % stride_h and j % stride_w) have the same taps, and are a product of stride 1 with the taps in reverse
-// order; a launch computes one class.
+// order; a launch computes one class. Where `added` (like dx, only for bfloat16) is given it is added to dx.
 template <class Tile, bool FITS>
 __global__ void __launch_bounds__(Tile::kThreads, 1)
     tensor_backward_input(const typename Tile::Element* __restrict__ dy, const typename Tile::Element* __restrict__ w,
-                          typename Tile::Element* __restrict__ dx, float* __restrict__ parts, const GatherShape shape,
-                          int splits) {
-  gathered_product<Tile, Along::Sum, FITS>(dy, w, nullptr, dx, parts, shape, false);
+                          typename Tile::Element* __restrict__ dx, const typename Tile::Element* __restrict__ added,
+                          float* __restrict__ parts, const GatherShape shape, int splits) {
+  gathered_product<Tile, Along::Sum, FITS>(dy, w, nullptr, dx, added, parts, nullptr, shape, false);
 }
 
 // The filter gradient: rows are taps and channels as they lie in dw, columns filters, the sum runs over pixels of dy.
@@ -294,4 +296,35 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
                                                (max(end - begin, 0) + Tile::BK - 1) / Tile::BK, fetch);
   const int first_row = static_cast<int>(blockIdx.z) * rows;
   store_sums<Tile>(sums, parts, n0, g.n, [&](int row) { return m0 + row < rows ? (first_row + m0 + row) * g.n : -1; });
+}
+
+// Merges the mean and biased variance of parts (parts, 2, c) of the rows of a matrix, in order: part i has rows_of_part
+// rows, the last perhaps fewer. Block (x, g) merges parts_of_group of them for 32 columns into result (groups, 2, c).
+// Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+__global__ void __launch_bounds__(256)
+    merge_tile_moments(const float* __restrict__ parts, float* __restrict__ result, int rows, int c, int count,
+                       int rows_of_part, int parts_of_group) {
+  __shared__ float counts[8][32], means[8][32], variances[8][32];
+  const int column = blockIdx.x * 32 + threadIdx.x % 32, lane = threadIdx.x / 32;
+  const int begin = blockIdx.y * parts_of_group, end = min(begin + parts_of_group, count);
+  float n = 0.f, mean = 0.f, variance = 0.f;
+  const auto merge = [&](float other_n, float other_mean, float other_variance) {
+    if (other_n == 0.f) return;
+    const float total = n + other_n, weight = n / total, other_weight = other_n / total, delta = other_mean - mean;
+    mean += delta * other_weight;
+    variance = variance * weight + other_variance * other_weight + delta * other_weight * (delta * weight);
+    n = total;
+  };
+  if (column < c) {
+    for (int i = begin + lane; i < end; i += 8) {
+      const size_t at = static_cast<size_t>(i) * 2 * c + column;
+      merge(min(rows - i * rows_of_part, rows_of_part), parts[at], parts[at + c]);
+    }
+  }
+  counts[lane][threadIdx.x % 32] = n, means[lane][threadIdx.x % 32] = mean, variances[lane][threadIdx.x % 32] = variance;
+  __syncthreads();
+  if (lane || column >= c) return;
+  for (int i = 1; i < 8; ++i) merge(counts[i][threadIdx.x], means[i][threadIdx.x], variances[i][threadIdx.x]);
+  result[blockIdx.y * 2 * c + column] = mean;
+  result[(blockIdx.y * 2 + 1) * c + column] = variance;
 }

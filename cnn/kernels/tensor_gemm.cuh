@@ -215,24 +215,87 @@ __device__ __forceinline__ void store_sums(const Accumulators<Tile>& sums, float
   }
 }
 
+// Eight numbers of a chunk.
+__device__ __forceinline__ void unpack(const uint4& chunk, float (&v)[8]) {
+  const unsigned words[4] = {chunk.x, chunk.y, chunk.z, chunk.w};
+#pragma unroll
+  for (int e = 0; e < 4; ++e) {
+    v[2 * e] = __uint_as_float(words[e] << 16);
+    v[2 * e + 1] = __uint_as_float(words[e] & 0xffff0000u);
+  }
+}
+
+__device__ __forceinline__ uint4 sum_of(const uint4& a, const uint4& b) {
+  float u[8], v[8];
+  unpack(a, u), unpack(b, v);
+  return {pack_bfloat16(u[0] + v[0], u[1] + v[1]), pack_bfloat16(u[2] + v[2], u[3] + v[3]),
+          pack_bfloat16(u[4] + v[4], u[5] + v[5]), pack_bfloat16(u[6] + v[6], u[7] + v[7])};
+}
+
+// What a thread adds up of the eight columns of its chunk: of the values less `shift`, a value of the same column, and of
+// their squares. So a mean much larger than the deviation costs no digits.
+struct ShiftedSums {
+  float shift[8], sum[8], square[8];
+
+  __device__ __forceinline__ explicit ShiftedSums(const uint4& chunk) {
+    unpack(chunk, shift);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) sum[e] = square[e] = 0.f;
+  }
+
+  __device__ __forceinline__ void add(const uint4& chunk) {
+    float v[8];
+    unpack(chunk, v);
+#pragma unroll
+    for (int e = 0; e < 8; ++e) {
+      v[e] -= shift[e];
+      sum[e] += v[e];
+      square[e] += v[e] * v[e];
+    }
+  }
+};
+
 // The same rounded to bfloat16: through shared memory, so that whole chunks are written. All stages must have been read.
+// To each chunk that of `added`, which is laid out like `out`, is added, if it is given. `moments`, if given, gets the
+// mean of each column of the tile, and `columns` further the biased variance, of its first `rows` rows, which exist.
 template <class Tile, class Rows>
-__device__ __forceinline__ void store_rounded(Accumulators<Tile>& sums, unsigned char* shared, bfloat16* out, int n0,
-                                              int columns, Rows row_offset) {
-  constexpr int kPitch = Tile::BN * 2, kChunks = Tile::BN / 8;
+__device__ __forceinline__ void store_rounded(Accumulators<Tile>& sums, unsigned char* shared, bfloat16* out,
+                                              const bfloat16* added, float* moments, int n0, int columns, int rows,
+                                              Rows row_offset) {
+  constexpr int kPitch = Tile::BN * 2, kChunks = Tile::BN / 8, kStep = Tile::kThreads / kChunks;
   int* offsets = reinterpret_cast<int*>(shared + Tile::BM * kPitch);
+  float* parts = reinterpret_cast<float*>(offsets + Tile::BM);  // sums and squares of each thread's rows
   for (int row = threadIdx.x; row < Tile::BM; row += Tile::kThreads) offsets[row] = row_offset(row);
   for_pairs<Tile>(sums, [&](float* sum, int row, int column) {
     *reinterpret_cast<unsigned*>(shared + swizzled<kPitch>(row, column / 8) + column % 8 * 2) =
         pack_bfloat16(sum[0], sum[1]);
   });
   __syncthreads();
-  const int chunk = threadIdx.x % kChunks, column = n0 + chunk * 8;
-  if (column >= columns) return;
-  for (int row = threadIdx.x / kChunks; row < Tile::BM; row += Tile::kThreads / kChunks) {
-    if (offsets[row] >= 0) {
-      *reinterpret_cast<uint4*>(out + offsets[row] + column) =
-          *reinterpret_cast<const uint4*>(shared + swizzled<kPitch>(row, chunk));
+  const int chunk = threadIdx.x % kChunks, first_row = threadIdx.x / kChunks, column = n0 + chunk * 8;
+  const auto value = [&](int row) { return *reinterpret_cast<const uint4*>(shared + swizzled<kPitch>(row, chunk)); };
+  ShiftedSums own(value(0));
+  if (column < columns) {
+    for (int row = first_row; row < Tile::BM; row += kStep) {
+      if (offsets[row] < 0) continue;
+      uint4 v = value(row);
+      if (added) v = sum_of(v, *reinterpret_cast<const uint4*>(added + offsets[row] + column));
+      *reinterpret_cast<uint4*>(out + offsets[row] + column) = v;
+      if (moments) own.add(v);
     }
+  }
+  if (!moments) return;
+#pragma unroll
+  for (int e = 0; e < 8; ++e) {
+    parts[first_row * 2 * Tile::BN + chunk * 8 + e] = own.sum[e];
+    parts[(first_row * 2 + 1) * Tile::BN + chunk * 8 + e] = own.square[e];
+  }
+  __syncthreads();
+  for (int c = threadIdx.x; c < Tile::BN && n0 + c < columns; c += Tile::kThreads) {
+    float sum = 0.f, square = 0.f;
+    for (int i = 0; i < kStep; ++i) sum += parts[i * 2 * Tile::BN + c], square += parts[(i * 2 + 1) * Tile::BN + c];
+    const unsigned bits = *reinterpret_cast<const unsigned short*>(shared + swizzled<kPitch>(0, c / 8) + c % 8 * 2);
+    const float mean = sum / rows, variance = square / rows - mean * mean;
+    moments[n0 + c] = __uint_as_float(bits << 16) + mean;
+    moments[columns + n0 + c] = variance < 0.f ? 0.f : variance;  // NaN stays NaN
   }
 }

@@ -47,6 +47,7 @@ class Pass:
     key: RandomKey | None = None  # of this node's random numbers, in training
     moments: Array | None = None  # (2, c) of the batch, for a batch norm whose producer filled them
     input_gradient: bool = True  # whether the gradient of the input is needed
+    summand: Array | None = None  # to be added to the gradient of the input
 
 
 class Layer(ABC):

@@ -96,4 +96,4 @@ class Conv2D(Producer):
                 ctx.ops.bias_backward(dy, out=grads["bias"])
         if not ctx.input_gradient:
             return None
-        return ctx.ops.conv2d_backward_input(dy, params["weight"], window, groups)
+        return ctx.ops.conv2d_backward_input(dy, params["weight"], window, groups, ctx.summand)

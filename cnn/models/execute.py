@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cnn.backends import Activation, Array, Epilogue, Join, Ops, RandomKey, Stage
-from cnn.layers import BatchNorm, ElementwiseJoin, Pass, Pointwise, Producer, Tensors
+from cnn.layers import BatchNorm, Conv2D, ElementwiseJoin, Pass, Pointwise, Producer, Tensors
 from cnn.layers.activations import ActivationLayer
 from cnn.models.graph import INPUT
 from cnn.models.plan import Block, Plan
@@ -212,8 +212,10 @@ class Executor:
         elif ready.activation is not None:
             dy = self.ops.activation_backward(dy, saved.product, ready.activation)
         if block.producer is not None:
-            layer, dy = self._nodes[block.producer].layer, self._stored(dy, ready.storage)
-            dy = layer.backward(self.params[block.producer], saved.producer, dy, self.grads[block.producer], ready.ctx)
+            layer, dy, ctx = self._nodes[block.producer].layer, self._stored(dy, ready.storage), ready.ctx
+            if self.ops.sums_gradients and isinstance(layer, Conv2D) and block.input in given:
+                ctx = replace(ctx, summand=given.pop(block.input))
+            dy = layer.backward(self.params[block.producer], saved.producer, dy, self.grads[block.producer], ctx)
         if dy is not None:
             self._give(given, block.input, dy)
 

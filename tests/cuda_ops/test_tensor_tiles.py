@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backends.cases import ConvCase
-from cnn.backends import Ops
+from cnn.backends import Epilogue, Ops
 from cnn.backends.reference.arrays import round_to_bfloat16
 from cnn.kernels.families.tensor_plan import BACKWARD_FILTER
 from cnn.kernels.families.tensor_rules import GATHER_TILES, WGRAD_TILES, gather_step
@@ -69,6 +69,11 @@ def rounded(tile, values):
     return values if tile.element == "float" else round_to_bfloat16(values)
 
 
+def large_means(bias):
+    """Means of hundreds of deviations in some channels."""
+    return (bias * 1000).astype(np.float32)
+
+
 @pytest.mark.parametrize("setting", SETTINGS, ids="-".join)
 @pytest.mark.parametrize("splits", [1, 3])
 @pytest.mark.parametrize("tile", GATHER_TILES, ids=lambda tile: tile.suffix)
@@ -83,10 +88,19 @@ def test_gathering_tiles(tile, splits, setting, monkeypatch):
         np.testing.assert_array_equal(
             ops.to_numpy(y), rounded(tile, oracle.conv2d(x, w, bias, case.window, 1)), case.name
         )
-        dx = ops.conv2d_backward_input(put(ops, tile, dy), put(ops, tile, w), case.window, 1)
-        np.testing.assert_array_equal(
-            ops.to_numpy(dx), rounded(tile, oracle.conv2d_backward_input(dy, w, case.window, 1)), case.name
-        )
+        with_moments = Epilogue(None, ops.array(np.full((2, case.filters), np.nan, np.float32)))
+        y = ops.to_numpy(
+            ops.conv2d(put(ops, tile, x), put(ops, tile, w), ops.array(large_means(bias)), case.window, 1, with_moments)
+        ).astype(np.float64)
+        mean, variance = ops.to_numpy(with_moments.moments)
+        deviation = y.std(axis=(0, 1, 2))
+        assert (np.abs(mean - y.mean(axis=(0, 1, 2))) <= 1e-6 * deviation + 1e-6 * np.abs(mean)).all(), case.name
+        np.testing.assert_allclose(variance, deviation**2, 2e-6, err_msg=case.name)
+        dx = rounded(tile, oracle.conv2d_backward_input(dy, w, case.window, 1))
+        given = put(ops, tile, dy), put(ops, tile, w), case.window, 1
+        np.testing.assert_array_equal(ops.to_numpy(ops.conv2d_backward_input(*given)), dx, case.name)
+        summed = ops.conv2d_backward_input(*given, added=put(ops, tile, x))
+        np.testing.assert_array_equal(ops.to_numpy(summed), rounded(tile, dx + x), case.name)
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids="-".join)

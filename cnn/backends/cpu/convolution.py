@@ -47,7 +47,13 @@ class CpuConvolution(CpuDense):
         y = self._convolved(x, Filter(w, groups), b, ends_in_relu(epilogue), window, w.shape[3])
         return self.after(y, epilogue)
 
-    def conv2d_backward_input(self, dy: FloatArray, w: FloatArray, window: Window, groups: int) -> FloatArray:
+    def conv2d_backward_input(
+        self, dy: FloatArray, w: FloatArray, window: Window, groups: int, added: FloatArray | None = None
+    ) -> FloatArray:
+        dx = self._backward_input(dy, w, window, groups)
+        return dx if added is None else self.add(added, dx)
+
+    def _backward_input(self, dy: FloatArray, w: FloatArray, window: Window, groups: int) -> FloatArray:
         channels, back = w.shape[2] * groups, window.transposed()
         if back is not None:
             return self._convolved(dy, Filter(w, groups, flipped=True), None, False, back, channels)

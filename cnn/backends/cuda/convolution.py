@@ -10,17 +10,20 @@ from numpy.typing import NDArray
 
 from cnn.backends.blocks import Array, Epilogue
 from cnn.backends.cuda.arrays import window_struct
-from cnn.backends.cuda.dense import NOTHING, CudaDense, ends_in_relu
+from cnn.backends.cuda.dense import NOTHING, CudaDense, ends_in_relu, moments_of_product
+from cnn.backends.cuda.joins import CudaJoins
 from cnn.backends.window import Window
 from cnn.kernels import STRUCTS, fast_divmod
 from cnn.kernels.families.convolution import ONE_CHANNEL, depthwise_parts, one_channel_parts
 
 
-class CudaConvolution(CudaDense):
+class CudaConvolution(CudaDense, CudaJoins):
     """Kernels in `convolution.cu`, `convolution_direct.cu` for one channel and depthwise, and `convolution_tensor.cu`.
 
     Products of bfloat16 arrays are as `CudaDense` says.
     """
+
+    sums_gradients = True
 
     def conv2d(
         self, x: Array, w: Array, b: Array | None, window: Window, groups: int, epilogue: Epilogue = NOTHING
@@ -28,10 +31,9 @@ class CudaConvolution(CudaDense):
         relu = ends_in_relu(epilogue)
         w = self.stored_like(x, w)
         if self.by_tensor_cores(x, window, x.shape[3], w.shape[3], groups):
-            y = self.tensor_forward(x, w, b, window, relu)
-        else:
-            y = self.stored_like(x, self._conv2d(*self.widened(x, w), b, window, groups, relu))
-        return self.finish(y, epilogue)
+            y, with_moments = self.tensor_forward(x, w, b, window, relu, moments_of_product(epilogue))
+            return y if with_moments else self.finish(y, epilogue)
+        return self.finish(self.stored_like(x, self._conv2d(*self.widened(x, w), b, window, groups, relu)), epilogue)
 
     def _conv2d(self, x: Array, w: Array, b: Array | None, window: Window, groups: int, relu: bool) -> Array:
         n, channels, filters = x.shape[0], x.shape[3], w.shape[3]
@@ -54,11 +56,15 @@ class CudaConvolution(CudaDense):
             relu,
         )
 
-    def conv2d_backward_input(self, dy: Array, w: Array, window: Window, groups: int) -> Array:
-        w = self.stored_like(dy, w)
+    def conv2d_backward_input(
+        self, dy: Array, w: Array, window: Window, groups: int, added: Array | None = None
+    ) -> Array:
+        w, with_added = self.stored_like(dy, w), False
         if self.by_tensor_cores(dy, window, w.shape[2], dy.shape[3], groups):
-            return self.tensor_backward_input(dy, w, window)
-        return self.stored_like(dy, self._conv2d_backward_input(*self.widened(dy, w), window, groups))
+            dx, with_added = self.tensor_backward_input(dy, w, window, added)
+        else:
+            dx = self.stored_like(dy, self._conv2d_backward_input(*self.widened(dy, w), window, groups))
+        return dx if added is None or with_added else self.add(added, dx)
 
     def _conv2d_backward_input(self, dy: Array, w: Array, window: Window, groups: int) -> Array:
         n, filters, channels = dy.shape[0], dy.shape[3], w.shape[2] * groups

@@ -31,10 +31,12 @@ class CudaDense(CudaTensorProducts):
         relu = ends_in_relu(epilogue)
         w = self.stored_like(x, w)
         if self.by_tensor_cores(x, _ONE_PIXEL, w.shape[0], w.shape[1], 1):
-            y = self.tensor_forward(_pixels(x), _tap(w), b, _ONE_PIXEL, relu).reshape(len(x), -1)
-        else:
-            y = self.stored_like(x, self._dense(*self.widened(x, w), b, relu))
-        return self.finish(y, epilogue)
+            y, with_moments = self.tensor_forward(
+                _pixels(x), _tap(w), b, _ONE_PIXEL, relu, moments_of_product(epilogue)
+            )
+            y = y.reshape(len(x), -1)
+            return y if with_moments else self.finish(y, epilogue)
+        return self.finish(self.stored_like(x, self._dense(*self.widened(x, w), b, relu)), epilogue)
 
     def _dense(self, x: Array, w: Array, b: Array | None, relu: bool) -> Array:
         (rows, k), columns = x.shape, w.shape[1]
@@ -56,7 +58,7 @@ class CudaDense(CudaTensorProducts):
     def dense_backward_input(self, dy: Array, w: Array) -> Array:
         w = self.stored_like(dy, w)
         if self.by_tensor_cores(dy, _ONE_PIXEL, w.shape[0], w.shape[1], 1):
-            return self.tensor_backward_input(_pixels(dy), _tap(w), _ONE_PIXEL).reshape(len(dy), -1)
+            return self.tensor_backward_input(_pixels(dy), _tap(w), _ONE_PIXEL)[0].reshape(len(dy), -1)
         return self.stored_like(dy, self._dense_backward_input(*self.widened(dy, w)))
 
     def _dense_backward_input(self, dy: Array, w: Array) -> Array:
@@ -140,6 +142,11 @@ class CudaDense(CudaTensorProducts):
             run(name, parts, splits, None, 0)
             self.add_parts(parts, y, splits, bias, relu)
         return y
+
+
+def moments_of_product(epilogue: Epilogue) -> Array | None:
+    """The statistics that the pass which writes the product can fill: those behind no other activation than ReLU."""
+    return epilogue.moments if epilogue.activation is None or ends_in_relu(epilogue) else None
 
 
 def ends_in_relu(epilogue: Epilogue) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,11 +17,12 @@ from cnn.backends.reference.arrays import TENSOR_CORES
 from cnn.backends.window import Window
 from cnn.kernels import STRUCTS, fast_divmod
 from cnn.kernels.families.tensor_plan import BACKWARD_FILTER, BACKWARD_INPUT, FORWARD, TensorProduct
-from cnn.kernels.families.tensor_rules import MOST_TAPS, chunk, gather_step
+from cnn.kernels.families.tensor_rules import MOST_TAPS, TensorTile, chunk, gather_step
 from cnn.kernels.tile_choice import Device, Product, ceil_div
 
 # The kernels count bytes of the images in 32 bits.
 _MOST_FLOATS = 2**30
+_MERGED_AT_ONCE = 128  # the most parts of moments that one launch merges
 
 
 class CudaTensorProducts(CudaActivations):
@@ -54,39 +56,75 @@ class CudaTensorProducts(CudaActivations):
             and self.limits.capability >= TENSOR_CORES
         )
 
-    def tensor_forward(self, x: Array, w: Array, b: Array | None, window: Window, relu: bool) -> Array:
-        """x (n, h, w, c) and w (kh, kw, c, k), of one type, to y (n, p, q, k)."""
+    def tensor_forward(
+        self, x: Array, w: Array, b: Array | None, window: Window, relu: bool, moments: Array | None = None
+    ) -> tuple[Array, bool]:
+        """x (n, h, w, c) and w (kh, kw, c, k), of one type, to y (n, p, q, k); and whether `moments` was filled.
+
+        `moments` (2, k), if given, gets the mean and the biased variance of y per channel, where a block has whole sums
+        in bfloat16.
+        """
         n, c, k, element = x.shape[0], x.shape[3], w.shape[3], _element(x)
         rows = n * window.output_hw[0] * window.output_hw[1]
         tile, splits = self.tensor_plan(TensorProduct(FORWARD, element, rows, k, c, window.taps), self.limits)
         y = self.empty((n, *window.output_hw, k), x.dtype)
         shape = _with_splits(_forward_shape(window, n, c, k), window.taps, c, splits, element)
         x, w = self._at_chunks(x), self._at_chunks(w)
-        if splits == 1:
-            self.launch(f"tensor_forward_{tile.suffix}", x, w, b, y, None, shape, 1, int(relu))
-        else:
+        name = f"tensor_forward_{tile.suffix}"
+        if splits > 1:
             parts = self.floats(splits, *y.shape)
-            self.launch(f"tensor_forward_{tile.suffix}", x, w, None, None, parts, shape, splits, 0)
+            self.launch(name, x, w, None, None, parts, None, shape, splits, 0)
             self.add_parts(parts, y, splits, b, relu)
-        return y
+            return y, False
+        if moments is None or x.dtype != BFLOAT16 or not rows:
+            self.launch(name, x, w, b, y, None, None, shape, 1, int(relu))
+            return y, False
+        found = self.floats(ceil_div(rows, tile.m), 2, k)
+        self.launch(name, x, w, b, y, None, found, shape, 1, int(relu))
+        self._merge_moments(found, moments, rows, tile.m)
+        return y, True
 
-    def tensor_backward_input(self, dy: Array, w: Array, window: Window) -> Array:
-        """dy (n, p, q, k) and w (kh, kw, c, k), of one type, to dx (n, h, w, c)."""
+    def _merge_moments(self, parts: Array, moments: Array, rows: int, rows_of_part: int) -> None:
+        """`moments` (2, k) of parts (parts, 2, k), each of `rows_of_part` of the `rows`; many parts in two launches."""
+        (count, _, k), at_once = parts.shape, parts.shape[0]
+        if count > _MERGED_AT_ONCE:
+            at_once = 8 * ceil_div(math.isqrt(count), 8)
+            groups = self.floats(ceil_div(count, at_once), 2, k)
+            self.launch("merge_tile_moments", parts, groups, rows, k, count, rows_of_part, at_once)
+            return self._merge_moments(groups, moments, rows, rows_of_part * at_once)
+        return self.launch("merge_tile_moments", parts, moments, rows, k, count, rows_of_part, at_once)
+
+    def tensor_backward_input(
+        self, dy: Array, w: Array, window: Window, added: Array | None = None
+    ) -> tuple[Array, bool]:
+        """dy (n, p, q, k) and w (kh, kw, c, k), of one type, to dx (n, h, w, c); and whether `added` was added to it.
+
+        `added`, if given, is an array like dx. It is added where a block has whole sums in bfloat16, after rounding.
+        """
         n, k, c, element = dy.shape[0], dy.shape[3], w.shape[2], _element(dy)
         dx = self.empty((n, *window.input_hw, c), dy.dtype)
         dy, w = self._at_chunks(dy), self._at_chunks(w)
         one_class = window.stride == (1, 1)
-        for shape, rows, taps in _gradient_shapes(window, n, c, k):
-            product = TensorProduct(BACKWARD_INPUT, element, rows, c, k, taps, one_class)
-            tile, splits = self.tensor_plan(product, self.limits)
+        plans = list(self._gradient_plans(dy, window, n, c, k, one_class))
+        in_kernels = added is not None and dy.dtype == BFLOAT16 and all(splits == 1 for *_, splits in plans)
+        summand = self._at_chunks(added) if in_kernels else None
+        for shape, taps, tile, splits in plans:
             name, cut = f"tensor_backward_input_{tile.suffix}", _with_splits(shape, taps, k, splits, element)
             if splits == 1:
-                self.launch(name, dy, w, dx, None, cut, 1)
+                self.launch(name, dy, w, dx, summand, None, cut, 1)
             else:
                 parts = self.floats(splits, *dx.shape)
-                self.launch(name, dy, w, None, parts, cut, splits)
+                self.launch(name, dy, w, None, None, parts, cut, splits)
                 self.add_parts(parts, dx, splits)
-        return dx
+        return dx, in_kernels
+
+    def _gradient_plans(
+        self, dy: Array, window: Window, n: int, c: int, k: int, one_class: bool
+    ) -> Iterator[tuple[NDArray[Any], int, TensorTile, int]]:
+        """For each parity class: its shape, its taps, the tile, the number of parts."""
+        for shape, rows, taps in _gradient_shapes(window, n, c, k):
+            product = TensorProduct(BACKWARD_INPUT, _element(dy), rows, c, k, taps, one_class)
+            yield shape, taps, *self.tensor_plan(product, self.limits)
 
     def tensor_backward_filter(self, dy: Array, x: Array, window: Window, dw: Array) -> Array:
         """dy (n, p, q, k) and x (n, h, w, c), of one type, to dw (kh, kw, c, k), float32, which is returned."""

@@ -29,14 +29,17 @@ class Convolution(Dense):
             by_group(y, groups)[...] += by_group(padded[:, rows, cols], groups) @ taps[k, l]
         return self._finish(y, b, epilogue)
 
-    def conv2d_backward_input(self, dy: Array, w: Array, window: Window, groups: int) -> Array:
-        """dy (n, p, q, k) to dx (n, h, w, c)."""
+    def conv2d_backward_input(
+        self, dy: Array, w: Array, window: Window, groups: int, added: Array | None = None
+    ) -> Array:
+        """dy (n, p, q, k) to dx (n, h, w, c), plus `added`, an array like it, if it is given."""
         channels, taps = w.shape[2] * groups, _taps_by_group(w, groups)
         padded = np.zeros((len(dy), *window.padded_hw, channels), dy.dtype)
         for k, l, rows, cols in window.taps_in_order():  # noqa: E741
             given = by_group(dy, groups) @ taps[k, l].transpose(0, 2, 1)
             padded[:, rows, cols] += given.transpose(1, 0, 2).reshape(*dy.shape[:3], channels)
-        return np.ascontiguousarray(padded[:, *window.inside])
+        dx = np.ascontiguousarray(padded[:, *window.inside])
+        return dx if added is None else dx + added
 
     def conv2d_backward_filter(
         self, dy: Array, x: Array, window: Window, groups: int, out: Array | None = None

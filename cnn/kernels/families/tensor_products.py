@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cnn.kernels.families.tensor_rules import GATHER_TILES, WGRAD_TILES, TensorTile
 from cnn.kernels.kernel import Grid, Kernel, Tiling, Values
-from cnn.kernels.tile_choice import Product
+from cnn.kernels.tile_choice import Product, ceil_div
 
 _SOURCE = "convolution_tensor.cu"
 
@@ -42,9 +42,12 @@ def _of(tile: TensorTile, parameters: str) -> str:
 
 _GATHERS = {
     "tensor_forward": (
-        "const T* x, const T* w, const float* bias?, T* y?, float* parts?, GatherShape shape, int splits, int relu"
+        "const T* x, const T* w, const float* bias?, T* y?, float* parts?, float* moments?, GatherShape shape, "
+        "int splits, int relu"
     ),
-    "tensor_backward_input": ("const T* dy, const T* w, T* dx?, float* parts?, GatherShape shape, int splits"),
+    "tensor_backward_input": (
+        "const T* dy, const T* w, T* dx?, const T* added?, float* parts?, GatherShape shape, int splits"
+    ),
 }
 
 TENSOR_PRODUCTS = [
@@ -85,4 +88,15 @@ TENSOR_PRODUCTS += [
     )
     for tile in WGRAD_TILES
     for tiling in [Tiling(tile, _filter_gradient)]
+]
+TENSOR_PRODUCTS += [
+    Kernel(
+        "merge_tile_moments",
+        _SOURCE,
+        "merge_tile_moments",
+        "const float* parts, float* result, int rows, int c, int count, int rows_of_part, int parts_of_group",
+        (256,),
+        lambda v: (ceil_div(v["c"], 32), ceil_div(v["count"], v["parts_of_group"])),
+        flops=lambda v: 12 * v["count"] * v["c"],
+    )
 ]

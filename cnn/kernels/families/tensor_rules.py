@@ -57,8 +57,9 @@ class TensorTile:
 
     @property
     def gather_bytes(self) -> int:
-        """Shared memory of a product over pixels: the stages, then a rounded result and where its rows go."""
-        return max(self.stage_bytes, self.m * self.n * 2 + self.m * 4 if self.element == "bfloat16" else 0)
+        """Shared memory of a product over pixels: the stages; then a rounded result, where its rows go, and sums."""
+        result = self.m * self.n * 2 + self.m * 4 + self.threads * 64
+        return max(self.stage_bytes, result if self.element == "bfloat16" else 0)
 
     @property
     def min_arch(self) -> int:
