@@ -30,8 +30,8 @@ NAMED_TESTS: dict[str, tuple[str, ...]] = {
         "statistics",
         "sums_over",
         "variance",
-        "fused_pooling",
     ),
+    "tail.cu": ("batch_norm", "norm", "variance", "fused_pooling"),
     "group_normalization.cu": ("group_norm", "constant_channel"),
     "activations.cu": ("activation", "prelu", "activations", "slope"),
     "joins.cu": ("gate", "concat", "multiply"),
@@ -50,10 +50,11 @@ TEST_FILES: dict[str, set[str]] = {
     "test_dropout": {"dropout.cu", "arrays.cu"},
     "test_joins": {"joins.cu", "arrays.cu"},
     "test_losses": {"losses.cu"},
-    "test_normalization": {"normalization.cu", "group_normalization.cu", "pooling.cu", "arrays.cu"},
+    "test_chains": {"tail.cu", "normalization.cu"},
+    "test_normalization": {"normalization.cu", "tail.cu", "group_normalization.cu", "pooling.cu", "arrays.cu"},
     "test_pooling": {"pooling.cu", "arrays.cu"},
     "test_tensor_tiles": {"convolution_tensor.cu"},
-    "test_tail": {"normalization.cu", "activations.cu", "dense.cu", "convolution.cu"},
+    "test_tail": {"tail.cu", "normalization.cu", "activations.cu", "dense.cu", "convolution.cu"},
     "test_updates": {"updates.cu", "arrays.cu"},
 }
 
