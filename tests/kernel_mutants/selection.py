@@ -47,6 +47,7 @@ TEST_FILES: dict[str, set[str]] = {
     "test_activations": {"activations.cu", "normalization.cu", "arrays.cu"},
     "test_arrays": {"arrays.cu"},
     "test_batches": {"batches.cu"},
+    "test_direct_convolutions": {"convolution_direct.cu", "normalization.cu"},
     "test_dropout": {"dropout.cu", "arrays.cu"},
     "test_joins": {"joins.cu", "arrays.cu"},
     "test_losses": {"losses.cu"},
