@@ -135,21 +135,56 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-// Merges the chunks of `moments` into result (2, c), mean and variance of x (rows, c).
+template <int N, class T>
+__device__ __forceinline__ void merge_chunks(const T* __restrict__ x, const float* __restrict__ means,
+                                             const float* __restrict__ variances, float* __restrict__ result, int rows,
+                                             int c, int chunks) {
+  constexpr int kChunks = 4;  // at a time: their loads overlap
+  const ChannelWalk<N> walk(chunks, c);
+  Moments<N> own{};
+  for (unsigned first = walk.row; first < walk.end; first += kChunks * walk.lanes) {
+    Pack<float, N> mean[kChunks], variance[kChunks];
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      const unsigned chunk = first + i * walk.lanes;
+      if (chunk >= walk.end) continue;
+      mean[i] = load_pack<N>(means + chunk * c + walk.channel);
+      variance[i] = load_pack<N>(variances + chunk * c + walk.channel);
+    }
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      const unsigned chunk = first + i * walk.lanes;
+      if (chunk >= walk.end) continue;
+      const Rows part = chunk_of_rows(rows, chunk, chunks);
+      Moments<N> other;
+      other.count = static_cast<float>(part.end - part.begin);
+#pragma unroll
+      for (int k = 0; k < N; ++k) {
+        other.mean[k] = mean[i].at[k];
+        other.variance[k] = variance[i].at[k];
+      }
+      own.merge(other);
+    }
+  }
+  own = merge_lanes(own, walk.lanes, walk.width);
+  if (!walk.first) return;
+#pragma unroll
+  for (int k = 0; k < N; ++k) {
+    result[walk.channel + k] = loaded(x[walk.channel + k]) + own.mean[k];
+    result[c + walk.channel + k] = own.variance[k];
+  }
+}
+
+// Merges the chunks of `moments` into result (2, c), mean and variance of x (rows, c). The grid is tiles of channels.
 template <class T>
 __global__ void __launch_bounds__(256)
     merge_moments(const T* __restrict__ x, const float* __restrict__ means, const float* __restrict__ variances,
                   float* __restrict__ result, int rows, int c, int chunks) {
-  const ChannelWalk<1> walk(chunks, c);
-  Moments<1> own{};
-  walk.for_rows([&](unsigned chunk, unsigned i) {
-    const Rows part = chunk_of_rows(rows, chunk, chunks);
-    own.merge(Moments<1>{static_cast<float>(part.end - part.begin), {means[i]}, {variances[i]}});
-  });
-  own = merge_lanes(own, walk.lanes, walk.width);
-  if (!walk.first) return;
-  result[walk.channel] = loaded(x[walk.channel]) + own.mean[0];
-  result[c + walk.channel] = own.variance[0];
+  if (by_fours(c, means, variances)) {
+    merge_chunks<4>(x, means, variances, result, rows, c, chunks);
+  } else {
+    merge_chunks<1>(x, means, variances, result, rows, c, chunks);
+  }
 }
 
 // --- running statistics ----------------------------------------------------------------------------------------------

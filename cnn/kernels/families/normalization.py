@@ -34,7 +34,7 @@ NORMALIZATION = [
         "merge_moments<T>",
         "const T* x, const float* means, const float* variances, float* result, int rows, int c, int chunks",
         _BLOCK,
-        lambda v: (tiles(v["c"], 8), 1),
+        lambda v: (tiles(v["c"], 4), 1),
         lambda v: 10 * v["chunks"] * v["c"],
     ),
     Kernel(

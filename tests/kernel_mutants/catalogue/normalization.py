@@ -71,17 +71,20 @@ NORMALIZATION = [
     ),
     _norm("statistics", "several chunks: the mean is shifted back twice", "gridDim.y == 1 ? shift", "true ? shift"),
     _norm(
+        "tail", "merging: of four chunks of a lane the last is lost", "int i = 0; i < kChunks", "int i = 0; i < 3", 1, 2
+    ),
+    _norm(
         "statistics",
         "chunks count alike, though the last is shorter",
         "static_cast<float>(part.end - part.begin)",
         "static_cast<float>((rows + chunks - 1) / chunks)",
     ),
-    _norm("statistics", "the mean is not shifted back", "loaded(x[walk.channel]) + own.mean[0]", "own.mean[0]"),
+    _norm("statistics", "the mean is not shifted back", "loaded(x[walk.channel + k]) + own.mean[k]", "own.mean[k]"),
     _norm(
         "index",
         "mean and variance change places",
-        "result[c + walk.channel] = own.variance[0]",
-        "result[c + walk.channel] = own.mean[0]",
+        "result[c + walk.channel + k] = own.variance[k]",
+        "result[c + walk.channel + k] = own.mean[k]",
     ),
     _norm(
         "statistics",
