@@ -48,10 +48,51 @@ struct ChannelWalk {
   }
 };
 
-// Whether rows of c channels can be visited four channels at a time, for arrays at these addresses.
+// Whether rows of c channels can be visited N channels at a time, for arrays at these addresses.
+template <int N, class... Arrays>
+__device__ __forceinline__ bool by_packs(int c, const Arrays*... arrays) {
+  return c % N == 0 && (... && packs_at<N>(arrays));
+}
+
 template <class... Arrays>
 __device__ __forceinline__ bool by_fours(int c, const Arrays*... arrays) {
-  return c % 4 == 0 && (... && packs_at<4>(arrays));
+  return by_packs<4>(c, arrays...);
+}
+
+// The N floats at p, four at a time where its address allows it: numbers per channel beside packs of activations.
+template <int N>
+__device__ __forceinline__ Pack<float, N> load_floats(const float* p) {
+  constexpr int kStep = N % 4 == 0 ? 4 : 1;
+  Pack<float, N> values;
+  if (packs_at<kStep>(p)) {
+#pragma unroll
+    for (int k = 0; k < N; k += kStep) {
+      const auto some = load_pack<kStep>(p + k);
+#pragma unroll
+      for (int j = 0; j < kStep; ++j) values.at[k + j] = some.at[j];
+    }
+  } else {
+#pragma unroll
+    for (int k = 0; k < N; ++k) values.at[k] = p[k];
+  }
+  return values;
+}
+
+template <int N>
+__device__ __forceinline__ void store_floats(float* p, const Pack<float, N>& values) {
+  constexpr int kStep = N % 4 == 0 ? 4 : 1;
+  if (packs_at<kStep>(p)) {
+#pragma unroll
+    for (int k = 0; k < N; k += kStep) {
+      Pack<float, kStep> some;
+#pragma unroll
+      for (int j = 0; j < kStep; ++j) some.at[j] = values.at[k + j];
+      store_pack(p + k, some);
+    }
+  } else {
+#pragma unroll
+    for (int k = 0; k < N; ++k) p[k] = values.at[k];
+  }
 }
 
 // N sums that a block adds up.

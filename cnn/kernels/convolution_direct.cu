@@ -1,6 +1,7 @@
 // Convolutions for which a matrix product would waste most of its work: images of one channel, where a window has only
 // a few numbers, and depthwise convolutions, where every filter reads one channel.
-#include "vectors.cuh"
+#include "fast_divmod.cuh"
+#include "storage.cuh"
 #include "window.cuh"
 
 // --- one channel: the filters' taps stay in registers while a thread loops over output pixels ----------------------
@@ -20,12 +21,13 @@ struct FilterLane {
 };
 
 // The KH x KW window of output pixel m, zeros outside the image.
-template <int KH, int KW>
-__device__ __forceinline__ void read_window(const float* __restrict__ x, const Window2D& window, int m,
-                                            float (&values)[KH * KW]) {
-  const int j = m % window.q, rest = m / window.q, i = rest % window.p, image = rest / window.p;
+template <int KH, int KW, class T>
+__device__ __forceinline__ void read_window(const T* __restrict__ x, const Window2D& window, const FastDivmod& p,
+                                            const FastDivmod& q, int m, float (&values)[KH * KW]) {
+  int i, j;
+  const int image = p.divmod(q.divmod(m, j), i);
   const int top = i * window.stride_h - window.top, left = j * window.stride_w - window.left;
-  const float* pixels = x + image * window.h * window.w;
+  const T* pixels = x + image * window.h * window.w;
 #pragma unroll
   for (int r = 0; r < KH; ++r) {
     const int row = top + r * window.dilation_h;
@@ -33,62 +35,64 @@ __device__ __forceinline__ void read_window(const float* __restrict__ x, const W
     for (int s = 0; s < KW; ++s) {
       const int column = left + s * window.dilation_w;
       const bool inside = row >= 0 && row < window.h && column >= 0 && column < window.w;
-      values[r * KW + s] = inside ? pixels[row * window.w + column] : 0.f;
+      values[r * KW + s] = inside ? loaded(pixels[row * window.w + column]) : 0.f;
     }
   }
 }
 
 // y (n, p, q, filters) of x (n, h, w, 1) and w (KH, KW, 1, filters), plus bias, then ReLU if `relu`.
-template <int KH, int KW, int FILTERS>
+template <int KH, int KW, int FILTERS, class T>
 __global__ void __launch_bounds__(256)
-    conv_one_channel(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
-                     float* __restrict__ y, Window2D window, int filters, int relu) {
+    conv_one_channel(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ bias,
+                     T* __restrict__ y, Window2D window, FastDivmod p, FastDivmod q, int filters, int relu) {
   const FilterLane<FILTERS> mine(filters);
   if (mine.lane >= mine.lanes) return;  // threads left over when the filters' lanes do not divide the grid
-  float taps[KH * KW][FILTERS], values[KH * KW];
+  float taps[KH * KW][FILTERS], values[KH * KW], offset[FILTERS];
 #pragma unroll
-  for (int t = 0; t < KH * KW; ++t) {
+  for (int f = 0; f < FILTERS; ++f) {
+    const bool valid = mine.first + f < filters;
 #pragma unroll
-    for (int f = 0; f < FILTERS; ++f) taps[t][f] = mine.first + f < filters ? w[t * filters + mine.first + f] : 0.f;
+    for (int t = 0; t < KH * KW; ++t) taps[t][f] = valid ? loaded(w[t * filters + mine.first + f]) : 0.f;
+    offset[f] = bias && valid ? bias[mine.first + f] : 0.f;
   }
-  const bool vector = FILTERS == 4 && filters % 4 == 0;  // then every pixel's filters are 16-byte aligned
+  const bool vector = filters % FILTERS == 0 && packs_at<FILTERS>(y);
   const int pixels = window.n * window.p * window.q;
   for (int m = mine.lane; m < pixels; m += mine.lanes) {
-    read_window<KH, KW>(x, window, m, values);
-    float sums[FILTERS];
+    read_window<KH, KW>(x, window, p, q, m, values);
+    Pack<float, FILTERS> sums;
 #pragma unroll
     for (int f = 0; f < FILTERS; ++f) {
-      sums[f] = 0.f;
+      float sum = 0.f;
 #pragma unroll
-      for (int t = 0; t < KH * KW; ++t) sums[f] = fmaf(values[t], taps[t][f], sums[f]);
-      if (bias && mine.first + f < filters) sums[f] += bias[mine.first + f];
-      if (relu && sums[f] < 0.f) sums[f] = 0.f;
+      for (int t = 0; t < KH * KW; ++t) sum = fmaf(values[t], taps[t][f], sum);
+      sum += offset[f];
+      sums.at[f] = relu && sum < 0.f ? 0.f : sum;
     }
-    float* out = y + m * filters + mine.first;
+    T* out = y + m * filters + mine.first;
     if (vector) {
-      *reinterpret_cast<float4*>(out) = make_float4(sums[0], sums[1 % FILTERS], sums[2 % FILTERS], sums[3 % FILTERS]);
+      store_pack(out, sums);
     } else {
 #pragma unroll
       for (int f = 0; f < FILTERS; ++f) {
-        if (mine.first + f < filters) out[f] = sums[f];
+        if (mine.first + f < filters) assign(out[f], sums.at[f]);
       }
     }
   }
 }
 
-// Partial sums of dw: parts (blocks, KH * KW, filters), one from the pixels of each block; `sum_splits` adds them up.
+// Partial sums of dw: parts (blocks, KH * KW, filters), one from the pixels of each block; `column_sums` adds them up.
 //
 // A block's 256 threads are filter lanes x pixel lanes. After the pixels, the pixel lanes of a filter are summed in
 // order from shared memory, one tap at a time.
-template <int KH, int KW, int FILTERS>
-__global__ void __launch_bounds__(256, 2)
-    conv_one_channel_backward_filter(const float* __restrict__ x, const float* __restrict__ dy,
-                                     float* __restrict__ parts, Window2D window, int filters) {
+template <int KH, int KW, int FILTERS, class T>
+__global__ void __launch_bounds__(256, KH * KW < 25 ? 2 : 1)
+    conv_one_channel_backward_filter(const T* __restrict__ x, const T* __restrict__ dy, float* __restrict__ parts,
+                                     Window2D window, FastDivmod p, FastDivmod q, int filters) {
   __shared__ float lanes_sums[256 * FILTERS];
   const int filter_lanes = min((filters + FILTERS - 1) / FILTERS, 256), pixel_lanes = 256 / filter_lanes;
   const int filter_lane = threadIdx.x % filter_lanes, pixel_lane = threadIdx.x / filter_lanes;
   const int pixels = window.n * window.p * window.q;
-  const bool vector = FILTERS == 4 && filters % 4 == 0 && reinterpret_cast<unsigned long long>(dy) % 16 == 0;
+  const bool vector = filters % FILTERS == 0 && packs_at<FILTERS>(dy);
   const int blocks = gridDim.x, block = blockIdx.x, per_block = (pixels + blocks - 1) / blocks;
   const int begin = min(block * per_block, pixels), end = min(begin + per_block, pixels);
 
@@ -96,14 +100,21 @@ __global__ void __launch_bounds__(256, 2)
     const int first = base + filter_lane * FILTERS;
     float sums[KH * KW][FILTERS] = {}, values[KH * KW];
     for (int m = begin + pixel_lane; pixel_lane < pixel_lanes && m < end; m += pixel_lanes) {
-      read_window<KH, KW>(x, window, m, values);
-      const float* gradients = dy + m * filters + first;
-      const int valid = min(filters - first, FILTERS);
-      const float4 d = vector ? load4<true>(gradients, valid) : load4<false>(gradients, valid);
+      read_window<KH, KW>(x, window, p, q, m, values);
+      const T* gradients = dy + m * filters + first;
+      Pack<float, FILTERS> d{};
+      if (vector) {
+        if (first < filters) d = load_pack<FILTERS>(gradients);
+      } else {
+#pragma unroll
+        for (int f = 0; f < FILTERS; ++f) {
+          if (first + f < filters) d.at[f] = loaded(gradients[f]);
+        }
+      }
 #pragma unroll
       for (int f = 0; f < FILTERS; ++f) {
 #pragma unroll
-        for (int t = 0; t < KH * KW; ++t) sums[t][f] = fmaf(values[t], component(d, f), sums[t][f]);
+        for (int t = 0; t < KH * KW; ++t) sums[t][f] = fmaf(values[t], d.at[f], sums[t][f]);
       }
     }
 #pragma unroll
@@ -124,9 +135,10 @@ __global__ void __launch_bounds__(256, 2)
 // --- depthwise: filter k reads only channel k / multiplier ----------------------------------------------------------
 
 // y (n, p, q, filters) of x (n, h, w, c) and w (kh, kw, 1, filters); filters is a multiple of c.
+template <class T>
 __global__ void __launch_bounds__(256)
-    conv_depthwise(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
-                   float* __restrict__ y, Window2D window, int filters, int relu) {
+    conv_depthwise(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ bias, T* __restrict__ y,
+                   Window2D window, int filters, int relu) {
   const int count = window.n * window.p * window.q * filters, multiplier = filters / window.c;
   for (unsigned e = blockIdx.x * blockDim.x + threadIdx.x; e < count; e += gridDim.x * blockDim.x) {
     const int k = e % filters, m = e / filters, j = m % window.q, i = m / window.q % window.p;
@@ -139,18 +151,19 @@ __global__ void __launch_bounds__(256)
       for (int s = 0; s < window.kw; ++s) {
         const int column = left + s * window.dilation_w;
         if (column < 0 || column >= window.w) continue;
-        const float pixel = x[((image * window.h + row) * window.w + column) * window.c + channel];
-        sum = fmaf(pixel, w[(r * window.kw + s) * filters + k], sum);
+        const float pixel = loaded(x[((image * window.h + row) * window.w + column) * window.c + channel]);
+        sum = fmaf(pixel, loaded(w[(r * window.kw + s) * filters + k]), sum);
       }
     }
     if (bias) sum += bias[k];
-    y[e] = relu && sum < 0.f ? 0.f : sum;
+    assign(y[e], relu && sum < 0.f ? 0.f : sum);
   }
 }
 
 // dx (n, h, w, c) of dy (n, p, q, filters): every input pixel sums over the windows that contain it.
+template <class T>
 __global__ void __launch_bounds__(256)
-    conv_depthwise_backward_input(const float* __restrict__ dy, const float* __restrict__ w, float* __restrict__ dx,
+    conv_depthwise_backward_input(const T* __restrict__ dy, const T* __restrict__ w, T* __restrict__ dx,
                                   Window2D window, int filters) {
   const int count = window.n * window.h * window.w * window.c, multiplier = filters / window.c;
   for (unsigned e = blockIdx.x * blockDim.x + threadIdx.x; e < count; e += gridDim.x * blockDim.x) {
@@ -163,20 +176,21 @@ __global__ void __launch_bounds__(256)
       for (int s = 0; s < window.kw; ++s) {
         const int from_j = column + window.left - s * window.dilation_w, j = from_j / window.stride_w;
         if (from_j < 0 || from_j % window.stride_w || j >= window.q) continue;
-        const float* gradients = dy + ((image * window.p + i) * window.q + j) * filters + channel * multiplier;
-        const float* taps = w + (r * window.kw + s) * filters + channel * multiplier;
-        for (int k = 0; k < multiplier; ++k) sum = fmaf(gradients[k], taps[k], sum);
+        const T* gradients = dy + ((image * window.p + i) * window.q + j) * filters + channel * multiplier;
+        const T* taps = w + (r * window.kw + s) * filters + channel * multiplier;
+        for (int k = 0; k < multiplier; ++k) sum = fmaf(loaded(gradients[k]), loaded(taps[k]), sum);
       }
     }
-    dx[e] = sum;
+    assign(dx[e], sum);
   }
 }
 
-// Partial sums of dw: parts (chunks, kh * kw, filters); `sum_splits` adds them up. blockIdx.x is for 32 filters,
+// Partial sums of dw: parts (chunks, kh * kw, filters); `column_sums` adds them up. blockIdx.x is for 32 filters,
 // blockIdx.y a tap, blockIdx.z a chunk of the output pixels; a block is 32 filters x 8 pixel lanes.
+template <class T>
 __global__ void __launch_bounds__(256)
-    conv_depthwise_backward_filter(const float* __restrict__ x, const float* __restrict__ dy,
-                                   float* __restrict__ parts, Window2D window, int filters) {
+    conv_depthwise_backward_filter(const T* __restrict__ x, const T* __restrict__ dy, float* __restrict__ parts,
+                                   Window2D window, int filters) {
   __shared__ float lane_sums[8][32];
   const int k = blockIdx.x * 32 + threadIdx.x, tap = blockIdx.y, lane = threadIdx.y;
   const int r = tap / window.kw, s = tap % window.kw, pixels = window.n * window.p * window.q;
@@ -190,8 +204,8 @@ __global__ void __launch_bounds__(256)
       const int row = i * window.stride_h - window.top + r * window.dilation_h;
       const int column = j * window.stride_w - window.left + s * window.dilation_w;
       if (row < 0 || row >= window.h || column < 0 || column >= window.w) continue;
-      const float pixel = x[((image * window.h + row) * window.w + column) * window.c + channel];
-      sum = fmaf(pixel, dy[m * filters + k], sum);
+      const float pixel = loaded(x[((image * window.h + row) * window.w + column) * window.c + channel]);
+      sum = fmaf(pixel, loaded(dy[m * filters + k]), sum);
     }
   }
   lane_sums[lane][threadIdx.x] = sum;

@@ -1,4 +1,4 @@
-// Normalisation of x (rows, c) per channel, and sums over rows, which biases and losses use too.
+// Statistics of x (rows, c) per channel, and sums over rows, which biases and gradients use.
 //
 // Sums over rows take two kernels: `moments` and the `..._sums` give a result for each chunk of rows, and a second
 // kernel merges the chunks in their order. The number of chunks depends only on the shape.
@@ -135,167 +135,55 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-// Merges the chunks of `moments` into result (2, c), mean and variance of x (rows, c).
+template <int N, class T>
+__device__ __forceinline__ void merge_chunks(const T* __restrict__ x, const float* __restrict__ means,
+                                             const float* __restrict__ variances, float* __restrict__ result, int rows,
+                                             int c, int chunks) {
+  constexpr int kChunks = 4;  // at a time: their loads overlap
+  const ChannelWalk<N> walk(chunks, c);
+  Moments<N> own{};
+  for (unsigned first = walk.row; first < walk.end; first += kChunks * walk.lanes) {
+    Pack<float, N> mean[kChunks], variance[kChunks];
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      const unsigned chunk = first + i * walk.lanes;
+      if (chunk >= walk.end) continue;
+      mean[i] = load_pack<N>(means + chunk * c + walk.channel);
+      variance[i] = load_pack<N>(variances + chunk * c + walk.channel);
+    }
+#pragma unroll
+    for (int i = 0; i < kChunks; ++i) {
+      const unsigned chunk = first + i * walk.lanes;
+      if (chunk >= walk.end) continue;
+      const Rows part = chunk_of_rows(rows, chunk, chunks);
+      Moments<N> other;
+      other.count = static_cast<float>(part.end - part.begin);
+#pragma unroll
+      for (int k = 0; k < N; ++k) {
+        other.mean[k] = mean[i].at[k];
+        other.variance[k] = variance[i].at[k];
+      }
+      own.merge(other);
+    }
+  }
+  own = merge_lanes(own, walk.lanes, walk.width);
+  if (!walk.first) return;
+#pragma unroll
+  for (int k = 0; k < N; ++k) {
+    result[walk.channel + k] = loaded(x[walk.channel + k]) + own.mean[k];
+    result[c + walk.channel + k] = own.variance[k];
+  }
+}
+
+// Merges the chunks of `moments` into result (2, c), mean and variance of x (rows, c). The grid is tiles of channels.
 template <class T>
 __global__ void __launch_bounds__(256)
     merge_moments(const T* __restrict__ x, const float* __restrict__ means, const float* __restrict__ variances,
                   float* __restrict__ result, int rows, int c, int chunks) {
-  const ChannelWalk<1> walk(chunks, c);
-  Moments<1> own{};
-  walk.for_rows([&](unsigned chunk, unsigned i) {
-    const Rows part = chunk_of_rows(rows, chunk, chunks);
-    own.merge(Moments<1>{static_cast<float>(part.end - part.begin), {means[i]}, {variances[i]}});
-  });
-  own = merge_lanes(own, walk.lanes, walk.width);
-  if (!walk.first) return;
-  result[walk.channel] = loaded(x[walk.channel]) + own.mean[0];
-  result[c + walk.channel] = own.variance[0];
-}
-
-// --- forward ---------------------------------------------------------------------------------------------------------
-
-template <int N, class T>
-__device__ __forceinline__ void normalize_rows(const T* __restrict__ x, const float* __restrict__ gamma,
-                                               const float* __restrict__ beta, const float* __restrict__ moments,
-                                               T* __restrict__ y, int rows, int c, float eps, bool relu) {
-  const ChannelWalk<N> walk(rows, c);
-  if (!walk.active) return;
-  Pack<float, N> scale = load_pack<N>(gamma + walk.channel);
-  const auto offset = load_pack<N>(beta + walk.channel), mean = load_pack<N>(moments + walk.channel),
-             variance = load_pack<N>(moments + c + walk.channel);
-#pragma unroll
-  for (int k = 0; k < N; ++k) scale.at[k] /= sqrtf(variance.at[k] + eps);
-  walk.for_rows([&](unsigned, unsigned i) {
-    auto v = load_pack<N>(x + i);
-#pragma unroll
-    for (int k = 0; k < N; ++k) {
-      // The mean is subtracted first, because with the mean in the offset digits cancel if mean >> deviation.
-      const float result = (v.at[k] - mean.at[k]) * scale.at[k] + offset.at[k];
-      v.at[k] = relu && result < 0.f ? 0.f : result;  // NaN stays NaN
-    }
-    store_pack(y + i, v);
-  });
-}
-
-// y (rows, c) of x (rows, c) by gamma, beta (c,) and moments (2, c), mean and variance:
-// (x - mean) / sqrt(variance + eps) * gamma + beta, then ReLU if `relu`.
-template <class T>
-__global__ void __launch_bounds__(256)
-    normalize(const T* __restrict__ x, const float* __restrict__ gamma, const float* __restrict__ beta,
-              const float* __restrict__ moments, T* __restrict__ y, int rows, int c, float eps, int relu) {
-  if (by_fours(c, x, gamma, beta, moments, y)) {
-    normalize_rows<4>(x, gamma, beta, moments, y, rows, c, eps, relu != 0);
+  if (by_fours(c, means, variances)) {
+    merge_chunks<4>(x, means, variances, result, rows, c, chunks);
   } else {
-    normalize_rows<1>(x, gamma, beta, moments, y, rows, c, eps, relu != 0);
-  }
-}
-
-// --- backward --------------------------------------------------------------------------------------------------------
-
-// The gradients at index i; with y, the output of a ReLU, they are 0 where y <= 0.
-template <int N, class T>
-__device__ __forceinline__ Pack<float, N> counted_gradient(const T* __restrict__ dy, const T* __restrict__ y,
-                                                           unsigned i) {
-  auto g = load_pack<N>(dy + i);
-  if (y) {
-    const auto out = load_pack<N>(y + i);
-#pragma unroll
-    for (int k = 0; k < N; ++k) g.at[k] = out.at[k] > 0.f ? g.at[k] : 0.f;
-  }
-  return g;
-}
-
-template <int N, class T>
-__device__ __forceinline__ void sum_gradients(const T* __restrict__ dy, const T* __restrict__ x,
-                                              const T* __restrict__ y, const float* __restrict__ moments,
-                                              float* __restrict__ dgamma, float* __restrict__ dbeta, int rows, int c,
-                                              int pitch, float eps) {
-  const ChannelWalk<N> walk(rows, c);
-  LongSums<2 * N> own;  // N of gamma, N of beta
-  if (walk.active) {
-    const auto mean = load_pack<N>(moments + walk.channel);
-    walk.for_rows([&](unsigned, unsigned i) {
-      const auto g = counted_gradient<N>(dy, y, i), u = load_pack<N>(x + i);
-#pragma unroll
-      for (int k = 0; k < N; ++k) {
-        own.add(k, g.at[k] * (u.at[k] - mean.at[k]));
-        own.add(N + k, g.at[k]);
-      }
-    });
-  }
-  auto sums = merge_lanes(own.totals(), walk.lanes, walk.width);
-  if (!walk.first) return;
-  const auto variance = load_pack<N>(moments + c + walk.channel);
-#pragma unroll
-  for (int k = 0; k < N; ++k) sums.at[k] /= sqrtf(variance.at[k] + eps);
-  store_pack(dgamma + blockIdx.y * pitch + walk.channel, sums.template pack<N, 0>());
-  store_pack(dbeta + blockIdx.y * pitch + walk.channel, sums.template pack<N, N>());
-}
-
-// dgamma and dbeta of each chunk of dy, x (rows, c); those of the next chunk are `pitch` elements further. y (rows, c),
-// if given, is the output of a ReLU after the normalisation. The grid is (tiles of channels, chunks).
-template <class T>
-__global__ void __launch_bounds__(256, 4)
-    normalize_backward_sums(const T* __restrict__ dy, const T* __restrict__ x, const T* __restrict__ y,
-                            const float* __restrict__ moments, float* __restrict__ dgamma, float* __restrict__ dbeta,
-                            int rows, int c, int pitch, float eps) {
-  if (by_fours(c, dy, x, y, moments, dgamma, dbeta)) {
-    sum_gradients<4>(dy, x, y, moments, dgamma, dbeta, rows, c, pitch, eps);
-  } else {
-    sum_gradients<1>(dy, x, y, moments, dgamma, dbeta, rows, c, pitch, eps);
-  }
-}
-
-template <int N, class T>
-__device__ __forceinline__ void input_gradient(const T* __restrict__ dy, const T* __restrict__ x,
-                                               const T* __restrict__ y, const float* __restrict__ gamma,
-                                               const float* __restrict__ moments, const float* __restrict__ dgamma,
-                                               const float* __restrict__ dbeta, T* __restrict__ dx, int rows, int c,
-                                               float eps, bool batch, bool input_relu) {
-  const ChannelWalk<N> walk(rows, c);
-  if (!walk.active) return;
-  // dx = gamma / std * (dy - mean(dy) - normalised * mean(dy * normalised)), computed as (x - mean) * factor + offset
-  // + dy * scale with three numbers per channel. With constant moments only the last term remains.
-  const auto mean = load_pack<N>(moments + walk.channel), variance = load_pack<N>(moments + c + walk.channel);
-  Pack<float, N> scale = load_pack<N>(gamma + walk.channel), factor = load_pack<N>(dgamma + walk.channel),
-                 offset = load_pack<N>(dbeta + walk.channel);
-#pragma unroll
-  for (int k = 0; k < N; ++k) {
-    const float inverse = 1.f / sqrtf(variance.at[k] + eps);
-    scale.at[k] *= inverse;
-    factor.at[k] *= -scale.at[k] * inverse / static_cast<float>(rows);
-    offset.at[k] *= -scale.at[k] / static_cast<float>(rows);
-  }
-  walk.for_rows([&](unsigned, unsigned i) {
-    auto g = counted_gradient<N>(dy, y, i);
-    if (batch || input_relu) {
-      const auto v = load_pack<N>(x + i);
-#pragma unroll
-      for (int k = 0; k < N; ++k) {
-        const float through = batch ? (v.at[k] - mean.at[k]) * factor.at[k] + offset.at[k] : 0.f;
-        g.at[k] = input_relu && !(v.at[k] > 0.f) ? 0.f : through + g.at[k] * scale.at[k];
-      }
-    } else {
-#pragma unroll
-      for (int k = 0; k < N; ++k) g.at[k] *= scale.at[k];
-    }
-    store_pack(dx + i, g);
-  });
-}
-
-// dx (rows, c) of dy, x (rows, c) and the finished dgamma, dbeta (c,). y as in `normalize_backward_sums`. With `batch`
-// the moments are those of x itself, and the gradient flows through them. With `input_relu` x is the output of a ReLU,
-// and dx the gradient of that ReLU's input.
-template <class T>
-__global__ void __launch_bounds__(256)
-    normalize_backward_input(const T* __restrict__ dy, const T* __restrict__ x, const T* __restrict__ y,
-                             const float* __restrict__ gamma, const float* __restrict__ moments,
-                             const float* __restrict__ dgamma, const float* __restrict__ dbeta, T* __restrict__ dx,
-                             int rows, int c, float eps, int batch, int input_relu) {
-  if (by_fours(c, dy, x, y, gamma, moments, dgamma, dbeta, dx)) {
-    input_gradient<4>(dy, x, y, gamma, moments, dgamma, dbeta, dx, rows, c, eps, batch != 0, input_relu != 0);
-  } else {
-    input_gradient<1>(dy, x, y, gamma, moments, dgamma, dbeta, dx, rows, c, eps, batch != 0, input_relu != 0);
+    merge_chunks<1>(x, means, variances, result, rows, c, chunks);
   }
 }
 

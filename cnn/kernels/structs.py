@@ -42,6 +42,16 @@ STRUCTS: Mapping[str, np.dtype[Any]] = {
     "Window2D": _int_struct(_WINDOW_FIELDS),
     # pooling.cu: the padding that counts in a mean
     "Margins": _int_struct(("top", "bottom", "left", "right")),
+    # tail.cu: what follows the normalisation in the tail of a block
+    "TailStages": np.dtype(
+        [
+            ("columns", _DIVMOD),
+            *((name, np.int32) for name in ("relu", "dropout")),
+            *((name, np.uint32) for name in ("threshold", "seed_low", "seed_high", "stream")),
+            ("scale", np.float32),
+        ],
+        align=True,
+    ),
     # fast_divmod.cuh: fast division by a constant, and all divisors of a convolution
     "FastDivmod": _DIVMOD,
     "ConvDivmods": np.dtype([(name, _DIVMOD) for name in _CONV_DIVMODS], align=True),

@@ -20,6 +20,7 @@ from cnn.kernels.families.joins import JOINS
 from cnn.kernels.families.losses import LOSSES
 from cnn.kernels.families.normalization import NORMALIZATION
 from cnn.kernels.families.pooling import POOLING
+from cnn.kernels.families.tail import TAIL
 from cnn.kernels.families.tensor_products import TENSOR_PRODUCTS
 from cnn.kernels.families.updates import UPDATES
 from cnn.kernels.kernel import Kernel
@@ -40,6 +41,7 @@ KERNELS: Mapping[str, Kernel] = _named(
         *DENSE,
         *TENSOR_PRODUCTS,
         *POOLING,
+        *TAIL,
         *NORMALIZATION,
         *GROUP_NORMALIZATION,
         *ACTIVATIONS,

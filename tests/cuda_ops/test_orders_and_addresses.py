@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from cnn.backends import Activation, Augmentation, RandomKey, Window
+from cnn.backends import Activation, Augmentation, Dropout, Join, Normalize, Pool, RandomKey, Window
 from cnn.kernels.families import launch_rules, pooling
 from cuda_ops.conftest import Device, emulated
 
@@ -17,6 +19,7 @@ WINDOW = Window.over((12, 10), 3, 2, 1, ceil=True)
 def arguments(rng):
     """Host arrays by name; those of activations are rounded to the storage type on the device."""
     floats = {name: rng.normal(size=IMAGES) for name in ("x", "dy")}
+    floats["halved"] = rng.normal(size=(3, 6, 5, CHANNELS))
     floats |= {"gate": rng.normal(size=(3, CHANNELS)), "pooled": rng.normal(size=(3, *WINDOW.output_hw, CHANNELS))}
     exact = {name: rng.normal(size=CHANNELS).astype(np.float32) for name in ("gamma", "beta")}
     exact |= {
@@ -47,6 +50,8 @@ CALLS = {
     "bias_backward": lambda o, a: o.bias_backward(a["dy"]),
     "normalize": lambda o, a: o.normalize(a["x"], a["gamma"], a["beta"], a["moments"], 1e-3),
     "normalize_backward": lambda o, a: o.normalize_backward(a["dy"], a["x"], a["gamma"], a["moments"], 1e-3, True),
+    "tail": lambda o, a: o.tail(a["x"], chain(a), keep=False)[0],
+    "tail_backward": lambda o, a: chain_backward(o, a),  # noqa: PLW0108 - it stands below
     "group_norm": lambda o, a: o.group_norm(a["x"], a["gamma"], a["beta"], 2, 1e-3),
     "group_norm_backward": lambda o, a: o.group_norm_backward(a["dy"], a["x"], a["gamma"], a["statistics"], 2, 1e-3),
     "max_pool2d": lambda o, a: o.max_pool2d(a["x"], WINDOW),
@@ -67,6 +72,22 @@ CALLS = {
 }
 over = pytest.mark.parametrize("name", CALLS)
 STORAGES = pytest.mark.parametrize("storage", ["float32", "bfloat16"])
+
+
+def chain(a):
+    """A normalisation and what is computed in the same pass."""
+    window = Window.over(IMAGES[1:3], 2, 2)
+    norm = Normalize(a["gamma"], a["beta"], a["moments"], 1e-3, batch=True)
+    dropout = Dropout(0.3, RandomKey(1, 2, a["clock"]))
+    return [norm, Activation("relu"), dropout, Pool("max", window), Join("add", a["halved"])]
+
+
+def chain_backward(ops, a):
+    gradients = ops.zeros((CHANNELS,), np.float32), ops.zeros((CHANNELS,), np.float32)
+    norm, *others = chain(a)
+    stages = [replace(norm, gradients=gradients), *others]
+    dx, _ = ops.tail_backward(a["halved"], stages, [a["x"], None, None, None, None])
+    return dx, *gradients
 
 
 def gathered(ops, a):

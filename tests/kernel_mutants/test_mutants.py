@@ -77,7 +77,7 @@ def test_one_file_changes_in_a_folder_of_all(tmp_path):
 def test_a_header_reaches_the_files_that_include_it():
     assert sources_with("dense.cu") == {"dense.cu"}
     assert sources_with("gemm.cuh") == {"convolution.cu", "dense.cu"}
-    assert sources_with("vectors.cuh") == {"convolution.cu", "convolution_direct.cu", "dense.cu"}  # through gemm.cuh
+    assert sources_with("vectors.cuh") == {"convolution.cu", "dense.cu"}  # through gemm.cuh
 
 
 def test_every_kernel_file_has_tests_by_name_and_every_test_file_is_there():

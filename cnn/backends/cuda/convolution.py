@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.backends.blocks import Array, Epilogue
-from cnn.backends.cuda.arrays import window_struct
+from cnn.backends.cuda.arrays import named, window_struct
 from cnn.backends.cuda.dense import NOTHING, CudaDense, ends_in_relu, moments_of_product
 from cnn.backends.cuda.joins import CudaJoins
+from cnn.backends.cuda.normalization import column_sums
 from cnn.backends.window import Window
 from cnn.kernels import STRUCTS, fast_divmod
 from cnn.kernels.families.convolution import ONE_CHANNEL, depthwise_parts, one_channel_parts
@@ -33,14 +34,13 @@ class CudaConvolution(CudaDense, CudaJoins):
         if self.by_tensor_cores(x, window, x.shape[3], w.shape[3], groups):
             y, with_moments = self.tensor_forward(x, w, b, window, relu, moments_of_product(epilogue))
             return y if with_moments else self.finish(y, epilogue)
+        if direct := _direct(window, x.shape[3], groups):
+            return self.finish(self._direct(direct, x, w, b, window, groups, relu), epilogue)
         return self.finish(self.stored_like(x, self._conv2d(*self.widened(x, w), b, window, groups, relu)), epilogue)
 
     def _conv2d(self, x: Array, w: Array, b: Array | None, window: Window, groups: int, relu: bool) -> Array:
         n, channels, filters = x.shape[0], x.shape[3], w.shape[3]
         geometry, y = window_struct(window, n, channels), self.floats(n, *window.output_hw, filters)
-        if direct := _direct(window, channels, groups):
-            self.launch(direct, x, w, b, y, geometry, filters, int(relu))
-            return y
         group_channels, group_filters = channels // groups, filters // groups
         by = _divmods(window, group_channels, group_filters)
         return self.product(
@@ -56,12 +56,27 @@ class CudaConvolution(CudaDense, CudaJoins):
             relu,
         )
 
+    def _direct(
+        self, direct: str, x: Array, w: Array, b: Array | None, window: Window, groups: int, relu: bool
+    ) -> Array:
+        """y by the kernel of this name, which is no matrix product."""
+        n, channels, filters = x.shape[0], x.shape[3], w.shape[3]
+        geometry, y = window_struct(window, n, channels), self.empty((n, *window.output_hw, filters), x.dtype)
+        by = () if _is_depthwise(channels, groups) else _output_divmods(window)
+        self.launch(named(direct, x), x, w, b, y, geometry, *by, filters, int(relu))
+        return y
+
     def conv2d_backward_input(
         self, dy: Array, w: Array, window: Window, groups: int, added: Array | None = None
     ) -> Array:
         w, with_added = self.stored_like(dy, w), False
         if self.by_tensor_cores(dy, window, w.shape[2], dy.shape[3], groups):
             dx, with_added = self.tensor_backward_input(dy, w, window, added)
+        elif _is_depthwise(w.shape[2] * groups, groups):
+            n, filters = dy.shape[0], dy.shape[3]
+            dx = self.empty((n, *window.input_hw, groups), dy.dtype)
+            name = named("conv_depthwise_backward_input", dy)
+            self.launch(name, dy, w, dx, window_struct(window, n, groups), filters)
         else:
             dx = self.stored_like(dy, self._conv2d_backward_input(*self.widened(dy, w), window, groups))
         return dx if added is None or with_added else self.add(added, dx)
@@ -69,9 +84,6 @@ class CudaConvolution(CudaDense, CudaJoins):
     def _conv2d_backward_input(self, dy: Array, w: Array, window: Window, groups: int) -> Array:
         n, filters, channels = dy.shape[0], dy.shape[3], w.shape[2] * groups
         geometry, dx = window_struct(window, n, channels), self.floats(n, *window.input_hw, channels)
-        if _is_depthwise(channels, groups):
-            self.launch("conv_depthwise_backward_input", dy, w, dx, geometry, filters)
-            return dx
         group_channels, group_filters = channels // groups, filters // groups
         by = _divmods(window, group_channels, group_filters)
         return self.product(
@@ -97,14 +109,17 @@ class CudaConvolution(CudaDense, CudaJoins):
         dy, x = self.alike(dy, x)
         if self.by_tensor_cores(x, window, channels, filters, groups):
             return self.tensor_backward_filter(dy, x, window, dw)
-        dy, x = self.widened(dy, x)
-        if direct := _direct_backward_filter(window, channels, groups):
-            depthwise = _is_depthwise(channels, groups)
-            splits = depthwise_parts(n * p * q, filters, window.taps) if depthwise else one_channel_parts(n * p * q)
-            parts = self.floats(splits, *dw.shape)
-            self.launch(direct, x, dy, parts, geometry, filters)
-            self.add_parts(parts, dw, splits)
+        if direct := _direct(window, channels, groups):
+            if _is_depthwise(channels, groups):
+                parts = self.floats(depthwise_parts(n * p * q, filters, window.taps), *dw.shape)
+                self.launch(named("conv_depthwise_backward_filter", x), x, dy, parts, geometry, filters)
+            else:
+                parts = self.floats(one_channel_parts(n * p * q), *dw.shape)
+                name = direct.replace("one_channel", "one_channel_backward_filter")
+                self.launch(named(name, x), x, dy, parts, geometry, *_output_divmods(window), filters)
+            column_sums(self, parts, len(parts), dw.size, dw)
             return dw
+        dy, x = self.widened(dy, x)
         by = _divmods(window, group_channels, group_filters)
         return self.product(
             "conv_backward_filter",
@@ -123,23 +138,21 @@ def _divmods(window: Window, group_channels: int, group_filters: int) -> NDArray
     return np.array([fields], dtype=STRUCTS["ConvDivmods"])
 
 
+@functools.lru_cache(maxsize=1024)
+def _output_divmods(window: Window) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Divisors by the sides of the output."""
+    p, q = (np.array([fast_divmod(side)], STRUCTS["FastDivmod"]) for side in window.output_hw)
+    return p, q
+
+
 def _is_depthwise(channels: int, groups: int) -> bool:
     return groups == channels > 1
 
 
 def _direct(window: Window, channels: int, groups: int) -> str | None:
-    """The direct forward kernel (not a matrix product) for this shape, if there is one."""
+    """The forward kernel that is no matrix product, if this shape has one; then the filter gradient has one too."""
     if _is_depthwise(channels, groups):
         return "conv_depthwise"
     if channels == 1 and window.kernel in ONE_CHANNEL:
         return "conv_one_channel_{}x{}".format(*window.kernel)
-    return None
-
-
-def _direct_backward_filter(window: Window, channels: int, groups: int) -> str | None:
-    """The direct kernel (not a matrix product) of the filter gradient for this shape, if there is one."""
-    if _is_depthwise(channels, groups):
-        return "conv_depthwise_backward_filter"
-    if channels == 1 and window.kernel in ONE_CHANNEL:
-        return "conv_one_channel_backward_filter_{}x{}".format(*window.kernel)
     return None

@@ -54,7 +54,7 @@ def two_column_sums(
 
 
 class CudaNormalization(CudaArrays):
-    """Kernels in `cnn/kernels/normalization.cu` and `group_normalization.cu`."""
+    """Kernels in `cnn/kernels/normalization.cu` and `group_normalization.cu`; `CudaTail` normalises."""
 
     def moments(self, x: Array, out: Array | None = None) -> Array:
         rows, c = rows_and_channels(x)
@@ -64,62 +64,6 @@ class CudaNormalization(CudaArrays):
         if chunks > 1:
             self.launch(named("merge_moments", x), x, means, variances, result, rows, c, chunks)
         return result
-
-    def normalize(self, x: Array, gamma: Array, beta: Array, moments: Array, eps: float) -> Array:
-        return self.normalize_and_relu(x, gamma, beta, moments, eps, relu=False)
-
-    def normalize_and_relu(
-        self, x: Array, gamma: Array, beta: Array, moments: Array, eps: float, relu: bool = True
-    ) -> Array:
-        """`normalize`, then ReLU if `relu`, in one pass."""
-        y = self.empty(x.shape, x.dtype)
-        self.launch(named("normalize", x), x, gamma, beta, moments, y, *rows_and_channels(x), eps, int(relu))
-        return y
-
-    def normalize_backward(
-        self,
-        dy: Array,
-        x: Array,
-        gamma: Array,
-        moments: Array,
-        eps: float,
-        batch: bool,
-        out: tuple[Array, Array] | None = None,
-    ) -> tuple[Array, Array, Array]:
-        return self.normalize_and_relu_backward(dy, x, gamma, moments, eps, batch, out)
-
-    def normalize_and_relu_backward(
-        self,
-        dy: Array,
-        x: Array,
-        gamma: Array,
-        moments: Array,
-        eps: float,
-        batch: bool,
-        out: tuple[Array, Array] | None = None,
-        y: Array | None = None,
-        input_relu: bool = False,
-    ) -> tuple[Array, Array, Array]:
-        """`normalize_backward` with the gradients of the ReLU after it, whose output is y, and of one before it.
-
-        With `input_relu` x is the output of a ReLU, and dx the gradient of that ReLU's input.
-        """
-        rows, c = rows_and_channels(x)
-        dgamma, dbeta = two_column_sums(
-            self,
-            rows,
-            c,
-            out,
-            lambda dgamma, dbeta, pitch: self.launch(
-                named("normalize_backward_sums", x), dy, x, y, moments, dgamma, dbeta, rows, c, pitch, eps
-            ),
-        )
-        dx = self.empty(x.shape, x.dtype)
-        flags = int(batch), int(input_relu)
-        self.launch(
-            named("normalize_backward_input", x), dy, x, y, gamma, moments, dgamma, dbeta, dx, rows, c, eps, *flags
-        )
-        return dx, dgamma, dbeta
 
     def running_average(self, running: Array, current: Array, momentum: float) -> None:
         self.launch("running_average", running, current, momentum, 1 - momentum, running.size)

@@ -1,36 +1,96 @@
-"""Tails of blocks: batch norm with a ReLU after or before it in one pass, other stages one by one."""
+"""Tails of blocks: a normalisation with the stages after it in one pass, other stages one by one."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from cnn.backends.blocks import Activation, Array, Normalize, Stage
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn.backends.blocks import Activation, Array, Dropout, Join, Normalize, Pool, Stage
+from cnn.backends.cuda.arrays import named, rows_and_channels
 from cnn.backends.cuda.convolution import CudaConvolution
-from cnn.backends.cuda.dropout import CudaDropout
+from cnn.backends.cuda.dropout import CudaDropout, seed_words
 from cnn.backends.cuda.joins import CudaJoins
+from cnn.backends.cuda.normalization import two_column_sums
 from cnn.backends.cuda.pooling import CudaPooling
+from cnn.backends.reference.dropout import dropout_threshold
 from cnn.backends.reference.tail import Tail
+from cnn.backends.window import Window
+from cnn.kernels import STRUCTS, fast_divmod
+
+# Places of ReLU and dropout in a chain: before maximum and sum, or behind them. As in tail.cu.
+_BEFORE, _BEHIND = 1, 2
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """A normalisation and the stages after it that a kernel computes in the same pass: `length` stages.
+
+    ReLU, dropout, maximum of 2 x 2 pixels, sum, ReLU, dropout: in this order, any of them absent, dropout at most once.
+    """
+
+    norm: Normalize
+    length: int = 1
+    relu: int = 0  # sum of places
+    pool: Window | None = None
+    other: Join | None = None
+    dropout: Dropout | None = None
+    dropout_place: int = 0
+
+    def followed_by(self, stage: Stage) -> _Chain | None:
+        """The chain with one more stage, or None where the kernels cannot compute that."""
+        changes: dict[str, Any] = {}
+        match stage:
+            case Activation(name="relu") if not self.relu and not self.dropout and not self.pool and not self.other:
+                changes["relu"] = _BEFORE
+            case Activation(name="relu") if self.other and self.relu <= _BEFORE and self.dropout_place < _BEHIND:
+                changes["relu"] = self.relu + _BEHIND
+            case Dropout() if not self.dropout:
+                place = _BEHIND if self.pool or self.other else _BEFORE
+                changes.update(dropout=stage, dropout_place=place)
+            case Pool(kind="max") if _is_halved(stage.window) and not self.pool and not self.other:
+                changes["pool"] = stage.window
+            case Join(kind="add") if not self.other and self.dropout_place < _BEHIND:
+                changes["other"] = stage
+            case _:
+                return None
+        return replace(self, length=self.length + 1, **changes)
+
+    def up_to_sum(self) -> _Chain:
+        """The chain without its sum and what is behind that."""
+        chain = replace(self, other=None, relu=self.relu & _BEFORE)
+        return replace(chain, dropout=None, dropout_place=0) if self.dropout_place == _BEHIND else chain
+
+
+def _is_halved(window: Window) -> bool:
+    """Whether each pixel is in one of the windows of 2 x 2."""
+    (h, w), (p, q) = window.input_hw, window.output_hw
+    return window.side_by_side and window.kernel == (2, 2) and (h, w) == (2 * p, 2 * q)
 
 
 class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
-    """The values saved for the gradient are those of `Tail`, stage by stage."""
+    """Kernels in `cnn/kernels/tail.cu`.
+
+    Of a chain its input is saved for the gradient, which is computed from that and dy; and the output of a ReLU behind
+    a sum. Of the other stages the same is saved as by `Tail`.
+    """
 
     def tail(self, x: Array, stages: Sequence[Stage], keep: bool = True) -> tuple[Array, Any]:
         saved: list[Any] = []
-        position = 0
-        while position < len(stages):
-            stage = stages[position]
-            if isinstance(stage, Normalize) and _is_relu(stages, position + 1):
-                y = self.normalize_and_relu(x, stage.gamma, stage.beta, stage.moments, stage.eps)
-                kept = [x, y]
+        for part in _parts(stages):
+            if isinstance(part, _Chain):
+                y = self._chain(x, part)
+                saved += [x, *[None] * (part.length - 1)]
+                if part.relu & _BEHIND:
+                    saved[-1] = y
+                x = y
             else:
-                y, one = self._stage(x, stage)
-                kept = [one]
-            x = y
-            position += len(kept)
-            if keep:
-                saved += kept
+                x, kept = self._stage(x, part)
+                saved.append(kept)
         return x, saved if keep else None
 
     def tail_backward(
@@ -39,36 +99,122 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
         if before is not None and before[0].needs != "output":
             raise ValueError(f"the gradient of {before[0].name} needs its input: it cannot be in an epilogue")
         others: list[Array] = []
-        position = len(stages) - 1
-        while position >= 0:
-            y = None
-            if position > 0 and _is_relu(stages, position) and isinstance(stages[position - 1], Normalize):
-                y = saved[position]
-                position -= 1
-            stage = stages[position]
-            if isinstance(stage, Normalize):
-                input_relu = position == 0 and before is not None and before[0].name == "relu"
+        end = len(stages)
+        for part in reversed(_parts(stages)):
+            if isinstance(part, _Chain):
+                begin = end - part.length
+                if part.other:
+                    dy = self._behind_sum_backward(dy, part, saved[end - 1])
+                    others.insert(0, dy)
+                input_relu = begin == 0 and before is not None and before[0].name == "relu"
                 if input_relu:
                     before = None
-                dy = self.normalize_and_relu_backward(
-                    dy,
-                    saved[position],
-                    *(stage.gamma, stage.moments, stage.eps, stage.batch, stage.gradients),
-                    y=y,
-                    input_relu=input_relu,
-                )[0]
+                dy = self._chain_backward(dy, saved[begin], part, input_relu)[0]
             else:
-                dy, other = self._stage_backward(dy, stage, saved[position])
+                begin = end - 1
+                dy, other = self._stage_backward(dy, part, saved[begin])
                 if other is not None:
                     others.insert(0, other)
-            position -= 1
+            end = begin
         if before is not None:
             activation, output = before
             dy = self.activation_backward(dy, output, activation)
         return dy, others
 
+    def normalize(self, x: Array, gamma: Array, beta: Array, moments: Array, eps: float) -> Array:
+        return self._chain(x, _Chain(Normalize(gamma, beta, moments, eps, batch=False)))
 
-def _is_relu(stages: Sequence[Stage], position: int) -> bool:
-    """Whether the stage at this position, if there is one, is a ReLU."""
-    stage = stages[position] if position < len(stages) else None
-    return isinstance(stage, Activation) and stage.name == "relu"
+    def normalize_backward(
+        self,
+        dy: Array,
+        x: Array,
+        gamma: Array,
+        moments: Array,
+        eps: float,
+        batch: bool,
+        out: tuple[Array, Array] | None = None,
+    ) -> tuple[Array, Array, Array]:
+        return self._chain_backward(dy, x, _Chain(Normalize(gamma, None, moments, eps, batch, out)))
+
+    def _chain(self, x: Array, chain: _Chain) -> Array:
+        """y of all stages."""
+        norm, shape, name = chain.norm, x.shape, "tail"
+        if chain.pool:
+            shape, name = (x.shape[0], *chain.pool.output_hw, x.shape[3]), "tail_pool"
+        y = self.empty(shape, x.dtype)
+        other = None if chain.other is None else chain.other.other
+        arrays = x, other, norm.gamma, norm.beta, norm.moments, _clock(chain), y
+        self.launch(named(name, x), *arrays, *rows_and_channels(y), norm.eps, _stages(chain))
+        return y
+
+    def _behind_sum_backward(self, dy: Array, chain: _Chain, y: Array | None) -> Array:
+        """The gradient of the chain's sum, whose summands take it as it is. y is the output of a ReLU behind it."""
+        if chain.dropout is not None and chain.dropout_place == _BEHIND:
+            dy = self.dropout(dy, chain.dropout.rate, chain.dropout.key)
+        return self.activation_backward(dy, y, Activation("relu")) if chain.relu & _BEHIND else dy
+
+    def _chain_backward(
+        self, dy: Array, x: Array, chain: _Chain, input_relu: bool = False
+    ) -> tuple[Array, Array, Array]:
+        """dx, dgamma and dbeta, the last two in the norm's arrays, for dy of the stages up to a sum, or of all.
+
+        With `input_relu` x is the output of a ReLU, and dx the gradient of that ReLU's input.
+        """
+        if chain.other:
+            chain = chain.up_to_sum()
+        norm, (rows, c), pool = chain.norm, rows_and_channels(dy), "_pool" if chain.pool else ""
+        clock, stages, numbers = _clock(chain), _stages(chain), (norm.gamma, norm.beta, norm.moments)
+        dgamma, dbeta = two_column_sums(
+            self,
+            rows,
+            c,
+            norm.gradients,
+            lambda dgamma, dbeta, pitch: self.launch(
+                named(f"tail{pool}_backward_sums", x),
+                *(dy, x, *numbers, clock, dgamma, dbeta, rows, c, pitch, norm.eps, stages),
+            ),
+        )
+        dx = self.empty(x.shape, x.dtype)
+        read = norm.batch or input_relu or chain.relu or chain.pool
+        self.launch(
+            named(f"tail{pool}_backward_input", x),
+            *(dy, x if read else None, *numbers, dgamma, dbeta, clock, dx, rows, c, norm.eps),
+            *(int(norm.batch), int(input_relu), stages),
+        )
+        return dx, dgamma, dbeta
+
+
+def _parts(stages: Sequence[Stage]) -> list[_Chain | Stage]:
+    """The stages in order, those of chains together."""
+    parts: list[_Chain | Stage] = []
+    for stage in stages:
+        last = parts[-1] if parts else None
+        if isinstance(last, _Chain) and (longer := last.followed_by(stage)):
+            parts[-1] = longer
+        else:
+            parts.append(_Chain(stage) if isinstance(stage, Normalize) else stage)
+    return parts
+
+
+def _clock(chain: _Chain) -> Array | None:
+    """The array with the step of dropout's random key."""
+    return None if chain.dropout is None else chain.dropout.key.step
+
+
+def _stages(chain: _Chain) -> NDArray[Any]:
+    """The struct argument of the kernels."""
+    columns = chain.pool.output_hw[1] if chain.pool else 1
+    if chain.dropout is None:
+        return _stages_struct(columns, chain.relu)
+    rate, key = chain.dropout.rate, chain.dropout.key
+    return _stages_struct(columns, chain.relu, chain.dropout_place, rate, key.seed, key.stream)
+
+
+@functools.lru_cache(maxsize=1024)
+def _stages_struct(
+    columns: int, relu: int, dropout: int = 0, rate: float = 0.0, seed: int = 0, stream: int = 0
+) -> NDArray[Any]:
+    threshold, scale = dropout_threshold(rate)
+    return np.array(
+        [(fast_divmod(columns), relu, dropout, threshold, *seed_words(seed), stream, scale)], STRUCTS["TailStages"]
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnn.kernels.families.gemm_rules import gemm_grid, variants
 from cnn.kernels.families.launch_rules import ceil_div, elements
-from cnn.kernels.kernel import Grid, Kernel, Tiling, Values
+from cnn.kernels.kernel import STORAGES, Grid, Kernel, Tiling, Values, for_each_storage
 from cnn.kernels.tile_choice import Product
 
 # --- implicit matrix products -------------------------------------------------------------------------------------
@@ -63,8 +63,9 @@ CONVOLUTION = [
 
 # --- one channel --------------------------------------------------------------------------------------------------
 
-# Window sizes with a kernel of their own, and filters per thread: taps times filters values are in registers.
-ONE_CHANNEL = {(3, 3): 4, (5, 5): 2}
+# Window sizes with a kernel of their own, and filters per thread by storage type: taps times filters values are in
+# registers, and a thread's filters of a pixel are one memory access.
+ONE_CHANNEL = {(3, 3): {"float": 4, "bfloat16": 8}, (5, 5): {"float": 2, "bfloat16": 2}}
 _DIRECT, _BLOCK = "convolution_direct.cu", 256
 _MOST_BLOCKS = 2112  # 16 for each of 132 multiprocessors
 
@@ -90,27 +91,41 @@ def one_channel_parts(output_pixels: int) -> int:
     return max(1, min(ceil_div(output_pixels, 256), 528))
 
 
-for (_kh, _kw), _filters in ONE_CHANNEL.items():
-    CONVOLUTION += [
+def _one_channel(kh: int, kw: int, filters: int, storage: str) -> list[Kernel]:
+    """Both kernels for windows of kh x kw, `filters` per thread."""
+    ending, template = f"_{kh}x{kw}{STORAGES[storage]}", f"<{kh}, {kw}, {filters}, {storage}>"
+    return [
         Kernel(
-            f"conv_one_channel_{_kh}x{_kw}",
+            f"conv_one_channel{ending}",
             _DIRECT,
-            f"conv_one_channel<{_kh}, {_kw}, {_filters}>",
-            "const float* x, const float* w, const float* bias?, float* y, Window2D window, int filters, int relu",
+            f"conv_one_channel{template}",
+            f"const {storage}* x, const {storage}* w, const float* bias?, {storage}* y, Window2D window, "
+            "FastDivmod p, FastDivmod q, int filters, int relu",
             (_BLOCK,),
-            lambda v, f=_filters: _pixel_grid(f, v),  # type: ignore[misc]
+            lambda v: _pixel_grid(filters, v),
             flops=_one_channel_flops,
+            storage=storage,
         ),
         Kernel(
-            f"conv_one_channel_backward_filter_{_kh}x{_kw}",
+            f"conv_one_channel_backward_filter{ending}",
             _DIRECT,
-            f"conv_one_channel_backward_filter<{_kh}, {_kw}, {_filters}>",
-            "const float* x, const float* dy, float* parts, Window2D window, int filters",
+            f"conv_one_channel_backward_filter{template}",
+            f"const {storage}* x, const {storage}* dy, float* parts, Window2D window, FastDivmod p, FastDivmod q, "
+            "int filters",
             (_BLOCK,),
             lambda v: (one_channel_parts(_output_pixels(v)),),
             flops=_one_channel_flops,
+            storage=storage,
         ),
     ]
+
+
+CONVOLUTION += [
+    kernel
+    for (kh, kw), filters in ONE_CHANNEL.items()
+    for storage in STORAGES
+    for kernel in _one_channel(kh, kw, filters[storage], storage)
+]
 
 # --- depthwise ----------------------------------------------------------------------------------------------------
 
@@ -127,33 +142,33 @@ def _depthwise_filter_grid(v: Values) -> Grid:
 
 
 CONVOLUTION += [
-    Kernel(
+    *for_each_storage(
         "conv_depthwise",
         _DIRECT,
-        "conv_depthwise",
-        "const float* x, const float* w, const float* bias?, float* y, Window2D window, int filters, int relu",
+        "conv_depthwise<T>",
+        "const T* x, const T* w, const float* bias?, T* y, Window2D window, int filters, int relu",
         (_BLOCK,),
         lambda v: elements(per_thread=1)({"count": _output_pixels(v) * v["filters"]}),
-        flops=_flops,
+        _flops,
     ),
-    Kernel(
+    *for_each_storage(
         "conv_depthwise_backward_input",
         _DIRECT,
-        "conv_depthwise_backward_input",
-        "const float* dy, const float* w, float* dx, Window2D window, int filters",
+        "conv_depthwise_backward_input<T>",
+        "const T* dy, const T* w, T* dx, Window2D window, int filters",
         (_BLOCK,),
         lambda v: elements(per_thread=1)(
             {"count": v["window"]["n"] * v["window"]["h"] * v["window"]["w"] * v["window"]["c"]}
         ),
-        flops=_flops,
+        _flops,
     ),
-    Kernel(
+    *for_each_storage(
         "conv_depthwise_backward_filter",
         _DIRECT,
-        "conv_depthwise_backward_filter",
-        "const float* x, const float* dy, float* parts, Window2D window, int filters",
+        "conv_depthwise_backward_filter<T>",
+        "const T* x, const T* dy, float* parts, Window2D window, int filters",
         (32, 8),
         _depthwise_filter_grid,
-        flops=_flops,
+        _flops,
     ),
 ]

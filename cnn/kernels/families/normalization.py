@@ -1,4 +1,4 @@
-"""Normalisation per channel, and sums over all but the channels."""
+"""Statistics per channel, and sums over all but the channels."""
 
 from __future__ import annotations
 
@@ -34,38 +34,8 @@ NORMALIZATION = [
         "merge_moments<T>",
         "const T* x, const float* means, const float* variances, float* result, int rows, int c, int chunks",
         _BLOCK,
-        lambda v: (tiles(v["c"], 8), 1),
+        lambda v: (tiles(v["c"], 4), 1),
         lambda v: 10 * v["chunks"] * v["c"],
-    ),
-    *for_each_storage(
-        "normalize",
-        _SOURCE,
-        "normalize<T>",
-        "const T* x, const float* gamma, const float* beta, const float* moments, T* y, int rows, int c, float eps, "
-        "int relu",
-        _BLOCK,
-        channel_rules.each,
-        operations(3),
-    ),
-    *for_each_storage(
-        "normalize_backward_sums",
-        _SOURCE,
-        "normalize_backward_sums<T>",
-        "const T* dy, const T* x, const T* y?, const float* moments, float* dgamma, float* dbeta, int rows, int c, "
-        "int pitch, float eps",
-        _BLOCK,
-        channel_rules.sums,
-        operations(4),
-    ),
-    *for_each_storage(
-        "normalize_backward_input",
-        _SOURCE,
-        "normalize_backward_input<T>",
-        "const T* dy, const T* x, const T* y?, const float* gamma, const float* moments, const float* dgamma, "
-        "const float* dbeta, T* dx, int rows, int c, float eps, int batch, int input_relu",
-        _BLOCK,
-        channel_rules.each,
-        operations(5),
     ),
     Kernel(
         "running_average",

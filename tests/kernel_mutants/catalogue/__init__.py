@@ -10,6 +10,7 @@ from kernel_mutants.catalogue.losses import LOSSES
 from kernel_mutants.catalogue.normalization import NORMALIZATION
 from kernel_mutants.catalogue.pooling import POOLING
 from kernel_mutants.catalogue.small_files import SMALL_FILES
+from kernel_mutants.catalogue.tail import TAIL
 from kernel_mutants.catalogue.tensor import TENSOR
 from kernel_mutants.mutant import Mutant
 
@@ -21,6 +22,7 @@ MUTANTS: list[Mutant] = [
     *TENSOR,
     *POOLING,
     *NORMALIZATION,
+    *TAIL,
     *ACTIVATIONS,
     *JOINS,
     *LOSSES,

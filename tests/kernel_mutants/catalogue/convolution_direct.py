@@ -17,14 +17,14 @@ CONVOLUTION_DIRECT = [
     _direct(
         "padding",
         "one channel: padding on top instead of on the left",
-        "left = j * window.stride_w - window.left;\n  const float* pixels",
-        "left = j * window.stride_w - window.top;\n  const float* pixels",
+        "left = j * window.stride_w - window.left;\n  const T* pixels",
+        "left = j * window.stride_w - window.top;\n  const T* pixels",
     ),
     _direct(
         "stride",
         "one channel: the horizontal stride for rows",
-        "top = i * window.stride_h - window.top, left = j * window.stride_w - window.left;\n  const float* pixels",
-        "top = i * window.stride_w - window.top, left = j * window.stride_w - window.left;\n  const float* pixels",
+        "top = i * window.stride_h - window.top, left = j * window.stride_w - window.left;\n  const T* pixels",
+        "top = i * window.stride_w - window.top, left = j * window.stride_w - window.left;\n  const T* pixels",
     ),
     _direct(
         "dilation",
@@ -35,15 +35,21 @@ CONVOLUTION_DIRECT = [
     _direct(
         "bound",
         "one channel: biases beyond the last filter are read",
-        "if (bias && mine.first + f < filters)",
-        "if (bias)",
+        "bias && valid ? bias",
+        "bias ? bias",
     ),
-    _direct("relu", "one channel: no ReLU", "if (relu && sums[f] < 0.f) sums[f] = 0.f;", ""),
+    _direct("relu", "one channel: no ReLU", "relu && sum < 0.f ? 0.f : sum;\n    }", "sum;\n    }"),
     _direct(
         "vector",
-        "one channel: vectors of filters that do not come in fours",
-        "vector = FILTERS == 4 && filters % 4 == 0;  // then",
-        "vector = FILTERS == 4;  // then",
+        "one channel: vectors of filters that do not come in packs",
+        "vector = filters % FILTERS == 0 && packs_at<FILTERS>(y)",
+        "vector = packs_at<FILTERS>(y)",
+    ),
+    _direct(
+        "vector",
+        "one channel: vectors at any address of dy",
+        "filters % FILTERS == 0 && packs_at<FILTERS>(dy)",
+        "filters % FILTERS == 0",
     ),
     _direct(
         "barrier",
@@ -107,7 +113,12 @@ CONVOLUTION_DIRECT = [
         "w[(r * window.kh + s) * filters + k]",
     ),
     _direct("bias", "depthwise: the bias is forgotten", "if (bias) sum += bias[k];", ""),
-    _direct("NaN", "depthwise: ReLU swallows NaN", "relu && sum < 0.f ? 0.f : sum", "relu ? fmaxf(sum, 0.f) : sum"),
+    _direct(
+        "NaN",
+        "depthwise: ReLU swallows NaN",
+        "assign(y[e], relu && sum < 0.f ? 0.f : sum)",
+        "assign(y[e], relu ? fmaxf(sum, 0.f) : sum)",
+    ),
     _direct(
         "unsigned",
         "depthwise data gradient: rows above the output",

@@ -25,8 +25,15 @@ HEADERS = [
     _channels("reduction", "every lane writes its own result", "first = active && lane == 0", "first = active"),
     _channels("index", "sums from the first, not from FIRST on", "at[FIRST + k]", "at[k]"),
     _channels("reduction", "of two sums the second alone stays", "at[k] += other.at[k]", "at[k] = other.at[k]"),
-    _channels("vector", "vectors although channels do not come in fours", "c % 4 == 0 && (...", "(..."),
-    _channels("vector", "vectors at any address", " && (... && packs_at<4>(arrays))", ""),
+    _channels("vector", "vectors although channels do not come in packs", "c % N == 0 && (...", "(..."),
+    _channels("vector", "vectors at any address", " && (... && packs_at<N>(arrays))", ""),
+    _channels(
+        "index",
+        "a thread's numbers per channel repeat every four",
+        "some = load_pack<kStep>(p + k)",
+        "some = load_pack<kStep>(p)",
+    ),
+    _channels("vector", "results per channel as vectors at any address", "packs_at<kStep>(p)", "true", 2, 2),
     # --- fast_divmod.cuh ---
     _divmod("division", "the dividend is not added", "multiplier) + n) >> shift", "multiplier)) >> shift"),
     _divmod("division", "the multiplier is one too small", "multiplier) + n)", "multiplier - 1) + n)"),

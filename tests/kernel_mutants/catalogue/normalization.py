@@ -71,82 +71,21 @@ NORMALIZATION = [
     ),
     _norm("statistics", "several chunks: the mean is shifted back twice", "gridDim.y == 1 ? shift", "true ? shift"),
     _norm(
+        "tail", "merging: of four chunks of a lane the last is lost", "int i = 0; i < kChunks", "int i = 0; i < 3", 1, 2
+    ),
+    _norm(
         "statistics",
         "chunks count alike, though the last is shorter",
         "static_cast<float>(part.end - part.begin)",
         "static_cast<float>((rows + chunks - 1) / chunks)",
     ),
-    _norm("statistics", "the mean is not shifted back", "loaded(x[walk.channel]) + own.mean[0]", "own.mean[0]"),
+    _norm("statistics", "the mean is not shifted back", "loaded(x[walk.channel + k]) + own.mean[k]", "own.mean[k]"),
     _norm(
         "index",
         "mean and variance change places",
-        "result[c + walk.channel] = own.variance[0]",
-        "result[c + walk.channel] = own.mean[0]",
+        "result[c + walk.channel + k] = own.variance[k]",
+        "result[c + walk.channel + k] = own.mean[k]",
     ),
-    _norm(
-        "eps",
-        "forward: eps outside the root",
-        "scale.at[k] /= sqrtf(variance.at[k] + eps)",
-        "scale.at[k] /= sqrtf(variance.at[k]) + eps",
-    ),
-    _norm(
-        "statistics",
-        "forward: the mean folded into the offset",
-        "(v.at[k] - mean.at[k]) * scale.at[k] + offset.at[k];\n      v",
-        "v.at[k] * scale.at[k] + (offset.at[k] - mean.at[k] * scale.at[k]);\n      v",
-    ),
-    _norm("relu", "forward: no ReLU", "relu && result < 0.f ? 0.f : result", "result"),
-    _norm(
-        "NaN",
-        "forward: ReLU swallows NaN",
-        "relu && result < 0.f ? 0.f : result",
-        "relu && !(result > 0.f) ? 0.f : result",
-    ),
-    _norm(
-        "bound",
-        "forward: threads beyond the channels read",
-        "  if (!walk.active) return;\n  Pack<float, N> scale",
-        "  Pack<float, N> scale",
-    ),
-    _norm(
-        "relu",
-        "backward: gradients pass where ReLU gave zero",
-        "out.at[k] > 0.f ? g.at[k]",
-        "out.at[k] >= 0.f ? g.at[k]",
-    ),
-    _norm(
-        "eps",
-        "backward: dgamma without eps",
-        "sums.at[k] /= sqrtf(variance.at[k] + eps)",
-        "sums.at[k] /= sqrtf(variance.at[k])",
-    ),
-    _norm("index", "backward: dbeta and dgamma change places", "pack<N, 0>()", "pack<N, N>()"),
-    _norm("index", "backward: chunks overlap", "dgamma + blockIdx.y * pitch", "dgamma + blockIdx.y * c"),
-    _norm("eps", "backward: dx without eps", "1.f / sqrtf(variance.at[k] + eps)", "1.f / sqrtf(variance.at[k])"),
-    _norm(
-        "sign", "backward: dgamma's part of dx is added", "factor.at[k] *= -scale.at[k]", "factor.at[k] *= scale.at[k]"
-    ),
-    _norm(
-        "statistics",
-        "backward: dbeta's part of dx is not divided",
-        "offset.at[k] *= -scale.at[k] / static_cast<float>(rows)",
-        "offset.at[k] *= -scale.at[k]",
-    ),
-    _norm(
-        "statistics",
-        "backward: given moments take part",
-        "const float through = batch ? ",
-        "const float through = true ? ",
-    ),
-    _norm(
-        "infinity",
-        "backward: given moments, and x counts nothing",
-        "if (batch || input_relu) {",
-        "if (true) {",
-        may_survive="Without `batch` the product with x is not taken, in this branch too.",
-    ),
-    _norm("relu", "backward: the ReLU before passes at zero", "!(v.at[k] > 0.f) ? 0.f", "!(v.at[k] >= 0.f) ? 0.f"),
-    _norm("relu", "backward: the ReLU before is forgotten", "input_relu && !(v", "false && !(v"),
     _norm(
         "statistics",
         "running average: the weights change places",

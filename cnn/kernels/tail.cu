@@ -1,0 +1,362 @@
+// The tail of a block in one memory pass: normalisation per channel and what follows it, pixel by pixel.
+//
+// The stages of a tail, each of which but the first may be absent: normalisation, ReLU, dropout, the maximum of 2 x 2
+// pixels, the sum with another branch, ReLU, dropout. The backward passes read the tail's input and the gradient of
+// its output only: masks and maxima are computed again, by the same expressions as in the forward pass.
+//
+// Rows are pixels of the output. With POOL a row is a window of four pixels of the input, which has twice as many rows
+// and columns as the output; a tap is one of the four, row by row.
+#include "channels.cuh"
+#include "fast_divmod.cuh"
+#include "philox.cuh"
+
+// What follows the normalisation. Field order as in structs.py.
+struct TailStages {
+  FastDivmod columns;  // of the pooled image, with POOL
+  int relu, dropout;   // sums of places in the tail; dropout has one place at most
+  unsigned threshold, seed_low, seed_high, stream;
+  float scale;  // of elements that dropout keeps
+};
+
+// Places in the tail: before maximum and sum, or behind them.
+constexpr int kBefore = 1, kBehind = 2;
+
+// Channels of a thread: 16 bytes, or four where more values of a channel are in registers.
+template <class T>
+constexpr int kWide = 16 / sizeof(T);
+constexpr int kNarrow = 4;
+
+// --- values of a row -------------------------------------------------------------------------------------------------
+
+// The pixel of tap `tap` of row `row`.
+template <bool POOL>
+__device__ __forceinline__ unsigned pixel_of(unsigned row, int tap, const FastDivmod& columns) {
+  if (!POOL) return row;
+  const unsigned width = columns.divisor, line = columns.quotient(static_cast<int>(row));
+  return 2 * (row + line * width) + tap % 2 + tap / 2 * 2 * width;
+}
+
+// The normalisation of a thread's channels.
+template <int N>
+struct Affine {
+  Pack<float, N> mean, scale, offset;
+
+  // `beta` may be null, which is 0.
+  __device__ __forceinline__ Affine(const float* gamma, const float* beta, const float* moments, unsigned channel,
+                                    int c, float eps)
+      : mean(load_floats<N>(moments + channel)), scale(load_floats<N>(gamma + channel)), offset{} {
+    if (beta) offset = load_floats<N>(beta + channel);
+    const auto variance = load_floats<N>(moments + c + channel);
+#pragma unroll
+    for (int k = 0; k < N; ++k) scale.at[k] /= sqrtf(variance.at[k] + eps);
+  }
+
+  // The mean is subtracted first, because with the mean in the offset digits cancel if mean >> deviation. An explicit
+  // fmaf, so that the value has the same bits in all passes.
+  __device__ __forceinline__ float operator()(int k, float x) const {
+    return fmaf(x - mean.at[k], scale.at[k], offset.at[k]);
+  }
+};
+
+// ReLU of v; NaN stays NaN.
+__device__ __forceinline__ float rectified(float v) { return v < 0.f ? 0.f : v; }
+
+template <int N>
+__device__ __forceinline__ void rectify(Pack<float, N>& v) {
+#pragma unroll
+  for (int k = 0; k < N; ++k) v.at[k] = rectified(v.at[k]);
+}
+
+// Which of the elements first, ..., first + N - 1 dropout keeps, as bits. N divides `first`.
+template <int N>
+__device__ __forceinline__ unsigned kept_by(const TailStages& stages, const long long* clock, unsigned first) {
+  const RandomKey key(stages.seed_low, stages.seed_high, stages.stream, clock[0]);
+  const uint4 words = random_words(key, first / 8);
+  const unsigned begin = N == 8 ? 0 : first % 8;
+  unsigned kept = 0;
+#pragma unroll
+  for (int k = 0; k < N; ++k) kept |= (random_half(words, begin + k) >= stages.threshold ? 1u : 0u) << k;
+  return kept;
+}
+
+// v * scale where its bit is set, else 0.
+template <int N>
+__device__ __forceinline__ void drop(Pack<float, N>& v, unsigned kept, float scale) {
+#pragma unroll
+  for (int k = 0; k < N; ++k) v.at[k] = kept >> k & 1u ? v.at[k] * scale : 0.f;
+}
+
+// A row's values before maximum and sum, and what dropout there keeps.
+template <int N, int TAPS>
+struct RowValues {
+  Pack<float, N> at[TAPS];
+  unsigned kept[TAPS];  // bits of channels
+
+  template <class T>
+  __device__ __forceinline__ RowValues(const Pack<T, N> (&x)[TAPS], const Affine<N>& affine, const TailStages& stages,
+                                       const long long* clock, unsigned row, unsigned c, unsigned channel) {
+#pragma unroll
+    for (int tap = 0; tap < TAPS; ++tap) {
+#pragma unroll
+      for (int k = 0; k < N; ++k) at[tap].at[k] = affine(k, loaded(x[tap].at[k]));
+      kept[tap] = ~0u;
+    }
+    if (stages.relu & kBefore) {
+#pragma unroll
+      for (int tap = 0; tap < TAPS; ++tap) rectify(at[tap]);
+    }
+    if (stages.dropout == kBefore) {
+#pragma unroll
+      for (int tap = 0; tap < TAPS; ++tap) {
+        kept[tap] = kept_by<N>(stages, clock, pixel_of<(TAPS > 1)>(row, tap, stages.columns) * c + channel);
+        drop(at[tap], kept[tap], stages.scale);
+      }
+    }
+  }
+
+  // The tap with the maximum of channel k, the first of equal ones, and the maximum. NaN is the largest, but no tap is
+  // larger than a NaN before it.
+  __device__ __forceinline__ int argmax(int k, float& largest) const {
+    int number = 0;
+    largest = at[0].at[k];
+#pragma unroll
+    for (int tap = 1; tap < TAPS; ++tap) {
+      const float v = at[tap].at[k];
+      const bool larger = v > largest;
+      if (larger) number = tap;
+      if (larger || v != v) largest = v;
+    }
+    return number;
+  }
+};
+
+template <int N, class T>
+__device__ __forceinline__ Pack<T, N> stored_pack(const T* p) {
+  return *reinterpret_cast<const Pack<T, N>*>(p);
+}
+
+// Calls visit(row, x, extra) for each row of the thread: its input pixels, and the pack of `other` (rows, c), which
+// may be null, as may x; then they are 0. ROWS rows at a time, so that their loads overlap.
+template <int N, bool POOL, int ROWS, class T, class Visit>
+__device__ __forceinline__ void for_batches(const ChannelWalk<N>& walk, const T* __restrict__ x,
+                                            const T* __restrict__ other, const FastDivmod& columns, Visit visit) {
+  constexpr int kTaps = POOL ? 4 : 1;
+  for (unsigned first = walk.row; first < walk.end; first += ROWS * walk.lanes) {
+    Pack<T, N> pixels[ROWS][kTaps] = {}, extra[ROWS] = {};
+#pragma unroll
+    for (int i = 0; i < ROWS; ++i) {
+      const unsigned row = first + i * walk.lanes;
+      if (row >= walk.end) continue;
+      if (x) {
+        const unsigned begin = pixel_of<POOL>(row, 0, columns) * walk.c + walk.channel, down = 2 * columns.divisor;
+#pragma unroll
+        for (int tap = 0; tap < kTaps; ++tap) {
+          pixels[i][tap] = stored_pack<N>(x + begin + (tap % 2 + tap / 2 * down) * walk.c);
+        }
+      }
+      if (other) extra[i] = stored_pack<N>(other + row * walk.c + walk.channel);
+    }
+#pragma unroll
+    for (int i = 0; i < ROWS; ++i) {
+      const unsigned row = first + i * walk.lanes;
+      if (row < walk.end) visit(row, pixels[i], extra[i]);
+    }
+  }
+}
+
+template <int N, class T>
+__device__ __forceinline__ Pack<float, N> loaded_pack(const Pack<T, N>& stored) {
+  Pack<float, N> values;
+#pragma unroll
+  for (int k = 0; k < N; ++k) values.at[k] = loaded(stored.at[k]);
+  return values;
+}
+
+// --- forward ---------------------------------------------------------------------------------------------------------
+
+template <int N, bool POOL, class T>
+__device__ __forceinline__ void tail_rows(const T* __restrict__ x, const T* __restrict__ other,
+                                          const float* __restrict__ gamma, const float* __restrict__ beta,
+                                          const float* __restrict__ moments, const long long* __restrict__ clock,
+                                          T* __restrict__ y, int rows, int c, float eps, const TailStages& stages) {
+  constexpr int kTaps = POOL ? 4 : 1;
+  const ChannelWalk<N> walk(rows, c);
+  if (!walk.active) return;
+  const Affine<N> affine(gamma, beta, moments, walk.channel, c, eps);
+  for_batches<N, POOL, POOL ? 2 : 4>(
+      walk, x, other, stages.columns, [&](unsigned row, const Pack<T, N>(&pixels)[kTaps], const Pack<T, N>& extra) {
+        const RowValues<N, kTaps> values(pixels, affine, stages, clock, row, c, walk.channel);
+        const unsigned out = row * c + walk.channel;
+        Pack<float, N> result = values.at[0];
+        if (POOL) {
+#pragma unroll
+          for (int k = 0; k < N; ++k) values.argmax(k, result.at[k]);
+        }
+        if (other) {
+#pragma unroll
+          for (int k = 0; k < N; ++k) result.at[k] += loaded(extra.at[k]);
+        }
+        if (stages.relu & kBehind) rectify(result);
+        if (stages.dropout == kBehind) drop(result, kept_by<N>(stages, clock, out), stages.scale);
+        store_pack(y + out, result);
+      });
+}
+
+// y (rows, c) of x (rows, c), or (4 * rows, c) with POOL: (x - mean) / sqrt(variance + eps) * gamma + beta by
+// gamma, beta (c,) and moments (2, c), mean and variance, and then the stages. `other` (rows, c), if given, is added.
+// clock[0] is the step of dropout's random key. The grid is (tiles of channels, chunks of rows).
+template <bool POOL, class T>
+__global__ void __launch_bounds__(256, 2)
+    tail(const T* __restrict__ x, const T* __restrict__ other, const float* __restrict__ gamma,
+         const float* __restrict__ beta, const float* __restrict__ moments, const long long* __restrict__ clock,
+         T* __restrict__ y, int rows, int c, float eps, TailStages stages) {
+  constexpr int kChannels = POOL ? kNarrow : kWide<T>;
+  if (by_packs<kChannels>(c, x, other, y)) {
+    tail_rows<kChannels, POOL>(x, other, gamma, beta, moments, clock, y, rows, c, eps, stages);
+  } else {
+    tail_rows<1, POOL>(x, other, gamma, beta, moments, clock, y, rows, c, eps, stages);
+  }
+}
+
+// --- backward --------------------------------------------------------------------------------------------------------
+
+// The gradient of a row's output before its last dropout.
+template <int N, class T>
+__device__ __forceinline__ Pack<float, N> row_gradient(const Pack<T, N>& dy, const TailStages& stages,
+                                                       const long long* clock, unsigned first) {
+  auto g = loaded_pack(dy);
+  if (stages.dropout == kBehind) drop(g, kept_by<N>(stages, clock, first), stages.scale);
+  return g;
+}
+
+// g, the gradient of a row's maximum, as that of the normalised value of channel k at its argmax `tap`.
+template <int N, int TAPS>
+__device__ __forceinline__ float gradient_at(const RowValues<N, TAPS>& values, const TailStages& stages, int tap, int k,
+                                             float g) {
+  if (stages.dropout == kBefore) g = values.kept[tap] >> k & 1u ? g * stages.scale : 0.f;
+  return stages.relu & kBefore && !(values.at[tap].at[k] > 0.f) ? 0.f : g;
+}
+
+template <int N, bool POOL, class T>
+__device__ __forceinline__ void sum_gradients(const T* __restrict__ dy, const T* __restrict__ x,
+                                              const float* __restrict__ gamma, const float* __restrict__ beta,
+                                              const float* __restrict__ moments, const long long* __restrict__ clock,
+                                              float* __restrict__ dgamma, float* __restrict__ dbeta, int rows, int c,
+                                              int pitch, float eps, const TailStages& stages) {
+  constexpr int kTaps = POOL ? 4 : 1;
+  const ChannelWalk<N> walk(rows, c);
+  LongSums<2 * N> own;  // N of gamma, N of beta
+  if (walk.active) {
+    const Affine<N> affine(gamma, beta, moments, walk.channel, c, eps);
+    for_batches<N, POOL, POOL ? 2 : 4>(
+        walk, x, dy, stages.columns, [&](unsigned row, const Pack<T, N>(&pixels)[kTaps], const Pack<T, N>& given) {
+          const RowValues<N, kTaps> values(pixels, affine, stages, clock, row, c, walk.channel);
+          const auto g = row_gradient(given, stages, clock, row * c + walk.channel);
+#pragma unroll
+          for (int k = 0; k < N; ++k) {
+            float largest, gradient = 0.f, u = 0.f;
+            const int number = values.argmax(k, largest);
+#pragma unroll
+            for (int tap = 0; tap < kTaps; ++tap) {
+              if (number != tap) continue;
+              gradient = gradient_at(values, stages, tap, k, g.at[k]);
+              u = loaded(pixels[tap].at[k]);
+            }
+            own.add(k, gradient * (u - affine.mean.at[k]));
+            own.add(N + k, gradient);
+          }
+        });
+  }
+  auto sums = merge_lanes(own.totals(), walk.lanes, walk.width);
+  if (!walk.first) return;
+  const auto variance = load_floats<N>(moments + c + walk.channel);
+#pragma unroll
+  for (int k = 0; k < N; ++k) sums.at[k] /= sqrtf(variance.at[k] + eps);
+  store_floats(dgamma + blockIdx.y * pitch + walk.channel, sums.template pack<N, 0>());
+  store_floats(dbeta + blockIdx.y * pitch + walk.channel, sums.template pack<N, N>());
+}
+
+// dgamma and dbeta of each chunk of dy (rows, c) and x as in `tail`; those of the next chunk are `pitch` elements
+// further. The stages may have neither a sum nor a ReLU behind it. The grid is (tiles of channels, chunks).
+template <bool POOL, class T>
+__global__ void __launch_bounds__(256, 2)
+    tail_backward_sums(const T* __restrict__ dy, const T* __restrict__ x, const float* __restrict__ gamma,
+                       const float* __restrict__ beta, const float* __restrict__ moments,
+                       const long long* __restrict__ clock, float* __restrict__ dgamma, float* __restrict__ dbeta,
+                       int rows, int c, int pitch, float eps, TailStages stages) {
+  if (by_packs<kNarrow>(c, dy, x)) {
+    sum_gradients<kNarrow, POOL>(dy, x, gamma, beta, moments, clock, dgamma, dbeta, rows, c, pitch, eps, stages);
+  } else {
+    sum_gradients<1, POOL>(dy, x, gamma, beta, moments, clock, dgamma, dbeta, rows, c, pitch, eps, stages);
+  }
+}
+
+template <int N, bool POOL, class T>
+__device__ __forceinline__ void input_gradient(const T* __restrict__ dy, const T* __restrict__ x,
+                                               const float* __restrict__ gamma, const float* __restrict__ beta,
+                                               const float* __restrict__ moments, const float* __restrict__ dgamma,
+                                               const float* __restrict__ dbeta, const long long* __restrict__ clock,
+                                               T* __restrict__ dx, int rows, int c, float eps, bool batch,
+                                               bool input_relu, const TailStages& stages) {
+  constexpr int kTaps = POOL ? 4 : 1;
+  const ChannelWalk<N> walk(rows, c);
+  if (!walk.active) return;
+  // dx = gamma / std * (dy - mean(dy) - normalised * mean(dy * normalised)), computed as (x - mean) * factor + share
+  // + dy * scale with three numbers per channel. With constant moments only the last term remains.
+  const Affine<N> affine(gamma, beta, moments, walk.channel, c, eps);
+  Pack<float, N> factor{}, share{};
+  if (batch) {
+    const auto variance = load_floats<N>(moments + c + walk.channel);
+    factor = load_floats<N>(dgamma + walk.channel);
+    share = load_floats<N>(dbeta + walk.channel);
+    const float pixels = static_cast<float>(rows) * kTaps;
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+      factor.at[k] *= -affine.scale.at[k] / sqrtf(variance.at[k] + eps) / pixels;
+      share.at[k] *= -affine.scale.at[k] / pixels;
+    }
+  }
+  for_batches<N, POOL, POOL ? 2 : 4>(
+      walk, x, dy, stages.columns, [&](unsigned row, const Pack<T, N>(&pixels)[kTaps], const Pack<T, N>& given) {
+        const RowValues<N, kTaps> values(pixels, affine, stages, clock, row, c, walk.channel);
+        const auto g = row_gradient(given, stages, clock, row * c + walk.channel);
+        Pack<T, N> results[kTaps];
+#pragma unroll
+        for (int k = 0; k < N; ++k) {
+          float largest;
+          const int number = values.argmax(k, largest);
+#pragma unroll
+          for (int tap = 0; tap < kTaps; ++tap) {
+            const float u = loaded(pixels[tap].at[k]);
+            const float gradient = number == tap ? gradient_at(values, stages, tap, k, g.at[k]) : 0.f;
+            const float through = batch ? fmaf(u - affine.mean.at[k], factor.at[k], share.at[k]) : 0.f;
+            const float sum = through + gradient * affine.scale.at[k];
+            assign(results[tap].at[k], input_relu && !(u > 0.f) ? 0.f : sum);
+          }
+        }
+#pragma unroll
+        for (int tap = 0; tap < kTaps; ++tap) {
+          const unsigned i = pixel_of<POOL>(row, tap, stages.columns) * c + walk.channel;
+          *reinterpret_cast<Pack<T, N>*>(dx + i) = results[tap];
+        }
+      });
+}
+
+// dx like x of dy, x and stages as in `tail_backward_sums` and the finished dgamma, dbeta (c,). With `batch` the moments
+// are those of x itself, and the gradient flows through them. With `input_relu` x is the output of a ReLU, and dx the
+// gradient of that ReLU's input. x is null where none of this needs it: without maximum and ReLU.
+template <bool POOL, class T>
+__global__ void __launch_bounds__(256, POOL ? 2 : 3)
+    tail_backward_input(const T* __restrict__ dy, const T* __restrict__ x, const float* __restrict__ gamma,
+                        const float* __restrict__ beta, const float* __restrict__ moments,
+                        const float* __restrict__ dgamma, const float* __restrict__ dbeta,
+                        const long long* __restrict__ clock, T* __restrict__ dx, int rows, int c, float eps, int batch,
+                        int input_relu, TailStages stages) {
+  if (by_packs<kNarrow>(c, dy, x, dx)) {
+    input_gradient<kNarrow, POOL>(dy, x, gamma, beta, moments, dgamma, dbeta, clock, dx, rows, c, eps, batch != 0,
+                                   input_relu != 0, stages);
+  } else {
+    input_gradient<1, POOL>(dy, x, gamma, beta, moments, dgamma, dbeta, clock, dx, rows, c, eps, batch != 0,
+                            input_relu != 0, stages);
+  }
+}
