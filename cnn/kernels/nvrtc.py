@@ -26,6 +26,8 @@ OLDEST_NVRTC = (12, 8)
 _ERROR = re.compile(r"^(?P<file>.+)\((?P<line>\d+)\): (?:catastrophic )?error: (?P<message>.*)$", re.MULTILINE)
 _ERROR_WITHOUT_LINE = re.compile(r"^.*\berror\s*:\s*(?P<message>.*)$", re.MULTILINE)
 _WARNING = re.compile(r"^.+\(\d+\): warning .*$", re.MULTILINE)
+# What ptxas does not call a warning, such as that it makes the products of a warpgroup wait for each other.
+_LOSS = re.compile(r"^ptxas .*Potential Performance Loss.*$", re.MULTILINE)
 _NAMES_FILE = "__nv_name_map"  # NVRTC's file name in errors of a name expression
 
 
@@ -100,14 +102,23 @@ def nvrtc_version() -> tuple[int, int]:
 
 
 def compile_file(source: str, architecture: int, folder: Path = FOLDER) -> Compiled:
-    """Compile the kernel file `source` with all of its kernels in the table for the architecture.
+    """Compile the kernel file `source` with all of its kernels in the table for the architecture, by targets.
 
     Raises `CompileError`.
     """
     kernels = kernels_of(source, architecture)
-    names = {kernel.name: kernel.expression for kernel in kernels}
-    target = max((kernel.target for kernel in kernels), default="")
-    return compile_text(source_text(source, folder), source, names, architecture, folder, target)
+    names: dict[str, dict[str, str]] = {}
+    for kernel in kernels:
+        names.setdefault(kernel.target, {})[kernel.name] = kernel.expression
+    text = source_text(source, folder)
+    parts = [compile_text(text, source, each, architecture, folder, target) for target, each in names.items()]
+    return Compiled(
+        source,
+        architecture,
+        sum(part.cubin_bytes for part in parts),
+        {kernel.name: part.kernels[kernel.name] for kernel in kernels for part in parts if kernel.name in part.kernels},
+        tuple(warning for part in parts for warning in part.warnings),
+    )
 
 
 def compile_text(
@@ -122,15 +133,15 @@ def compile_text(
     cubin, log, lowered = _compile(text, source, names, architecture, folder, target)
     found = read_ptxas(log)
     kernels = {name: found[mangled] for name, mangled in lowered.items()}
-    return Compiled(source, architecture, len(cubin), kernels, tuple(_WARNING.findall(log)))
+    return Compiled(source, architecture, len(cubin), kernels, warnings_of(log))
 
 
-def machine_code(kernel: Kernel, architecture: int, folder: Path = FOLDER) -> tuple[bytes, Resources]:
-    """The cubin of one kernel for the architecture, and what it takes. Raises `CompileError`."""
+def machine_code(kernel: Kernel, architecture: int, folder: Path = FOLDER) -> tuple[bytes, Resources, tuple[str, ...]]:
+    """The cubin of one kernel for the architecture, what it takes, and warnings. Raises `CompileError`."""
     text = source_text(kernel.source, folder)
     names = {kernel.name: kernel.expression}
     cubin, log, lowered = _compile(text, kernel.source, names, architecture, folder, kernel.target)
-    return cubin, read_ptxas(log)[lowered[kernel.name]]
+    return cubin, read_ptxas(log)[lowered[kernel.name]], warnings_of(log)
 
 
 def _compile(
@@ -157,6 +168,11 @@ def _compile(
             for name, expression in names.items()
         }
     return cubin, log, lowered
+
+
+def warnings_of(log: str) -> tuple[str, ...]:
+    """The compiler's warnings in its log, and what ptxas says of code that will be slow."""
+    return (*_WARNING.findall(log), *_LOSS.findall(log))
 
 
 def read_ptxas(log: str) -> dict[str, Resources]:

@@ -161,6 +161,41 @@ def test_warnings_are_kept(nvrtc):
     assert result.warnings == ('idle.cu(2): warning #177-D: variable "unused" was declared but never referenced',)
 
 
+WARPGROUP = """
+#include "ptx.cuh"
+__global__ void multiplied(float* y) {
+  extern __shared__ __align__(1024) unsigned char shared[];
+  float sums[8][4];
+  for (int i = 0; i < 32; ++i) sums[i / 4][i % 4] = y[i];
+  const MatrixView a = matrix_view(shared_address(shared), 0);
+  settle_sums(sums);
+  begin_products();
+  multiply_warpgroup<false, false>(sums, a, a);
+  multiply_warpgroup<false, false>(sums, a, a);
+  commit_products();
+  wait_for_products<0>();
+  settle_sums(sums);
+  for (int i = 0; i < 32; ++i) y[i] = sums[i / 4][i % 4];
+}
+"""
+
+
+def test_a_target_has_instructions_that_its_plain_architecture_lacks(nvrtc):
+    names = {"multiplied": "multiplied"}
+    compiled = compile_text(WARPGROUP, "wide.cu", names, 90, target="90a")
+    assert compiled.kernels["multiplied"].registers > 32
+    assert compiled.warnings == ()
+    with pytest.raises(CompileError, match=r"wgmma.*not supported.*\(compiling wide.cu for sm_90\)"):
+        compile_text(WARPGROUP, "wide.cu", names, 90)
+
+
+def test_products_that_ptxas_serializes_are_warned_of(nvrtc):
+    product = "  multiply_warpgroup<false, false>(sums, a, a);\n"
+    added = WARPGROUP.replace(2 * product, f"{product}  sums[0][0] += 1.f;\n{product}")
+    (warning,) = compile_text(added, "wide.cu", {"multiplied": "multiplied"}, 90, target="90a").warnings
+    assert "wgmma.mma_async instructions are serialized" in warning
+
+
 def test_missing_nvrtc_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     with pytest.raises(NvrtcMissingError) as caught:

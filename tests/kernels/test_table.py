@@ -55,8 +55,12 @@ def test_entry_is_sound(kernel):
     assert 32 <= np.prod(kernel.block) <= 1024
     assert np.prod(kernel.block) % 32 == 0, "whole warps"
     assert kernel.name.endswith(STORAGES[kernel.storage])
-    assert (kernel.storage in kernel.expression) == (kernel.storage == "bfloat16" or "float" in kernel.expression)
+    expression = kernel.expression.replace("WarpgroupTile", "bfloat16")  # which it multiplies alone
+    assert (kernel.storage in expression) == (kernel.storage == "bfloat16" or "float" in expression)
     assert kernel.min_arch in (0, *ARCHITECTURES)
+    if kernel.target:
+        assert [each for each in ARCHITECTURES if kernel.runs_on(each)] == [kernel.min_arch]
+        assert kernel.alone, "its file's other kernels are not compiled for this target"
 
 
 @pytest.mark.parametrize(
@@ -192,6 +196,7 @@ TABLE = [
     Kernel("short", "scale.cu", "scale<2>", "float* x", (128,), lambda values: (1,), storage="bfloat16"),
     Kernel("ampere", "new.cu", "ampere", "float* x", (128,), lambda values: (1,), min_arch=80),
     Kernel("hopper", "new.cu", "hopper", "float* x", (128,), lambda values: (1,), min_arch=90),
+    Kernel("only", "new.cu", "only", "float* x", (128,), lambda values: (1,), min_arch=90, alone=True, target="90a"),
 ]
 
 
@@ -301,6 +306,27 @@ def test_kernels_of_a_newer_architecture_are_left_out(launch, xp):
     with pytest.raises(ValueError, match=re.escape(message)):
         launch("hopper", x)
     assert [call[0] for call in xp.calls] == ["ampere"]
+
+
+def test_a_kernel_of_one_architecture_is_compiled_for_it(launch, xp, tmp_path, monkeypatch):
+    monkeypatch.setattr(Device, "compute_capability", "90")
+    x = on_device(np.zeros(3, np.float32))
+    launch("only", x)
+    launch("hopper", x)
+    options = compile_options(tmp_path)
+    assert [(module["name_expressions"], module["options"]) for module in xp.modules] == [
+        (["only"], (*options, "-arch=sm_90a")),
+        (["ampere", "hopper"], options),
+    ]
+
+
+@pytest.mark.parametrize(("capability", "shown"), [("86", "8.6"), ("100", "10.0"), ("120", "12.0")])
+def test_a_kernel_of_one_architecture_is_refused_elsewhere(launch, xp, monkeypatch, capability, shown):
+    monkeypatch.setattr(Device, "compute_capability", capability)
+    message = f"kernel only needs compute capability 9.0 and no other, but the device has {shown}"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        launch("only", on_device(np.zeros(3, np.float32)))
+    assert not xp.modules
 
 
 def refused(launch, xp, error, message, **changed):
