@@ -53,12 +53,12 @@ class Loop:
 
     @property
     def fraction(self) -> float:
-        """Of tensor-core instructions among all."""
+        """Of a warp's own tensor-core instructions among all."""
         return self.counts["HMMA"] / len(self.instructions)
 
 
 def main_loop(listing: str) -> Loop:
-    """What lies between a backward branch and its target: of all such loops the shortest with the most HMMA.
+    """What lies between a backward branch and its target: of all such loops the shortest with the most HMMA or HGMMA.
 
     Raises ValueError where no loop has any.
     """
@@ -73,7 +73,7 @@ def main_loop(listing: str) -> Loop:
             branch = _BRANCH.search(found["text"])
             if branch and branch["label"] in labels:
                 body = instructions[labels[branch["label"]] :]
-                multiplications = sum(operation(text).startswith("HMMA") for text in body)
+                multiplications = sum(operation(text).startswith(("HMMA", "HGMMA")) for text in body)
                 best = max(best, (multiplications, -len(body), body))
     if not best[0]:
         raise ValueError("no loop multiplies by tensor cores")

@@ -8,7 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from benchmarks.kernels.disassembly import Loop, disassembler, main_loop, operation
-from benchmarks.main_loops import BLOCKS, EXCEPTIONS, TABLE, Row, compiled, jobs, render, rows_of, tensor_kernels
+from benchmarks.main_loops import (
+    BLOCKS,
+    EXCEPTIONS,
+    TABLE,
+    WARPGROUP_BLOCKS,
+    Row,
+    compiled,
+    jobs,
+    render,
+    rows_of,
+    tensor_kernels,
+)
 from cnn.kernels import FOLDER, KERNELS
 from cnn.kernels.nvrtc import Resources
 from cuda_emulator.build_cache import kept
@@ -46,16 +57,27 @@ def test_the_main_loop_is_the_one_that_multiplies_most():
         main_loop(LISTING.replace("HMMA", "FFMA"))
 
 
+def test_products_of_warpgroups_count_by_their_width():
+    """128x256 in steps of 64: four products, each of 64 columns' worth of cycles for both warpgroups of a quarter."""
+    kernel = KERNELS["tensor_forward_128x256x64_warpgroups4_bf16"]
+    loop = main_loop(LISTING.replace("HMMA.16816", "HGMMA.64x256x16"))
+    assert loop.counts["HGMMA"] == 2
+    row = Row(kernel, 90, Loop([*loop.instructions, *["HGMMA"] * 2]), Resources(128, 0, 0, 0, 0, 0))
+    assert row.issued == pytest.approx(2 * 8 / (4 * 2 * 128))
+    read, copied, multiplied = 8 * (64 + 256) * 16 * 2, (128 + 256) * 64 * 2, 128 * 256 * 64
+    assert row.cycles == pytest.approx((read + copied) / 128 / (multiplied / 2048))
+
+
 def test_every_kernel_is_judged_and_every_exception_names_one():
     kernels = [kernel.name for kernel in tensor_kernels()]
     assert kernels == [name for name in KERNELS if name.startswith("tensor_")]
     judged = jobs()
     assert {kernel.name for kernel, _ in judged} == set(kernels)
     for kernel, architecture in judged:
-        assert kernel.min_arch <= architecture
+        assert kernel.runs_on(architecture)
     for pattern in EXCEPTIONS:
         assert any(name.endswith(pattern.removeprefix("*")) for name in kernels), pattern
-    assert all(min(planned.values()) > 0 for planned in BLOCKS.values())
+    assert all(min(planned.values()) > 0 for planned in [*BLOCKS.values(), WARPGROUP_BLOCKS])
 
 
 @pytest.fixture(scope="module")
@@ -69,17 +91,21 @@ def tools(nvrtc):
 @pytest.fixture(scope="module")
 def rows(tools) -> list[Row]:
     """All main loops. It takes minutes, so they are kept beside the emulator's compiled files."""
-    texts = [path.read_bytes() for path in sorted(FOLDER.glob("*.cu*"))]
+    texts = [path.read_bytes() for path in [*sorted(FOLDER.glob("*.cu*")), FOLDER / "nvrtc.py"]]
 
     def measured(kernel, architecture):
         row = compiled(kernel, architecture)
-        return {"loop": list(row.loop.instructions), "used": dataclasses.asdict(row.used)}
+        return {
+            "loop": list(row.loop.instructions),
+            "used": dataclasses.asdict(row.used),
+            "warnings": list(row.warnings),
+        }
 
     def one(job) -> Row:
         kernel, architecture = job
         parts = (repr((tools, options_anywhere(), kernel.expression)), *texts)
         found = kept(f"{kernel.name}-sm_{architecture}", parts, lambda: measured(kernel, architecture))
-        return Row(kernel, architecture, Loop(found["loop"]), Resources(**found["used"]))
+        return Row(kernel, architecture, Loop(found["loop"]), Resources(**found["used"]), tuple(found["warnings"]))
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(one, jobs()))
@@ -99,20 +125,22 @@ def test_committed_table_agrees(rows, tools):
 
 
 FORWARD = "tensor_forward_128x128x64_bf16"
+WARPGROUP_FORWARD = "tensor_forward_256x128x64_warpgroups4_bf16"
+WARPGROUP_FILTER = "tensor_backward_filter_128x128x64_warpgroups6_bf16"
 # The file, what stands there, what comes in its place, the kernel and architecture that show it, what is said.
 FAULTS = {
     "a division in the loop": (
         "convolution_tensor.cu",
-        "    image_offset += Tile::BK;",
-        "    image_offset += Tile::BK * (1 + channel / g.stride_w);",
+        "kBytesA, filter_offset, channel);",
+        "kBytesA, filter_offset + channel / g.stride_w, channel);",
         FORWARD,
         90,
         "in the loop",
     ),
     "a plain load in the loop": (
         "convolution_tensor.cu",
-        "    image_offset += Tile::BK;",
-        "    image_offset += Tile::BK + images[channel].bits / 65535;",
+        "kBytesA, filter_offset, channel);",
+        "kBytesA, filter_offset + images[channel].bits / 65535, channel);",
         FORWARD,
         90,
         "1 LDG in the loop",
@@ -141,6 +169,46 @@ FAULTS = {
         FORWARD,
         90,
         "of the loop multiply, less than 45%",
+    ),
+    "sums of warpgroups that the compiler moves": (
+        "warpgroup_gemm.cuh",
+        "  settle<Tile>(sums);\n#pragma",
+        "#pragma",
+        WARPGROUP_FILTER,
+        90,
+        "wgmma.mma_async instructions are serialized",
+    ),
+    "no fence between copies and products by warpgroups": (
+        "warpgroup_gemm.cuh",
+        "    publish_copies();\n",
+        "",
+        WARPGROUP_FORWARD,
+        90,
+        "0 fences between copies and products, not one",
+    ),
+    "products by warpgroups that are waited for at once": (
+        "warpgroup_gemm.cuh",
+        "if (!DRAINED) wait_for_products<1>();",
+        "wait_for_products<0>();",
+        WARPGROUP_FORWARD,
+        90,
+        "not one that leaves 0x1",
+    ),
+    "a group for every 16 numbers of the sum": (
+        "warpgroup_gemm.cuh",
+        "advanced(b, k * kStepB));\n      }\n",
+        "advanced(b, k * kStepB));\n      }\n      commit_products();\n",
+        WARPGROUP_FORWARD,
+        90,
+        "groups of products, not one",
+    ),
+    "masks that are computed among products by warpgroups": (
+        "convolution_tensor.cu",
+        "!(outside[i] & tap)",
+        "!(taps_outside(static_cast<int>(outside[i]), g.dilation_h, g.kh, g.h) & tap)",
+        WARPGROUP_FORWARD,
+        90,
+        "instructions a cycle of the products, more than 0.5",
     ),
 }
 
