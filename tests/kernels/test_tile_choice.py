@@ -85,13 +85,15 @@ def test_a_device_gets_only_tiles_that_run_on_it(architecture):
                 assert tile.element == element
                 assert tile.gather_bytes <= most
                 assert tile.min_arch <= architecture
+                assert tile.target in ("", f"{architecture}a")
 
 
 def test_full_tiles_are_asked_for_only_where_they_fit():
     for c, n in itertools.product((8, 40, 64, 96, 128, 512), (8, 64, 72, 128, 256)):
         gather, wgrad = choose_gather(10**6, n, c, 9, REFERENCE)[0], choose_wgrad(9, c, n, 10**6, REFERENCE)[0]
         assert not gather.fits or (c % gather.k == 0 and n % gather.n == 0)
-        assert not wgrad.fits or (c % wgrad.m == 0 and n % wgrad.n == 0)
+        # By warpgroups each 64 rows are of one tap.
+        assert not wgrad.fits or (c % (64 if wgrad.warpgroups else wgrad.m) == 0 and n % wgrad.n == 0)
 
 
 def test_large_products_take_large_tiles_and_narrow_ones_narrow_tiles():
@@ -99,9 +101,11 @@ def test_large_products_take_large_tiles_and_narrow_ones_narrow_tiles():
     assert choose(10**6, 64, 576, 1, True, REFERENCE)[0].suffix == "128x64_vector"
     assert choose(10**6, 32, 288, 1, True, REFERENCE)[0].suffix == "64x32_vector"
     assert choose(10**6, 128, 1152, 1, False, REFERENCE)[0].suffix == "64x64"
-    assert choose_gather(10**6, 256, 128, 9, REFERENCE)[0].suffix == "256x128x64_bf16"
+    assert choose_gather(10**6, 256, 512, 9, REFERENCE)[0].suffix == "128x256x64_warpgroups4_bf16"
+    assert choose_gather(10**6, 256, 128, 9, replace(REFERENCE, capability=100))[0].suffix == "256x128x64_bf16"
     assert choose_gather(10**6, 256, 128, 9, replace(REFERENCE, capability=80))[0].suffix == "128x128x64_bf16"
-    assert choose_gather(10**6, 64, 128, 9, REFERENCE)[0].suffix == "128x64x64_bf16"
+    assert choose_gather(10**6, 64, 128, 9, REFERENCE)[0].suffix == "128x64x64_warpgroups4d_bf16"
+    assert choose_gather(10**6, 64, 128, 9, replace(REFERENCE, capability=100))[0].suffix == "128x64x64_bf16"
     assert choose_gather(10**6, 32, 32, 9, REFERENCE)[0].suffix == "128x32x32_any_bf16"
 
 
