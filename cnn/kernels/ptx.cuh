@@ -89,15 +89,16 @@ __device__ __forceinline__ void keep(T& number) { asm volatile("" : "+r"(number)
 
 // --- products of a warpgroup, four warps, from shared memory: compute capability 9.0 alone (sm_90a) -------------------
 
-// An operand in shared memory, in bfloat16, in rows of 128 bytes whose 16-byte chunks have traded places: chunk j of row i
-// lies at place j ^ i % 8 (the "128-byte swizzle"). The first row is at a multiple of 1024. A row is 64 numbers along the
-// sum, of one row of a or column of b; or 64 along the result, of one place in the sum, and then those of the next 64
-// begin `next_block` bytes further.
+// An operand in shared memory, in bfloat16, in rows of 128 bytes whose 16-byte chunks have traded places: chunk j of the
+// row at 128 i lies at place j ^ i % 8 (the "128-byte swizzle"). A row is 64 numbers along the sum, of one row of a or
+// column of b; or 64 along the result, of one place in the sum, and then those of the next 64 begin `next_block` bytes
+// further. The first row may be at any multiple of 128, and so may be the distance from a row to the eighth behind it.
 typedef unsigned long long MatrixView;
 
-__device__ __forceinline__ MatrixView matrix_view(SharedAddress first, int next_block) {
-  constexpr MatrixView kSwizzle128 = 1ull << 62, kEightRows = (1024ull >> 4) << 32;
-  return kSwizzle128 | kEightRows | static_cast<MatrixView>(next_block >> 4) << 16 | (first & 0x3ffffu) >> 4;
+__device__ __forceinline__ MatrixView matrix_view(SharedAddress first, int next_block, int eight_rows = 1024) {
+  constexpr MatrixView kSwizzle128 = 1ull << 62;
+  return kSwizzle128 | static_cast<MatrixView>(eight_rows >> 4) << 32 | static_cast<MatrixView>(next_block >> 4) << 16 |
+         (first & 0x3ffffu) >> 4;
 }
 
 // The same operand from `bytes` further on: 32 for the next 16 numbers along the sum in a row, or 2048 for 16 rows.

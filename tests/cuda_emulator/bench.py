@@ -12,7 +12,11 @@ KERNELS = Path(__file__).parent / "kernels"
 MODES = ("fast", "checked")
 ORDERS = ("forward", "reverse", "shuffled")
 
-TEMPLATES = ("reversed<32, false>", "reversed<64,true>")  # of mechanisms.cu
+_SIDES = (f"{a}, {b}" for a in ("false", "true") for b in ("false", "true"))
+TEMPLATES = {  # by file
+    "mechanisms.cu": ("reversed<32, false>", "reversed<64,true>"),
+    "tensor_cores.cu": tuple(f"products_warpgroup<{n}, {sides}>" for sides in _SIDES for n in (64, 128, 256)),
+}
 
 
 class Bench:
@@ -22,7 +26,7 @@ class Bench:
         self.mode, self.order = mode, order
         self.xp = Emulator(mode, order, **settings)
         code = (KERNELS / file).read_text()
-        names = (*plain_kernels(code), *(TEMPLATES if file == "mechanisms.cu" else ()))
+        names = (*plain_kernels(code), *TEMPLATES.get(file, ()))
         self.module = self.xp.RawModule(code=code, options=(f"-I{KERNELS}",), name_expressions=names)
 
     def kernel(self, name: str) -> Any:

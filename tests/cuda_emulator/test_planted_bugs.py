@@ -157,6 +157,13 @@ BUGS = [
     Bug("matrices_without_barrier", r"race on shared memory 'tile'.*no __syncwarp between", MISSED,
         arguments=floats(32), expected=X[np.arange(32) // 8 * 8 + np.arange(32) // 4], block=32),
     Bug("product_of_half_a_warp", r"some lanes of the warp have ended", r"some lanes of the warp have ended", block=32),
+    Bug("copy_into_a_product", r"read of shared memory 'tile'.* where a copy is on its way", WRONG,
+        expected=np.full(N, 8), line=False),
+    Bug("product_waits_for_too_little", WRONG, WRONG, expected=np.full(N, 16)),
+    Bug("product_is_not_committed", WRONG, WRONG, expected=np.full(N, 8)),
+    Bug("product_of_three_warps", r"wgmma: a warpgroup is four warps", r"a warpgroup is four warps", block=96,
+        expected=np.full(N, 8)),
+    Bug("view_of_unaligned", r"wgmma: what a view says is no multiple of 16", r"no multiple of 16"),
     # ---- the rest
     Bug("misaligned_vector", r"misaligned access: type 'const struct float4' needs.*multiple of 16",
         r"null pointer or misaligned vector read|out of bounds", block=31),

@@ -110,19 +110,89 @@ def test_rounding(tensor, rng):
     np.testing.assert_array_equal(tensor.xp.asnumpy(tf32).view(np.float32), away.astype(np.float32))
 
 
-def declarations(path: Path) -> dict[str, str]:
-    """The functions outside of namespaces, with their parameters but for the place of the call."""
+VIEWS = np.dtype(
+    [(f"{name}_{side}", np.int32) for name in ("first", "next_block", "eight_rows", "further") for side in "ab"]
+)
+
+
+def placed(matrix, by_result, first, next_block, eight_rows, size):
+    """bfloat16 words (along the result, along the sum) in `size` bytes of noise, and which bytes these are.
+
+    As the PTX ISA lays out operands with its swizzle of 128 bytes: rows along the sum, or along the result, of 128
+    bytes; then bits 4 to 6 of every address are changed by bits 7 to 9.
+    """
+    result, summed = np.indices(matrix.shape)
+    if by_result:
+        address = first + result // 64 * next_block + summed // 8 * eight_rows + summed % 8 * 128 + result % 64 * 2
+    else:
+        address = first + result // 8 * eight_rows + result % 8 * 128 + summed * 2
+    address ^= (address & 0x380) >> 3
+    words = np.full(size // 2, 0x7FC0, np.uint16)  # not a number
+    words[address // 2] = matrix
+    return words.view(np.uint32), address
+
+
+# The first row's place, the distance of eight rows, and how many numbers along the sum the product begins further.
+PLACES = [(0, 1024, 0), (384, 1024, 48), (1024 + 640, 1152, 32), (128, 1280, 16)]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+@pytest.mark.parametrize("b_by_result", [False, True], ids=["b_by_sum", "b_by_result"])
+@pytest.mark.parametrize("a_by_result", [False, True], ids=["a_by_sum", "a_by_result"])
+@pytest.mark.parametrize("n", [64, 128, 256])
+def test_products_of_a_warpgroup(tensor, rng, n, a_by_result, b_by_result, place):
+    first, eight_rows, further = place
+    operands, views = [], np.zeros(1, VIEWS)
+    begin, pieces = 0, []
+    for side, rows, by_result in (("a", 64, a_by_result), ("b", n, b_by_result)):
+        numbers = rng.integers(-9, 10, (rows, 64)) / 8
+        # By the result 64 numbers along the sum take eight times eight rows; those of the next 64 rows come behind.
+        next_block = 8 * -(-eight_rows // 1024) * 1024 + 2048
+        size = -(-next_block * 4 // 1024) * 1024 if by_result else -(-(first + rows // 8 * eight_rows) // 1024) * 1024
+        pieces.append(placed(bfloat16_words(numbers), by_result, first, next_block, eight_rows, size)[0])
+        views[f"first_{side}"], views[f"next_block_{side}"] = begin + first, next_block
+        views[f"eight_rows_{side}"] = eight_rows
+        views[f"further_{side}"] = further // 8 * eight_rows if by_result else further * 2
+        operands.append(numbers[:, further : further + 16])
+        begin += size
+    c = (rng.integers(-99, 100, (64, n)) / 64).astype(np.float32)
+    row = np.arange(128)[:, None, None] // 32 * 16 + GROUP[np.arange(128) % 32][:, None, None]
+    row = row + np.arange(4) // 2 * 8
+    column = np.arange(n // 8)[:, None] * 8 + MEMBER[np.arange(128) % 32][:, None, None] * 2 + np.arange(4) % 2
+    xp, d = tensor.xp, tensor.xp.empty((128, n // 8, 4), np.float32)
+    name = f"products_warpgroup<{n}, {str(a_by_result).lower()}, {str(b_by_result).lower()}>"
+    kernel = tensor.kernel(name)
+    kernel.max_dynamic_shared_size_bytes = begin
+    kernel(
+        (1,),
+        (128,),
+        (xp.asarray(np.concatenate(pieces)), np.int32(begin), xp.asarray(c[row, column]), d, views),
+        shared_mem=begin,
+    )
+    exact = c + 2 * operands[0] @ operands[1].T
+    np.testing.assert_array_equal(xp.asnumpy(d), exact[row, column])  # every sum is exact
+
+
+def declarations(path: Path) -> dict[str, set[str]]:
+    """The functions outside of namespaces, with the parameters of each overload but for the place of the call."""
     text = re.sub(r"//[^\n]*", "", path.read_text(encoding="utf-8"))
     text = re.sub(r"namespace cuda_emulator \{.*?\}  *\n*(?=\n(?:inline|CUDA))", "", text, flags=re.DOTALL)
     found = re.findall(
         r"^(?:CUDA_EMULATOR_INLINE|inline|__device__ __forceinline__) [\w ]+? (\w+)\(([^{]*)\) \{", text, re.M
     )
-    return {
-        name: " ".join(parameters.replace("CUDA_EMULATOR_SITE", "").split()).rstrip(", ") for name, parameters in found
-    }
+    functions: dict[str, set[str]] = {}
+    for name, parameters in found:
+        functions.setdefault(name, set()).add(
+            " ".join(parameters.replace("CUDA_EMULATOR_SITE", "").split()).rstrip(", ")
+        )
+    return functions
 
 
 def test_both_headers_declare_the_same():
     own, emulated = declarations(FOLDER / "ptx.cuh"), declarations(toolchain.INCLUDE / "ptx" / "ptx.cuh")
     assert set(own) >= {"copy_or_zero_16", "wait_for_copies", "load_matrices", "multiply_bfloat16", "multiply_tf32"}
+    # For each width of a warpgroup's product an overload of its own: the emulator has one template.
+    widths = {f"float (&d)[{n // 8}][4], MatrixView a, MatrixView b" for n in (64, 128, 256)}
+    assert own.pop("multiply_warpgroup") == widths
+    assert emulated.pop("multiply_warpgroup") == {"float (&d)[COLUMNS][4], MatrixView a, MatrixView b"}
     assert own == emulated

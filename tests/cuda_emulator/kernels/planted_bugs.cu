@@ -368,3 +368,66 @@ extern "C" __global__ void product_of_half_a_warp(const float* x, float* y) {
   multiply_bfloat16(d, a, 0, 0);  // BUG
   y[threadIdx.x] = d[0];
 }
+
+// A warpgroup's product of ones: as bfloat16, floats of one are pairs of zero and one, so that the sums are 8.
+__device__ void begin_product(float (&sums)[8][4], SharedAddress tile) {
+  begin_products();
+  multiply_warpgroup<false, false>(sums, matrix_view(tile, 0), matrix_view(tile, 0));
+}
+
+__device__ void begin_sums(float (&sums)[8][4], float* tile, const float* x) {
+  for (int i = threadIdx.x; i < 2048; i += blockDim.x) tile[i] = x[0];
+  for (int i = 0; i < 32; i++) sums[i / 4][i % 4] = 0;
+  __syncthreads();
+}
+
+extern "C" __global__ void copy_into_a_product(const float* x, float* y) {
+  __shared__ __align__(1024) float tile[2048];
+  float sums[8][4];
+  begin_sums(sums, tile, x);
+  begin_product(sums, shared_address(tile));
+  commit_products();
+  copy_or_zero_16(shared_address(tile + threadIdx.x * 4), x, false);
+  commit_copies();
+  wait_for_products<0>();
+  wait_for_copies<0>();
+  y[threadIdx.x] = sums[0][0];
+}
+
+extern "C" __global__ void product_waits_for_too_little(const float* x, float* y) {
+  __shared__ __align__(1024) float tile[2048];
+  float sums[8][4];
+  begin_sums(sums, tile, x);
+  for (int i = 0; i < 2; i++) {
+    begin_product(sums, shared_address(tile));
+    commit_products();
+  }
+  wait_for_products<1>();
+  y[threadIdx.x] = sums[0][0];
+}
+
+extern "C" __global__ void product_is_not_committed(const float* x, float* y) {
+  __shared__ __align__(1024) float tile[2048];
+  float sums[8][4];
+  begin_sums(sums, tile, x);
+  begin_product(sums, shared_address(tile));
+  wait_for_products<0>();
+  y[threadIdx.x] = sums[0][0];
+}
+
+extern "C" __global__ void product_of_three_warps(const float* x, float* y) {
+  __shared__ __align__(1024) float tile[2048];
+  float sums[8][4];
+  begin_sums(sums, tile, x);
+  multiply_warpgroup<false, false>(sums, matrix_view(shared_address(tile), 0), matrix_view(shared_address(tile), 0));  // BUG
+  y[threadIdx.x] = sums[0][0];
+}
+
+extern "C" __global__ void view_of_unaligned(const float* x, float* y) {
+  __shared__ __align__(1024) float tile[2048];
+  float sums[8][4];
+  begin_sums(sums, tile, x);
+  const MatrixView view = matrix_view(shared_address(tile) + 8, 0);
+  multiply_warpgroup<false, false>(sums, view, view);  // BUG
+  y[threadIdx.x] = sums[0][0];
+}

@@ -60,3 +60,32 @@ extern "C" __global__ void rounded(const float* x, unsigned* pairs, unsigned* tf
   pairs[lane] = pack_bfloat16(x[2 * lane], x[2 * lane + 1]);
   for (int i = 0; i < 2; i++) tf32[2 * lane + i] = round_to_tf32(__float_as_uint(x[2 * lane + i]));
 }
+
+// Where the two operands lie in the bytes that are given, as `matrix_view` and `advanced` want it.
+struct Views {
+  int first_a, first_b, next_block_a, next_block_b, eight_rows_a, eight_rows_b, further_a, further_b;
+};
+
+// c and d (128, N / 8, 4), as threads hold them: d = c + twice the product. One warpgroup; `bytes` are all of shared memory.
+template <int N, bool A_BY_RESULT, bool B_BY_RESULT>
+__global__ void products_warpgroup(const float4* bytes, int size, const float* c, float* d, const Views views) {
+  extern __shared__ __align__(1024) float4 shared[];
+  const int thread = threadIdx.x;
+  for (int i = thread; i < size / 16; i += 128) shared[i] = bytes[i];
+  publish_copies();
+  __syncthreads();
+  float sums[N / 8][4];
+  for (int i = 0; i < N / 2; i++) sums[i / 4][i % 4] = c[thread * (N / 2) + i];
+  settle_sums(sums);
+  const SharedAddress first = shared_address(shared);
+  const MatrixView a = matrix_view(first + views.first_a, views.next_block_a, views.eight_rows_a);
+  const MatrixView b = matrix_view(first + views.first_b, views.next_block_b, views.eight_rows_b);
+  begin_products();
+  for (int i = 0; i < 2; i++) {
+    multiply_warpgroup<A_BY_RESULT, B_BY_RESULT>(sums, advanced(a, views.further_a), advanced(b, views.further_b));
+  }
+  commit_products();
+  wait_for_products<0>();
+  settle_sums(sums);
+  for (int i = 0; i < N / 2; i++) d[thread * (N / 2) + i] = sums[i / 4][i % 4];
+}

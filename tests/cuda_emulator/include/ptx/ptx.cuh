@@ -11,6 +11,10 @@ extern "C" {  // runtime/async_copies.cpp
   void cuda_emulator_copy_async(void* to, const void* from, unsigned bytes);
   void cuda_emulator_copy_commit();
   void cuda_emulator_copy_wait(unsigned groups_left);
+  // runtime/products.cpp: of the warp; one of its lanes calls
+  void cuda_emulator_product_begin(void (*compute)(const void*), const void* operands, size_t bytes);
+  void cuda_emulator_products_commit();
+  void cuda_emulator_products_wait(unsigned groups_left);
 }
 #pragma GCC visibility pop
 
@@ -110,28 +114,31 @@ CUDA_EMULATOR_INLINE void multiply(const char* operation, float* d, const unsign
 
 struct View {
   SharedAddress first;
-  int next_block;
+  int next_block, eight_rows;
 };
 
 // A number of an operand: `result` along a's rows or b's columns.
 inline float number(const View& view, bool by_result, int result, int sum) {
-  uintptr_t address = view.first + (by_result ? result / 64 * view.next_block + sum * 128 + result % 64 * 2
-                                              : result / 8 * 1024 + result % 8 * 128 + sum * 2);
+  const int row = by_result ? sum : result, within = by_result ? result % 64 : sum;
+  uintptr_t address = view.first + (by_result ? result / 64 * view.next_block : 0) + row / 8 * view.eight_rows +
+                      row % 8 * 128 + within * 2;
   address ^= (address >> 7 & 7) << 4;
   // Whole words are read: the checked build keeps track of four bytes at a time.
   return Bfloat16Layout::value(*reinterpret_cast<const unsigned*>(address & ~uintptr_t{3}), address >> 1 & 1);
 }
 
-struct WarpgroupOperands {
-  float* d;
+// What a warp multiplies: its own sixteen rows. d[column / 8][4] of each lane.
+struct WarpgroupProduct {
+  float* d[32];
   View a, b;
+  int first_row;
 };
 
-// d[column / 8][4] of each lane, of its warp's sixteen rows.
-inline __attribute__((no_sanitize("thread"))) void add_product(const WarpGroup* group, const float (&a)[16][16],
-                                                               const float (*b)[16], int columns) {
+inline __attribute__((no_sanitize("thread"))) void add_product(const WarpgroupProduct& product,
+                                                               const float (&a)[16][16], const float (*b)[16],
+                                                               int columns) {
   for (int lane = 0; lane < 32; lane++) {
-    float* d = reinterpret_cast<const WarpgroupOperands*>(group->value[lane])->d;
+    float* d = product.d[lane];
     for (int j = 0; j < columns / 8; j++) {
       for (int i = 0; i < 4; i++) {
         const float *row = a[lane / 4 + i / 2 * 8], *column = b[8 * j + lane % 4 * 2 + i % 2];
@@ -141,20 +148,30 @@ inline __attribute__((no_sanitize("thread"))) void add_product(const WarpGroup* 
   }
 }
 
-// Each warp multiplies its own rows, when its lanes have come: the groups of products are waited for when they are made.
-template <int COLUMNS>
-CUDA_EMULATOR_INLINE void multiply_warpgroup(float* d, View a, View b, bool a_by_result, bool b_by_result,
-                                             const char* file, int line) {
-  WarpgroupOperands operands{d, a, b};
-  WarpGroup* group = whole_warp_meets("wgmma", reinterpret_cast<uint64_t>(&operands), file, line);
+template <int COLUMNS, bool A_BY_RESULT, bool B_BY_RESULT>
+inline void compute_product(const void* of) {
+  const WarpgroupProduct& product = *static_cast<const WarpgroupProduct*>(of);
+  float left[16][16], right[COLUMNS][16];
+  for (int k = 0; k < 16; k++) {
+    for (int row = 0; row < 16; row++) left[row][k] = number(product.a, A_BY_RESULT, product.first_row + row, k);
+    for (int column = 0; column < COLUMNS; column++) right[column][k] = number(product.b, B_BY_RESULT, column, k);
+  }
+  add_product(product, left, right, COLUMNS);
+}
+
+template <int COLUMNS, bool A_BY_RESULT, bool B_BY_RESULT>
+CUDA_EMULATOR_INLINE void multiply_warpgroup(float* d, View a, View b, const char* file, int line) {
+  static_assert(COLUMNS == 64 || COLUMNS == 128 || COLUMNS == 256, "the widths that ptx.cuh has");
+  if (blockDim.x % 128) cuda_emulator_stop("wgmma: a warpgroup is four warps", file, line);
+  for (const View& view : {a, b}) {
+    const bool aligned = (view.first | view.next_block | view.eight_rows) % 16 == 0;
+    if (!aligned) cuda_emulator_stop("wgmma: what a view says is no multiple of 16", file, line);
+  }
+  WarpGroup* group = whole_warp_meets("wgmma", reinterpret_cast<uint64_t>(d), file, line);
   if (group->unread == ~0u) {
-    float left[16][16], right[COLUMNS][16];
-    const int first_row = static_cast<int>(threadIdx.x) / 32 % 4 * 16;
-    for (int k = 0; k < 16; k++) {
-      for (int row = 0; row < 16; row++) left[row][k] = number(a, a_by_result, first_row + row, k);
-      for (int column = 0; column < COLUMNS; column++) right[column][k] = number(b, b_by_result, column, k);
-    }
-    add_product(group, left, right, COLUMNS);
+    WarpgroupProduct product{{}, a, b, static_cast<int>(threadIdx.x) / 32 % 4 * 16};
+    for (int lane = 0; lane < 32; lane++) product.d[lane] = reinterpret_cast<float*>(group->value[lane]);
+    cuda_emulator_product_begin(compute_product<COLUMNS, A_BY_RESULT, B_BY_RESULT>, &product, sizeof product);
   }
   cuda_emulator_warp_read(group);
 }
@@ -230,18 +247,32 @@ inline void keep(T& number) {
 
 typedef cuda_emulator::View MatrixView;
 
-inline MatrixView matrix_view(SharedAddress first, int next_block) { return MatrixView{first, next_block}; }
+inline MatrixView matrix_view(SharedAddress first, int next_block, int eight_rows = 1024) {
+  return MatrixView{first, next_block, eight_rows};
+}
 
-inline MatrixView advanced(MatrixView view, int bytes) { return MatrixView{view.first + bytes, view.next_block}; }
+inline MatrixView advanced(MatrixView view, int bytes) {
+  return MatrixView{view.first + bytes, view.next_block, view.eight_rows};
+}
 
 inline void publish_copies() {}
 
 inline void begin_products() {}
 
-inline void commit_products() {}
+CUDA_EMULATOR_INLINE void commit_products(CUDA_EMULATOR_SITE) {
+  using namespace cuda_emulator;
+  WarpGroup* group = whole_warp_meets("wgmma.commit_group", 0, file, line);
+  if (group->unread == ~0u) cuda_emulator_products_commit();
+  cuda_emulator_warp_read(group);
+}
 
 template <int GROUPS_LEFT>
-inline void wait_for_products() {}
+CUDA_EMULATOR_INLINE void wait_for_products(CUDA_EMULATOR_SITE) {
+  using namespace cuda_emulator;
+  WarpGroup* group = whole_warp_meets("wgmma.wait_group", 0, file, line);
+  if (group->unread == ~0u) cuda_emulator_products_wait(GROUPS_LEFT);
+  cuda_emulator_warp_read(group);
+}
 
 template <int COLUMNS>
 inline void settle_sums(float (&d)[COLUMNS][4]) {
@@ -250,5 +281,5 @@ inline void settle_sums(float (&d)[COLUMNS][4]) {
 
 template <bool A_BY_RESULT, bool B_BY_RESULT, int COLUMNS>
 CUDA_EMULATOR_INLINE void multiply_warpgroup(float (&d)[COLUMNS][4], MatrixView a, MatrixView b, CUDA_EMULATOR_SITE) {
-  cuda_emulator::multiply_warpgroup<8 * COLUMNS>(&d[0][0], a, b, A_BY_RESULT, B_BY_RESULT, file, line);
+  cuda_emulator::multiply_warpgroup<8 * COLUMNS, A_BY_RESULT, B_BY_RESULT>(&d[0][0], a, b, file, line);
 }
