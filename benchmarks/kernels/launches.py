@@ -25,6 +25,7 @@ READ_IN_PART: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
 # Arrays that are read and written:
 UPDATED = {
     ("running_average", "running"),
+    *((f"tail{pool}{storage}", "running") for pool in ("", "_pool") for storage in ("", "_bf16")),
     ("l2_penalty_backward", "dw"),
     ("sum_cross_entropy", "totals"),
     ("sgd_update", "param"),

@@ -72,6 +72,7 @@ class Normalize:
     eps: float
     batch: bool  # the moments are those of this very batch, so the gradient flows through them
     gradients: tuple[Array, Array] | None = None  # filled with dgamma, dbeta in the backward pass
+    running: tuple[Array, float] | None = None  # running moments and their momentum, updated in the forward pass
 
 
 @dataclass(frozen=True)

@@ -204,12 +204,19 @@ __device__ __forceinline__ void tail_rows(const T* __restrict__ x, const T* __re
 
 // y (rows, c) of x (rows, c), or (4 * rows, c) with POOL: (x - mean) / sqrt(variance + eps) * gamma + beta by
 // gamma, beta (c,) and moments (2, c), mean and variance, and then the stages. `other` (rows, c), if given, is added.
-// clock[0] is the step of dropout's random key. The grid is (tiles of channels, chunks of rows).
+// `running` (2, c), if given, is updated: momentum * running + one_minus_momentum * moments. clock[0] is the step of
+// dropout's random key. The grid is (tiles of channels, chunks of rows).
 template <bool POOL, class T>
 __global__ void __launch_bounds__(256, 2)
     tail(const T* __restrict__ x, const T* __restrict__ other, const float* __restrict__ gamma,
-         const float* __restrict__ beta, const float* __restrict__ moments, const long long* __restrict__ clock,
-         T* __restrict__ y, int rows, int c, float eps, TailStages stages) {
+         const float* __restrict__ beta, const float* __restrict__ moments, float* __restrict__ running,
+         const long long* __restrict__ clock, T* __restrict__ y, int rows, int c, float eps, float momentum,
+         float one_minus_momentum, TailStages stages) {
+  if (running && blockIdx.x == 0 && blockIdx.y == 0) {
+    for (int i = threadIdx.x; i < 2 * c; i += 256) {
+      running[i] = momentum * running[i] + one_minus_momentum * moments[i];
+    }
+  }
   constexpr int kChannels = POOL ? kNarrow : kWide<T>;
   if (by_packs<kChannels>(c, x, other, y)) {
     tail_rows<kChannels, POOL>(x, other, gamma, beta, moments, clock, y, rows, c, eps, stages);

@@ -33,17 +33,15 @@ class BatchNorm(Pointwise):
         return {"moments": Buffer(np.array([np.zeros(channels), np.ones(channels)]), ("mean", "variance"))}
 
     def stage(self, params: Tensors, grads: Tensors, ctx: Pass) -> Normalize:
-        """The normalisation by the moments of the batch in training, else by the running moments."""
+        """The normalisation by the moments of the batch, which update the running ones, else by the running moments."""
         moments = ctx.moments if ctx.train else params["moments"]
         gradients = (grads["gamma"], grads["beta"]) if grads else None
-        return Normalize(params["gamma"], params["beta"], moments, self.eps, ctx.train, gradients)
+        running = (params["moments"], self.momentum) if ctx.train else None
+        return Normalize(params["gamma"], params["beta"], moments, self.eps, ctx.train, gradients, running)
 
     def forward(self, params: Tensors, x: Array, ctx: Pass) -> tuple[Array, Any]:
         """Normalise; in training by the moments of the batch, with which it updates the running moments."""
-        moments = None
-        if ctx.train:
-            moments = ctx.ops.moments(x)
-            self.move_running(params, moments, ctx)
+        moments = ctx.ops.moments(x) if ctx.train else None
         y, saved = super().forward(params, x, replace(ctx, moments=moments))
         return y, (moments, saved)
 
@@ -51,7 +49,3 @@ class BatchNorm(Pointwise):
         """Gradients of gamma, beta and the input."""
         moments, kept = saved
         return super().backward(params, kept, dy, grads, replace(ctx, moments=moments))
-
-    def move_running(self, params: Tensors, moments: Array, ctx: Pass) -> None:
-        """In place: update the running moments with those of a batch."""
-        ctx.ops.running_average(params["moments"], moments, self.momentum)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from cnn.backends import Activation, Array, Epilogue, Join, Ops, RandomKey, Stage
-from cnn.layers import BatchNorm, Conv2D, ElementwiseJoin, Pass, Pointwise, Producer, Tensors
+from cnn.layers import Conv2D, ElementwiseJoin, Pass, Pointwise, Producer, Tensors
 from cnn.layers.activations import ActivationLayer
 from cnn.models.graph import INPUT
 from cnn.models.plan import Block, Plan
@@ -151,10 +151,6 @@ class Executor:
             saved.product = x if ready.activation is not None else None
         elif block.norm is not None:
             moments = self.ops.moments(x)
-        if block.norm is not None:
-            layer = self._nodes[block.norm].layer
-            assert isinstance(layer, BatchNorm)
-            layer.move_running(self.params[block.norm], moments, ready.tail_ctx[block.norm])
         stages = ready.stages if ready.static else self._stages(ready, values, moments)
         if not stages:
             return x, saved

@@ -145,6 +145,24 @@ def test_a_mean_far_larger_than_the_deviation_costs_no_digits(cuda, rng):
     np.testing.assert_allclose(cuda.to_numpy(y), (x.astype(float) - mean) / deviation, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("c", [3, 8, 300])
+@pytest.mark.parametrize("names", [[RELU], [HALVED]], ids=["relu", "pool"])
+def test_running_moments_move_in_the_forward_pass_alone(device, names, c, rng):
+    x, stages, dy = chain(rng, (2, 6, 4, c), names)
+    before = rng.normal(size=(2, c)).astype(np.float32)
+    running = device.ops.array(before)
+    norm, *others = on_device(device, stages)
+    stages = [replace(norm, running=(running, 0.9)), *others]
+    moments = device.get(norm.moments)
+    (_, saved), launched = launches(device.ops, lambda: device.ops.tail(device.put(x), stages))
+    np.testing.assert_allclose(device.get(running), 0.9 * before + 0.1 * moments, rtol=1e-6, atol=1e-7)
+    assert not [name for name in launched if name.startswith("running")]
+    after = device.get(running)
+    device.ops.tail_backward(device.put(dy), stages, saved)
+    np.testing.assert_array_equal(device.get(running), after)
+    np.testing.assert_array_equal(device.get(norm.moments), moments)
+
+
 @pytest.mark.parametrize("names", [["dropout"], [HALVED, "dropout"]], ids=len)
 def test_the_element_whose_random_number_is_the_threshold_is_kept(device, names, rng):
     x, stages, dy = chain(rng, (2, 6, 4, 8), names)

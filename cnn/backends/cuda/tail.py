@@ -143,8 +143,10 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
             shape, name = (x.shape[0], *chain.pool.output_hw, x.shape[3]), "tail_pool"
         y = self.empty(shape, x.dtype)
         other = None if chain.other is None else chain.other.other
-        arrays = x, other, norm.gamma, norm.beta, norm.moments, _clock(chain), y
-        self.launch(named(name, x), *arrays, *rows_and_channels(y), norm.eps, _stages(chain))
+        running, momentum = norm.running or (None, 0.0)
+        arrays = x, other, norm.gamma, norm.beta, norm.moments, running, _clock(chain), y
+        numbers = *rows_and_channels(y), norm.eps, momentum, 1 - momentum
+        self.launch(named(name, x), *arrays, *numbers, _stages(chain))
         return y
 
     def _behind_sum_backward(self, dy: Array, chain: _Chain, y: Array | None) -> Array:

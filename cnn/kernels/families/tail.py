@@ -35,8 +35,8 @@ TAIL = [
             f"tail{suffix}",
             _SOURCE,
             f"tail<{pool}, T>",
-            f"const T* x, const T* other?, {_NORM}, const long long* clock?, T* y, int rows, int c, float eps, "
-            "TailStages stages",
+            f"const T* x, const T* other?, {_NORM}, float* running?, const long long* clock?, T* y, int rows, "
+            "int c, float eps, float momentum, float one_minus_momentum, TailStages stages",
             _BLOCK,
             _pass(taps),
             _operations(3, taps),

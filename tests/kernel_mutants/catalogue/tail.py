@@ -56,6 +56,15 @@ TAIL = [
         "return;\n  const Affine<N> affine(gamma, beta, moments, walk.channel, c, eps);\n  for_batches",
         "rows = rows;\n  const Affine<N> affine(gamma, beta, moments, walk.channel, c, eps);\n  for_batches",
     ),
+    _tail("race", "every block moves the running moments", "running && blockIdx.x == 0 && blockIdx.y == 0", "running"),
+    _tail(
+        "statistics",
+        "running moments: the weights change places",
+        "momentum * running[i] + one_minus_momentum * moments[i]",
+        "one_minus_momentum * running[i] + momentum * moments[i]",
+    ),
+    _tail("bound", "running moments: the means alone", "i < 2 * c; i += 256", "i < c; i += 256"),
+    _tail("grid", "running moments: of the first channels alone", "i < 2 * c; i += 256", "i < 2 * c; i += 2 * c"),
     _tail("vector", "vectors at any address of other", "(c, x, other, y)", "(c, x, y)"),
     # --- backward ---
     _tail("random", "backward: no dropout at the end", "if (stages.dropout == kBehind) drop(g,", "if (false) drop(g,"),
