@@ -20,10 +20,18 @@ struct FilterLane {
   }
 };
 
-// The KH x KW window of output pixel m, zeros outside the image.
-template <int KH, int KW, class T>
-__device__ __forceinline__ void read_window(const T* __restrict__ x, const Window2D& window, const FastDivmod& p,
-                                            const FastDivmod& q, int m, float (&values)[KH * KW]) {
+// Neighbouring output pixels of a row that a thread computes together, as their windows overlap: where rows are whole
+// runs, and windows move by one pixel.
+constexpr int kRun = 4;
+
+__device__ __forceinline__ bool in_runs(const Window2D& window) {
+  return window.q % kRun == 0 && window.stride_w == 1 && window.dilation_w == 1;
+}
+
+// The windows of RUN output pixels from m on, zeros outside the image: pixel i has columns i to i + KW - 1.
+template <int KH, int KW, int RUN, class T>
+__device__ __forceinline__ void read_windows(const T* __restrict__ x, const Window2D& window, const FastDivmod& p,
+                                             const FastDivmod& q, int m, float (&values)[KH][KW + RUN - 1]) {
   int i, j;
   const int image = p.divmod(q.divmod(m, j), i);
   const int top = i * window.stride_h - window.top, left = j * window.stride_w - window.left;
@@ -31,11 +39,55 @@ __device__ __forceinline__ void read_window(const T* __restrict__ x, const Windo
 #pragma unroll
   for (int r = 0; r < KH; ++r) {
     const int row = top + r * window.dilation_h;
+    const bool inside = static_cast<unsigned>(row) < static_cast<unsigned>(window.h);
 #pragma unroll
-    for (int s = 0; s < KW; ++s) {
+    for (int s = 0; s < KW + RUN - 1; ++s) {
       const int column = left + s * window.dilation_w;
-      const bool inside = row >= 0 && row < window.h && column >= 0 && column < window.w;
-      values[r * KW + s] = inside ? loaded(pixels[row * window.w + column]) : 0.f;
+      const bool exists = inside && static_cast<unsigned>(column) < static_cast<unsigned>(window.w);
+      values[r][s] = exists ? loaded(pixels[row * window.w + column]) : 0.f;
+    }
+  }
+}
+
+template <int KH, int KW, int FILTERS, int RUN, class T>
+__device__ __forceinline__ void convolve_one_channel(const T* __restrict__ x, const T* __restrict__ w,
+                                                     const float* __restrict__ bias, T* __restrict__ y,
+                                                     const Window2D& window, const FastDivmod& p, const FastDivmod& q,
+                                                     int filters, bool relu) {
+  const FilterLane<FILTERS> mine(filters);
+  if (mine.lane >= mine.lanes) return;  // threads left over when the filters' lanes do not divide the grid
+  float taps[KH][KW][FILTERS], values[KH][KW + RUN - 1], offset[FILTERS];
+#pragma unroll
+  for (int f = 0; f < FILTERS; ++f) {
+    const bool valid = mine.first + f < filters;
+#pragma unroll
+    for (int t = 0; t < KH * KW; ++t) taps[t / KW][t % KW][f] = valid ? loaded(w[t * filters + mine.first + f]) : 0.f;
+    offset[f] = bias && valid ? bias[mine.first + f] : 0.f;
+  }
+  const bool vector = filters % FILTERS == 0 && packs_at<FILTERS>(y);
+  const int runs = window.n * window.p * window.q / RUN;
+  for (int run = mine.lane; run < runs; run += mine.lanes) {
+    read_windows<KH, KW, RUN>(x, window, p, q, run * RUN, values);
+#pragma unroll
+    for (int i = 0; i < RUN; ++i) {
+      Pack<float, FILTERS> sums;
+#pragma unroll
+      for (int f = 0; f < FILTERS; ++f) {
+        float sum = 0.f;
+#pragma unroll
+        for (int t = 0; t < KH * KW; ++t) sum = fmaf(values[t / KW][t % KW + i], taps[t / KW][t % KW][f], sum);
+        sum += offset[f];
+        sums.at[f] = relu && sum < 0.f ? 0.f : sum;
+      }
+      T* out = y + (run * RUN + i) * filters + mine.first;
+      if (vector) {
+        store_pack(out, sums);
+      } else {
+#pragma unroll
+        for (int f = 0; f < FILTERS; ++f) {
+          if (mine.first + f < filters) assign(out[f], sums.at[f]);
+        }
+      }
     }
   }
 }
@@ -45,83 +97,62 @@ template <int KH, int KW, int FILTERS, class T>
 __global__ void __launch_bounds__(256)
     conv_one_channel(const T* __restrict__ x, const T* __restrict__ w, const float* __restrict__ bias,
                      T* __restrict__ y, Window2D window, FastDivmod p, FastDivmod q, int filters, int relu) {
-  const FilterLane<FILTERS> mine(filters);
-  if (mine.lane >= mine.lanes) return;  // threads left over when the filters' lanes do not divide the grid
-  float taps[KH * KW][FILTERS], values[KH * KW], offset[FILTERS];
-#pragma unroll
-  for (int f = 0; f < FILTERS; ++f) {
-    const bool valid = mine.first + f < filters;
-#pragma unroll
-    for (int t = 0; t < KH * KW; ++t) taps[t][f] = valid ? loaded(w[t * filters + mine.first + f]) : 0.f;
-    offset[f] = bias && valid ? bias[mine.first + f] : 0.f;
-  }
-  const bool vector = filters % FILTERS == 0 && packs_at<FILTERS>(y);
-  const int pixels = window.n * window.p * window.q;
-  for (int m = mine.lane; m < pixels; m += mine.lanes) {
-    read_window<KH, KW>(x, window, p, q, m, values);
-    Pack<float, FILTERS> sums;
-#pragma unroll
-    for (int f = 0; f < FILTERS; ++f) {
-      float sum = 0.f;
-#pragma unroll
-      for (int t = 0; t < KH * KW; ++t) sum = fmaf(values[t], taps[t][f], sum);
-      sum += offset[f];
-      sums.at[f] = relu && sum < 0.f ? 0.f : sum;
-    }
-    T* out = y + m * filters + mine.first;
-    if (vector) {
-      store_pack(out, sums);
-    } else {
-#pragma unroll
-      for (int f = 0; f < FILTERS; ++f) {
-        if (mine.first + f < filters) assign(out[f], sums.at[f]);
-      }
-    }
+  if (in_runs(window)) {
+    convolve_one_channel<KH, KW, FILTERS, kRun>(x, w, bias, y, window, p, q, filters, relu != 0);
+  } else {
+    convolve_one_channel<KH, KW, FILTERS, 1>(x, w, bias, y, window, p, q, filters, relu != 0);
   }
 }
 
-// Partial sums of dw: parts (blocks, KH * KW, filters), one from the pixels of each block; `column_sums` adds them up.
-//
 // A block's 256 threads are filter lanes x pixel lanes. After the pixels, the pixel lanes of a filter are summed in
 // order from shared memory, one tap at a time.
-template <int KH, int KW, int FILTERS, class T>
-__global__ void __launch_bounds__(256, KH * KW < 25 ? 2 : 1)
-    conv_one_channel_backward_filter(const T* __restrict__ x, const T* __restrict__ dy, float* __restrict__ parts,
-                                     Window2D window, FastDivmod p, FastDivmod q, int filters) {
-  __shared__ float lanes_sums[256 * FILTERS];
+template <int KH, int KW, int FILTERS, int RUN, class T>
+__device__ __forceinline__ void filter_gradient_one_channel(const T* __restrict__ x, const T* __restrict__ dy,
+                                                            float* __restrict__ parts, float* lanes_sums,
+                                                            const Window2D& window, const FastDivmod& p,
+                                                            const FastDivmod& q, int filters) {
   const int filter_lanes = min((filters + FILTERS - 1) / FILTERS, 256), pixel_lanes = 256 / filter_lanes;
   const int filter_lane = threadIdx.x % filter_lanes, pixel_lane = threadIdx.x / filter_lanes;
-  const int pixels = window.n * window.p * window.q;
+  const int runs = window.n * window.p * window.q / RUN;
   const bool vector = filters % FILTERS == 0 && packs_at<FILTERS>(dy);
-  const int blocks = gridDim.x, block = blockIdx.x, per_block = (pixels + blocks - 1) / blocks;
-  const int begin = min(block * per_block, pixels), end = min(begin + per_block, pixels);
+  const int blocks = gridDim.x, block = blockIdx.x, per_block = (runs + blocks - 1) / blocks;
+  const int begin = min(block * per_block, runs), end = min(begin + per_block, runs);
 
   for (int base = 0; base < filters; base += filter_lanes * FILTERS) {  // more than once only above 256 * FILTERS
     const int first = base + filter_lane * FILTERS;
-    float sums[KH * KW][FILTERS] = {}, values[KH * KW];
-    for (int m = begin + pixel_lane; pixel_lane < pixel_lanes && m < end; m += pixel_lanes) {
-      read_window<KH, KW>(x, window, p, q, m, values);
-      const T* gradients = dy + m * filters + first;
-      Pack<float, FILTERS> d{};
-      if (vector) {
-        if (first < filters) d = load_pack<FILTERS>(gradients);
-      } else {
+    float sums[KH][KW][FILTERS] = {}, values[KH][KW + RUN - 1];
+    for (int run = begin + pixel_lane; pixel_lane < pixel_lanes && run < end; run += pixel_lanes) {
+      Pack<float, FILTERS> d[RUN] = {};
 #pragma unroll
-        for (int f = 0; f < FILTERS; ++f) {
-          if (first + f < filters) d.at[f] = loaded(gradients[f]);
+      for (int i = 0; i < RUN; ++i) {
+        const T* gradients = dy + (run * RUN + i) * filters + first;
+        if (vector) {
+          if (first < filters) d[i] = load_pack<FILTERS>(gradients);
+        } else {
+#pragma unroll
+          for (int f = 0; f < FILTERS; ++f) {
+            if (first + f < filters) d[i].at[f] = loaded(gradients[f]);
+          }
         }
       }
+      read_windows<KH, KW, RUN>(x, window, p, q, run * RUN, values);
 #pragma unroll
-      for (int f = 0; f < FILTERS; ++f) {
+      for (int i = 0; i < RUN; ++i) {
 #pragma unroll
-        for (int t = 0; t < KH * KW; ++t) sums[t][f] = fmaf(values[t], d.at[f], sums[t][f]);
+        for (int f = 0; f < FILTERS; ++f) {
+#pragma unroll
+          for (int t = 0; t < KH * KW; ++t) {
+            float& sum = sums[t / KW][t % KW][f];
+            sum = fmaf(values[t / KW][t % KW + i], d[i].at[f], sum);
+          }
+        }
       }
     }
 #pragma unroll
     for (int t = 0; t < KH * KW; ++t) {
       __syncthreads();  // the tap before this one has been read
 #pragma unroll
-      for (int f = 0; f < FILTERS; ++f) lanes_sums[threadIdx.x * FILTERS + f] = sums[t][f];
+      for (int f = 0; f < FILTERS; ++f) lanes_sums[threadIdx.x * FILTERS + f] = sums[t / KW][t % KW][f];
       __syncthreads();
       for (int column = threadIdx.x; column < filter_lanes * FILTERS; column += 256) {
         float sum = 0.f;
@@ -129,6 +160,19 @@ __global__ void __launch_bounds__(256, KH * KW < 25 ? 2 : 1)
         if (base + column < filters) parts[(block * KH * KW + t) * filters + base + column] = sum;
       }
     }
+  }
+}
+
+// Partial sums of dw: parts (blocks, KH * KW, filters), one from the pixels of each block; `column_sums` adds them up.
+template <int KH, int KW, int FILTERS, class T>
+__global__ void __launch_bounds__(256, KH * KW < 25 ? 2 : 1)
+    conv_one_channel_backward_filter(const T* __restrict__ x, const T* __restrict__ dy, float* __restrict__ parts,
+                                     Window2D window, FastDivmod p, FastDivmod q, int filters) {
+  __shared__ float lanes_sums[256 * FILTERS];
+  if (in_runs(window)) {
+    filter_gradient_one_channel<KH, KW, FILTERS, kRun>(x, dy, parts, lanes_sums, window, p, q, filters);
+  } else {
+    filter_gradient_one_channel<KH, KW, FILTERS, 1>(x, dy, parts, lanes_sums, window, p, q, filters);
   }
 }
 

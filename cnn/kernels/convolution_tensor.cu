@@ -298,33 +298,53 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   store_sums<Tile>(sums, parts, n0, g.n, [&](int row) { return m0 + row < rows ? (first_row + m0 + row) * g.n : -1; });
 }
 
-// Merges the mean and biased variance of parts (parts, 2, c) of the rows of a matrix, in order: part i has rows_of_part
-// rows, the last perhaps fewer. Block (x, g) merges parts_of_group of them for 32 columns into result (groups, 2, c).
-// Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+// A count of numbers, their mean and their biased variance.
+struct TileMoments {
+  float n = 0.f, mean = 0.f, variance = 0.f;
+
+  // Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+  __device__ __forceinline__ void merge(const TileMoments& other) {
+    if (other.n == 0.f) return;
+    const float total = n + other.n, weight = n / total, other_weight = other.n / total, delta = other.mean - mean;
+    mean += delta * other_weight;
+    variance = variance * weight + other.variance * other_weight + delta * other_weight * (delta * weight);
+    n = total;
+  }
+};
+
+// Merges the mean and biased variance of parts (count, 2, c) of the rows of a matrix: part i has rows_of_part rows, the
+// last perhaps fewer. Block (x, g) merges the parts_of_group parts of group g for 8 columns into result (groups, 2, c): 32
+// lanes a column, four parts at a time, so that their loads overlap; then pairs of lanes.
 __global__ void __launch_bounds__(256)
     merge_tile_moments(const float* __restrict__ parts, float* __restrict__ result, int rows, int c, int count,
                        int rows_of_part, int parts_of_group) {
-  __shared__ float counts[8][32], means[8][32], variances[8][32];
-  const int column = blockIdx.x * 32 + threadIdx.x % 32, lane = threadIdx.x / 32;
+  constexpr int kLanes = 32, kAtOnce = 4;
+  __shared__ TileMoments of_lanes[kLanes][8];
+  const int own_column = threadIdx.x % 8, lane = threadIdx.x / 8, column = blockIdx.x * 8 + own_column;
   const int begin = blockIdx.y * parts_of_group, end = min(begin + parts_of_group, count);
-  float n = 0.f, mean = 0.f, variance = 0.f;
-  const auto merge = [&](float other_n, float other_mean, float other_variance) {
-    if (other_n == 0.f) return;
-    const float total = n + other_n, weight = n / total, other_weight = other_n / total, delta = other_mean - mean;
-    mean += delta * other_weight;
-    variance = variance * weight + other_variance * other_weight + delta * other_weight * (delta * weight);
-    n = total;
-  };
+  TileMoments own;
   if (column < c) {
-    for (int i = begin + lane; i < end; i += 8) {
-      const size_t at = static_cast<size_t>(i) * 2 * c + column;
-      merge(min(rows - i * rows_of_part, rows_of_part), parts[at], parts[at + c]);
+    for (int first = begin + lane; first < end; first += kAtOnce * kLanes) {
+      TileMoments given[kAtOnce];
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        const int i = first + k * kLanes;
+        if (i >= end) continue;
+        const size_t at = static_cast<size_t>(i) * 2 * c + column;
+        given[k].n = min(rows - i * rows_of_part, rows_of_part);
+        given[k].mean = parts[at];
+        given[k].variance = parts[at + c];
+      }
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) own.merge(given[k]);
     }
   }
-  counts[lane][threadIdx.x % 32] = n, means[lane][threadIdx.x % 32] = mean, variances[lane][threadIdx.x % 32] = variance;
-  __syncthreads();
+  for (int half = kLanes / 2; half; half /= 2) {
+    if (lane >= half && lane < 2 * half) of_lanes[lane][own_column] = own;
+    __syncthreads();
+    if (lane < half) own.merge(of_lanes[lane + half][own_column]);
+  }
   if (lane || column >= c) return;
-  for (int i = 1; i < 8; ++i) merge(counts[i][threadIdx.x], means[i][threadIdx.x], variances[i][threadIdx.x]);
-  result[blockIdx.y * 2 * c + column] = mean;
-  result[(blockIdx.y * 2 + 1) * c + column] = variance;
+  result[blockIdx.y * 2 * c + column] = own.mean;
+  result[(blockIdx.y * 2 + 1) * c + column] = own.variance;
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +21,7 @@ from cnn.kernels.tile_choice import Device, Product, ceil_div
 
 # The kernels count bytes of the images in 32 bits.
 _MOST_FLOATS = 2**30
-_MERGED_AT_ONCE = 128  # the most parts of moments that one launch merges
+_MERGED_AT_ONCE = 256  # the most parts of moments that a block merges
 
 
 class CudaTensorProducts(CudaActivations):
@@ -88,7 +87,7 @@ class CudaTensorProducts(CudaActivations):
         """`moments` (2, k) of parts (parts, 2, k), each of `rows_of_part` of the `rows`; many parts in two launches."""
         (count, _, k), at_once = parts.shape, parts.shape[0]
         if count > _MERGED_AT_ONCE:
-            at_once = 8 * ceil_div(math.isqrt(count), 8)
+            at_once = _MERGED_AT_ONCE
             groups = self.floats(ceil_div(count, at_once), 2, k)
             self.launch("merge_tile_moments", parts, groups, rows, k, count, rows_of_part, at_once)
             return self._merge_moments(groups, moments, rows, rows_of_part * at_once)

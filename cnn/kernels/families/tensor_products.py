@@ -96,7 +96,7 @@ TENSOR_PRODUCTS += [
         "merge_tile_moments",
         "const float* parts, float* result, int rows, int c, int count, int rows_of_part, int parts_of_group",
         (256,),
-        lambda v: (ceil_div(v["c"], 32), ceil_div(v["count"], v["parts_of_group"])),
+        lambda v: (ceil_div(v["c"], 8), ceil_div(v["count"], v["parts_of_group"])),
         flops=lambda v: 12 * v["count"] * v["c"],
     )
 ]
