@@ -93,12 +93,12 @@ struct RowValues {
   unsigned kept[TAPS];  // bits of channels
 
   template <class T>
-  __device__ __forceinline__ RowValues(const Pack<T, N> (&x)[TAPS], const Affine<N>& affine, const TailStages& stages,
+  __device__ __forceinline__ RowValues(const Stored<T, N> (&x)[TAPS], const Affine<N>& affine, const TailStages& stages,
                                        const long long* clock, unsigned row, unsigned c, unsigned channel) {
 #pragma unroll
     for (int tap = 0; tap < TAPS; ++tap) {
 #pragma unroll
-      for (int k = 0; k < N; ++k) at[tap].at[k] = affine(k, loaded(x[tap].at[k]));
+      for (int k = 0; k < N; ++k) at[tap].at[k] = affine(k, x[tap].value(k));
       kept[tap] = ~0u;
     }
     if (stages.relu & kBefore) {
@@ -114,47 +114,41 @@ struct RowValues {
     }
   }
 
-  // The tap with the maximum of channel k, the first of equal ones, and the maximum. NaN is the largest, but no tap is
-  // larger than a NaN before it.
-  __device__ __forceinline__ int argmax(int k, float& largest) const {
-    int number = 0;
-    largest = at[0].at[k];
+  // The maximum of channel k. visit(tap) is called for each tap whose value is larger than those before it, so the last
+  // call is for the argmax. NaN is the largest, but no tap is its argmax unless it is the first.
+  template <class Visit>
+  __device__ __forceinline__ float largest(int k, Visit visit) const {
+    float largest = at[0].at[k];
 #pragma unroll
     for (int tap = 1; tap < TAPS; ++tap) {
       const float v = at[tap].at[k];
       const bool larger = v > largest;
-      if (larger) number = tap;
+      if (larger) visit(tap);
       if (larger || v != v) largest = v;
     }
-    return number;
+    return largest;
   }
 };
 
-template <int N, class T>
-__device__ __forceinline__ Pack<T, N> stored_pack(const T* p) {
-  return *reinterpret_cast<const Pack<T, N>*>(p);
-}
-
 // Calls visit(row, x, extra) for each row of the thread: its input pixels, and the pack of `other` (rows, c), which
-// may be null, as may x; then they are 0. ROWS rows at a time, so that their loads overlap.
-template <int N, bool POOL, int ROWS, class T, class Visit>
+// may be null
+// unless GIVEN. ROWS rows at a time, so that their loads overlap.
+template <int N, bool POOL, int ROWS, bool GIVEN, class T, class Visit>
 __device__ __forceinline__ void for_batches(const ChannelWalk<N>& walk, const T* __restrict__ x,
                                             const T* __restrict__ other, const FastDivmod& columns, Visit visit) {
   constexpr int kTaps = POOL ? 4 : 1;
   for (unsigned first = walk.row; first < walk.end; first += ROWS * walk.lanes) {
-    Pack<T, N> pixels[ROWS][kTaps] = {}, extra[ROWS] = {};
+    Stored<T, N> pixels[ROWS][kTaps], extra[ROWS];
 #pragma unroll
     for (int i = 0; i < ROWS; ++i) {
       const unsigned row = first + i * walk.lanes;
       if (row >= walk.end) continue;
-      if (x) {
-        const unsigned begin = pixel_of<POOL>(row, 0, columns) * walk.c + walk.channel, down = 2 * columns.divisor;
+      const unsigned begin = pixel_of<POOL>(row, 0, columns) * walk.c + walk.channel, down = 2 * columns.divisor;
 #pragma unroll
-        for (int tap = 0; tap < kTaps; ++tap) {
-          pixels[i][tap] = stored_pack<N>(x + begin + (tap % 2 + tap / 2 * down) * walk.c);
-        }
+      for (int tap = 0; tap < kTaps; ++tap) {
+        pixels[i][tap] = load_stored<N>(x + begin + (tap % 2 + tap / 2 * down) * walk.c);
       }
-      if (other) extra[i] = stored_pack<N>(other + row * walk.c + walk.channel);
+      if (GIVEN || other) extra[i] = load_stored<N>(other + row * walk.c + walk.channel);
     }
 #pragma unroll
     for (int i = 0; i < ROWS; ++i) {
@@ -162,14 +156,6 @@ __device__ __forceinline__ void for_batches(const ChannelWalk<N>& walk, const T*
       if (row < walk.end) visit(row, pixels[i], extra[i]);
     }
   }
-}
-
-template <int N, class T>
-__device__ __forceinline__ Pack<float, N> loaded_pack(const Pack<T, N>& stored) {
-  Pack<float, N> values;
-#pragma unroll
-  for (int k = 0; k < N; ++k) values.at[k] = loaded(stored.at[k]);
-  return values;
 }
 
 // --- forward ---------------------------------------------------------------------------------------------------------
@@ -183,18 +169,16 @@ __device__ __forceinline__ void tail_rows(const T* __restrict__ x, const T* __re
   const ChannelWalk<N> walk(rows, c);
   if (!walk.active) return;
   const Affine<N> affine(gamma, beta, moments, walk.channel, c, eps);
-  for_batches<N, POOL, POOL ? 2 : 4>(
-      walk, x, other, stages.columns, [&](unsigned row, const Pack<T, N>(&pixels)[kTaps], const Pack<T, N>& extra) {
+  for_batches<N, POOL, POOL ? 2 : 4, false>(
+      walk, x, other, stages.columns, [&](unsigned row, const Stored<T, N>(&pixels)[kTaps], const Stored<T, N>& extra) {
         const RowValues<N, kTaps> values(pixels, affine, stages, clock, row, c, walk.channel);
         const unsigned out = row * c + walk.channel;
-        Pack<float, N> result = values.at[0];
-        if (POOL) {
+        Pack<float, N> result;
 #pragma unroll
-          for (int k = 0; k < N; ++k) values.argmax(k, result.at[k]);
-        }
+        for (int k = 0; k < N; ++k) result.at[k] = values.largest(k, [](int) {});
         if (other) {
 #pragma unroll
-          for (int k = 0; k < N; ++k) result.at[k] += loaded(extra.at[k]);
+          for (int k = 0; k < N; ++k) result.at[k] += extra.value(k);
         }
         if (stages.relu & kBehind) rectify(result);
         if (stages.dropout == kBehind) drop(result, kept_by<N>(stages, clock, out), stages.scale);
@@ -229,19 +213,20 @@ __global__ void __launch_bounds__(256, 2)
 
 // The gradient of a row's output before its last dropout.
 template <int N, class T>
-__device__ __forceinline__ Pack<float, N> row_gradient(const Pack<T, N>& dy, const TailStages& stages,
+__device__ __forceinline__ Pack<float, N> row_gradient(const Stored<T, N>& dy, const TailStages& stages,
                                                        const long long* clock, unsigned first) {
-  auto g = loaded_pack(dy);
+  Pack<float, N> g;
+#pragma unroll
+  for (int k = 0; k < N; ++k) g.at[k] = dy.value(k);
   if (stages.dropout == kBehind) drop(g, kept_by<N>(stages, clock, first), stages.scale);
   return g;
 }
 
-// g, the gradient of a row's maximum, as that of the normalised value of channel k at its argmax `tap`.
-template <int N, int TAPS>
-__device__ __forceinline__ float gradient_at(const RowValues<N, TAPS>& values, const TailStages& stages, int tap, int k,
-                                             float g) {
-  if (stages.dropout == kBefore) g = values.kept[tap] >> k & 1u ? g * stages.scale : 0.f;
-  return stages.relu & kBefore && !(values.at[tap].at[k] > 0.f) ? 0.f : g;
+// g, the gradient of a row's maximum, as that of the normalised value at the argmax: its value v, and the bits of
+// channels that dropout keeps there.
+__device__ __forceinline__ float gradient_at(const TailStages& stages, float v, unsigned kept, int k, float g) {
+  if (stages.dropout == kBefore) g = kept >> k & 1u ? g * stages.scale : 0.f;
+  return stages.relu & kBefore && !(v > 0.f) ? 0.f : g;
 }
 
 template <int N, bool POOL, class T>
@@ -255,20 +240,20 @@ __device__ __forceinline__ void sum_gradients(const T* __restrict__ dy, const T*
   LongSums<2 * N> own;  // N of gamma, N of beta
   if (walk.active) {
     const Affine<N> affine(gamma, beta, moments, walk.channel, c, eps);
-    for_batches<N, POOL, POOL ? 2 : 4>(
-        walk, x, dy, stages.columns, [&](unsigned row, const Pack<T, N>(&pixels)[kTaps], const Pack<T, N>& given) {
+    for_batches<N, POOL, POOL ? 2 : 4, true>(
+        walk, x, dy, stages.columns, [&](unsigned row, const Stored<T, N>(&pixels)[kTaps], const Stored<T, N>& given) {
           const RowValues<N, kTaps> values(pixels, affine, stages, clock, row, c, walk.channel);
           const auto g = row_gradient(given, stages, clock, row * c + walk.channel);
 #pragma unroll
           for (int k = 0; k < N; ++k) {
-            float largest, gradient = 0.f, u = 0.f;
-            const int number = values.argmax(k, largest);
-#pragma unroll
-            for (int tap = 0; tap < kTaps; ++tap) {
-              if (number != tap) continue;
-              gradient = gradient_at(values, stages, tap, k, g.at[k]);
-              u = loaded(pixels[tap].at[k]);
-            }
+            float u = pixels[0].value(k), v = values.at[0].at[k];
+            unsigned kept = values.kept[0];
+            values.largest(k, [&](int tap) {
+              u = pixels[tap].value(k);
+              v = values.at[tap].at[k];
+              kept = values.kept[tap];
+            });
+            const float gradient = gradient_at(stages, v, kept, k, g.at[k]);
             own.add(k, gradient * (u - affine.mean.at[k]));
             own.add(N + k, gradient);
           }
@@ -323,35 +308,36 @@ __device__ __forceinline__ void input_gradient(const T* __restrict__ dy, const T
       share.at[k] *= -affine.scale.at[k] / pixels;
     }
   }
-  for_batches<N, POOL, POOL ? 2 : 4>(
-      walk, x, dy, stages.columns, [&](unsigned row, const Pack<T, N>(&pixels)[kTaps], const Pack<T, N>& given) {
+  for_batches<N, POOL, POOL ? 2 : 4, true>(
+      walk, x, dy, stages.columns, [&](unsigned row, const Stored<T, N>(&pixels)[kTaps], const Stored<T, N>& given) {
         const RowValues<N, kTaps> values(pixels, affine, stages, clock, row, c, walk.channel);
         const auto g = row_gradient(given, stages, clock, row * c + walk.channel);
-        Pack<T, N> results[kTaps];
+        Pack<float, N> results[kTaps];
 #pragma unroll
         for (int k = 0; k < N; ++k) {
-          float largest;
-          const int number = values.argmax(k, largest);
+          int number = 0;
+          values.largest(k, [&](int tap) { number = tap; });
 #pragma unroll
           for (int tap = 0; tap < kTaps; ++tap) {
-            const float u = loaded(pixels[tap].at[k]);
-            const float gradient = number == tap ? gradient_at(values, stages, tap, k, g.at[k]) : 0.f;
+            const float u = pixels[tap].value(k);
+            const float gradient =
+                number == tap ? gradient_at(stages, values.at[tap].at[k], values.kept[tap], k, g.at[k]) : 0.f;
             const float through = batch ? fmaf(u - affine.mean.at[k], factor.at[k], share.at[k]) : 0.f;
             const float sum = through + gradient * affine.scale.at[k];
-            assign(results[tap].at[k], input_relu && !(u > 0.f) ? 0.f : sum);
+            results[tap].at[k] = input_relu && !(u > 0.f) ? 0.f : sum;
           }
         }
 #pragma unroll
         for (int tap = 0; tap < kTaps; ++tap) {
           const unsigned i = pixel_of<POOL>(row, tap, stages.columns) * c + walk.channel;
-          *reinterpret_cast<Pack<T, N>*>(dx + i) = results[tap];
+          store_pack(dx + i, results[tap]);
         }
       });
 }
 
 // dx like x of dy, x and stages as in `tail_backward_sums` and the finished dgamma, dbeta (c,). With `batch` the moments
 // are those of x itself, and the gradient flows through them. With `input_relu` x is the output of a ReLU, and dx the
-// gradient of that ReLU's input. x is null where none of this needs it: without maximum and ReLU.
+// gradient of that ReLU's input.
 template <bool POOL, class T>
 __global__ void __launch_bounds__(256, POOL ? 2 : 3)
     tail_backward_input(const T* __restrict__ dy, const T* __restrict__ x, const float* __restrict__ gamma,

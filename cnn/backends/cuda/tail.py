@@ -177,10 +177,9 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
             ),
         )
         dx = self.empty(x.shape, x.dtype)
-        read = norm.batch or input_relu or chain.relu or chain.pool
         self.launch(
             named(f"tail{pool}_backward_input", x),
-            *(dy, x if read else None, *numbers, dgamma, dbeta, clock, dx, rows, c, norm.eps),
+            *(dy, x, *numbers, dgamma, dbeta, clock, dx, rows, c, norm.eps),
             *(int(norm.batch), int(input_relu), stages),
         )
         return dx, dgamma, dbeta

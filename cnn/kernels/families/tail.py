@@ -55,7 +55,7 @@ TAIL = [
             f"tail{suffix}_backward_input",
             _SOURCE,
             f"tail_backward_input<{pool}, T>",
-            f"const T* dy, const T* x?, {_NORM}, const float* dgamma, const float* dbeta, const long long* clock?, "
+            f"const T* dy, const T* x, {_NORM}, const float* dgamma, const float* dbeta, const long long* clock?, "
             "T* dx, int rows, int c, float eps, int batch, int input_relu, TailStages stages",
             _BLOCK,
             _pass(taps),

@@ -115,7 +115,7 @@ HEADERS = [
     _storage("NaN", "bfloat16: a NaN is rounded like a number", "value == value ? rounded", "true ? rounded"),
     _storage("NaN", "bfloat16: a NaN without its quiet bit", "bits | 0x400000u", "bits"),
     _storage("index", "bfloat16: the lower half", "(value.bits) << 16", "(value.bits)"),
-    _storage("index", "packs: a value is loaded twice", "loaded(stored.at[k]);", "loaded(stored.at[k / 2 * 2]);"),
+    _storage("index", "packs: a value is loaded twice", "= stored.value(k);", "= stored.value(k / 2 * 2);"),
     # --- vectors.cuh ---
     _vectors(
         "index", "the second component and the third change places", "? v.y : i == 2 ? v.z", "? v.z : i == 2 ? v.y"

@@ -47,7 +47,7 @@ TAIL = [
     _tail("tail", "a batch's last row is lost", "if (row < walk.end) visit", "if (row + 1 < walk.end) visit"),
     _tail("index", "batches overlap", "first += ROWS * walk.lanes", "first += walk.lanes"),
     # --- forward ---
-    _tail("sum", "the other branch is not added", "result.at[k] += loaded(extra.at[k])", "result.at[k] += 0.f"),
+    _tail("sum", "the other branch is not added", "result.at[k] += extra.value(k)", "result.at[k] += 0.f"),
     _tail("relu", "no ReLU behind the sum", "if (stages.relu & kBehind) rectify(result);", ""),
     _tail("random", "no dropout at the end", "if (stages.dropout == kBehind) drop(result,", "if (false) drop(result,"),
     _tail(
@@ -71,16 +71,18 @@ TAIL = [
     _tail(
         "random",
         "backward: dropout before the maximum keeps all",
-        "g = values.kept[tap] >> k & 1u ? g * stages.scale : 0.f;",
+        "g = kept >> k & 1u ? g * stages.scale : 0.f;",
         "g *= stages.scale;",
     ),
     _tail(
         "relu",
         "backward: gradients pass where ReLU gave zero",
-        "!(values.at[tap].at[k] > 0.f)",
-        "!(values.at[tap].at[k] >= 0.f)",
+        "stages.relu & kBefore && !(v > 0.f)",
+        "stages.relu & kBefore && !(v >= 0.f)",
     ),
-    _tail("argmax", "sums: every gradient goes to the last pixel", "if (number != tap) continue;", ""),
+    _tail("argmax", "sums: the gradient belongs to the first pixel", "u = pixels[tap].value(k);\n              v", "v"),
+    _tail("relu", "sums: the first pixel's ReLU", "v = values.at[tap].at[k];\n              kept", "kept"),
+    _tail("random", "sums: the first pixel's dropout", "kept = values.kept[tap];\n", "\n"),
     _tail("statistics", "sums: the mean is not subtracted", "gradient * (u - affine.mean.at[k])", "gradient * u"),
     _tail(
         "eps",
