@@ -22,7 +22,7 @@ struct FilterLane {
 
 // Neighbouring output pixels of a row that a thread computes together, as their windows overlap: where rows are whole
 // runs, and windows move by one pixel.
-constexpr int kRun = 4;
+constexpr int kRun = 4, kGradientRun = 2;  // the filter gradient needs more registers
 
 __device__ __forceinline__ bool in_runs(const Window2D& window) {
   return window.q % kRun == 0 && window.stride_w == 1 && window.dilation_w == 1;
@@ -122,17 +122,19 @@ __device__ __forceinline__ void filter_gradient_one_channel(const T* __restrict_
     const int first = base + filter_lane * FILTERS;
     float sums[KH][KW][FILTERS] = {}, values[KH][KW + RUN - 1];
     for (int run = begin + pixel_lane; pixel_lane < pixel_lanes && run < end; run += pixel_lanes) {
-      Pack<float, FILTERS> d[RUN] = {};
+      Stored<T, FILTERS> d[RUN] = {};
 #pragma unroll
       for (int i = 0; i < RUN; ++i) {
         const T* gradients = dy + (run * RUN + i) * filters + first;
         if (vector) {
-          if (first < filters) d[i] = load_pack<FILTERS>(gradients);
+          if (first < filters) d[i] = load_stored<FILTERS>(gradients);
         } else {
+          Pack<float, FILTERS> some{};
 #pragma unroll
           for (int f = 0; f < FILTERS; ++f) {
-            if (first + f < filters) d[i].at[f] = loaded(gradients[f]);
+            if (first + f < filters) some.at[f] = loaded(gradients[f]);
           }
+          d[i].set(some);
         }
       }
       read_windows<KH, KW, RUN>(x, window, p, q, run * RUN, values);
@@ -143,7 +145,7 @@ __device__ __forceinline__ void filter_gradient_one_channel(const T* __restrict_
 #pragma unroll
           for (int t = 0; t < KH * KW; ++t) {
             float& sum = sums[t / KW][t % KW][f];
-            sum = fmaf(values[t / KW][t % KW + i], d[i].at[f], sum);
+            sum = fmaf(values[t / KW][t % KW + i], d[i].value(f), sum);
           }
         }
       }
@@ -170,7 +172,7 @@ __global__ void __launch_bounds__(256, KH * KW < 25 ? 2 : 1)
                                      Window2D window, FastDivmod p, FastDivmod q, int filters) {
   __shared__ float lanes_sums[256 * FILTERS];
   if (in_runs(window)) {
-    filter_gradient_one_channel<KH, KW, FILTERS, kRun>(x, dy, parts, lanes_sums, window, p, q, filters);
+    filter_gradient_one_channel<KH, KW, FILTERS, kGradientRun>(x, dy, parts, lanes_sums, window, p, q, filters);
   } else {
     filter_gradient_one_channel<KH, KW, FILTERS, 1>(x, dy, parts, lanes_sums, window, p, q, filters);
   }
