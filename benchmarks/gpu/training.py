@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks.clock import Clock, clock_of, time_host, time_through
@@ -17,7 +17,7 @@ from cnn.models import build_model
 from foundation.files import write_json, write_text
 
 MODELS, BATCHES = ("resnet9", "vgg_small", "baseline"), (512, 256, 1024, 64)
-STORAGES = ("float32", "bfloat16")
+STORAGES = ("bfloat16", "float32")
 INPUT, CLASSES, IMAGES = (48, 48, 1), 7, 16384
 # A compilation takes from a quarter of a minute to more than one, for tuned modes.
 _SECONDS_OF_A_ROW = {"eager": 5.0, "max-autotune": 60.0}
@@ -47,18 +47,24 @@ def run(turn: Turn) -> str:
 
 
 def cells(quick: bool, missing: str | None) -> Iterator[tuple[str, int, str | TorchMode]]:
-    """What to time, in the order of its worth: a model and a batch in all modes, cheap ones of all before others."""
+    """What to time, in the order of its worth: what is new, what it is held against, the rest."""
     models, batches = (("lenet",), (4,)) if quick else (MODELS, BATCHES)
-    cheap: list[str | TorchMode] = [*STORAGES, *([] if missing else BF16[:1])]
-    compiled = [] if missing else BF16[1:]
-    for batch in batches:
-        for model in models:
-            for mode in cheap:
-                yield model, batch, mode
-    for batch in batches:
-        for model in models:
-            for mode in compiled:
-                yield model, batch, mode
+    eager, default, overhead, tuned = ([], [], [], []) if missing else ([mode] for mode in BF16)
+    groups: list[tuple[tuple[int, ...], Sequence[str | TorchMode]]] = [
+        (batches, STORAGES[:1]),
+        (batches[:1], eager),
+        (batches[:1], overhead),
+        (batches[1:], eager),
+        (batches, STORAGES[1:]),
+        (batches[:1], default),
+        (batches[:1], tuned),
+        (batches[1:], [*overhead, *default, *tuned]),
+    ]
+    for sizes, modes in groups:
+        for batch in sizes:
+            for model in models:
+                for mode in modes:
+                    yield model, batch, mode
 
 
 def ours(ops: Any, clock: Clock, model: str, batch: int, storage: str, turn: Turn) -> dict[str, Any]:

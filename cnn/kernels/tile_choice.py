@@ -17,9 +17,22 @@ def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 
 
+@dataclass(frozen=True)
+class Device:
+    """What of a GPU decides on tiles."""
+
+    multiprocessors: int
+    capability: int  # such as 90
+    shared: int  # bytes of shared memory that a block may have
+
+
+REFERENCE = Device(132, 90, 227 << 10)  # an H100
+
+
 class Tile(Protocol):
     """What a block computes: m x n of the result, along the sum in steps of k; `pace` and `start`: the
-    rate of its multiplications, and the cost of a block's start, beside others.
+    rate of its multiplications, and the cost of a block's start, beside others; `resident`: how many blocks are meant
+    to share a multiprocessor.
     """
 
     @property
@@ -32,21 +45,10 @@ class Tile(Protocol):
     def pace(self) -> float: ...  # noqa: D102
     @property
     def start(self) -> float: ...  # noqa: D102
+    def resident(self, device: Device) -> int: ...  # noqa: D102
 
 
 AnyTile = TypeVar("AnyTile", bound=Tile)
-
-
-@dataclass(frozen=True)
-class Device:
-    """What of a GPU decides on tiles."""
-
-    multiprocessors: int
-    capability: int  # such as 90
-    shared: int  # bytes of shared memory that a block may have
-
-
-REFERENCE = Device(132, 90, 227 << 10)  # an H100
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Costs:
 # From the arithmetic and the bandwidth of an H100: 40 float32, 250 tf32 or 500 bfloat16 TFLOP/s, 3 TB/s to memory.
 # Those of bfloat16, and `pace` and `start` of its tiles, were fitted to the times that an H100 took for each tile.
 FLOAT32 = Costs(copy=16, start=1e5, part=53, launch=3e5)
-BFLOAT16 = Costs(copy=24, start=8e6, part=670, launch=4e6)
+BFLOAT16 = Costs(copy=24, start=16e6, part=335, launch=12e6)
 TF32 = Costs(copy=16, start=5e5, part=335, launch=2e6)
 
 
@@ -106,7 +108,9 @@ class Product:
 
     def time(self, tile: Tile, splits: int, costs: Costs, device: Device = REFERENCE) -> float:
         """An estimate, in multiply-adds of one multiprocessor."""
-        tiles = ceil_div(self.blocks(tile, splits), device.multiprocessors)
+        # A block alone on its multiprocessor takes as long as those that are meant to share it take together.
+        shared = tile.resident(device)
+        tiles = shared * ceil_div(self.blocks(tile, splits), device.multiprocessors * shared)
         step = tile.m * tile.n / tile.pace + costs.copy * (tile.m + tile.n)
         time = tiles * (self.length(tile.k, splits) * step + costs.start * tile.start)
         if splits > 1:

@@ -25,6 +25,10 @@ class Tile:
     k = 16  # kSplitStep in gemm.cuh: a part of the sum takes multiples of it
     pace = start = 1.0
 
+    def resident(self, device: Device) -> int:
+        """Blocks that are meant to share a multiprocessor."""
+        return 1
+
     @property
     def threads(self) -> int:
         """Of a block."""

@@ -10,7 +10,7 @@ from cnn.kernels.tile_choice import BFLOAT16, TF32, Device, Product, best_splits
 BYTES = {"bfloat16": 2, "float": 4}  # of an element; floats are rounded to tf32
 MOST_TAPS = 16  # each way: a window's taps are the bits of a mask
 SHORTEST_SPLIT = 4  # steps of the sum
-_PACE, _DRAINED_START = 2.0, 0.3
+_PACE, _DRAINED_START = 2.4, 0.3
 _COSTS = {"bfloat16": BFLOAT16, "float": TF32}
 
 
@@ -75,6 +75,13 @@ class TensorTile:
     def start(self) -> float:
         """What of a block's start and end the multiprocessor's other blocks do not hide, beside one of mma.sync."""
         return _DRAINED_START if self.drained else 1.0
+
+    def resident(self, device: Device) -> int:
+        """Blocks that are meant to share a multiprocessor, so that one multiplies while another waits: two if they fit.
+
+        A multiprocessor has 1 KiB of shared memory more than a block may have, and reserves that much for each block.
+        """
+        return max(1, min(2, (device.shared + 1024) // (self.gather_bytes + 1024)))
 
     @property
     def target(self) -> str:
