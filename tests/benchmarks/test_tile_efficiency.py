@@ -42,7 +42,7 @@ def test_every_product_keeps_the_device_busy(rows):
 
 
 def test_the_large_batches_of_resnet9_need_no_excuse(rows):
-    """But for filter gradients with rows for half a tile too many, and products of few large tiles, the fastest there."""
+    """But for filter gradients with rows for half a tile too many, and products of few large tiles."""
     below = [row for row in rows if row.model == "resnet9" and row.batch >= 512 and row.efficiency < LEAST]
     excused = {(f"{pass_} 36n×512×4608", batch) for pass_ in ("forward", "backward_input") for batch in (512, 1024)}
     excused |= {(f"backward_filter {rows}n", b) for rows in ("576×128×2304", "1152×128×576") for b in (512, 1024)}
