@@ -69,6 +69,7 @@ ELSEWHERE = {
     "copy_channels": "concatenations",
     "moments": "batch norm",
     "merge_moments": "batch norm of more than 1,024 rows",
+    "tail_*dropout*": "batch norm and dropout behind it",
     "tail_pool*": "batch norm before a maximum of 2 x 2 pixels",
     "tail*": "batch norm and what follows it",
     "running_average": "batch norm",

@@ -25,7 +25,12 @@ READ_IN_PART: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
 # Arrays that are read and written:
 UPDATED = {
     ("running_average", "running"),
-    *((f"tail{pool}{storage}", "running") for pool in ("", "_pool") for storage in ("", "_bf16")),
+    *(
+        (f"tail{pool}{dropout}{storage}", "running")
+        for pool in ("", "_pool")
+        for dropout in ("", "_dropout")
+        for storage in ("", "_bf16")
+    ),
     ("l2_penalty_backward", "dw"),
     ("sum_cross_entropy", "totals"),
     ("sgd_update", "param"),

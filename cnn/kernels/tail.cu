@@ -4,7 +4,7 @@
 // pixels, the sum with another branch, ReLU, dropout. The backward passes read the tail's input and the gradient of
 // its output only: masks and maxima are computed again, by the same expressions as in the forward pass.
 //
-// Rows are pixels of the output. With POOL a row is a window of four pixels of the input, which has twice as many rows
+// Kernels with DROPOUT take more registers; without it stages have none. Rows are pixels of the output. With POOL a row is a window of four pixels of the input, which has twice as many rows
 // and columns as the output; a tap is one of the four, row by row.
 #include "channels.cuh"
 #include "fast_divmod.cuh"
@@ -87,7 +87,7 @@ __device__ __forceinline__ void drop(Pack<float, N>& v, unsigned kept, float sca
 }
 
 // A row's values before maximum and sum, and what dropout there keeps.
-template <int N, int TAPS>
+template <int N, int TAPS, bool DROPOUT>
 struct RowValues {
   Pack<float, N> at[TAPS];
   unsigned kept[TAPS];  // bits of channels
@@ -105,7 +105,7 @@ struct RowValues {
 #pragma unroll
       for (int tap = 0; tap < TAPS; ++tap) rectify(at[tap]);
     }
-    if (stages.dropout == kBefore) {
+    if (DROPOUT && stages.dropout == kBefore) {
 #pragma unroll
       for (int tap = 0; tap < TAPS; ++tap) {
         kept[tap] = kept_by<N>(stages, clock, pixel_of<(TAPS > 1)>(row, tap, stages.columns) * c + channel);
@@ -132,15 +132,16 @@ struct RowValues {
 
 // Calls visit(row, x, extra) for each row of the thread: its input pixels, and the pack of `other` (rows, c), which
 // may be null
-// unless GIVEN. ROWS rows at a time, so that their loads overlap.
-template <int N, bool POOL, int ROWS, bool GIVEN, class T, class Visit>
+// unless GIVEN. Several rows at a time, so that their loads overlap; one where channels come one by one, which is rare.
+template <int N, bool POOL, bool DROPOUT, bool GIVEN, class T, class Visit>
 __device__ __forceinline__ void for_batches(const ChannelWalk<N>& walk, const T* __restrict__ x,
                                             const T* __restrict__ other, const FastDivmod& columns, Visit visit) {
-  constexpr int kTaps = POOL ? 4 : 1;
-  for (unsigned first = walk.row; first < walk.end; first += ROWS * walk.lanes) {
-    Stored<T, N> pixels[ROWS][kTaps], extra[ROWS];
+  constexpr int kTaps = POOL ? 4 : 1, kMost = POOL ? 2 : 4;
+  constexpr int kRows = N == 1 ? 1 : DROPOUT ? kMost / 2 : kMost;
+  for (unsigned first = walk.row; first < walk.end; first += kRows * walk.lanes) {
+    Stored<T, N> pixels[kRows][kTaps], extra[kRows];
 #pragma unroll
-    for (int i = 0; i < ROWS; ++i) {
+    for (int i = 0; i < kRows; ++i) {
       const unsigned row = first + i * walk.lanes;
       if (row >= walk.end) continue;
       const unsigned begin = pixel_of<POOL>(row, 0, columns) * walk.c + walk.channel, down = 2 * columns.divisor;
@@ -151,7 +152,7 @@ __device__ __forceinline__ void for_batches(const ChannelWalk<N>& walk, const T*
       if (GIVEN || other) extra[i] = load_stored<N>(other + row * walk.c + walk.channel);
     }
 #pragma unroll
-    for (int i = 0; i < ROWS; ++i) {
+    for (int i = 0; i < kRows; ++i) {
       const unsigned row = first + i * walk.lanes;
       if (row < walk.end) visit(row, pixels[i], extra[i]);
     }
@@ -160,7 +161,7 @@ __device__ __forceinline__ void for_batches(const ChannelWalk<N>& walk, const T*
 
 // --- forward ---------------------------------------------------------------------------------------------------------
 
-template <int N, bool POOL, class T>
+template <int N, bool POOL, bool DROPOUT, class T>
 __device__ __forceinline__ void tail_rows(const T* __restrict__ x, const T* __restrict__ other,
                                           const float* __restrict__ gamma, const float* __restrict__ beta,
                                           const float* __restrict__ moments, const long long* __restrict__ clock,
@@ -169,9 +170,9 @@ __device__ __forceinline__ void tail_rows(const T* __restrict__ x, const T* __re
   const ChannelWalk<N> walk(rows, c);
   if (!walk.active) return;
   const Affine<N> affine(gamma, beta, moments, walk.channel, c, eps);
-  for_batches<N, POOL, POOL ? 2 : 4, false>(
+  for_batches<N, POOL, DROPOUT, false>(
       walk, x, other, stages.columns, [&](unsigned row, const Stored<T, N>(&pixels)[kTaps], const Stored<T, N>& extra) {
-        const RowValues<N, kTaps> values(pixels, affine, stages, clock, row, c, walk.channel);
+        const RowValues<N, kTaps, DROPOUT> values(pixels, affine, stages, clock, row, c, walk.channel);
         const unsigned out = row * c + walk.channel;
         Pack<float, N> result;
 #pragma unroll
@@ -181,7 +182,7 @@ __device__ __forceinline__ void tail_rows(const T* __restrict__ x, const T* __re
           for (int k = 0; k < N; ++k) result.at[k] += extra.value(k);
         }
         if (stages.relu & kBehind) rectify(result);
-        if (stages.dropout == kBehind) drop(result, kept_by<N>(stages, clock, out), stages.scale);
+        if (DROPOUT && stages.dropout == kBehind) drop(result, kept_by<N>(stages, clock, out), stages.scale);
         store_pack(y + out, result);
       });
 }
@@ -190,8 +191,8 @@ __device__ __forceinline__ void tail_rows(const T* __restrict__ x, const T* __re
 // gamma, beta (c,) and moments (2, c), mean and variance, and then the stages. `other` (rows, c), if given, is added.
 // `running` (2, c), if given, is updated: momentum * running + one_minus_momentum * moments. clock[0] is the step of
 // dropout's random key. The grid is (tiles of channels, chunks of rows).
-template <bool POOL, class T>
-__global__ void __launch_bounds__(256, 2)
+template <bool POOL, bool DROPOUT, class T>
+__global__ void __launch_bounds__(256, DROPOUT ? 2 : 3)
     tail(const T* __restrict__ x, const T* __restrict__ other, const float* __restrict__ gamma,
          const float* __restrict__ beta, const float* __restrict__ moments, float* __restrict__ running,
          const long long* __restrict__ clock, T* __restrict__ y, int rows, int c, float eps, float momentum,
@@ -203,33 +204,34 @@ __global__ void __launch_bounds__(256, 2)
   }
   constexpr int kChannels = POOL ? kNarrow : kWide<T>;
   if (by_packs<kChannels>(c, x, other, y)) {
-    tail_rows<kChannels, POOL>(x, other, gamma, beta, moments, clock, y, rows, c, eps, stages);
+    tail_rows<kChannels, POOL, DROPOUT>(x, other, gamma, beta, moments, clock, y, rows, c, eps, stages);
   } else {
-    tail_rows<1, POOL>(x, other, gamma, beta, moments, clock, y, rows, c, eps, stages);
+    tail_rows<1, POOL, DROPOUT>(x, other, gamma, beta, moments, clock, y, rows, c, eps, stages);
   }
 }
 
 // --- backward --------------------------------------------------------------------------------------------------------
 
 // The gradient of a row's output before its last dropout.
-template <int N, class T>
+template <bool DROPOUT, int N, class T>
 __device__ __forceinline__ Pack<float, N> row_gradient(const Stored<T, N>& dy, const TailStages& stages,
                                                        const long long* clock, unsigned first) {
   Pack<float, N> g;
 #pragma unroll
   for (int k = 0; k < N; ++k) g.at[k] = dy.value(k);
-  if (stages.dropout == kBehind) drop(g, kept_by<N>(stages, clock, first), stages.scale);
+  if (DROPOUT && stages.dropout == kBehind) drop(g, kept_by<N>(stages, clock, first), stages.scale);
   return g;
 }
 
 // g, the gradient of a row's maximum, as that of the normalised value at the argmax: its value v, and the bits of
 // channels that dropout keeps there.
+template <bool DROPOUT>
 __device__ __forceinline__ float gradient_at(const TailStages& stages, float v, unsigned kept, int k, float g) {
-  if (stages.dropout == kBefore) g = kept >> k & 1u ? g * stages.scale : 0.f;
+  if (DROPOUT && stages.dropout == kBefore) g = kept >> k & 1u ? g * stages.scale : 0.f;
   return stages.relu & kBefore && !(v > 0.f) ? 0.f : g;
 }
 
-template <int N, bool POOL, class T>
+template <int N, bool POOL, bool DROPOUT, class T>
 __device__ __forceinline__ void sum_gradients(const T* __restrict__ dy, const T* __restrict__ x,
                                               const float* __restrict__ gamma, const float* __restrict__ beta,
                                               const float* __restrict__ moments, const long long* __restrict__ clock,
@@ -240,10 +242,10 @@ __device__ __forceinline__ void sum_gradients(const T* __restrict__ dy, const T*
   LongSums<2 * N> own;  // N of gamma, N of beta
   if (walk.active) {
     const Affine<N> affine(gamma, beta, moments, walk.channel, c, eps);
-    for_batches<N, POOL, POOL ? 2 : 4, true>(
+    for_batches<N, POOL, DROPOUT, true>(
         walk, x, dy, stages.columns, [&](unsigned row, const Stored<T, N>(&pixels)[kTaps], const Stored<T, N>& given) {
-          const RowValues<N, kTaps> values(pixels, affine, stages, clock, row, c, walk.channel);
-          const auto g = row_gradient(given, stages, clock, row * c + walk.channel);
+          const RowValues<N, kTaps, DROPOUT> values(pixels, affine, stages, clock, row, c, walk.channel);
+          const auto g = row_gradient<DROPOUT>(given, stages, clock, row * c + walk.channel);
 #pragma unroll
           for (int k = 0; k < N; ++k) {
             float u = pixels[0].value(k), v = values.at[0].at[k];
@@ -253,7 +255,7 @@ __device__ __forceinline__ void sum_gradients(const T* __restrict__ dy, const T*
               v = values.at[tap].at[k];
               kept = values.kept[tap];
             });
-            const float gradient = gradient_at(stages, v, kept, k, g.at[k]);
+            const float gradient = gradient_at<DROPOUT>(stages, v, kept, k, g.at[k]);
             own.add(k, gradient * (u - affine.mean.at[k]));
             own.add(N + k, gradient);
           }
@@ -270,20 +272,20 @@ __device__ __forceinline__ void sum_gradients(const T* __restrict__ dy, const T*
 
 // dgamma and dbeta of each chunk of dy (rows, c) and x as in `tail`; those of the next chunk are `pitch` elements
 // further. The stages may have neither a sum nor a ReLU behind it. The grid is (tiles of channels, chunks).
-template <bool POOL, class T>
-__global__ void __launch_bounds__(256, 2)
+template <bool POOL, bool DROPOUT, class T>
+__global__ void __launch_bounds__(256, POOL || DROPOUT || sizeof(T) > 2 ? 2 : 3)
     tail_backward_sums(const T* __restrict__ dy, const T* __restrict__ x, const float* __restrict__ gamma,
                        const float* __restrict__ beta, const float* __restrict__ moments,
                        const long long* __restrict__ clock, float* __restrict__ dgamma, float* __restrict__ dbeta,
                        int rows, int c, int pitch, float eps, TailStages stages) {
   if (by_packs<kNarrow>(c, dy, x)) {
-    sum_gradients<kNarrow, POOL>(dy, x, gamma, beta, moments, clock, dgamma, dbeta, rows, c, pitch, eps, stages);
+    sum_gradients<kNarrow, POOL, DROPOUT>(dy, x, gamma, beta, moments, clock, dgamma, dbeta, rows, c, pitch, eps, stages);
   } else {
-    sum_gradients<1, POOL>(dy, x, gamma, beta, moments, clock, dgamma, dbeta, rows, c, pitch, eps, stages);
+    sum_gradients<1, POOL, DROPOUT>(dy, x, gamma, beta, moments, clock, dgamma, dbeta, rows, c, pitch, eps, stages);
   }
 }
 
-template <int N, bool POOL, class T>
+template <int N, bool POOL, bool DROPOUT, class T>
 __device__ __forceinline__ void input_gradient(const T* __restrict__ dy, const T* __restrict__ x,
                                                const float* __restrict__ gamma, const float* __restrict__ beta,
                                                const float* __restrict__ moments, const float* __restrict__ dgamma,
@@ -308,10 +310,10 @@ __device__ __forceinline__ void input_gradient(const T* __restrict__ dy, const T
       share.at[k] *= -affine.scale.at[k] / pixels;
     }
   }
-  for_batches<N, POOL, POOL ? 2 : 4, true>(
+  for_batches<N, POOL, DROPOUT, true>(
       walk, x, dy, stages.columns, [&](unsigned row, const Stored<T, N>(&pixels)[kTaps], const Stored<T, N>& given) {
-        const RowValues<N, kTaps> values(pixels, affine, stages, clock, row, c, walk.channel);
-        const auto g = row_gradient(given, stages, clock, row * c + walk.channel);
+        const RowValues<N, kTaps, DROPOUT> values(pixels, affine, stages, clock, row, c, walk.channel);
+        const auto g = row_gradient<DROPOUT>(given, stages, clock, row * c + walk.channel);
         Pack<float, N> results[kTaps];
 #pragma unroll
         for (int k = 0; k < N; ++k) {
@@ -321,7 +323,7 @@ __device__ __forceinline__ void input_gradient(const T* __restrict__ dy, const T
           for (int tap = 0; tap < kTaps; ++tap) {
             const float u = pixels[tap].value(k);
             const float gradient =
-                number == tap ? gradient_at(stages, values.at[tap].at[k], values.kept[tap], k, g.at[k]) : 0.f;
+                number == tap ? gradient_at<DROPOUT>(stages, values.at[tap].at[k], values.kept[tap], k, g.at[k]) : 0.f;
             const float through = batch ? fmaf(u - affine.mean.at[k], factor.at[k], share.at[k]) : 0.f;
             const float sum = through + gradient * affine.scale.at[k];
             results[tap].at[k] = input_relu && !(u > 0.f) ? 0.f : sum;
@@ -338,18 +340,18 @@ __device__ __forceinline__ void input_gradient(const T* __restrict__ dy, const T
 // dx like x of dy, x and stages as in `tail_backward_sums` and the finished dgamma, dbeta (c,). With `batch` the moments
 // are those of x itself, and the gradient flows through them. With `input_relu` x is the output of a ReLU, and dx the
 // gradient of that ReLU's input.
-template <bool POOL, class T>
-__global__ void __launch_bounds__(256, POOL ? 2 : 3)
+template <bool POOL, bool DROPOUT, class T>
+__global__ void __launch_bounds__(256, POOL || DROPOUT ? 2 : 3)
     tail_backward_input(const T* __restrict__ dy, const T* __restrict__ x, const float* __restrict__ gamma,
                         const float* __restrict__ beta, const float* __restrict__ moments,
                         const float* __restrict__ dgamma, const float* __restrict__ dbeta,
                         const long long* __restrict__ clock, T* __restrict__ dx, int rows, int c, float eps, int batch,
                         int input_relu, TailStages stages) {
   if (by_packs<kNarrow>(c, dy, x, dx)) {
-    input_gradient<kNarrow, POOL>(dy, x, gamma, beta, moments, dgamma, dbeta, clock, dx, rows, c, eps, batch != 0,
+    input_gradient<kNarrow, POOL, DROPOUT>(dy, x, gamma, beta, moments, dgamma, dbeta, clock, dx, rows, c, eps, batch != 0,
                                    input_relu != 0, stages);
   } else {
-    input_gradient<1, POOL>(dy, x, gamma, beta, moments, dgamma, dbeta, clock, dx, rows, c, eps, batch != 0,
+    input_gradient<1, POOL, DROPOUT>(dy, x, gamma, beta, moments, dgamma, dbeta, clock, dx, rows, c, eps, batch != 0,
                             input_relu != 0, stages);
   }
 }

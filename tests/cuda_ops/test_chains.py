@@ -189,12 +189,15 @@ LAUNCHES = {
     "relu pool": (["tail_pool"], POOL_BACKWARD),
     "relu add": (["tail"], BACKWARD),
     "add relu": (["tail"], ["relu_backward", *BACKWARD]),
-    "relu add relu dropout": (["tail"], ["dropout", "relu_backward", *BACKWARD]),
-    "pool dropout": (["tail_pool"], POOL_BACKWARD),
-    "dropout pool": (["tail_pool"], POOL_BACKWARD),
-    "relu dropout pool add": (["tail_pool"], POOL_BACKWARD),
-    "relu pool add dropout": (["tail_pool"], ["dropout", *POOL_BACKWARD]),
-    "relu dropout": (["tail"], BACKWARD),
+    "relu add relu dropout": (["tail_dropout"], ["dropout", "relu_backward", *BACKWARD]),
+    "pool dropout": (["tail_pool_dropout"], ["tail_pool_dropout_backward_sums", "tail_pool_dropout_backward_input"]),
+    "dropout pool": (["tail_pool_dropout"], ["tail_pool_dropout_backward_sums", "tail_pool_dropout_backward_input"]),
+    "relu dropout pool add": (
+        ["tail_pool_dropout"],
+        ["tail_pool_dropout_backward_sums", "tail_pool_dropout_backward_input"],
+    ),
+    "relu pool add dropout": (["tail_pool_dropout"], ["dropout", *POOL_BACKWARD]),
+    "relu dropout": (["tail_dropout"], ["tail_dropout_backward_sums", "tail_dropout_backward_input"]),
 }
 
 

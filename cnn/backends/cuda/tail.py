@@ -60,6 +60,11 @@ class _Chain:
                 return None
         return replace(self, length=self.length + 1, **changes)
 
+    @property
+    def kernel(self) -> str:
+        """The kernel of the forward pass; the names of the backward passes begin with this."""
+        return "tail" + "_pool" * (self.pool is not None) + "_dropout" * (self.dropout is not None)
+
     def up_to_sum(self) -> _Chain:
         """The chain without its sum and what is behind that."""
         chain = replace(self, other=None, relu=self.relu & _BEFORE)
@@ -138,15 +143,13 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
 
     def _chain(self, x: Array, chain: _Chain) -> Array:
         """y of all stages."""
-        norm, shape, name = chain.norm, x.shape, "tail"
-        if chain.pool:
-            shape, name = (x.shape[0], *chain.pool.output_hw, x.shape[3]), "tail_pool"
-        y = self.empty(shape, x.dtype)
+        norm = chain.norm
+        y = self.empty((x.shape[0], *chain.pool.output_hw, x.shape[3]) if chain.pool else x.shape, x.dtype)
         other = None if chain.other is None else chain.other.other
         running, momentum = norm.running or (None, 0.0)
         arrays = x, other, norm.gamma, norm.beta, norm.moments, running, _clock(chain), y
         numbers = *rows_and_channels(y), norm.eps, momentum, 1 - momentum
-        self.launch(named(name, x), *arrays, *numbers, _stages(chain))
+        self.launch(named(chain.kernel, x), *arrays, *numbers, _stages(chain))
         return y
 
     def _behind_sum_backward(self, dy: Array, chain: _Chain, y: Array | None) -> Array:
@@ -164,7 +167,7 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
         """
         if chain.other:
             chain = chain.up_to_sum()
-        norm, (rows, c), pool = chain.norm, rows_and_channels(dy), "_pool" if chain.pool else ""
+        norm, (rows, c) = chain.norm, rows_and_channels(dy)
         clock, stages, numbers = _clock(chain), _stages(chain), (norm.gamma, norm.beta, norm.moments)
         dgamma, dbeta = two_column_sums(
             self,
@@ -172,13 +175,13 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
             c,
             norm.gradients,
             lambda dgamma, dbeta, pitch: self.launch(
-                named(f"tail{pool}_backward_sums", x),
+                named(f"{chain.kernel}_backward_sums", x),
                 *(dy, x, *numbers, clock, dgamma, dbeta, rows, c, pitch, norm.eps, stages),
             ),
         )
         dx = self.empty(x.shape, x.dtype)
         self.launch(
-            named(f"tail{pool}_backward_input", x),
+            named(f"{chain.kernel}_backward_input", x),
             *(dy, x, *numbers, dgamma, dbeta, clock, dx, rows, c, norm.eps),
             *(int(norm.batch), int(input_relu), stages),
         )

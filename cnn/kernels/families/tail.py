@@ -26,15 +26,21 @@ def _operations(number: int, taps: int) -> Callable[[Values], int]:
     return lambda v: number * taps * v["rows"] * v["c"]
 
 
-# By the suffix of the name: the template argument, and the input pixels of a row.
+# By the suffix of the name: the template arguments, and the input pixels of a row.
+_VARIANTS = [
+    (pool + dropout, f"{str(bool(pool)).lower()}, {str(bool(dropout)).lower()}, T", 4 if pool else 1)
+    for pool in ("", "_pool")
+    for dropout in ("", "_dropout")
+]
+
 TAIL = [
     kernel
-    for suffix, pool, taps in (("", "false", 1), ("_pool", "true", 4))
+    for suffix, arguments, taps in _VARIANTS
     for kernel in (
         *for_each_storage(
             f"tail{suffix}",
             _SOURCE,
-            f"tail<{pool}, T>",
+            f"tail<{arguments}>",
             f"const T* x, const T* other?, {_NORM}, float* running?, const long long* clock?, T* y, int rows, "
             "int c, float eps, float momentum, float one_minus_momentum, TailStages stages",
             _BLOCK,
@@ -44,7 +50,7 @@ TAIL = [
         *for_each_storage(
             f"tail{suffix}_backward_sums",
             _SOURCE,
-            f"tail_backward_sums<{pool}, T>",
+            f"tail_backward_sums<{arguments}>",
             f"const T* dy, const T* x, {_NORM}, const long long* clock?, float* dgamma, float* dbeta, int rows, int c, "
             "int pitch, float eps, TailStages stages",
             _BLOCK,
@@ -54,7 +60,7 @@ TAIL = [
         *for_each_storage(
             f"tail{suffix}_backward_input",
             _SOURCE,
-            f"tail_backward_input<{pool}, T>",
+            f"tail_backward_input<{arguments}>",
             f"const T* dy, const T* x, {_NORM}, const float* dgamma, const float* dbeta, const long long* clock?, "
             "T* dx, int rows, int c, float eps, int batch, int input_relu, TailStages stages",
             _BLOCK,

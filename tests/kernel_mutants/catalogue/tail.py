@@ -45,11 +45,16 @@ TAIL = [
     # --- the loop ---
     _tail("bound", "rows beyond the chunk", "if (row >= walk.end) continue;", ""),
     _tail("tail", "a batch's last row is lost", "if (row < walk.end) visit", "if (row + 1 < walk.end) visit"),
-    _tail("index", "batches overlap", "first += ROWS * walk.lanes", "first += walk.lanes"),
+    _tail("index", "batches overlap", "first += kRows * walk.lanes", "first += walk.lanes"),
     # --- forward ---
     _tail("sum", "the other branch is not added", "result.at[k] += extra.value(k)", "result.at[k] += 0.f"),
     _tail("relu", "no ReLU behind the sum", "if (stages.relu & kBehind) rectify(result);", ""),
-    _tail("random", "no dropout at the end", "if (stages.dropout == kBehind) drop(result,", "if (false) drop(result,"),
+    _tail(
+        "random",
+        "no dropout at the end",
+        "if (DROPOUT && stages.dropout == kBehind) drop(result,",
+        "if (false) drop(result,",
+    ),
     _tail(
         "bound",
         "threads beyond the channels read",
@@ -67,7 +72,12 @@ TAIL = [
     _tail("grid", "running moments: of the first channels alone", "i < 2 * c; i += 256", "i < 2 * c; i += 2 * c"),
     _tail("vector", "vectors at any address of other", "(c, x, other, y)", "(c, x, y)"),
     # --- backward ---
-    _tail("random", "backward: no dropout at the end", "if (stages.dropout == kBehind) drop(g,", "if (false) drop(g,"),
+    _tail(
+        "random",
+        "backward: no dropout at the end",
+        "if (DROPOUT && stages.dropout == kBehind) drop(g,",
+        "if (false) drop(g,",
+    ),
     _tail(
         "random",
         "backward: dropout before the maximum keeps all",
