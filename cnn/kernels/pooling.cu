@@ -33,10 +33,12 @@ __device__ __forceinline__ int quotient(int n, int divisor) { return divisor == 
 // --- windows of an output pixel ---------------------------------------------------------------------------------
 
 // Calls visit(pixel, tap) for N channels of every input pixel in the window of the output pixel `at`, in the taps'
-// order. With K > 0 the window is K x K, and the compiler issues all of its loads before the first is used.
+// order. With K > 0 the window is K x K, and the compiler issues all of its loads before the first is used; else those
+// of some taps of a line.
 template <int N, int K, class T, class Visit>
 __device__ __forceinline__ void visit_window(const T* __restrict__ x, const Window2D& window, const Place& at,
                                              Visit visit) {
+  constexpr int kAtOnce = 6;
   const int top = at.row * window.stride_h - window.top, left = at.column * window.stride_w - window.left;
   const auto sees = [&](int row, int column) {
     return row >= 0 && row < window.h && column >= 0 && column < window.w;
@@ -60,9 +62,18 @@ __device__ __forceinline__ void visit_window(const T* __restrict__ x, const Wind
   } else {
     for (int r = 0; r < window.kh; ++r) {
       const int row = top + r * window.dilation_h;
-      for (int s = 0; s < window.kw; ++s) {
-        const int column = left + s * window.dilation_w;
-        if (sees(row, column)) visit(pixel(row, column), r * window.kw + s);
+      for (int begin = 0; begin < window.kw; begin += kAtOnce) {
+        Pack<float, N> pixels[kAtOnce];
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) {
+          const int column = left + (begin + k) * window.dilation_w;
+          if (begin + k < window.kw && sees(row, column)) pixels[k] = pixel(row, column);
+        }
+#pragma unroll
+        for (int k = 0; k < kAtOnce; ++k) {
+          const int column = left + (begin + k) * window.dilation_w;
+          if (begin + k < window.kw && sees(row, column)) visit(pixels[k], r * window.kw + begin + k);
+        }
       }
     }
   }

@@ -33,7 +33,7 @@ def sums(values: Values) -> Grid:
     """One block per tile and chunk; with a single chunk, tiles are narrower, so that there are more blocks."""
     rows, c = values["rows"], values["c"]
     chunks = row_chunks(rows, c)
-    return (tiles(c) if chunks > 1 else tiles(c, 8), chunks)
+    return (tiles(c) if chunks > 1 else tiles(c, 4), chunks)
 
 
 def each(values: Values) -> Grid:

@@ -35,8 +35,8 @@ POOLING = [
     _pool(
         "tap",
         "any window: rows of taps as long as the window is high",
-        "visit(pixel(row, column), r * window.kw + s)",
-        "visit(pixel(row, column), r * window.kh + s)",
+        "visit(pixels[k], r * window.kw + begin + k)",
+        "visit(pixels[k], r * window.kh + begin + k)",
     ),
     _pool("tie", "of equal taps the last counts", "pixel.at[k] > largest.at[k]", "pixel.at[k] >= largest.at[k]"),
     _pool(
