@@ -1,5 +1,6 @@
 // The storage types of activations. Arithmetic is in float for all of them.
 #pragma once
+#include "ptx.cuh"
 
 // bfloat16, the upper half of a float: its exponent, and 8 bits of precision. The type of `cuda_bf16.h` would need the
 // folder of that header at run time.
@@ -33,6 +34,16 @@ __device__ __forceinline__ unsigned rounded_bits(float value) {
   const unsigned bits = __float_as_uint(value), rounded = bits + 0x7FFFu + (bits >> 16 & 1u);
   return value == value ? rounded : bits | 0x400000u;
 }
+
+// Two values in a word, the first in the lower half.
+__device__ __forceinline__ unsigned pair_of(float first, float second) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  return pack_bfloat16(first, second);  // one instruction; NaN becomes 0x7FFF
+#else
+  return rounded_bits(first) >> 16 | (rounded_bits(second) & 0xFFFF0000u);
+#endif
+}
+
 __device__ __forceinline__ void assign(bfloat16& target, float value) {
   target.bits = static_cast<unsigned short>(rounded_bits(value) >> 16);
 }
@@ -69,9 +80,7 @@ struct alignas(N * sizeof(T)) Stored<T, N, true> {
   }
   __device__ __forceinline__ void set(const Pack<float, N>& values) {
 #pragma unroll
-    for (int k = 0; k < N; k += 2) {
-      pairs[k / 2] = rounded_bits(values.at[k]) >> 16 | (rounded_bits(values.at[k + 1]) & 0xFFFF0000u);
-    }
+    for (int k = 0; k < N; k += 2) pairs[k / 2] = pair_of(values.at[k], values.at[k + 1]);
   }
 };
 

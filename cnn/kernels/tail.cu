@@ -86,8 +86,9 @@ __device__ __forceinline__ void drop(Pack<float, N>& v, unsigned kept, float sca
   for (int k = 0; k < N; ++k) v.at[k] = kept >> k & 1u ? v.at[k] * scale : 0.f;
 }
 
-// A row's values before maximum and sum, and what dropout there keeps.
-template <int N, int TAPS, bool DROPOUT>
+// A row's values before maximum and sum, and what dropout there keeps. A gradient needs no ReLU in them: with it, it is 0
+// wherever the maximum is not positive, and a positive one is the same.
+template <int N, int TAPS, bool DROPOUT, bool FORWARD>
 struct RowValues {
   Pack<float, N> at[TAPS];
   unsigned kept[TAPS];  // bits of channels
@@ -101,7 +102,7 @@ struct RowValues {
       for (int k = 0; k < N; ++k) at[tap].at[k] = affine(k, x[tap].value(k));
       kept[tap] = ~0u;
     }
-    if (stages.relu & kBefore) {
+    if (FORWARD && stages.relu & kBefore) {
 #pragma unroll
       for (int tap = 0; tap < TAPS; ++tap) rectify(at[tap]);
     }
@@ -130,13 +131,14 @@ struct RowValues {
   }
 };
 
-// Calls visit(row, x, extra) for each row of the thread: its input pixels, and the pack of `other` (rows, c), which
-// may be null
-// unless GIVEN. Several rows at a time, so that their loads overlap; one where channels come one by one, which is rare.
-template <int N, bool POOL, bool DROPOUT, bool GIVEN, class T, class Visit>
+// Calls visit(row, x, extra) for each row of the thread: its input pixels, and the pack of `other` (rows, c), which may
+// be null unless GIVEN. Several rows at a time, so that their loads overlap; one where channels come one by one, which is
+// rare. Calls finish() behind each such batch of rows.
+template <int N, bool POOL, bool DROPOUT, bool GIVEN, class T, class Visit, class Finish>
 __device__ __forceinline__ void for_batches(const ChannelWalk<N>& walk, const T* __restrict__ x,
-                                            const T* __restrict__ other, const FastDivmod& columns, Visit visit) {
-  constexpr int kTaps = POOL ? 4 : 1, kMost = POOL ? 2 : 4;
+                                            const T* __restrict__ other, const FastDivmod& columns, Visit visit,
+                                            Finish finish) {
+  constexpr int kTaps = POOL ? 4 : 1, kMost = POOL || N > 4 ? 2 : 4;
   constexpr int kRows = N == 1 ? 1 : DROPOUT ? kMost / 2 : kMost;
   for (unsigned first = walk.row; first < walk.end; first += kRows * walk.lanes) {
     Stored<T, N> pixels[kRows][kTaps], extra[kRows];
@@ -156,6 +158,7 @@ __device__ __forceinline__ void for_batches(const ChannelWalk<N>& walk, const T*
       const unsigned row = first + i * walk.lanes;
       if (row < walk.end) visit(row, pixels[i], extra[i]);
     }
+    finish();
   }
 }
 
@@ -172,7 +175,7 @@ __device__ __forceinline__ void tail_rows(const T* __restrict__ x, const T* __re
   const Affine<N> affine(gamma, beta, moments, walk.channel, c, eps);
   for_batches<N, POOL, DROPOUT, false>(
       walk, x, other, stages.columns, [&](unsigned row, const Stored<T, N>(&pixels)[kTaps], const Stored<T, N>& extra) {
-        const RowValues<N, kTaps, DROPOUT> values(pixels, affine, stages, clock, row, c, walk.channel);
+        const RowValues<N, kTaps, DROPOUT, true> values(pixels, affine, stages, clock, row, c, walk.channel);
         const unsigned out = row * c + walk.channel;
         Pack<float, N> result;
 #pragma unroll
@@ -184,7 +187,8 @@ __device__ __forceinline__ void tail_rows(const T* __restrict__ x, const T* __re
         if (stages.relu & kBehind) rectify(result);
         if (DROPOUT && stages.dropout == kBehind) drop(result, kept_by<N>(stages, clock, out), stages.scale);
         store_pack(y + out, result);
-      });
+      },
+      [] {});
 }
 
 // y (rows, c) of x (rows, c), or (4 * rows, c) with POOL: (x - mean) / sqrt(variance + eps) * gamma + beta by
@@ -239,12 +243,13 @@ __device__ __forceinline__ void sum_gradients(const T* __restrict__ dy, const T*
                                               int pitch, float eps, const TailStages& stages) {
   constexpr int kTaps = POOL ? 4 : 1;
   const ChannelWalk<N> walk(rows, c);
-  LongSums<2 * N> own;  // N of gamma, N of beta
+  LongSums<2 * N> own;       // N of gamma, N of beta
+  float batch[2 * N] = {};  // of the rows of a batch, which are few
   if (walk.active) {
     const Affine<N> affine(gamma, beta, moments, walk.channel, c, eps);
     for_batches<N, POOL, DROPOUT, true>(
         walk, x, dy, stages.columns, [&](unsigned row, const Stored<T, N>(&pixels)[kTaps], const Stored<T, N>& given) {
-          const RowValues<N, kTaps, DROPOUT> values(pixels, affine, stages, clock, row, c, walk.channel);
+          const RowValues<N, kTaps, DROPOUT, false> values(pixels, affine, stages, clock, row, c, walk.channel);
           const auto g = row_gradient<DROPOUT>(given, stages, clock, row * c + walk.channel);
 #pragma unroll
           for (int k = 0; k < N; ++k) {
@@ -256,9 +261,13 @@ __device__ __forceinline__ void sum_gradients(const T* __restrict__ dy, const T*
               kept = values.kept[tap];
             });
             const float gradient = gradient_at<DROPOUT>(stages, v, kept, k, g.at[k]);
-            own.add(k, gradient * (u - affine.mean.at[k]));
-            own.add(N + k, gradient);
+            batch[k] = fmaf(gradient, u - affine.mean.at[k], batch[k]);
+            batch[N + k] += gradient;
           }
+        },
+        [&] {
+#pragma unroll
+          for (int k = 0; k < 2 * N; ++k) own.add(k, batch[k]), batch[k] = 0.f;
         });
   }
   auto sums = merge_lanes(own.totals(), walk.lanes, walk.width);
@@ -312,43 +321,58 @@ __device__ __forceinline__ void input_gradient(const T* __restrict__ dy, const T
   }
   for_batches<N, POOL, DROPOUT, true>(
       walk, x, dy, stages.columns, [&](unsigned row, const Stored<T, N>(&pixels)[kTaps], const Stored<T, N>& given) {
-        const RowValues<N, kTaps, DROPOUT> values(pixels, affine, stages, clock, row, c, walk.channel);
+        const RowValues<N, kTaps, DROPOUT, false> values(pixels, affine, stages, clock, row, c, walk.channel);
         const auto g = row_gradient<DROPOUT>(given, stages, clock, row * c + walk.channel);
         Pack<float, N> results[kTaps];
 #pragma unroll
         for (int k = 0; k < N; ++k) {
           int number = 0;
-          values.largest(k, [&](int tap) { number = tap; });
+          float v = values.at[0].at[k];
+          unsigned kept = values.kept[0];
+          values.largest(k, [&](int tap) {
+            number = tap;
+            v = values.at[tap].at[k];
+            kept = values.kept[tap];
+          });
+          const float gradient = gradient_at<DROPOUT>(stages, v, kept, k, g.at[k]) * affine.scale.at[k];
+#pragma unroll
+          for (int tap = 0; tap < kTaps; ++tap) results[tap].at[k] = number == tap ? gradient : 0.f;
+        }
+        const auto for_all = [&](auto change) {
 #pragma unroll
           for (int tap = 0; tap < kTaps; ++tap) {
-            const float u = pixels[tap].value(k);
-            const float gradient =
-                number == tap ? gradient_at<DROPOUT>(stages, values.at[tap].at[k], values.kept[tap], k, g.at[k]) : 0.f;
-            const float through = batch ? fmaf(u - affine.mean.at[k], factor.at[k], share.at[k]) : 0.f;
-            const float sum = through + gradient * affine.scale.at[k];
-            results[tap].at[k] = input_relu && !(u > 0.f) ? 0.f : sum;
+#pragma unroll
+            for (int k = 0; k < N; ++k) change(results[tap].at[k], pixels[tap].value(k), k);
           }
+        };
+        if (batch) {
+          for_all([&](float& result, float u, int k) {
+            result += fmaf(u - affine.mean.at[k], factor.at[k], share.at[k]);
+          });
         }
+        if (input_relu) for_all([](float& result, float u, int) { result = u > 0.f ? result : 0.f; });
 #pragma unroll
         for (int tap = 0; tap < kTaps; ++tap) {
           const unsigned i = pixel_of<POOL>(row, tap, stages.columns) * c + walk.channel;
           store_pack(dx + i, results[tap]);
         }
-      });
+      },
+      [] {});
 }
 
 // dx like x of dy, x and stages as in `tail_backward_sums` and the finished dgamma, dbeta (c,). With `batch` the moments
 // are those of x itself, and the gradient flows through them. With `input_relu` x is the output of a ReLU, and dx the
 // gradient of that ReLU's input.
 template <bool POOL, bool DROPOUT, class T>
-__global__ void __launch_bounds__(256, POOL || DROPOUT ? 2 : 3)
+__global__ void __launch_bounds__(256, POOL || DROPOUT || sizeof(T) > 2 ? 2 : 3)
     tail_backward_input(const T* __restrict__ dy, const T* __restrict__ x, const float* __restrict__ gamma,
                         const float* __restrict__ beta, const float* __restrict__ moments,
                         const float* __restrict__ dgamma, const float* __restrict__ dbeta,
                         const long long* __restrict__ clock, T* __restrict__ dx, int rows, int c, float eps, int batch,
                         int input_relu, TailStages stages) {
-  if (by_packs<kNarrow>(c, dy, x, dx)) {
-    input_gradient<kNarrow, POOL, DROPOUT>(dy, x, gamma, beta, moments, dgamma, dbeta, clock, dx, rows, c, eps, batch != 0,
+  constexpr int kChannels = POOL ? kNarrow : kWide<T>;
+  if (by_packs<kChannels>(c, dy, x, dx)) {
+    input_gradient<kChannels, POOL, DROPOUT>(dy, x, gamma, beta, moments, dgamma, dbeta, clock, dx, rows, c, eps, batch != 0,
                                    input_relu != 0, stages);
   } else {
     input_gradient<1, POOL, DROPOUT>(dy, x, gamma, beta, moments, dgamma, dbeta, clock, dx, rows, c, eps, batch != 0,

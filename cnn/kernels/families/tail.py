@@ -16,7 +16,7 @@ def _pass(taps: int) -> Callable[[Values], Grid]:
     """Blocks for a pass over rows of `taps` pixels: about as many elements for each as hide the time of its start."""
 
     def grid(v: Values) -> Grid:
-        return tiles(v["c"]), pass_chunks(v["rows"] * taps, v["c"], per_block=8192, most_blocks=4096)
+        return tiles(v["c"]), pass_chunks(v["rows"] * taps, v["c"], per_block=8192, most_blocks=1584)
 
     return grid
 
