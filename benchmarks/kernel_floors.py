@@ -68,6 +68,7 @@ ELSEWHERE = {
     "gate_backward": "gates, as in squeeze-excite",
     "copy_channels": "concatenations",
     "moments": "batch norm",
+    "merge_tile_moments": "batch norm of a product by tensor cores",
     "merge_moments": "batch norm of more than 1,024 rows",
     "tail_*dropout*": "batch norm and dropout behind it",
     "tail_pool*": "batch norm before a maximum of 2 x 2 pixels",

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from backends import oracles
-from backends.cases.call import Call, given, poison
+from backends.cases.call import Call, Filled, given, poison
 from backends.cases.elementwise import ACTIVATIONS, named
 from backends.cases.pooling import POOLS, PoolCase
 from cnn.backends import Activation, Dropout, Join, Normalize, Pool, PReLU, RandomKey, Stage, Window
@@ -99,6 +99,9 @@ def _stage(spec: Any, value: np.ndarray, rng: np.random.Generator, number: int) 
             stage = spec
         case "norm" | "norm_of_other_batches":
             stage = _normalize(value, rng, batch=spec == "norm")
+        case "norm_in_training":
+            stage = _normalize(value, rng, batch=True)
+            stage = replace(stage, running=(Filled(rng.uniform(0.2, 3, stage.moments.shape)), 0.9))
         case "prelu":
             stage = PReLU(rng.uniform(-0.5, 1.5, c), poison(c))
         case "add" | "multiply":
@@ -244,6 +247,18 @@ def _cases() -> Iterator[TailCase]:
 
 TAILS = list(_cases())
 
+# In training the forward pass updates the running moments.
+_IN_TRAINING = [
+    TailCase(f"norm_in_training_{name}_{where}", shape, specs)
+    for name, specs in {
+        "alone": ("norm_in_training",),
+        "relu": ("norm_in_training", _RELU),
+        "pool_add": ("norm_in_training", _POOL, "add"),
+        "second": (_RELU, "norm_in_training"),
+    }.items()
+    for where, shape in _SHAPES.items()
+]
+
 
 def tail_calls() -> Iterator[Call]:
     for number, c in enumerate(TAILS):
@@ -252,6 +267,8 @@ def tail_calls() -> Iterator[Call]:
         if number % 5 == 0:
             yield Call("tail", f"{c.name}_keeps_nothing", _kept_nothing(c), invoke=run_tail, may_share=True)
         yield Call("tail_backward", c.name, c.backward, invoke=run_tail_backward, may_share=True)
+    for c in _IN_TRAINING:
+        yield Call("tail", c.name, c.forward, invoke=run_tail, may_share=True)
 
 
 def _kept_nothing(case: TailCase):

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from backends.oracles.activations import activation, prelu
 from backends.oracles.joins import add, multiply
-from backends.oracles.normalization import normalize
+from backends.oracles.normalization import normalize, running_average
 from backends.oracles.pooling import avg_pool2d, max_pool2d
 from backends.oracles.randomness import dropout
 from cnn.backends import Activation, Dropout, Join, Normalize, Pool, PReLU
 
 
 def tail(x, stages, keep=True):
+    """y, and the running moments that the stages move."""
+    moved = []
     for stage in stages:
         x = _stage(x, stage)
-    return (x,)
+        if isinstance(stage, Normalize) and stage.running:
+            running, momentum = stage.running
+            moved += running_average(running, stage.moments, momentum)
+    return x, *moved
 
 
 def _stage(x, stage):
