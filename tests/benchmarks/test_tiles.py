@@ -219,7 +219,7 @@ def test_another_file_is_refused(tmp_path, capsys, text):
     assert not (tmp_path / "kept.json").exists()
 
 
-TRUE = Costs(copy=40, start=3e6, part=1500, launch=1e6)
+TRUE = Costs(copy=4, start=2e5, part=100, launch=2e5)  # far from those that are used
 
 
 def by_estimate(record, costs, unit=1e-13, noise=0.0):

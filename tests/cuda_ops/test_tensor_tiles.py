@@ -19,7 +19,10 @@ SETTINGS = (("fast", "forward"), ("fast", "shuffled"), ("checked", "shuffled"))
 def gather_cases(tile) -> list[ConvCase]:
     """Rows that fill no tile; channels and filters that do only where they must, and steps of the tile's length."""
     if tile.fits:
-        return [ConvCase("fits", n=2, hw=(13, 11), channels=tile.n, filters=tile.n)]
+        return [
+            ConvCase("fits", n=2, hw=(13, 11), channels=tile.n, filters=tile.n),
+            ConvCase("fits_1x1", n=2, hw=(5, 7), channels=tile.n, filters=tile.n, kernel=1),  # fewer steps than stages
+        ]
     channels = 104 if tile.k == 64 else 72 if tile.element == "bfloat16" else 60
     return [
         ConvCase("any", n=2, hw=(9, 8), channels=channels, filters=channels),
