@@ -29,8 +29,8 @@ CONVOLUTION_DIRECT = [
     _direct(
         "dilation",
         "one channel: the horizontal dilation for rows",
-        "const int row = top + r * window.dilation_h;\n#pragma",
-        "const int row = top + r * window.dilation_w;\n#pragma",
+        "const int row = top + r * window.dilation_h;\n    const bool inside",
+        "const int row = top + r * window.dilation_w;\n    const bool inside",
     ),
     _direct(
         "bound",
@@ -38,12 +38,37 @@ CONVOLUTION_DIRECT = [
         "bias && valid ? bias",
         "bias ? bias",
     ),
-    _direct("relu", "one channel: no ReLU", "relu && sum < 0.f ? 0.f : sum;\n    }", "sum;\n    }"),
+    _direct("relu", "one channel: no ReLU", "sums.at[f] = relu && sum < 0.f ? 0.f : sum;", "sums.at[f] = sum;"),
     _direct(
         "vector",
         "one channel: vectors of filters that do not come in packs",
         "vector = filters % FILTERS == 0 && packs_at<FILTERS>(y)",
         "vector = packs_at<FILTERS>(y)",
+    ),
+    _direct(
+        "index",
+        "one channel: a run's pixels share one window",
+        "values[t / KW][t % KW + i], taps",
+        "values[t / KW][t % KW], taps",
+    ),
+    _direct(
+        "index",
+        "one channel: the filter gradient's second pixel has the first's window",
+        "values[t / KW][t % KW + i], d[i]",
+        "values[t / KW][t % KW], d[i]",
+    ),
+    _direct(
+        "stride",
+        "one channel: runs for windows that move by two pixels",
+        " && window.stride_w == 1 && window",
+        " && window",
+    ),
+    _direct("dilation", "one channel: runs for dilated windows", " && window.dilation_w == 1;", ";"),
+    _direct(
+        "tail",
+        "one channel: runs beyond the end of a row",
+        "window.q % kRun == 0 && window.stride_w",
+        "window.stride_w",
     ),
     _direct(
         "vector",
@@ -58,7 +83,10 @@ CONVOLUTION_DIRECT = [
         "",
     ),
     _direct(
-        "barrier", "one channel: none before the lanes are summed", "sums[t][f];\n      __syncthreads();", "sums[t][f];"
+        "barrier",
+        "one channel: none before the lanes are summed",
+        "sums[t / KW][t % KW][f];\n      __syncthreads();",
+        "sums[t / KW][t % KW][f];",
     ),
     _direct(
         "reduction",
@@ -69,8 +97,8 @@ CONVOLUTION_DIRECT = [
     _direct(
         "split",
         "one channel: pixels that equal blocks leave over are lost",
-        "per_block = (pixels + blocks - 1) / blocks",
-        "per_block = pixels / blocks",
+        "per_block = (runs + blocks - 1) / blocks",
+        "per_block = runs / blocks",
     ),
     _direct(
         "bound",

@@ -27,7 +27,7 @@ TAIL = [
         "fmaf(x, scale.at[k], offset.at[k] - mean.at[k] * scale.at[k])",
     ),
     _tail("NaN", "ReLU swallows NaN", "return v < 0.f ? 0.f : v;", "return v > 0.f ? v : 0.f;"),
-    _tail("relu", "no ReLU before the maximum", "if (stages.relu & kBefore) {", "if (false) {"),
+    _tail("relu", "no ReLU before the maximum", "if (FORWARD && stages.relu & kBefore) {", "if (false) {"),
     _tail("random", "an element is kept from beyond the threshold on", ") >= stages.threshold", ") > stages.threshold"),
     _tail("random", "packs all begin at a block's first element", "N == 8 ? 0 : first % 8", "0"),
     _tail("random", "dropout knows no blocks", "random_words(key, first / 8)", "random_words(key, first)"),
@@ -92,8 +92,15 @@ TAIL = [
     ),
     _tail("argmax", "sums: the gradient belongs to the first pixel", "u = pixels[tap].value(k);\n              v", "v"),
     _tail("relu", "sums: the first pixel's ReLU", "v = values.at[tap].at[k];\n              kept", "kept"),
-    _tail("random", "sums: the first pixel's dropout", "kept = values.kept[tap];\n", "\n"),
-    _tail("statistics", "sums: the mean is not subtracted", "gradient * (u - affine.mean.at[k])", "gradient * u"),
+    _tail(
+        "random", "sums: the first pixel's dropout", "kept = values.kept[tap];\n            });", "\n            });"
+    ),
+    _tail(
+        "statistics",
+        "sums: the mean is not subtracted",
+        "fmaf(gradient, u - affine.mean.at[k], batch[k])",
+        "fmaf(gradient, u, batch[k])",
+    ),
     _tail(
         "eps",
         "backward: dgamma without eps",
@@ -118,11 +125,16 @@ TAIL = [
     _tail(
         "statistics",
         "backward: dbeta's part of dx is forgotten",
-        "factor.at[k], share.at[k]) : 0.f",
-        "factor.at[k], 0.f) : 0.f",
+        "factor.at[k], share.at[k]);",
+        "factor.at[k], 0.f);",
     ),
-    _tail("argmax", "backward: every pixel gets the gradient", "number == tap ? gradient_at", "true ? gradient_at"),
-    _tail("relu", "backward: the ReLU before passes at zero", "input_relu && !(u > 0.f)", "input_relu && !(u >= 0.f)"),
-    _tail("relu", "backward: the ReLU before is forgotten", "input_relu && !(u", "false && !(u"),
+    _tail("argmax", "backward: every pixel gets the gradient", "number == tap ? gradient : 0.f", "gradient"),
+    _tail(
+        "relu",
+        "backward: the ReLU before passes at zero",
+        "result = u > 0.f ? result : 0.f",
+        "result = u >= 0.f ? result : 0.f",
+    ),
+    _tail("relu", "backward: the ReLU before is forgotten", "if (input_relu) for_all", "if (false) for_all"),
     _tail("vector", "backward: vectors at any address of x", "(c, dy, x, dx)", "(c, dy, dx)"),
 ]
