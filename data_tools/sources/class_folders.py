@@ -7,18 +7,9 @@ from pathlib import PurePosixPath
 
 from data_tools.sources.base import Entry, Fingerprint
 from data_tools.sources.containers import ARCHIVE_SUFFIXES, Container, Folder, Member, MemberError, TarArchive, damaged
+from data_tools.sources.split_names import known_names, split_named
 from foundation.errors import UserError
 
-SPLIT_FOLDERS = {
-    "train": "train",
-    "train_dir": "train",
-    "training": "train",
-    "test": "test",
-    "test_dir": "test",
-    "validation": "validation",
-    "val": "validation",
-    "valid": "validation",
-}
 # File names of FER-2013 begin with the value of its Usage column; the folders of a download may differ from it.
 SPLIT_PREFIXES = {"Training_": "train", "PublicTest_": "validation", "PrivateTest_": "test"}
 
@@ -53,7 +44,11 @@ class ClassFolders:
         return sum(1 for member in self._container.members() if is_image_name(member.path))
 
     def entries(self) -> Iterator[Entry]:
-        """Stream the images. Raises `UserError` for an empty class folder and for a source without any image."""
+        """Stream the images.
+
+        Raises `UserError` for an empty class folder, for a source without any image, and for a folder beside splits
+        that has their classes but is no known split.
+        """
         with damaged(self._container.path):  # the damage of a compressed tar shows only while it is read
             yield from self._entries()
 
@@ -62,7 +57,7 @@ class ClassFolders:
         folders: set[PurePosixPath] = set()
         filled: set[PurePosixPath] = set()  # folders with an image or another real file
         archives: list[str] = []
-        images = 0
+        images, places = 0, _Places()
         for member in self._container.members():
             path = PurePosixPath(member.path.replace("\\", "/"))
             if is_rubbish(path):
@@ -78,6 +73,7 @@ class ClassFolders:
             elif is_image_name(member.path):
                 images += 1
                 filled.update(path.parents)
+                places.add(path)
                 yield self._read(member, path)
             else:
                 self.ignored += 1
@@ -85,6 +81,11 @@ class ClassFolders:
                 if split_of(path.parent.parts) is None:
                     filled.update(path.parents)  # such as documentation beside the classes
         self._refuse_empty(folders, filled)
+        if stray := places.stray():
+            raise UserError(
+                f"data source '{self.name}': {self._container.path} has images in {stray} beside splits, with the same "
+                f"classes, but its name is of no split: rename it or take it away ({known_names()})"
+            )
         if not images:
             only = f" but the archive {archives[0]}, which should replace the folder" if archives else ""
             raise UserError(f"data source '{self.name}': {self._container.path} holds no image{only}")
@@ -115,12 +116,37 @@ class ClassFolders:
         for folder in sorted(folders - filled - {PurePosixPath(".")}):
             if has_splits and split_of(folder.parts) is None:
                 continue  # beside the splits, so not a class folder
-            kind = "split" if folder.name.lower() in SPLIT_FOLDERS else "class"
+            kind = "split" if split_named(folder.name) else "class"
             shown = self._container.path / folder if isinstance(self._container, Folder) else folder
             where = "" if isinstance(self._container, Folder) else f" in {self._container.path}"
             raise UserError(
                 f"data source '{self.name}': {kind} folder {shown}{where} holds no image; fill it or remove it"
             )
+
+
+class _Places:
+    """Which folders have images of which classes: to find one beside splits that is a split by another name."""
+
+    def __init__(self) -> None:
+        self._in_splits: dict[tuple[str, ...], set[str]] = {}  # by the folder of the splits: their classes
+        self._others: dict[tuple[str, ...], set[str]] = {}  # by a folder: the names of those in it
+
+    def add(self, path: PurePosixPath) -> None:
+        """Count an image."""
+        folders = path.parent.parts
+        at = split_of(folders)
+        if at is not None:
+            self._in_splits.setdefault(folders[:at], set()).update(folders[at + 1 : at + 2])
+            return
+        for depth in range(1, len(folders)):
+            self._others.setdefault(folders[:depth], set()).update(folders[depth:])
+
+    def stray(self) -> str | None:
+        """Such a folder, if there is one: beside splits, with one of their classes in it."""
+        for folder, inside in self._others.items():
+            if inside & self._in_splits.get(folder[:-1], set()):
+                return "/".join(folder)
+        return None
 
 
 def place(path: PurePosixPath) -> tuple[str, str]:
@@ -129,12 +155,19 @@ def place(path: PurePosixPath) -> tuple[str, str]:
     at = split_of(folders)
     if at is None:
         return "", folders[-1] if folders else ""
-    return SPLIT_FOLDERS[folders[at].lower()], folders[at + 1] if at + 1 < len(folders) else ""
+    return split_named(folders[at]) or "", folders[at + 1] if at + 1 < len(folders) else ""
 
 
 def split_of(folders: tuple[str, ...]) -> int | None:
-    """Position of the outermost folder that names a split, or None."""
-    return next((index for index, name in enumerate(folders) if name.lower() in SPLIT_FOLDERS), None)
+    """Position of the folder that names the split, or None.
+
+    The outermost such folder; of several in a row, as in `train/train/cat` or `test data/train/cat`, the innermost that
+    has a class behind it.
+    """
+    at = next((index for index, name in enumerate(folders) if split_named(name)), None)
+    while at is not None and at + 2 < len(folders) and split_named(folders[at + 1]):
+        at += 1
+    return at
 
 
 def is_image_name(path: str) -> bool:

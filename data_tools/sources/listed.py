@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_tools.sources.base import SPLITS, Entry, Fingerprint
-from data_tools.sources.class_folders import LARGEST_FILE, SPLIT_FOLDERS, is_image_name
+from data_tools.sources.class_folders import LARGEST_FILE, is_image_name
 from data_tools.sources.containers import (
     Container,
     Folder,
@@ -18,12 +18,11 @@ from data_tools.sources.containers import (
     leaves,
 )
 from data_tools.sources.csv_rows import CsvRows, RowError, csv_text
-from data_tools.sources.fer_csv import USAGES, is_csv_name
+from data_tools.sources.fer_csv import is_csv_name
+from data_tools.sources.split_names import split_named
 from foundation.errors import UserError
 
 COLUMNS = ("path", "label", "split")
-# Names of the splits in a table, in any case: `SPLITS`, the names of folders, FER-2013's Usage.
-SPLIT_NAMES = {name.casefold(): split for name, split in (SPLIT_FOLDERS | USAGES).items()} | dict.fromkeys(("",), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +189,7 @@ def parse_path(text: str) -> PurePosixPath:
 
 def parse_split(text: str) -> str:
     """The split that a table's name means, '' if it is empty. Raises `RowError`."""
-    split = SPLIT_NAMES.get(text.strip().casefold())
+    split = split_named(text) if text.strip() else ""
     if split is None:
         raise RowError(f"split '{text[:20]}' is none of {', '.join(SPLITS)}")
     return split

@@ -36,11 +36,39 @@ def test_every_container_gives_the_same_pack(root: Path, name: str) -> None:
 
 @pytest.mark.parametrize(
     ("train", "validation", "test"),
-    [("train_dir", "val", "test_dir"), ("Training", "valid", "TEST"), ("wrapped/train", "wrapped/val", "wrapped/test")],
+    [
+        ("train_dir", "val", "test_dir"),
+        ("Training", "valid", "TEST"),
+        ("wrapped/train", "wrapped/val", "wrapped/test"),
+        ("Training", "PublicTest", "PrivateTest"),
+        ("training_set", "dev-set", "Test Set"),
+        ("train", "Development", "eval"),
+        ("TrainImages", "validation data", "holdout"),
+        ("train/train", "train/val", "train/testing"),
+        ("test data/train", "test data/valid", "test data/test"),
+    ],
 )
 def test_split_folder_names(root: Path, train: str, validation: str, test: str) -> None:
     write_zip(root / "tiny.zip", files_of({train: 3, validation: 1, test: 1}))
     assert np.bincount(prepared(configured(root, "tiny")).splits).tolist() == [6, 2, 2]
+
+
+@pytest.mark.parametrize("stray", ["held back", "train2", "more/deep"])
+@pytest.mark.parametrize("wrapped", ["", "wrapped/"])
+def test_a_folder_beside_splits_that_is_no_known_split_is_refused(root: Path, wrapped: str, stray: str) -> None:
+    """Its images would go into training, as those without a split do."""
+    write_tree(root / "tiny", files_of({f"{wrapped}{name}": 3 for name in ("train", "test", stray)}))
+    with pytest.raises(
+        UserError, match=rf"images in {wrapped}{stray.split('/')[0]} beside splits, .* no split: rename it or"
+    ):
+        prepare(configured(root, "tiny"))
+
+
+def test_pictures_beside_splits_that_show_no_class_are_set_aside(root: Path) -> None:
+    files = files_of({"train": 3, "validation": 1, "test": 1})
+    write_tree(root / "tiny", files | {"docs/figures/plan.png": png(70), "docs/cover.png": png(71)})
+    pack = prepared(configured(root, "tiny"))
+    assert {row.path for row in pack.rows if not row.packed} == {"docs/figures/plan.png", "docs/cover.png"}
 
 
 @pytest.mark.parametrize("folder", ["", "wrapped"])
