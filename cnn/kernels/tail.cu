@@ -26,8 +26,8 @@ template <class T>
 constexpr int kWide = 16 / sizeof(T);
 constexpr int kNarrow = 4;
 
-// Blocks of a multiprocessor in the pass that computes dx of eight channels at a time: from 10.0 on the compiler needs more
-// registers than three leave.
+// Blocks of a multiprocessor in the pass that computes dx of eight channels at a time: from compute capability 10.0 on
+// the compiler needs more registers than three leave.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
 constexpr int kInputBlocks = 2;
 #else
