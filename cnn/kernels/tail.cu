@@ -26,6 +26,14 @@ template <class T>
 constexpr int kWide = 16 / sizeof(T);
 constexpr int kNarrow = 4;
 
+// Blocks of a multiprocessor in the pass that computes dx of eight channels at a time: from compute capability 10.0 on
+// the compiler needs more registers than three leave.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 1000
+constexpr int kInputBlocks = 2;
+#else
+constexpr int kInputBlocks = 3;
+#endif
+
 // --- values of a row -------------------------------------------------------------------------------------------------
 
 // The pixel of tap `tap` of row `row`.
@@ -364,7 +372,7 @@ __device__ __forceinline__ void input_gradient(const T* __restrict__ dy, const T
 // are those of x itself, and the gradient flows through them. With `input_relu` x is the output of a ReLU, and dx the
 // gradient of that ReLU's input.
 template <bool POOL, bool DROPOUT, class T>
-__global__ void __launch_bounds__(256, POOL || DROPOUT || sizeof(T) > 2 ? 2 : 3)
+__global__ void __launch_bounds__(256, POOL || DROPOUT || sizeof(T) > 2 ? 2 : kInputBlocks)
     tail_backward_input(const T* __restrict__ dy, const T* __restrict__ x, const float* __restrict__ gamma,
                         const float* __restrict__ beta, const float* __restrict__ moments,
                         const float* __restrict__ dgamma, const float* __restrict__ dbeta,

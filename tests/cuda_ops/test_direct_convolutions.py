@@ -18,6 +18,7 @@ CASES = {
     "rows of whole runs, 5x5": ((2, 6, 12, 1), 7, 1, Window.over((6, 12), 5, padding="same")),
     "rows of whole runs, stride 2": ((2, 9, 16, 1), 8, 1, Window.over((9, 16), 3, 2, 1)),
     "rows of whole runs, stride 2 down": ((2, 9, 12, 1), 8, 1, Window.over((9, 12), 3, (2, 1), 1)),
+    "rows of fours, dilation": ((2, 5, 8, 1), 8, 1, Window.over((5, 8), 3, 1, "same", (1, 2))),
     "5x5": ((2, 8, 7, 1), 6, 1, Window.over((8, 7), 5, padding="same")),
     "5x5, odd": ((2, 8, 7, 1), 5, 1, Window.over((8, 7), 5)),
     "many parts": ((9, 20, 21, 1), 8, 1, Window.over((20, 21), 3, padding="same")),
