@@ -27,6 +27,7 @@ def gather_cases(tile) -> list[ConvCase]:
     return [
         ConvCase("any", n=2, hw=(9, 8), channels=channels, filters=channels),
         ConvCase("any_stride_2", n=1, hw=(9, 8), channels=channels, filters=channels, stride=2, kernel=(2, 3)),
+        ConvCase("any_dilation", n=1, hw=(7, 8), channels=channels, filters=channels, dilation=(1, 2)),
         ConvCase("any_1x1_stride_2", n=3, hw=(5, 7), channels=channels, filters=channels, stride=2, kernel=1),
     ]
 
