@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from backends.cases import ConvCase
-from cnn.backends import Epilogue, Ops
+from cnn.backends import Activation, Epilogue, Ops
 from cnn.backends.reference.arrays import round_to_bfloat16
 from cnn.kernels.families.tensor_plan import BACKWARD_FILTER
 from cnn.kernels.families.tensor_rules import GATHER_TILES, WGRAD_TILES, gather_step
@@ -85,13 +85,15 @@ def test_gathering_tiles(tile, splits, setting, monkeypatch):
     ops, oracle = emulated(*setting), Ops()
     monkeypatch.setattr(ops, "tf32", True)
     monkeypatch.setattr(ops, "tensor_plan", forced(tile, splits))
-    for case in gather_cases(tile):
+    for number, case in enumerate(gather_cases(tile)):
         x, w, dy = operands(case)
         bias = np.arange(case.filters) % 5 - 2.0
-        y = ops.conv2d(put(ops, tile, x), put(ops, tile, w), ops.array(bias.astype(np.float32)), case.window, 1)
-        np.testing.assert_array_equal(
-            ops.to_numpy(y), rounded(tile, oracle.conv2d(x, w, bias, case.window, 1)), case.name
+        relu = Activation("relu") if number else None
+        y = ops.conv2d(
+            put(ops, tile, x), put(ops, tile, w), ops.array(bias.astype(np.float32)), case.window, 1, Epilogue(relu)
         )
+        wanted = rounded(tile, oracle.conv2d(x, w, bias, case.window, 1, Epilogue(relu)))
+        np.testing.assert_array_equal(ops.to_numpy(y), wanted, case.name)
         with_moments = Epilogue(None, ops.array(np.full((2, case.filters), np.nan, np.float32)))
         y = ops.to_numpy(
             ops.conv2d(put(ops, tile, x), put(ops, tile, w), ops.array(large_means(bias)), case.window, 1, with_moments)
