@@ -96,6 +96,12 @@ def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
     _demand(data.channels in (1, 3), "data.channels", "must be 1 or 3", data.channels)
     _demand(data.workers is None or data.workers > 0, "data.workers", "must be positive", data.workers)
     _demand(bool(data.sources), "data.sources", "names no source", data.sources)
+    _demand(
+        data.root == DataConfig.root or any(source.get("kind") != "toy_faces" for source in data.sources.values()),
+        "data.root",
+        "the toy faces are drawn, nothing is read from a folder; for images in one choose data=listed, fer2013 or another",
+        data.root,
+    )
     if merge.source_priority is None:
         merge.source_priority = list(data.sources)
     _same("merge.source_priority", "each source", merge.source_priority, data.sources)

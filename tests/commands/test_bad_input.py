@@ -77,6 +77,8 @@ def test_train_says_what_is_wrong_in_one_line(command, workplace, arguments, wor
         ("cnn.summary", ["model=alexnet"], ["alexnet", "lenet"]),
         ("cnn.summary", ["model=lenet", "data.image_size=4"], ["model.layers[4] (conv2d)"]),
         ("data_tools.prepare", ["data=fer2013", "data.root=elsewhere"], ["fer2013", "elsewhere"]),
+        ("cnn.train", ["data.root=pets"], ["data.root", "toy faces are drawn", "pets"]),
+        ("data_tools.audit", ["data=toy_faces", "data.root=pets"], ["data.root", "toy faces are drawn", "pets"]),
     ],
 )
 def test_the_other_commands_do_too(command, workplace, module, arguments, words):

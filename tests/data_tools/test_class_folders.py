@@ -1,7 +1,7 @@
 """Class folders in every layout and container, and what the tools do with odd members of them."""
 
 import tarfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_a_folder_beside_splits_that_is_no_known_split_is_refused(root: Path, wr
     """Its images would go into training, as those without a split do."""
     write_tree(root / "tiny", files_of({f"{wrapped}{name}": 3 for name in ("train", "test", stray)}))
     with pytest.raises(
-        UserError, match=rf"images in {wrapped}{stray.split('/')[0]} beside splits, .* no split: rename it or"
+        UserError, match=rf"images in {wrapped}{PurePosixPath(stray).parts[0]} beside splits, .* no split: rename it or"
     ):
         prepare(configured(root, "tiny"))
 
