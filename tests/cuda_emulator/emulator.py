@@ -29,7 +29,8 @@ class Emulator:
     """What this project's code uses of `cupy`, with kernels that run on the CPU.
 
     `mode` "fast" finds what faults, diverges or hangs; "checked" sees every access, and finds races, reads of what
-    nobody wrote, and the exact bounds. `order` is the order in which threads and blocks get their turn: a result that
+    nobody wrote, and the exact bounds; "traced" counts in `trace` too what a GPU's memory would
+    make of them. `order` is the order in which threads and blocks get their turn: a result that
     depends on it is a race. A launch may take `timeout_s` seconds of CPU time. `guard` says which end of an array
     lies against a page that faults.
     """
@@ -38,24 +39,25 @@ class Emulator:
 
     def __init__(
         self,
-        mode: Literal["fast", "checked"] = "fast",
+        mode: Literal["fast", "checked", "traced"] = "fast",
         order: Literal["forward", "reverse", "shuffled"] = "forward",
         seed: int = 0,
         timeout_s: float = 60,
         *,
         guard: Literal["end", "start"] = "end",
     ) -> None:
-        if mode not in ("fast", "checked") or order not in ORDERS or guard not in PLACEMENTS:
+        if mode not in ("fast", "checked", "traced") or order not in ORDERS or guard not in PLACEMENTS:
             raise ValueError(f"there is no mode {mode!r}, order {order!r} or guard {guard!r}")
         if reason := unavailable():
             raise EmulatorError(reason)
         self.streams = Streams(DeviceArray)
         self._settings = LaunchSettings(mode, order, seed, timeout_s, PLACEMENTS[guard], self.streams)
+        self.trace = self._settings.trace
         self.cuda = SimpleNamespace(Device=Device, **self.streams.namespace())
 
     def empty(self, shape: int | tuple[int, ...], dtype: Any = float) -> DeviceArray:
         """An array of poison: every byte is 0xFF, so every float is NaN."""
-        return self._new(shape, dtype, FILL_POISON, track=self._settings.mode == "checked")
+        return self._new(shape, dtype, FILL_POISON, track=self._settings.mode != "fast")
 
     def zeros(self, shape: int | tuple[int, ...], dtype: Any = float) -> DeviceArray:
         """An array of zeros."""

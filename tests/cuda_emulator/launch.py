@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from cuda_emulator.arguments import Parameter, StandIns
 from cuda_emulator.errors import EmulatorError
 from cuda_emulator.locate import source_lines
 from cuda_emulator.runtime_library import Counts, Launch, PassedArgument, Report, Reports, runtime
+from cuda_emulator.trace import Trace
 
 MOST_THREADS = 1024  # in a block
 MOST_IN_BLOCK = (1024, 1024, 64)
@@ -40,6 +41,7 @@ class LaunchSettings:
     placement: int
     streams: Streams
     launches: int = 0  # so far; every launch has another shuffled order
+    trace: Trace = field(default_factory=Trace)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class RawKernel:
             passed.bytes = 0 if parameter.pointer else parameter.bytes
             passed.is_const = parameter.const
         self._launch = Launch(kernel=call, arguments=self._passed, argument_count=len(signature))
-        self._launch.order, self._launch.checked = ORDERS[settings.order], settings.mode == "checked"
+        self._launch.order, self._launch.checked = ORDERS[settings.order], settings.mode != "fast"
+        self._launch.traced = settings.mode == "traced"
         self._launch.timeout = settings.timeout_s
 
     def __call__(
@@ -133,6 +136,8 @@ class RawKernel:
         reports, counts = _REPORTS, Counts()
         found = runtime().emulator_launch(launch, reports, counts)
         self.stats = LaunchStats(counts.switches, counts.barriers, counts.accesses)
+        if launch.traced:
+            settings.trace.add_launch(self.name, self._library, [parameter.name for parameter in self._parameters])
         if not found:
             return None
         copy = Reports()

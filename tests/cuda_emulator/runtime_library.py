@@ -32,6 +32,8 @@ class Launch(ctypes.Structure):
         ("shared_bytes", ctypes.c_uint32),
         ("order", ctypes.c_int32),
         ("checked", ctypes.c_int32),
+        ("traced", ctypes.c_int32),
+        ("unused", ctypes.c_int32),
         ("seed", ctypes.c_uint64),
         ("timeout", ctypes.c_double),
     )
@@ -41,6 +43,25 @@ class Counts(ctypes.Structure):
     """What a launch counted, mirrored in `runtime/launch.cpp`."""
 
     _fields_ = (("switches", ctypes.c_int64), ("barriers", ctypes.c_int64), ("accesses", ctypes.c_int64))
+
+
+class TraceLine(ctypes.Structure):
+    """The accesses of warps at one instruction in a launch, mirrored in `runtime/trace.cpp`."""
+
+    _fields_ = (
+        ("instruction", ctypes.c_uint64),
+        ("shared", ctypes.c_int32),
+        ("write", ctypes.c_int32),
+        ("bytes", ctypes.c_int32),
+        ("argument", ctypes.c_int32),
+        ("most_ways", ctypes.c_int64),
+        ("accesses", ctypes.c_int64),
+        ("uniform", ctypes.c_int64),
+        ("passes", ctypes.c_int64),
+        ("least", ctypes.c_int64),
+        ("sectors", ctypes.c_int64),
+        ("useful", ctypes.c_int64),
+    )
 
 
 class Report(ctypes.Structure):
@@ -89,6 +110,8 @@ def runtime() -> ctypes.CDLL:
             (ctypes.POINTER(Launch), ctypes.POINTER(Reports), ctypes.POINTER(Counts)),
         ),
         ("emulator_module_base", ctypes.c_uint64, (pointer,)),
+        ("emulator_trace_lines", ctypes.c_int, ()),
+        ("emulator_trace", None, (ctypes.POINTER(TraceLine),)),
     ):
         function = getattr(library, name)
         function.restype, function.argtypes = result, arguments

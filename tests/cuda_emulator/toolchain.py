@@ -29,6 +29,8 @@ _COMMON = (
     "-w",
 )
 _FAST = ("-O2", "-ftree-vectorize")
+# Checked, and an access of a whole struct stays one, as on a GPU.
+_TRACED = ("-fno-tree-sra", "-fno-ipa-sra")
 _CHECKED = (
     "-O1",
     "-DCUDA_EMULATOR_CHECKED",
@@ -91,7 +93,7 @@ def _processor_flags() -> tuple[str, ...]:
 
 def kernel_flags(mode: str) -> tuple[str, ...]:
     """The compiler's flags for a kernel file, without its own include folders and macros."""
-    build = _CHECKED if mode == "checked" else _FAST
+    build = {"fast": _FAST, "checked": _CHECKED, "traced": _CHECKED + _TRACED}[mode]
     return (*_COMMON, *_processor_flags(), *build, f"-I{INCLUDE}", f"-isystem{cuda_include()}")
 
 

@@ -12,6 +12,7 @@
 #include "scheduler.h"
 #include "shadow.h"
 #include "shared_memory.h"
+#include "trace.h"
 #include "warp.h"
 
 namespace cuda_emulator {
@@ -30,7 +31,7 @@ struct Launch {
   int32_t argument_count;
   uint32_t grid[3], block[3];
   uint32_t shared_bytes;
-  int32_t order, checked;
+  int32_t order, checked, traced, unused;
   uint64_t seed;
   double timeout;
 };
@@ -93,6 +94,16 @@ struct Reachable {
   }
 };
 
+std::vector<ArgumentAddress> argument_addresses() {
+  std::vector<ArgumentAddress> found;
+  for (int i = 0; i < launch.argument_count; i++) {
+    const PassedArgument& argument = launch.arguments[i];
+    const uint64_t words = argument.bytes ? argument.bytes / 8 : 1;
+    for (uint64_t word = 0; word < words; word++) found.push_back({static_cast<uint64_t*>(argument.value)[word], i});
+  }
+  return found;
+}
+
 // The checked build sees every write by itself. Of the fast one's arrays the large are left open: to close and open
 // their pages would take longer than most kernels.
 constexpr size_t MOST_PROTECTED_BYTES = 256 << 10;
@@ -135,12 +146,14 @@ EXPORTED int emulator_launch(const Launch* wanted, Reports* out, Counts* counts)
   reset_fibers();
   reset_warp_groups();
   start_launch_epoch(reinterpret_cast<uintptr_t>(module.dli_fbase));
+  start_trace(launch.traced, reinterpret_cast<uintptr_t>(module.dli_fbase), threads.size(), argument_addresses());
 
   const Reachable reachable;
   protect(reachable.only_read, true);
   run_guarded(run_blocks, launch.timeout);
   protect(reachable.only_read, false);
   current = nullptr;
+  if (tracing) end_trace_epoch();
   check_slack(reachable.written);
   *counts = {switches, barriers, accesses};
   if (reports.count) *out = reports;

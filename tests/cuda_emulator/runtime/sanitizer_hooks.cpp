@@ -13,7 +13,7 @@ using cuda_emulator::fail;
 
 // ---- -fsanitize=thread: before every access to memory that is not a thread's own
 #define HOOK(name, bytes, kind) \
-  EXPORTED void name(void* address) { check_access(uintptr_t(address), bytes, AccessKind::kind, RETURN_ADDRESS); }
+  EXPORTED void name(void* address) { check_access(uintptr_t(address), bytes, AccessKind::kind, RETURN_ADDRESS, true); }
 #define HOOKS(bytes)                                      \
   HOOK(__tsan_read##bytes, bytes, Read)                   \
   HOOK(__tsan_write##bytes, bytes, Write)                 \
@@ -27,10 +27,10 @@ HOOKS(4)
 HOOKS(8)
 HOOKS(16)
 EXPORTED void __tsan_read_range(void* address, size_t bytes) {
-  check_access(uintptr_t(address), bytes, AccessKind::Read, RETURN_ADDRESS);
+  check_access(uintptr_t(address), bytes, AccessKind::Read, RETURN_ADDRESS, true);
 }
 EXPORTED void __tsan_write_range(void* address, size_t bytes) {
-  check_access(uintptr_t(address), bytes, AccessKind::Write, RETURN_ADDRESS);
+  check_access(uintptr_t(address), bytes, AccessKind::Write, RETURN_ADDRESS, true);
 }
 EXPORTED void __tsan_init() {}
 EXPORTED void __tsan_func_entry(void*) {}

@@ -10,6 +10,7 @@
 #include "happens_before.h"
 #include "pages.h"
 #include "scheduler.h"
+#include "trace.h"
 
 namespace cuda_emulator {
 
@@ -130,7 +131,7 @@ bool uninitialised(const Region* region, const Shadow* shadow, size_t granule) {
 
 }  // namespace
 
-void check_access(uintptr_t address, size_t bytes, AccessKind kind, uintptr_t caller) {
+void check_access(uintptr_t address, size_t bytes, AccessKind kind, uintptr_t caller, bool plain) {
   if (!current) return;
   if (time_is_up) fail_for_time(caller);
   if (!in_pool(address)) return;
@@ -154,6 +155,8 @@ void check_access(uintptr_t address, size_t bytes, AccessKind kind, uintptr_t ca
   if (copies_on_their_way && region->kind == RegionKind::Shared) {
     check_copies_have_landed(address, bytes, write, caller);
   }
+  // What a copy writes is left out: it is written twice here, and include/ptx has compared its banks.
+  if (tracing && (plain || !write)) trace_access(region, offset, bytes, write, caller);
   Shadow* shadow = shadow_for(region, offset, bytes);
   const Access now{epoch, uint32_t(caller - module_base), lane_clock(current->warp, current->lane), current->linear,
                    uint16_t(atomic)};
@@ -191,11 +194,15 @@ void start_launch_epoch(uintptr_t base) {
 }
 
 void start_block_epoch() {
+  if (tracing) end_trace_epoch();
   block_epoch = ++epoch;
   if (execution.checked) note_block();
 }
 
-void start_epoch() { ++epoch; }
+void start_epoch() {
+  ++epoch;
+  if (tracing) end_trace_epoch();
+}
 
 void lanes_synchronised(int warp, uint32_t lanes) {
   if (execution.checked) synchronise_lanes(warp, lanes);

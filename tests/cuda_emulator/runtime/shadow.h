@@ -22,7 +22,8 @@ void fence();
 enum class AccessKind { Read, Write };
 
 // Every access that the checked build makes comes through here before it happens.
-void check_access(uintptr_t address, size_t bytes, AccessKind kind, uintptr_t caller);
+// `plain`: by a load or store in the kernel's text, not by a copy that the runtime makes.
+void check_access(uintptr_t address, size_t bytes, AccessKind kind, uintptr_t caller, bool plain = false);
 
 void free_shadow(Region* region);
 
