@@ -99,7 +99,7 @@ def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
     _demand(
         data.root == DataConfig.root or any(source.get("kind") != "toy_faces" for source in data.sources.values()),
         "data.root",
-        "the toy faces are drawn, nothing is read from a folder; for images in one choose data=listed, fer2013 or another",
+        "the toy faces are drawn, nothing is read; for images in a folder choose data=listed, fer2013 or another",
         data.root,
     )
     if merge.source_priority is None:
