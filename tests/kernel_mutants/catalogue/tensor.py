@@ -228,7 +228,13 @@ TENSOR = [
         "static_cast<unsigned>(j) < static_cast<unsigned>(g.w + 1);",
     ),
     _conv("tap", "taps lie in columns", "tap % g.kw * g.dilation_w", "tap / g.kw * g.dilation_w"),
-    _conv("tail", "rows beyond the last tap are read", "row < rows ? g.top", "true ? g.top"),
+    _conv(
+        "tail",
+        "rows beyond the last tap are read",
+        "row < rows ? g.top",
+        "true ? g.top",
+        may_survive="they are pixels inside the image, for sums that are not written; the guard saves their copies",
+    ),
     _conv(
         "index", "every chunk of rows is of the first channels", "channels[k] = row % g.c +", "channels[k] = 0 * row +"
     ),
