@@ -4,7 +4,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: train test lint format kernel-resources kernel-floors main-loops tile-efficiency step-launches mutants onnx-vectors gpu-check clean help
+.PHONY: train test lint format kernel-resources kernel-floors main-loops address-trace tile-efficiency step-launches mutants onnx-vectors gpu-check clean help
 
 train: .venv/.installed-run ## train on the embedded data set
 	$(BIN)/python -m cnn.train $(ARGS)
@@ -35,6 +35,9 @@ kernel-floors: .venv/.installed-test ## update docs/benchmarks/kernel_floors.md:
 
 main-loops: .venv/.installed-test ## write docs/benchmarks/main_loops.md anew: machine code of the tensor-core kernels
 	$(BIN)/python -m benchmarks.main_loops --write
+
+address-trace: .venv/.installed-test ## write docs/benchmarks/address_trace.md anew: bank conflicts and sectors in the emulator
+	$(BIN)/python -m benchmarks.address_trace --write
 
 tile-efficiency: .venv/.installed-test ## write docs/benchmarks/tile_efficiency.md anew: padding x waves of every product
 	$(BIN)/python -m benchmarks.tile_efficiency --write

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from cnn.backends.blocks import Array
+from cnn.backends.blocks import Array, Normalize
 from cnn.backends.cuda.arrays import CudaArrays, named, rows_and_channels
 from cnn.kernels import STRUCTS, fast_divmod
 from cnn.kernels.families.channel_rules import row_chunks
@@ -54,7 +55,10 @@ def two_column_sums(
 
 
 class CudaNormalization(CudaArrays):
-    """Kernels in `cnn/kernels/normalization.cu` and `group_normalization.cu`; `CudaTail` normalises."""
+    """Kernels in `cnn/kernels/normalization.cu` and `group_normalization.cu`; `normalize` is a tail of one stage."""
+
+    tail: Callable[..., tuple[Array, Any]]
+    tail_backward: Callable[..., tuple[Array, list[Array]]]
 
     def moments(self, x: Array, out: Array | None = None) -> Array:
         rows, c = rows_and_channels(x)
@@ -64,6 +68,24 @@ class CudaNormalization(CudaArrays):
         if chunks > 1:
             self.launch(named("merge_moments", x), x, means, variances, result, rows, c, chunks)
         return result
+
+    def normalize(self, x: Array, gamma: Array, beta: Array, moments: Array, eps: float) -> Array:
+        return self.tail(x, [Normalize(gamma, beta, moments, eps, batch=False)], keep=False)[0]
+
+    def normalize_backward(
+        self,
+        dy: Array,
+        x: Array,
+        gamma: Array,
+        moments: Array,
+        eps: float,
+        batch: bool,
+        out: tuple[Array, Array] | None = None,
+    ) -> tuple[Array, Array, Array]:
+        gradients = out or (self.floats(x.shape[-1]), self.floats(x.shape[-1]))
+        # Without a ReLU behind it the gradient does not depend on beta.
+        stage = Normalize(gamma, None, moments, eps, batch, gradients)
+        return self.tail_backward(dy, [stage], [x])[0], *gradients
 
     def running_average(self, running: Array, current: Array, momentum: float) -> None:
         self.launch("running_average", running, current, momentum, 1 - momentum, running.size)

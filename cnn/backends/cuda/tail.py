@@ -114,7 +114,7 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
                 input_relu = begin == 0 and before is not None and before[0].name == "relu"
                 if input_relu:
                     before = None
-                dy = self._chain_backward(dy, saved[begin], part, input_relu)[0]
+                dy = self._chain_backward(dy, saved[begin], part, input_relu)
             else:
                 begin = end - 1
                 dy, other = self._stage_backward(dy, part, saved[begin])
@@ -125,21 +125,6 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
             activation, output = before
             dy = self.activation_backward(dy, output, activation)
         return dy, others
-
-    def normalize(self, x: Array, gamma: Array, beta: Array, moments: Array, eps: float) -> Array:
-        return self._chain(x, _Chain(Normalize(gamma, beta, moments, eps, batch=False)))
-
-    def normalize_backward(
-        self,
-        dy: Array,
-        x: Array,
-        gamma: Array,
-        moments: Array,
-        eps: float,
-        batch: bool,
-        out: tuple[Array, Array] | None = None,
-    ) -> tuple[Array, Array, Array]:
-        return self._chain_backward(dy, x, _Chain(Normalize(gamma, None, moments, eps, batch, out)))
 
     def _chain(self, x: Array, chain: _Chain) -> Array:
         """y of all stages."""
@@ -158,10 +143,8 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
             dy = self.dropout(dy, chain.dropout.rate, chain.dropout.key)
         return self.activation_backward(dy, y, Activation("relu")) if chain.relu & _BEHIND else dy
 
-    def _chain_backward(
-        self, dy: Array, x: Array, chain: _Chain, input_relu: bool = False
-    ) -> tuple[Array, Array, Array]:
-        """dx, dgamma and dbeta, the last two in the norm's arrays, for dy of the stages up to a sum, or of all.
+    def _chain_backward(self, dy: Array, x: Array, chain: _Chain, input_relu: bool) -> Array:
+        """dx, for dy of the stages up to a sum, or of all; dgamma and dbeta go to the norm's arrays.
 
         With `input_relu` x is the output of a ReLU, and dx the gradient of that ReLU's input.
         """
@@ -185,7 +168,7 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
             *(dy, x, *numbers, dgamma, dbeta, clock, dx, rows, c, norm.eps),
             *(int(norm.batch), int(input_relu), stages),
         )
-        return dx, dgamma, dbeta
+        return dx
 
 
 def _parts(stages: Sequence[Stage]) -> list[_Chain | Stage]:
