@@ -101,7 +101,7 @@ def _fresh(ops: Any, name: str, arguments: dict[str, Any], repeats: int) -> Iter
     return iter([{**arguments, "clock": clock} for clock in clocks]) if clocks else repeat(arguments)
 
 
-_NO_OPERATIONS = {"array", "constant", "empty", "zeros", "copy_in", "to_numpy", "capture"}
+_NO_OPERATIONS = {"array", "constant", "empty", "zeros", "copy_in", "to_numpy", "capture", "beside", "join"}
 
 
 class ObservedOps:

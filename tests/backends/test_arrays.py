@@ -33,6 +33,24 @@ def test_what_overwrites_an_array_stays_apart_from_it(backend: Backend):
     assert backend.ops.to_numpy(target).tolist() == [0, 0, 0, 1, 2, 0]
 
 
+@pytest.mark.parametrize(("channels", "groups", "stride"), [(3, 1, 1), (16, 1, 1), (16, 1, 2), (4, 4, 1)])
+def test_another_gradient_is_added_to_that_of_a_convolutions_input(backend: Backend, rng, channels, groups, stride):
+    """With the bits of a sum of its own."""
+    ops, window = backend.ops, Window.over((6, 7), 3, stride, 1)
+    filters = 2 * channels if groups == 1 else channels
+    dy, w, other = (
+        ops.array(rng.normal(size=shape).astype(backend.dtype))
+        for shape in (
+            (2, *window.output_hw, filters),
+            (3, 3, channels // groups, filters),
+            (2, 6, 7, channels),
+        )
+    )
+    summed = ops.add(other, ops.conv2d_backward_input(dy, w, window, groups))
+    given = ops.conv2d_backward_input(dy, w, window, groups, added=other)
+    np.testing.assert_array_equal(ops.to_numpy(given), ops.to_numpy(summed))
+
+
 def test_a_captured_step_reads_its_state_anew_each_time(backend: Backend, rng):
     """The clock, the learning rate and the random numbers of each call are those of the step that it is."""
     ops, images = backend.ops, 12

@@ -62,8 +62,9 @@ def location(array) -> tuple[str, int]:
 
 # --- the contract itself ------------------------------------------------------------------------------------------
 
-# What no list of calls can hold; the tests are in test_arrays.py and, of TF32, in test_bfloat16_products.py.
-APART = {"capture", "empty", "overwrite", "with_tf32"}
+# What no list of calls can hold: the tests are in test_arrays.py; of TF32 in test_bfloat16_products.py; of what runs
+# beside the rest in tests/training/test_capture.py.
+APART = {"beside", "capture", "empty", "join", "overwrite", "with_tf32"}
 
 
 def operations() -> dict[str, object]:

@@ -43,7 +43,7 @@ class CpuTail(CpuNormalization):
         head = _head_of(stages)
         if head is None:
             return super().tail(x, stages, keep)
-        self.move_running(head.norm)
+        self._move_running(head.norm)
         if head.window is None:
             y, argmax = self.normalized(x, head.norm, head.relu), None
         else:

@@ -45,7 +45,7 @@ class Tail(Convolution, Pooling, Joins, DropoutOperation):
             dy = self.activation_backward(dy, output, activation)
         return dy, others
 
-    def move_running(self, stage: Normalize) -> None:
+    def _move_running(self, stage: Normalize) -> None:
         """In place: update the stage's running moments, if it has any, with its moments."""
         if stage.running is not None:
             running, momentum = stage.running
@@ -55,7 +55,7 @@ class Tail(Convolution, Pooling, Joins, DropoutOperation):
         """The stage's output, and the values that its gradient needs."""
         match stage:
             case Normalize():
-                self.move_running(stage)
+                self._move_running(stage)
                 return self.normalize(x, stage.gamma, stage.beta, stage.moments, stage.eps), x
             case Activation():
                 y = self.activation(x, stage)
