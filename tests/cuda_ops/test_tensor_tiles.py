@@ -13,7 +13,10 @@ from cnn.kernels.families.tensor_plan import BACKWARD_FILTER
 from cnn.kernels.families.tensor_rules import GATHER_TILES, WGRAD_TILES, gather_step
 from cuda_ops.conftest import emulated
 
-SETTINGS = (("fast", "forward"), ("fast", "shuffled"), ("checked", "shuffled"))
+# The emulator's mode, its order of threads, and the number of parts.
+WAYS = pytest.mark.parametrize(
+    ("setting", "splits"), [(("fast", "forward"), 1), (("fast", "shuffled"), 3), (("checked", "shuffled"), 1)]
+)
 
 
 def gather_cases(tile) -> list[ConvCase]:
@@ -78,8 +81,7 @@ def large_means(bias):
     return (bias * 1000).astype(np.float32)
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids="-".join)
-@pytest.mark.parametrize("splits", [1, 3])
+@WAYS
 @pytest.mark.parametrize("tile", GATHER_TILES, ids=lambda tile: tile.suffix)
 def test_gathering_tiles(tile, splits, setting, monkeypatch):
     ops, oracle = emulated(*setting), Ops()
@@ -109,8 +111,7 @@ def test_gathering_tiles(tile, splits, setting, monkeypatch):
         np.testing.assert_array_equal(ops.to_numpy(summed), rounded(tile, dx + x), case.name)
 
 
-@pytest.mark.parametrize("setting", SETTINGS, ids="-".join)
-@pytest.mark.parametrize("splits", [1, 3])
+@WAYS
 @pytest.mark.parametrize("tile", WGRAD_TILES, ids=lambda tile: tile.suffix)
 def test_tiles_of_the_filter_gradient(tile, splits, setting, monkeypatch):
     ops, oracle = emulated(*setting), Ops()
