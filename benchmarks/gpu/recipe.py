@@ -34,7 +34,7 @@ DEFAULTS = {
 
 
 def run(turn: Turn) -> str:
-    """Train once for each seed, as far as the time allows; writes `recipe.md` after each epoch.
+    """Train once for each seed, as far as the time allows; writes `recipe_<name>.md` after each epoch.
 
     A further seed begins only if there is as much time left as the last one took.
     """
@@ -44,7 +44,7 @@ def run(turn: Turn) -> str:
     pack = load_pack(Path(turn.data), ops)
     facts = turn.facts(device={"name": ops.device}, recipe=turn.recipe)
     runs: list[Run] = []
-    begun = taken = 0.0
+    taken = 0.0
     for seed in turn.seeds:
         if runs and turn.left < 1.05 * taken + _RESERVED:
             break
