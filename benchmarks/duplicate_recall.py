@@ -22,15 +22,15 @@ from PIL import Image
 from rich.console import Console
 from scipy import stats
 
-from data_tools.augmentation import warp
 from data_tools.duplicates.alignment import Aligner
 from data_tools.duplicates.candidates import Candidates
 from data_tools.duplicates.levels import AUGMENTED, MIRRORED, NEAR, includes
 from data_tools.duplicates.search import find_near_duplicates
 from data_tools.duplicates.settings import SearchConfig
 from data_tools.duplicates.thumbnails import grey, is_blank
-from data_tools.images import decode
+from data_tools.merging.augmentation import warp
 from data_tools.randomness import generator_for
+from data_tools.reading.images import decode
 from data_tools.sources.base import Source
 from data_tools.sources.find import make_source
 

@@ -20,7 +20,7 @@ from cnn.backends import get_ops
 from cnn.finished_run import FinishedRun
 from cnn.reporting.metrics import wilson_interval
 from cnn.training.inference import predict_probabilities
-from data_tools.manifest import Row, read_manifest
+from data_tools.reading.manifest import Row, read_manifest
 from foundation.errors import UserError
 
 _BATCH = 256

@@ -17,7 +17,7 @@ from rich.text import Text
 from cnn.assembly import ops_of, require_int
 from cnn.finished_run import FinishedRun
 from cnn.training.inference import predict_probabilities
-from data_tools.images import ImageError, decode, fit
+from data_tools.reading.images import ImageError, decode, fit
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import write_text

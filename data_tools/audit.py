@@ -10,8 +10,8 @@ from omegaconf import DictConfig
 from data_tools.auditing.findings import examine
 from data_tools.auditing.report import write_audit
 from data_tools.config import leaks, load
+from data_tools.packs.tables import console, show_leaks, show_levels
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
-from data_tools.tables import console, show_leaks, show_levels
 from foundation.entry import entry
 
 

@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_tools.config import NOT_IN_PACK, DataConfig, MergeConfig
-from data_tools.decoded import DecodedStores
 from data_tools.duplicates.assign import Grouping, find_groups
 from data_tools.duplicates.levels import LEVELS
-from data_tools.labels import LabelMap
-from data_tools.manifest import KEPT
-from data_tools.merge import merge
+from data_tools.merging.merge import merge
 from data_tools.progress import bar
-from data_tools.reading import Collection, read
+from data_tools.reading.decoded import DecodedStores
+from data_tools.reading.labels import LabelMap
+from data_tools.reading.manifest import KEPT
+from data_tools.reading.read import Collection, read
 from data_tools.sources.base import Fingerprint, Source
 from data_tools.sources.find import make_source
 

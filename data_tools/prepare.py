@@ -9,12 +9,12 @@ from omegaconf import DictConfig
 
 from data_tools.auditing.findings import examine
 from data_tools.auditing.report import write_audit
-from data_tools.balancing import class_weights
 from data_tools.config import DataConfig, leaks, load, options, options_hash
-from data_tools.labels import LabelMap
-from data_tools.pack import find_pack, write_pack
+from data_tools.merging.balancing import class_weights
+from data_tools.packs.pack import find_pack, write_pack
+from data_tools.packs.tables import console, show, show_leaks
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
-from data_tools.tables import console, show, show_leaks
+from data_tools.reading.labels import LabelMap
 from foundation.entry import entry
 from foundation.errors import UserError
 

@@ -60,6 +60,24 @@ def test_packages_import_only_from_below(package):
                 assert package_of(module) in ALLOWED[own], f"{path.relative_to(ROOT)} imports {module}"
 
 
+# Within data_tools: the way of an image from its archive to the pack, and what is counted on the way.
+FLOW = ("sources", "reading", "duplicates", "config", "merging", "packs", "preparation", "auditing")
+COMMANDS = ("prepare", "audit", "download")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "data_tools").rglob("*.py")), ids=lambda path: path.stem)
+def test_data_tools_import_along_the_flow(path):
+    name = path.relative_to(ROOT / "data_tools").with_suffix("").parts[0]
+    for module in imports(path):
+        other = module.split(".")[1] if module.startswith("data_tools.") else ""
+        if name in COMMANDS or not other:
+            continue
+        assert other not in COMMANDS, f"{path.name} imports the command {module}"
+        if other in FLOW:
+            assert name in FLOW, f"{path.name} imports {module}"
+            assert FLOW.index(other) <= FLOW.index(name), f"{path.name} imports {module}"
+
+
 # --- within the core ------------------------------------------------------------------------------------------------
 
 BACKENDS = {

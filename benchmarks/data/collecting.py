@@ -6,10 +6,10 @@ from hydra import compose, initialize_config_dir
 
 from data_tools.config import load
 from data_tools.duplicates.settings import SearchConfig
-from data_tools.labels import LabelMap
-from data_tools.manifest import KEPT
 from data_tools.preparation import open_sources
-from data_tools.reading import Collection, read
+from data_tools.reading.labels import LabelMap
+from data_tools.reading.manifest import KEPT
+from data_tools.reading.read import Collection, read
 from foundation.config import config_dir
 
 

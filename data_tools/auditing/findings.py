@@ -9,9 +9,9 @@ from typing import Any
 
 from data_tools.config import DataConfig, MergeConfig, leaks
 from data_tools.duplicates.levels import BYTES, LEVELS, includes
-from data_tools.manifest import KEPT, MADE, SET_ASIDE, Row
-from data_tools.pack import count
+from data_tools.packs.pack import count
 from data_tools.preparation import Prepared
+from data_tools.reading.manifest import KEPT, MADE, SET_ASIDE, Row
 
 EVALUATED = ("validation", "test")
 Cell = tuple[str, str]  # source and original split

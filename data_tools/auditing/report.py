@@ -14,10 +14,10 @@ from PIL import Image
 
 from data_tools.auditing.findings import Findings
 from data_tools.duplicates.levels import SEARCHED
-from data_tools.images import fit
-from data_tools.manifest import MADE, SET_ASIDE, Row
-from data_tools.pack import Counts
+from data_tools.packs.pack import Counts
 from data_tools.preparation import Prepared
+from data_tools.reading.images import fit
+from data_tools.reading.manifest import MADE, SET_ASIDE, Row
 from data_tools.sources.base import SPLITS
 from foundation.files import write_json, write_text
 from foundation.pages import templates

@@ -15,7 +15,7 @@ from data_tools.duplicates.perceptual_hash import perceptual_hashes
 from data_tools.duplicates.search import NearDuplicate, Report, find_near_duplicates
 from data_tools.duplicates.settings import SearchConfig
 from data_tools.duplicates.thumbnails import grey, is_blank
-from data_tools.manifest import Row
+from data_tools.reading.manifest import Row
 
 _KEYS: dict[str, Callable[[Row], str]] = {
     NONE: lambda row: row.id,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from scipy import linalg, ndimage
 
 from data_tools.duplicates.thumbnails import SIDE, Floats, standardised
-from data_tools.ordered import CHUNK_BYTES, ordered_map
 from data_tools.randomness import generator_for
+from data_tools.reading.ordered import CHUNK_BYTES, ordered_map
 
 DIMENSIONS = 64
 _BINS, _CELLS = 8, 8

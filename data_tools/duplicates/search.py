@@ -21,7 +21,7 @@ from data_tools.duplicates.candidates import Candidates, Pairs, warp_map
 from data_tools.duplicates.levels import AUGMENTED, MIRRORED, NEAR, SEARCHED, includes
 from data_tools.duplicates.settings import SearchConfig
 from data_tools.duplicates.thumbnails import Floats
-from data_tools.ordered import cores, ordered_map
+from data_tools.reading.ordered import cores, ordered_map
 from foundation.files import atomic_path
 
 SEARCH_VERSION = 2  # raise it when the same images and settings would give other pairs

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.images import fit
+from data_tools.reading.images import fit
 
 SIDE = 48
 Floats = NDArray[np.float32]

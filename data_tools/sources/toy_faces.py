@@ -16,8 +16,8 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from data_tools.face_drawing import CLASSES, DRAWING_VERSION, Style, draw_face
 from data_tools.sources.base import SPLITS, Entry, Fingerprint
+from data_tools.sources.face_drawing import CLASSES, DRAWING_VERSION, Style, draw_face
 from foundation.errors import UserError
 
 

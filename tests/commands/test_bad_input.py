@@ -149,7 +149,7 @@ def test_a_full_disk_leaves_no_pack(command, workplace, monkeypatch):
     def full(*_arguments, **_options):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("data_tools.pack.write_manifest", full)
+    monkeypatch.setattr("data_tools.packs.pack.write_manifest", full)
     assert "No space left" in command("cnn.train", *QUICK).error
     assert leftovers(workplace) == []
 

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from PIL import Image
 from scipy import ndimage
 
-from data_tools.manifest import Row, read_manifest
 from data_tools.prepare import prepare
+from data_tools.reading.manifest import Row, read_manifest
 from foundation.files import read_json
 
 CLASSES = ["cat", "dog"]

@@ -19,8 +19,8 @@ import pytest
 from drawn import Pack, configured, encoded, files_of, pixels, png, prepared, write_tar, write_tree, write_zip
 from PIL import Image
 
-from data_tools.images import fit
 from data_tools.prepare import prepare
+from data_tools.reading.images import fit
 from foundation.errors import UserError
 
 GOOD = files_of({"train": 4, "validation": 2, "test": 2})

@@ -20,7 +20,7 @@ from data_tools.duplicates.levels import LEVELS
 from data_tools.duplicates.perceptual_hash import perceptual_hashes
 from data_tools.duplicates.search import NearDuplicate, find_near_duplicates
 from data_tools.duplicates.settings import SearchConfig
-from data_tools.manifest import Row
+from data_tools.reading.manifest import Row
 
 FEW, MANY = 12, ALL_PAIRS_UP_TO + 30  # all pairs are compared; candidates come from the indexes
 

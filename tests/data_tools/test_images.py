@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from data_tools.images import ImageError, decode, fit, pixels_sha256
+from data_tools.reading.images import ImageError, decode, fit, pixels_sha256
 
 
 def saved(image: Image.Image, kind: str, **options: object) -> bytes:

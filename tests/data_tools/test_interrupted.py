@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from drawn import configured, files_of, png, prepared, write_tree, write_zip
 
-import data_tools.decoded
-import data_tools.pack
+import data_tools.packs.pack
 import data_tools.preparation
-import data_tools.reading
+import data_tools.reading.decoded
+import data_tools.reading.read
 from data_tools.audit import audit
 from data_tools.prepare import prepare
 from foundation.files import atomic_folder
@@ -23,15 +23,15 @@ IMAGES = 32  # of each of the two sources
 
 KILLED = textwrap.dedent("""
     import os, signal, sys
-    import data_tools.decoded, data_tools.ordered, data_tools.pack, data_tools.preparation
+    import data_tools.reading.decoded, data_tools.reading.ordered, data_tools.packs.pack, data_tools.preparation
     import data_tools.prepare as command
     from pathlib import Path
     from data_tools.sources.class_folders import ClassFolders
     from drawn import configured
 
-    data_tools.decoded.PART_IMAGES = 8
-    data_tools.decoded.PART_SECONDS = 1e9
-    data_tools.ordered.CHUNK_ITEMS = 1
+    data_tools.reading.decoded.PART_IMAGES = 8
+    data_tools.reading.decoded.PART_SECONDS = 1e9
+    data_tools.reading.ordered.CHUNK_ITEMS = 1
 
     def die(*_, **__):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -46,7 +46,7 @@ KILLED = textwrap.dedent("""
     elif where == "merge":
         data_tools.preparation.merge = die
     else:
-        data_tools.pack.write_manifest = die
+        data_tools.packs.pack.write_manifest = die
     command.prepare(configured(Path(root), "one", "two"))
 """)
 
@@ -63,13 +63,13 @@ def sources(root: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What is decoded from now on."""
     calls: list[bytes] = []
-    decode = data_tools.reading.decode
+    decode = data_tools.reading.read.decode
 
     def counting(data: bytes) -> np.ndarray:
         calls.append(data)
         return decode(data)
 
-    monkeypatch.setattr(data_tools.reading, "decode", counting)
+    monkeypatch.setattr(data_tools.reading.read, "decode", counting)
     return calls
 
 
@@ -125,7 +125,7 @@ def test_a_change_that_the_fingerprint_misses_is_seen_where_the_source_is_read_a
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     pack = prepared(configured(sources, "one", "two"))
     row = pack.by_id["one:test/cat/0.png"]
-    assert row.bytes_sha256 == data_tools.reading.bytes_sha256(path.read_bytes())
+    assert row.bytes_sha256 == data_tools.reading.read.bytes_sha256(path.read_bytes())
     assert len(decoded) == 2 * IMAGES + 1
 
 
@@ -182,7 +182,9 @@ def test_an_interrupt_keeps_what_is_decoded_and_an_error_does_not(
     packs = sources.parent / "packs"
     for error, kept in ((KeyboardInterrupt, 2), (OSError, 0)):
         with monkeypatch.context() as patch:
-            patch.setattr(data_tools.pack, "write_manifest", lambda *_, error=error: (_ for _ in ()).throw(error()))
+            patch.setattr(
+                data_tools.packs.pack, "write_manifest", lambda *_, error=error: (_ for _ in ()).throw(error())
+            )
             with pytest.raises(error):
                 prepare(configured(sources, "one", "two"))
         assert len(list(packs.iterdir())) == kept
@@ -194,7 +196,7 @@ def test_a_disk_too_full_for_keeping_does_not_stop_the_pack(sources: Path, monke
         path.write_bytes(b"begun")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(data_tools.decoded, "_write_part", full)
+    monkeypatch.setattr(data_tools.reading.decoded, "_write_part", full)
     pack = prepared(configured(sources, "one", "two"))
     assert len(pack.images) == 2 * IMAGES
     assert [path.name for path in pack.folder.parent.iterdir()] == [pack.folder.name]

@@ -8,7 +8,7 @@ from drawn import configured, files_of, png, prepared, write_tree
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data_tools.labels import ALIASES, LabelMap, normalise
+from data_tools.reading.labels import ALIASES, LabelMap, normalise
 from foundation.errors import UserError
 
 names = st.text(min_size=1).filter(lambda name: name.strip())

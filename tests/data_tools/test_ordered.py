@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from drawn import configured, encoded, files_of, pixels, png, prepared, write_tree
 
-from data_tools.images import decode
-from data_tools.ordered import CHUNK_ITEMS, ordered_map
 from data_tools.prepare import prepare
+from data_tools.reading.images import decode
+from data_tools.reading.ordered import CHUNK_ITEMS, ordered_map
 from foundation.errors import UserError
 
 

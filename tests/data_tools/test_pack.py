@@ -13,10 +13,10 @@ import pytest
 from drawn import configured, files_of, png, prepared, write_tree
 from hydra import compose, initialize_config_dir
 
-import data_tools.pack
-from data_tools.manifest import read_manifest
-from data_tools.pack import content_hash
+import data_tools.packs.pack
+from data_tools.packs.pack import content_hash
 from data_tools.prepare import prepare
+from data_tools.reading.manifest import read_manifest
 from foundation.config import config_dir
 from foundation.entry import explain
 from foundation.errors import UserError
@@ -99,7 +99,7 @@ def test_full_disk_leaves_nothing(tiny: Path, monkeypatch: pytest.MonkeyPatch) -
         if path.name == "splits.npy":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(data_tools.pack, "write_array", full)
+    monkeypatch.setattr(data_tools.packs.pack, "write_array", full)
     with pytest.raises(OSError, match="No space left") as caught:
         prepare(configured(tiny, "tiny"))
     line = explain(caught.value)

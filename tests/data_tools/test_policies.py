@@ -11,10 +11,10 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from data_tools.config import DrawConfig, MergeConfig
 from data_tools.duplicates.assign import Grouping
-from data_tools.manifest import Row
-from data_tools.merge import merge
+from data_tools.merging.merge import merge
 from data_tools.prepare import prepare
-from data_tools.reading import Collection
+from data_tools.reading.manifest import Row
+from data_tools.reading.read import Collection
 from foundation.config import config_dir
 from foundation.errors import UserError
 

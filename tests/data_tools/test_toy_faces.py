@@ -14,10 +14,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from data_tools.face_drawing import CLASSES
-from data_tools.images import ImageError, decode
-from data_tools.labels import LabelMap
+from data_tools.reading.images import ImageError, decode
+from data_tools.reading.labels import LabelMap
 from data_tools.sources.base import Entry
+from data_tools.sources.face_drawing import CLASSES
 from data_tools.sources.toy_faces import COLLECTIONS, ToyFaces
 from foundation.errors import UserError
 

@@ -16,7 +16,7 @@ from cnn.training.optimizers import AdamSettings, SgdSettings, build_optimizer
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.step import TrainingStep
 from cuda_emulator import unavailable
-from data_tools.face_drawing import CLASSES, draw_face
+from data_tools.sources.face_drawing import CLASSES, draw_face
 from data_tools.sources.toy_faces import COLLECTIONS
 from models.networks import kinds
 

@@ -9,7 +9,7 @@ import pytest
 from cnn import Classifier
 from cnn.models.precision import PRECISIONS, ops_of_precision, resolve_precision, slowness, storage_of
 from cnn.training.loop import TrainerSettings
-from data_tools.face_drawing import draw_face
+from data_tools.sources.face_drawing import draw_face
 from data_tools.sources.toy_faces import COLLECTIONS
 from foundation.errors import UserError
 from models.test_shipped_models import load

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_tools.copies import repeat_row
-from data_tools.manifest import DROPPED, Row
+from data_tools.merging.copies import repeat_row
 from data_tools.randomness import digest
+from data_tools.reading.manifest import DROPPED, Row
 
 
 def apply_weights(rows: Sequence[Row], images: dict[str, np.ndarray], weights: Mapping[str, float]) -> list[Row]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_tools.images import canonical, pixels_sha256
-from data_tools.manifest import MADE, Row
+from data_tools.reading.images import canonical, pixels_sha256
+from data_tools.reading.manifest import MADE, Row
 
 
 def copy_row(parent: Row, name: str, image: np.ndarray, images: dict[str, np.ndarray]) -> Row:

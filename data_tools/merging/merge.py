@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from data_tools.balancing import balance
 from data_tools.config import DrawConfig, MergeConfig
-from data_tools.conflicts import resolve_conflicts
 from data_tools.duplicates.assign import Grouping
-from data_tools.manifest import DROPPED, DUPLICATE, KEPT, Row
-from data_tools.reading import Collection
+from data_tools.merging.balancing import balance
+from data_tools.merging.conflicts import resolve_conflicts
+from data_tools.merging.splitting import draw
+from data_tools.merging.weighting import apply_weights
+from data_tools.reading.manifest import DROPPED, DUPLICATE, KEPT, Row
+from data_tools.reading.read import Collection
 from data_tools.sources.base import SPLITS
-from data_tools.splitting import draw
-from data_tools.weighting import apply_weights
 from foundation.errors import UserError
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from data_tools.config import DrawConfig
-from data_tools.manifest import Row
 from data_tools.randomness import digest
+from data_tools.reading.manifest import Row
 
 
 def draw(rows: Iterable[Row], split: str, config: DrawConfig) -> None:

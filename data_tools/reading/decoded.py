@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import PIL
 
-from data_tools.manifest import COLUMNS, Row
+from data_tools.reading.manifest import COLUMNS, Row
 from data_tools.sources.base import Fingerprint
 from foundation.errors import UserError
 from foundation.files import atomic_path, read_json, write_json

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from data_tools.manifest import DROPPED, DUPLICATE, KEPT, MADE, SET_ASIDE, TRIMMED, Row
-from data_tools.pack import Counts
+from data_tools.packs.pack import Counts
+from data_tools.reading.manifest import DROPPED, DUPLICATE, KEPT, MADE, SET_ASIDE, TRIMMED, Row
 from data_tools.sources.base import SPLITS
 
 STATUSES = (KEPT, DUPLICATE, DROPPED, TRIMMED, SET_ASIDE, MADE)

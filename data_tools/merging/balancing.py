@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from data_tools.augmentation import warp
 from data_tools.config import BalanceConfig
-from data_tools.copies import copy_row, repeat_row
-from data_tools.manifest import TRIMMED, Row
+from data_tools.merging.augmentation import warp
+from data_tools.merging.copies import copy_row, repeat_row
 from data_tools.randomness import digest, generator_for
+from data_tools.reading.manifest import TRIMMED, Row
 
 
 def balance(rows: Sequence[Row], images: dict[str, np.ndarray], config: BalanceConfig) -> list[Row]:

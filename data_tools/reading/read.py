@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from data_tools.decoded import Decoded, DecodedStore, DecodedStores
-from data_tools.images import ImageError, bytes_sha256, canonical, decode, fit, pixels_sha256
-from data_tools.labels import LabelMap
-from data_tools.manifest import SET_ASIDE, Row
-from data_tools.ordered import cores, ordered_map
+from data_tools.reading.decoded import Decoded, DecodedStore, DecodedStores
+from data_tools.reading.images import ImageError, bytes_sha256, canonical, decode, fit, pixels_sha256
+from data_tools.reading.labels import LabelMap
+from data_tools.reading.manifest import SET_ASIDE, Row
+from data_tools.reading.ordered import cores, ordered_map
 from data_tools.sources.base import Entry, Source
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from data_tools.config import FORMAT_VERSION, DataConfig
-from data_tools.manifest import KEPT, MADE, Row, write_manifest
-from data_tools.reading import Collection
+from data_tools.reading.manifest import KEPT, MADE, Row, write_manifest
+from data_tools.reading.read import Collection
 from data_tools.sources.base import SPLITS, Fingerprint
 from foundation.errors import UserError
 from foundation.files import atomic_folder, read_json, write_json

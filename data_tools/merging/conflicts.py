@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from data_tools.config import MergeConfig
-from data_tools.manifest import DROPPED, KEPT, Row
+from data_tools.reading.manifest import DROPPED, KEPT, Row
 
 
 def resolve_conflicts(groups: Iterable[Sequence[Row]], config: MergeConfig) -> None:

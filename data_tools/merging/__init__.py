@@ -1,0 +1,1 @@
+"""From images of several sources to one data set: splits, duplicates, conflicts, balance."""

@@ -1,0 +1,1 @@
+"""The pack: the folder that training reads."""

@@ -1,0 +1,1 @@
+"""From entries to decoded images of one size, with a reason for each that is set aside."""
