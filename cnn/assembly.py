@@ -136,6 +136,8 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
         "seed": config.seed,
         **{group: to_container(config[group]) for group in ("augment", "optimizer", "schedule", "trainer")},
     }
+    if pack.value_top is not None:
+        metadata["value_top"] = pack.value_top
     metadata["trainer"]["precision"] = settings.precision  # not "auto", which could be another on another machine
     options = TrainingOptions(
         settings,

@@ -29,6 +29,7 @@ class FinishedRun:
     image_shape: tuple[int, int, int]
     pack_hash: str | None  # of the data that it was trained on; None for arrays, from Python
     epoch: int
+    value_top: int | None = None  # the value of images of more than 8 bits that is white; None: it saw 8 bits alone
 
     @classmethod
     def open(cls, folder: Path, ops: Ops) -> FinishedRun:
@@ -58,7 +59,8 @@ class FinishedRun:
         model.load_state(tensors, str(path))
         scaling = PixelScaling(*(np.array(metadata[f"pixel_{part}"], np.float32) for part in ("scale", "offset")))
         batches = BatchMaker(ops, scaling, AugmentSettings(), metadata["seed"], storage=model.storage)
-        return cls(folder, model, batches, tuple(metadata["classes"]), shape, metadata["pack_hash"], metadata["epoch"])
+        classes, top = tuple(metadata["classes"]), metadata.get("value_top")
+        return cls(folder, model, batches, classes, shape, metadata["pack_hash"], metadata["epoch"], top)
 
     def config(self) -> DictConfig:
         """The composed config of the run."""

@@ -18,6 +18,7 @@ from cnn.assembly import ops_of, require_int
 from cnn.finished_run import FinishedRun
 from cnn.training.inference import predict_probabilities
 from data_tools.reading.images import ImageError, decode, fit
+from data_tools.reading.value_range import range_up_to
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import write_text
@@ -32,9 +33,10 @@ def main(config: DictConfig) -> None:
     if channels not in (1, 3):
         raise UserError(f"run={config.run}: its network sees images of {channels} channels, files hold 1 or 3")
     images, names, refused = [], [], []
+    range_ = range_up_to(run.value_top)  # images of more than 8 bits are as bright as in training
     for path in paths:
         try:
-            images.append(fit(decode(path.read_bytes()), (size[0], size[1]), channels))
+            images.append(fit(decode(path.read_bytes(), range_), (size[0], size[1]), channels))
             names.append(str(path))
         except ImageError as error:
             refused.append(f"{path}: {error}")

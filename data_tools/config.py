@@ -17,7 +17,7 @@ from foundation.config import typed
 from foundation.errors import UserError
 
 NOT_IN_PACK = ("root", "pack_dir", "workers", "downloads")  # keys of `data` that do not change the pack
-FORMAT_VERSION = 2  # of the pack; raise it when older packs must be written again
+FORMAT_VERSION = 3  # of the pack; raise it when older packs must be written again
 
 CONFLICTS = ("keep", "prefer", "drop", "majority")  # for training images whose duplicates have another label
 BLANK = ("keep", "train", "all")  # from which splits blank images are dropped: none, training, all

@@ -36,6 +36,7 @@ class Pack:
     content_hash: str
     splits: dict[str, Split]
     class_weights: dict[str, float] | None = None  # of the loss, if the merge balances the classes by weights
+    value_top: int | None = None  # the value of images of more than 8 bits that became 255; None if there are none
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -69,7 +70,8 @@ def load_pack(folder: Path, ops: Ops) -> Pack:
             raise UserError(f"{folder}: the {name} split holds no images")
         found[name] = Split(name, ops.array(images[chosen]), ops.array(own), own)
     classes = tuple(metadata["classes"])
-    return Pack(metadata["name"], classes, metadata["content_hash"], found, metadata.get("class_weights"))
+    top = max(metadata.get("value_tops", {}).values(), default=None)
+    return Pack(metadata["name"], classes, metadata["content_hash"], found, metadata.get("class_weights"), top)
 
 
 def _array(path: Path) -> NDArray[Any]:

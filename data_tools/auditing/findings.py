@@ -50,6 +50,7 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findin
             "blank": len(grouping.blank),
             "ignored_files": prepared.ignored,
         },
+        "modes": _modes(given),
         "levels": {level: _level(members[level], grouping.labels) for level in levels},
         "twins": {
             "level": levels[-1],
@@ -74,6 +75,20 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findin
     for first, second, level, detail in sorted(grouping.confirmed, key=lambda pair: (pair[3], pair[:2])):
         doubtful[level].append((first, second, detail))
     return Findings(numbers, grouping.labels, conflicts, sorted(grouping.blank), doubtful)
+
+
+def _modes(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """What the files of each source hold, and what was decided: number of images of each, most frequent first."""
+    found: Counter[tuple[str, str, str]] = Counter()
+    for row in rows:
+        if row.mode:
+            mode, *notes = row.mode.split("; ")
+            holds, _, decision = mode.partition(": ")
+            found[row.source, holds, "; ".join(filter(None, (decision, *notes)))] += 1
+    return [
+        {"source": source, "holds": holds, "decision": decision, "images": number}
+        for (source, holds, decision), number in sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    ]
 
 
 def _members(groups: Mapping[str, str], by_id: Mapping[str, Row]) -> list[list[Row]]:

@@ -56,6 +56,8 @@ def write_pack(
             "made": count((row for row in packed if row.status == MADE), "split"),
         },
         "class_weights": class_weights,
+        # The value that became 255, of every source with images of more than 8 bits: prediction needs it.
+        "value_tops": dict(sorted(collection.tops.items())),
         "statuses": dict(sorted(Counter(row.status for row in collection.rows).items())),
         "options": options,
         "sources": sources,

@@ -17,11 +17,14 @@ import numpy as np
 import PIL
 
 from data_tools.reading.manifest import COLUMNS, Row
+from data_tools.reading.value_range import Span
 from data_tools.sources.base import Fingerprint
 from foundation.errors import UserError
 from foundation.files import atomic_path, read_json, write_json
 
-FORMAT_VERSION = 1  # raise it when decoding or resizing changes
+FORMAT_VERSION = 2  # raise it when decoding or resizing changes
+
+_KINDS = ("uint8", "uint16", "float32")
 
 # A part is written after this many images or seconds, whichever comes first.
 PART_IMAGES = 4096
@@ -30,10 +33,15 @@ PART_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image after reading: its row, and its pixels uint8 (size, size, channels), None if it was set aside."""
+    """An image after reading: its row, and its pixels (size, size, channels), None if it was set aside.
+
+    They are uint8, or uint16 or float32 while the range of their values is not decided; then `span` is that of the
+    image at its own size.
+    """
 
     row: Row
     image: np.ndarray | None
+    span: Span | None = None
 
 
 class DecodedStore:
@@ -139,19 +147,29 @@ class DecodedStores:
 
 
 def _write_part(path: Path, decoded: Sequence[Decoded]) -> None:
-    rows = [[asdict(one.row), one.image is not None] for one in decoded]
-    images = [one.image for one in decoded if one.image is not None]
+    rows = [
+        [asdict(one.row), one.image is not None and one.image.dtype.name, one.span and asdict(one.span)]
+        for one in decoded
+    ]
+    images: dict[str, list[np.ndarray]] = {kind: [] for kind in _KINDS}
+    for one in decoded:
+        if one.image is not None:
+            images[one.image.dtype.name].append(one.image)
     text = np.frombuffer(
         json.dumps(rows).encode(), np.uint8
     )  # as bytes, because NumPy stores strings of any length as pickles
     with atomic_path(path) as temporary:
-        np.savez(temporary, rows=text, images=np.stack(images) if images else np.zeros(0, np.uint8))
+        stacks = {kind: np.stack(own) if own else np.zeros(0, kind) for kind, own in images.items()}
+        np.savez(temporary, allow_pickle=False, rows=text, **stacks)
 
 
 def _read_part(path: Path) -> list[Decoded]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
-        rows, images = json.loads(part["rows"].tobytes()), iter(part["images"])
-    return [Decoded(Row(**row), next(images) if has_image else None) for row, has_image in rows]
+        rows, images = json.loads(part["rows"].tobytes()), {kind: iter(part[kind]) for kind in _KINDS}
+    return [
+        Decoded(Row(**row), next(images[kind]) if kind else None, Span(**span) if span else None)
+        for row, kind, span in rows
+    ]
 
 
 def _digest(value: object) -> str:

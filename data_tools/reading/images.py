@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import threading
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+
+from data_tools.reading.metadata import check_png, reduced_files
+from data_tools.reading.modes import ImageError, Pixels, pixels_of
+from data_tools.reading.value_range import FULL, ValueRange, exact
+
+__all__ = ["ImageError", "bytes_sha256", "canonical", "decode", "fit", "pixels_sha256", "read_image"]
 
 # Pixels, 8,000 x 8,000: a small file may claim any size, and this limit keeps one image below 200 MB of memory.
 LARGEST_IMAGE = 64_000_000
-
-
-class ImageError(Exception):
-    """The image is unusable; the message gives the reason in a few words."""
 
 
 class _Quietly:
@@ -47,48 +50,76 @@ class _Quietly:
 _quietly = _Quietly()
 
 
-def decode(data: bytes) -> np.ndarray:
-    """Pixels of an encoded image at its own size, uint8: (h, w) if it is grey, else (h, w, 3) RGB.
+def read_image(data: bytes) -> Pixels:
+    """The pixels of an encoded image at its own size, and how they were read.
 
-    Of an animation only the first frame is read. EXIF's rotation is applied, transparency is blended with white, and
-    16-bit values keep their upper byte. A colour file without any colour becomes grey, so that it is equal to the
-    same image stored as grey. Raises `ImageError`.
+    Of an animation only the first frame is read. EXIF's rotation is applied. Transparency is blended with white, or
+    with black if what is drawn would not be visible on white. Damaged metadata does not matter if the pixels are whole.
+    Raises `ImageError`.
     """
     if not data:
         raise ImageError("empty file")
     with _quietly:  # such as damaged metadata: only the pixels matter
         try:
-            with Image.open(io.BytesIO(data)) as image:
-                if image.width * image.height > LARGEST_IMAGE:
-                    raise ImageError(f"too large ({image.width} x {image.height} pixels)")
-                image.load()
-                if image.format == "PNG":
-                    _check_sums(data)
-                return canonical(_eight_bits(ImageOps.exif_transpose(image)))
+            return _opened(data)
         except ImageError:
             raise
-        except Image.UnidentifiedImageError as error:
-            raise ImageError("not an image that can be recognised") from error
-        except Image.DecompressionBombError as error:
-            raise ImageError("too large (a decompression bomb)") from error
-        except Exception as error:  # decoders raise any exception on hostile bytes
-            kind = "truncated" if "truncated" in str(error).lower() else "damaged"
-            raise ImageError(f"{kind} image file") from error
+        except Exception as error:
+            for reduced in reduced_files(data):
+                with contextlib.suppress(Exception):
+                    found = _opened(reduced)
+                    return Pixels(found.values, f"{found.mode}; damaged metadata left out")
+            raise _reason(error) from error
+
+
+def decode(data: bytes, range_: ValueRange = FULL) -> np.ndarray:
+    """Pixels of an encoded image at its own size, uint8: (h, w) if it is grey, else (h, w, 3) RGB.
+
+    As `read_image`. Values of 16 bits or floating point become 8 bits by `range_`. A colour file without any colour
+    becomes grey, so that it is equal to the same image stored as grey. Raises `ImageError`.
+    """
+    values = read_image(data).values
+    if values.dtype == np.float32 and range_ is FULL:
+        raise ImageError("floating-point pixels, whose range a single file does not tell")
+    return canonical(range_.reduce(values))
+
+
+def _opened(data: bytes) -> Pixels:
+    with Image.open(io.BytesIO(data)) as image:
+        if image.width * image.height > LARGEST_IMAGE:
+            raise ImageError(f"too large ({image.width} x {image.height} pixels)")
+        if image.format == "PNG":
+            check_png(data)
+        found = pixels_of(image, data)
+    values = canonical(found.values)
+    grey = values.ndim < found.values.ndim and found.mode.startswith("colour,")
+    return Pixels(values, f"{found.mode}; colour file without colour, so grey" if grey else found.mode)
+
+
+def _reason(error: Exception) -> ImageError:
+    """What a decoder's exception means; decoders raise any on hostile bytes."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return ImageError("not an image that can be recognised")
+    if isinstance(error, Image.DecompressionBombError):
+        return ImageError("too large (a decompression bomb)")
+    return ImageError(f"{'truncated' if 'truncated' in str(error).lower() else 'damaged'} image file")
 
 
 def canonical(pixels: np.ndarray) -> np.ndarray:
-    """The form of an image that is hashed: uint8, C-contiguous, (h, w) if all channels are equal, else (h, w, 3)."""
+    """The form of an image that is hashed: C-contiguous, (h, w) if all channels are equal, else (h, w, 3)."""
     if pixels.ndim == 3 and (pixels == pixels[:, :, :1]).all():
         pixels = pixels[:, :, 0]
     return np.ascontiguousarray(pixels)
 
 
 def fit(pixels: np.ndarray, size: int | tuple[int, int], channels: int) -> np.ndarray:
-    """Canonical pixels as uint8 (height, width, channels); one number as `size` stands for both sides.
+    """Canonical pixels as (height, width, channels) of their own type; one number as `size` stands for both sides.
 
     Colour becomes grey by the luma weights of ITU-R 601; grey becomes three equal channels. An image of another size
     is resampled with Pillow's Lanczos filter, which also smooths when it reduces; the aspect ratio is not kept.
     """
+    if pixels.dtype != np.uint8:
+        return _fit_wide(pixels, size, channels)
     if pixels.ndim == 3 and channels == 1:
         pixels = np.asarray(Image.fromarray(pixels).convert("L"))
     height, width = (size, size) if isinstance(size, int) else size
@@ -99,35 +130,39 @@ def fit(pixels: np.ndarray, size: int | tuple[int, int], channels: int) -> np.nd
     return np.ascontiguousarray(pixels)
 
 
+def _fit_wide(pixels: np.ndarray, size: int | tuple[int, int], channels: int) -> np.ndarray:
+    """As `fit`, for uint16 and float32. Lanczos overshoots at edges: the values stay below the largest before."""
+    if pixels.ndim == 3 and channels == 1:
+        luma = pixels.astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
+        pixels = (np.rint(luma) if pixels.dtype == np.uint16 else luma).astype(pixels.dtype)
+    height, width = (size, size) if isinstance(size, int) else size
+    if pixels.shape[:2] != (height, width):
+        layers = [pixels] if pixels.ndim == 2 else [pixels[:, :, channel] for channel in range(3)]
+        resized = np.stack([
+            np.asarray(
+                Image.fromarray(layer.astype(np.float32)).resize((width, height), Image.Resampling.LANCZOS)
+            )
+            for layer in layers
+        ], axis=2).clip(0, pixels.max(initial=0))  # fmt: skip
+        resized = np.rint(resized) if pixels.dtype == np.uint16 else resized
+        pixels = resized.astype(pixels.dtype)
+    elif pixels.ndim == 2:
+        pixels = pixels[:, :, None]
+    return np.ascontiguousarray(np.repeat(pixels, channels, axis=2) if pixels.shape[2] < channels else pixels)
+
+
 def bytes_sha256(data: bytes) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def pixels_sha256(pixels: np.ndarray) -> str:
-    """SHA-256 of canonical pixels and their shape, in hexadecimal."""
+    """SHA-256 of canonical pixels and their shape, in hexadecimal.
+
+    Of values of more than 8 bits as they are in the file, so that equal files are equal in every source; if they are
+    8-bit values in a wider file, that of the 8-bit values.
+    """
+    pixels = exact(pixels)
     digest = hashlib.sha256("x".join(map(str, pixels.shape)).encode() + b":")
     digest.update(np.ascontiguousarray(pixels).data)
     return digest.hexdigest()
-
-
-def _check_sums(data: bytes) -> None:
-    """Raise `SyntaxError` if a checksum of a PNG is wrong; loading it does not check those of the pixels."""
-    with Image.open(io.BytesIO(data)) as image:
-        image.verify()
-
-
-def _eight_bits(image: Image.Image) -> np.ndarray:
-    if image.mode == "F":
-        raise ImageError("floating-point pixels")
-    if image.mode.startswith("I"):
-        wide = np.asarray(image).astype(np.int64)
-        if wide.min(initial=0) < 0 or wide.max(initial=0) > 0xFFFF:
-            raise ImageError("pixels of more than 16 bits")
-        return (wide >> 8).astype(np.uint8)
-    if image.mode in ("L", "1"):
-        return np.asarray(image.convert("L"))
-    if "A" in image.getbands() or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        return np.asarray(Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer))[:, :, :3]
-    return np.asarray(image.convert("RGB"))

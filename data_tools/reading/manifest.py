@@ -37,6 +37,9 @@ class Row:
     split: str = ""  # split in the pack
     parent: str = ""  # of an added copy: id of the image that it copies
     pack_row: int | None = None  # position in images.npy
+    width: int | None = None  # pixels of the image at its own size; None if it could not be read
+    height: int | None = None
+    mode: str = ""  # what the file holds and how it was read: 'mode: decision; note; note'
 
     @property
     def packed(self) -> bool:
@@ -69,5 +72,5 @@ def read_manifest(path: Path) -> list[Row]:
 
 
 def _row(values: dict[str, str]) -> Row:
-    at = values.pop("pack_row")
-    return Row(**values, pack_row=int(at) if at else None)
+    numbers = {name: int(text) if (text := values.pop(name)) else None for name in ("pack_row", "width", "height")}
+    return Row(**values, **numbers)  # type: ignore[arg-type]

@@ -9,19 +9,25 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from data_tools.reading.decoded import Decoded, DecodedStore, DecodedStores
-from data_tools.reading.images import ImageError, bytes_sha256, canonical, decode, fit, pixels_sha256
+from data_tools.reading.images import ImageError, bytes_sha256, canonical, fit, pixels_sha256, read_image
 from data_tools.reading.labels import LabelMap
 from data_tools.reading.manifest import SET_ASIDE, Row
+from data_tools.reading.modes import Pixels
 from data_tools.reading.ordered import cores, ordered_map
+from data_tools.reading.value_range import Span, ValueRange, fits, float_range, span_of, whole_range
 from data_tools.sources.base import Entry, Source
 
 
 @dataclass
 class Collection:
-    """All input images. `images` maps the id of every row that is not set aside to uint8 (size, size, channels)."""
+    """All input images. `images` maps the id of every row that is not set aside to uint8 (size, size, channels).
+
+    `tops` has the value that became 255 for every source with images of more than 8 bits, which prediction needs.
+    """
 
     rows: list[Row] = field(default_factory=list)
     images: dict[str, np.ndarray] = field(default_factory=dict)
+    tops: dict[str, int] = field(default_factory=dict)
 
 
 def read(
@@ -36,7 +42,8 @@ def read(
     """Read every entry of every source and call `advance()` for each. Unusable images are set aside with a reason.
 
     `labels` has a map for every source. Images are decoded by `workers` threads (None: one per core), whose number
-    does not change the result. Images that an interrupted run has put into `stores` are taken from there, and new
+    does not change the result. The range of 16-bit and floating-point values is decided for each source when all its
+    images are read. Images that an interrupted run has put into `stores` are taken from there, and new
     ones are added.
     """
     collection = Collection()
@@ -44,10 +51,13 @@ def read(
     def examine(entry: Entry) -> Decoded:
         row = Row("", entry.source, entry.path, entry.original_split, entry.label)
         pixels = _examine(entry, row, labels[entry.source])
-        return Decoded(row, None if pixels is None else fit(pixels, size, channels))
+        if pixels is None:
+            return Decoded(row, None)
+        return Decoded(row, fit(pixels, size, channels), span_of(pixels))
 
     for source in sources:
         seen: Counter[str] = Counter()
+        spans: dict[str, tuple[Row, Span]] = {}  # of the images of more than 8 bits
         for decoded in _decoded(source, examine, workers or cores(), stores[source.name] if stores else None):
             row = decoded.row
             row.id = f"{row.source}:{row.path}"
@@ -57,8 +67,39 @@ def read(
             collection.rows.append(row)
             if decoded.image is not None:
                 collection.images[row.id] = decoded.image
+            if decoded.span is not None:
+                spans[row.id] = row, decoded.span
             advance()
+        _decide_ranges(source.name, spans, collection)
     return collection
+
+
+def _decide_ranges(source: str, spans: Mapping[str, tuple[Row, Span]], collection: Collection) -> None:
+    """Reduce the source's images of more than 8 bits to 8, by one range for each of the two kinds."""
+    for floating in (False, True):
+        own = {name: (row, span) for name, (row, span) in spans.items() if span.floating == floating}
+        if not own:
+            continue
+        of_all = [span for _, span in own.values()]
+        range_ = float_range(of_all) if floating else whole_range(of_all)
+        if range_ is not None:
+            collection.tops[source] = max(range_.top, collection.tops.get(source, 0))
+        for name, (row, span) in own.items():
+            _reduce(name, row, span, range_, collection)
+
+
+def _reduce(name: str, row: Row, span: Span, range_: ValueRange | None, collection: Collection) -> None:
+    image = collection.images.pop(name)
+    if range_ is None:
+        row.status = SET_ASIDE
+        row.reason = f"floating-point pixels up to {span.highest:.4g}: the range of the source is not clear"
+    elif not fits(span, range_):
+        row.status = SET_ASIDE
+        row.reason = f"floating-point pixels up to {span.highest:.4g}, while others of the source end at {range_.top}"
+    else:
+        mode, *notes = row.mode.split("; ")
+        row.mode = "; ".join([f"{mode}: {range_.text}", *notes])
+        collection.images[name] = range_.reduce(image)
 
 
 def _decoded(
@@ -111,17 +152,22 @@ def _bytes_hash(entry: Entry) -> str:
 
 
 def _examine(entry: Entry, row: Row, labels: LabelMap) -> np.ndarray | None:
-    """Set label, hashes and status of `row`; return canonical pixels, or None if the image is set aside."""
+    """Set label, hashes, size, mode and status of `row`; return canonical pixels, or None if it is set aside.
+
+    They are uint8, or uint16 or float32 of a range that is not decided yet.
+    """
     row.label = labels(entry.label) or ""
     row.bytes_sha256 = _bytes_hash(entry)
     try:
         if entry.error:
             raise ImageError(entry.error)
         if entry.data is not None:
-            pixels = decode(entry.data)
+            read = read_image(entry.data)
         else:
             assert entry.pixels is not None
-            pixels = canonical(entry.pixels)
+            read = Pixels(canonical(entry.pixels), "values of a table")
+        pixels, row.mode = read.values, read.mode
+        row.height, row.width = pixels.shape[:2]
         row.pixels_sha256 = pixels_sha256(pixels)
         if not row.label:
             raise ImageError(f"unknown label '{entry.label}'")

@@ -69,7 +69,7 @@ def test_one_bit() -> None:
     assert np.unique(decode(saved(Image.new("1", (4, 4), 1), "png"))).tolist() == [255]
 
 
-def test_floating_point_is_refused() -> None:
+def test_floating_point_of_a_single_file_is_refused() -> None:
     with pytest.raises(ImageError, match="floating-point"):
         decode(saved(Image.new("F", (4, 4), 0.5), "tiff"))
 

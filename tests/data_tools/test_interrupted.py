@@ -63,13 +63,13 @@ def sources(root: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What is decoded from now on."""
     calls: list[bytes] = []
-    decode = data_tools.reading.read.decode
+    decode = data_tools.reading.read.read_image
 
     def counting(data: bytes) -> np.ndarray:
         calls.append(data)
         return decode(data)
 
-    monkeypatch.setattr(data_tools.reading.read, "decode", counting)
+    monkeypatch.setattr(data_tools.reading.read, "read_image", counting)
     return calls
 
 

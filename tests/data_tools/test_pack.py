@@ -46,7 +46,7 @@ def test_contents(tiny: Path) -> None:
     assert row.bytes_sha256 == hashlib.sha256(png(0)).hexdigest()
     head = "id,source,path,original_split,raw_label,label,bytes_sha256,pixels_sha256,"
     lines = (pack.folder / "manifest.csv").read_text().splitlines()
-    assert lines[0] == head + "perceptual_hash,group,status,reason,duplicate_of,split,parent,pack_row"
+    assert lines[0] == head + "perceptual_hash,group,status,reason,duplicate_of,split,parent,pack_row,width,height,mode"
     assert len(lines) == 17
 
 
