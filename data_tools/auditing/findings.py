@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data_tools.config import DataConfig, MergeConfig, leaks
-from data_tools.duplicates.levels import BYTES, LEVELS, includes
+from data_tools.duplicates.levels import BYTES, LEVELS, includes, search_missing
 from data_tools.packs.pack import count
 from data_tools.preparation import Prepared
 from data_tools.reading.manifest import KEPT, MADE, SET_ASIDE, Row
@@ -57,6 +57,7 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findin
             "before": _in_training((row for row in given if row.id in deepest), "original_split", deepest),
             "after": _in_training(packed, "split", deepest),
         },
+        "not_looked_for": _not_looked_for(levels[-1]),
         "twins_before_by_level": {
             level: _in_training((row for row in given if row.id in deepest), "original_split", grouping.groups[level])
             for level in levels
@@ -89,6 +90,13 @@ def _modes(rows: Iterable[Row]) -> list[dict[str, Any]]:
         {"source": source, "holds": holds, "decision": decision, "images": number}
         for (source, holds, decision), number in sorted(found.items(), key=lambda item: (-item[1], item[0]))
     ]
+
+
+def _not_looked_for(deepest: str) -> dict[str, Any]:
+    """The levels above the deepest that was searched, and why; no levels: the search was complete."""
+    levels = [level for level in LEVELS if not includes(deepest, level)]
+    reason = search_missing() or f"data.audit={deepest}"
+    return {"levels": levels, "reason": reason if levels else ""}
 
 
 def _members(groups: Mapping[str, str], by_id: Mapping[str, Row]) -> list[list[Row]]:
