@@ -27,7 +27,7 @@ def files(
 ) -> Source:
     """The folder, archive or CSV below `root` whose stem is `stem` (the source's name if None).
 
-    If it holds an image, it is read as class folders, else as the FER table. `split_from_name`, `classes` and `label`: see
+    If it holds an image, it is read as class folders, else as the FER table. The other options are those of
     `ClassFolders`.
     """
     container = open_container(locate(name, root, stem or name))
@@ -44,13 +44,29 @@ def files(
 
 
 def listed(
-    name: str, root: str, stem: str | None = None, table: str | None = None, columns: dict[str, str] | None = None
+    name: str,
+    root: str,
+    stem: str | None = None,
+    table: str | None = None,
+    columns: dict[str, str] | None = None,
+    images: str | None = None,
 ) -> Source:
-    """Images that a CSV lists as `path,label[,split]`: see `ListedImages`.
+    """Images that a table lists as `path,label[,split]`: see `ListedImages`.
 
-    `table` is the name of the CSV if there are several; `columns` maps the three column names to those of the CSV.
+    `table` is the name of the table if there are several; `columns` maps the three column names to those of the table.
+    `images` is a folder or archive apart from the table, as an absolute path, or relative to `root` or else to the
+    current folder.
     """
-    return ListedImages(name, open_container(locate(name, root, stem or name)), table, columns)
+    container = open_container(locate(name, root, stem or name))
+    if images is None:
+        return ListedImages(name, container, table, columns)
+    given = Path(images).expanduser()
+    places = [Path(root).expanduser() / given, given]
+    found = next((place for place in places if place.exists()), None)
+    if found is None or isinstance(apart := open_container(found), LoneFile):
+        where = " or ".join(map(str, places[:1] if given.is_absolute() else places))
+        raise UserError(f"data.sources.{name}.images: there is no folder or archive {where}")
+    return ListedImages(name, container, table, columns, apart)
 
 
 def fer_plus(
