@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from cnn.models import Model, build_model
 from cnn.models.precision import ops_of_precision, resolve_precision, storage_of
 from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.best import Best
-from cnn.training.loop import Trainer, TrainerSettings
+from cnn.training.loop import Trainer, TrainerSettings, steps_of_epoch
 from cnn.training.losses import CrossEntropy, class_weights
 from cnn.training.optimizers import OPTIMIZERS, AdamSettings, SgdSettings, build_optimizer
 from cnn.training.pack import Pack
@@ -175,7 +174,7 @@ def new_trainer(
     """A trainer of `model` on that many images, scaled by `scaling`; `weights` (classes,) are those of the loss."""
     settings = options.trainer
     optimizer = build_optimizer(options.optimizer, model, settings.clip_norm)
-    total_steps = settings.epochs * math.ceil(images / settings.batch_size)
+    total_steps = settings.epochs * len(steps_of_epoch(images, settings.batch_size, model))
     vectors = len(model.input_shape) == 1
     return Trainer(
         model=model,

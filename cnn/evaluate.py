@@ -47,7 +47,7 @@ def scores_table(scores: Scores, title: str) -> Table:
         title=title,
         title_justify="left",
         caption=f"accuracy {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
-        f"macro F1 {scores.macro_f1:.4f}, log loss {scores.log_loss:.4f}",
+        f"macro F1 {scores.macro_f1:.4f} ({scores.macro_f1_of}), log loss {scores.log_loss:.4f}",
         caption_justify="left",
     )
     for heading in ("precision", "recall", "F1", "images"):

@@ -28,6 +28,11 @@ def prepare(config: DictConfig) -> Path:
     """
     data, policy = load(config)
     LabelMap(data.classes, data.label_map)  # raises for bad classes before anything is read
+    if len(data.classes) == 1:
+        raise UserError(
+            f"data.classes: there is one class, '{data.classes[0]}', and a network tells two or more apart; "
+            "python -m data_tools.audit works with one"
+        )
     chosen, out = options(data, policy), console()
     folder = _folder(data, chosen)
     try:

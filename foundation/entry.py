@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from foundation.config import config_dir
 from foundation.errors import UserError
+from foundation.output import lasting_output
 
 # Errors of the environment that a person can correct; any other OSError is a bug and keeps its stack trace.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -37,6 +38,10 @@ def entry(
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
         def command() -> None:
+            with lasting_output():
+                run()
+
+        def run() -> None:
             os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra then raises errors instead of printing them
             failures: list[Exception] = []
 

@@ -97,7 +97,7 @@ class Report:
         low, high = self.scores.accuracy_interval
         return (
             f"{self.title}: accuracy {self.scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
-            f"macro F1 {self.scores.macro_f1:.4f}, log loss {self.scores.log_loss:.4f}, "
+            f"macro F1 {self.scores.macro_f1:.4f} ({self.scores.macro_f1_of}), log loss {self.scores.log_loss:.4f}, "
             f"{self.scores.images} {self.split} images"
         )
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.backends import Array, Ops
-from cnn.layers import Buffer, Parameter, Pass, Pointwise, Streams
+from cnn.layers import BatchNorm, Buffer, Parameter, Pass, Pointwise, Streams
 from cnn.models.arena import Arena
 from cnn.models.execute import Executor
 from cnn.models.graph import INPUT, Graph, Node
@@ -141,6 +141,17 @@ class Model:
             values[index], _ = node.layer.forward(self.tensors[index], inputs if len(inputs) > 1 else inputs[0], ctx)
         wanted = [node.name for node in self.graph.nodes] if names is None else names
         return {name: values[self.graph.index(name)] for name in wanted}
+
+    @property
+    def norm_of_single_values(self) -> str | None:
+        """The first batch norm that has one value of each channel per example, as behind a dense layer; None if none.
+
+        The variance of a batch of one example is then that of one value: it trains on batches of two and more.
+        """
+        for node in self.graph.nodes:
+            if isinstance(node.layer, BatchNorm) and math.prod(node.input_shape[:-1]) == 1:
+                return node.name
+        return None
 
     @property
     def penalized(self) -> bool:

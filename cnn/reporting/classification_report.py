@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import classification_report
 
@@ -32,4 +33,7 @@ def classification_text(labels: NDArray[Any], probabilities: NDArray[Any], class
         digits=4,
         zero_division=0,
     )
+    missing = [name for number, name in enumerate(classes) if not np.any(np.asarray(labels) == number)]
+    if missing:
+        text += f"\nThe averages count {', '.join(missing)} as 0, without images here; macro F1 leaves these out.\n"
     return text

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.metrics import confusion_matrix, f1_score, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from foundation.errors import UserError
 from foundation.scores import log_loss
@@ -23,10 +23,23 @@ class Scores:
     images: int
     accuracy: float
     accuracy_interval: tuple[float, float]  # Wilson, 95 %
-    macro_f1: float  # mean over all K classes; one without images and never predicted counts as 0
+    macro_f1: float  # mean of the F1 of the classes that have images in the split
     log_loss: float  # mean negative log-likelihood in nats, as foundation.scores defines it
     per_class: dict[str, dict[str, float | int]]  # name -> precision, recall, f1, support
     confusion: NDArray[np.int64]  # (K, K), row = true class, column = predicted class
+
+    @property
+    def without_images(self) -> tuple[str, ...]:
+        """The classes without an image in the split, which macro F1 leaves out."""
+        return tuple(name for name in self.classes if not self.per_class[name]["support"])
+
+    @property
+    def macro_f1_of(self) -> str:
+        """What the macro F1 is a mean of, in words."""
+        if not (missing := self.without_images):
+            return f"mean of all {len(self.classes)} classes"
+        shown = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        return f"mean of the {len(self.classes) - len(missing)} classes with images in this split; none of {shown}"
 
     def as_dict(self) -> dict[str, Any]:
         """The scores in types of JSON."""
@@ -36,6 +49,7 @@ class Scores:
             "accuracy": self.accuracy,
             "accuracy_interval": list(self.accuracy_interval),
             "macro_f1": self.macro_f1,
+            "macro_f1_of": self.macro_f1_of,
             "log_loss": self.log_loss,
             "per_class": {name: dict(row) for name, row in self.per_class.items()},
             "confusion": self.confusion.tolist(),
@@ -57,7 +71,8 @@ def compute_scores(labels: NDArray[Any], probabilities: NDArray[Any], classes: S
         images=len(labels),
         accuracy=correct / len(labels),
         accuracy_interval=wilson_interval(correct, len(labels)),
-        macro_f1=float(f1_score(labels, predicted, labels=numbers, average="macro", zero_division=0)),
+        # A class without images can only lower the mean: it has no image to be right about.
+        macro_f1=float(f1[support > 0].mean()),
         log_loss=log_loss(labels, probabilities),
         per_class={
             name: {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,49 +30,60 @@ def write_run_files(
     summary_rows: Sequence[Mapping[str, Any]],
     configuration: str,
     provenance: Mapping[str, Any],
+    notes: Sequence[str] = (),
+    more_baselines: Callable[[], Mapping[str, float]] = dict,
 ) -> Scores:
     """Write the files of a run that was scored on its test split.
 
     `images` (n, h, w, c), `labels` (n,) and `probabilities` (n, classes) are those of the test split. `metrics` has the
     entries of `metrics.json` besides the scores. Returns the scores. `metrics.json` is written last, so that its
-    presence marks a finished run.
+    presence marks a finished run. `more_baselines` is called when all files are there, and what it returns is added to
+    them: a baseline that takes long or fails costs no result.
     """
     scores = compute_scores(labels, probabilities, classes)
     text = write_classification_report(folder / "classification_report.txt", labels, probabilities, classes)
     plot_curves(history, folder / "curves.png", best_epoch)
     plot_confusion_matrix(scores.confusion, classes, folder / "confusion_matrix.png")
     plot_predictions(images, labels, probabilities, classes, folder / "predictions.png")
-    write_report(
-        folder / "report.html",
-        f"{metrics['model']} on {metrics['data']}",
-        scores.as_dict(),
-        summary_rows,
-        history,
-        {
-            "Learning curves": folder / "curves.png",
-            "Confusion matrix, test split": folder / "confusion_matrix.png",
-            "Most confident mistakes and right answers": folder / "predictions.png",
-        },
-        text,
-        configuration,
-        {**provenance, "seed": metrics["seed"], "data pack": metrics["pack_hash"]},
-        split="test",
-        baselines=baselines,
-        best_epoch=best_epoch,
-    )
-    write_json(
-        folder / "metrics.json",
-        {
-            **metrics,
-            "test_accuracy": scores.accuracy,
-            "test_accuracy_interval": list(scores.accuracy_interval),
-            "test_images": scores.images,
-            "test_log_loss": scores.log_loss,
-            "macro_f1": scores.macro_f1,
-            "per_class": scores.per_class,
-            "baselines": dict(baselines),
-            "versions": provenance["versions"],
-            "provenance": dict(provenance),
-        },
-    )
+
+    def write(baselines: Mapping[str, float]) -> None:
+        write_report(
+            folder / "report.html",
+            f"{metrics['model']} on {metrics['data']}",
+            scores.as_dict(),
+            summary_rows,
+            history,
+            {
+                "Learning curves": folder / "curves.png",
+                "Confusion matrix, test split": folder / "confusion_matrix.png",
+                "Most confident mistakes and right answers": folder / "predictions.png",
+            },
+            text,
+            configuration,
+            {**provenance, "seed": metrics["seed"], "data pack": metrics["pack_hash"]},
+            notes,
+            split="test",
+            baselines=baselines,
+            best_epoch=best_epoch,
+        )
+        write_json(
+            folder / "metrics.json",
+            {
+                **metrics,
+                "test_accuracy": scores.accuracy,
+                "test_accuracy_interval": list(scores.accuracy_interval),
+                "test_images": scores.images,
+                "test_log_loss": scores.log_loss,
+                "macro_f1": scores.macro_f1,
+                "macro_f1_of": scores.macro_f1_of,
+                "per_class": scores.per_class,
+                "baselines": dict(baselines),
+                "versions": provenance["versions"],
+                "provenance": dict(provenance),
+            },
+        )
+
+    write(baselines)
+    if more := more_baselines():
+        write({**baselines, **more})
     return scores

@@ -74,6 +74,7 @@ class Trainer:
     epoch: int = 0
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # sentences about the training for the person
     _best_weights: dict[str, NDArray[Any]] = field(default_factory=dict)  # if there is no folder
 
     def fit(
@@ -87,6 +88,13 @@ class Trainer:
         if validation is not None and not len(validation):
             raise UserError("the validation split holds no images, so no epoch could be chosen by it")
         started = time.perf_counter()
+        sizes = steps_of_epoch(len(train), self.settings.batch_size, self.model)
+        if sum(sizes) < len(train):
+            self.notes = [
+                "Each epoch leaves out one image, another each time: it would be a last batch of one, in which "
+                f"{self.model.norm_of_single_values} has single values to normalise. Another batch size uses all."
+            ]
+            progress.note(self.notes[0])
         step = TrainingStep(
             self.model,
             self.loss,
@@ -104,7 +112,7 @@ class Trainer:
             if self.settings.max_minutes is not None and minutes >= self.settings.max_minutes:
                 break
             begun = time.perf_counter()
-            row = self._train_epoch(step, progress)
+            row = self._train_epoch(step, sizes, progress)
             if validation is not None and scoring is not None:
                 row |= self._validate(scoring, validation, progress)
             if self.model.penalized:
@@ -118,18 +126,16 @@ class Trainer:
             progress.epoch_done(row, improved)
         self._load_best()
 
-    def _train_epoch(self, step: TrainingStep, progress: Progress) -> dict[str, Any]:
-        epoch, size, count = self.epoch + 1, self.settings.batch_size, len(step.images)
-        starts = range(0, count, size)
-        rates = [self.schedule.learning_rate(self.step + number + 1) for number in range(len(starts))]
+    def _train_epoch(self, step: TrainingStep, sizes: list[int], progress: Progress) -> dict[str, Any]:
+        epoch, count = self.epoch + 1, sum(sizes)
+        rates = [self.schedule.learning_rate(self.step + number + 1) for number in range(len(sizes))]
         progress.begin(f"epoch {epoch}/{self.settings.epochs}", count)
         started = time.perf_counter()
-        step.begin_epoch(epoch_order(count, self.seed, epoch), np.array(rates, np.float32), self.step)
-        for start in starts:
-            images = min(size, count - start)
+        step.begin_epoch(epoch_order(len(step.images), self.seed, epoch), np.array(rates, np.float32), self.step)
+        for images in sizes:
             step(images)
             progress.advance(images, step.totals)
-        self.step += len(starts)
+        self.step += len(sizes)
         mean_loss, accuracy = step.totals()
         seconds = time.perf_counter() - started
         _demand_finite(mean_loss, "loss", epoch)
@@ -209,6 +215,24 @@ class Trainer:
         self.schedule.load_state(progress["schedule"])
         self.best.load_state(progress["best"])
         self.epoch, self.step, self.history = progress["epoch"], progress["step"], progress["history"]
+
+
+def steps_of_epoch(images: int, batch_size: int, model: Model) -> list[int]:
+    """The number of images in each step of an epoch over `images`.
+
+    A last batch of one image is left out if a batch norm of `model` would have one value of each channel to normalise.
+    Raises `UserError` if every batch would be such a one.
+    """
+    sizes = [min(batch_size, images - start) for start in range(0, images, batch_size)]
+    if (name := model.norm_of_single_values) is None or sizes[-1] > 1:
+        return sizes
+    if len(sizes) == 1 or batch_size == 1:
+        what = "the training split has one image" if images == 1 else "trainer.batch_size is 1"
+        raise UserError(
+            f"{what}, but {name} normalises by the mean and variance of a batch, and a single value of each channel "
+            "has no variance: use batches of two or more, or group_norm"
+        )
+    return sizes[:-1]
 
 
 def _changed_option(recorded: Any, value: Any) -> str:

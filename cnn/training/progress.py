@@ -67,6 +67,11 @@ class Progress:
             self._bar.update(self._task, figures=text)
         self._bar.update(self._task, completed=self._done)
 
+    def note(self, text: str) -> None:
+        """Print a sentence about the training."""
+        if self._lines:
+            self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def epoch_done(self, row: dict[str, Any], improved: bool) -> None:
         """Print an epoch's line; a star marks the best so far."""
         if not self._lines:

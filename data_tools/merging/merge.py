@@ -40,7 +40,7 @@ def merge(collection: Collection, grouping: Grouping, config: MergeConfig, class
         _drop_loose(usable, loose, config)
     resolve_conflicts(groups.values(), config)
     kept = [row for row in usable if row.status == KEPT]
-    _draw(kept, "test", config.test)
+    _draw(kept, "test", config.test, leave=2 if _draws(kept, "validation", config.validation) else 1)
     copies = _weight_and_balance(kept, collection, config) if config.balance.before_validation else []
     kept = [row for row in [*kept, *copies] if row.packed]
     _draw(kept, "validation", config.validation)
@@ -50,7 +50,7 @@ def merge(collection: Collection, grouping: Grouping, config: MergeConfig, class
     if not config.balance.before_validation:
         copies = _weight_and_balance(kept, collection, config)
         kept = [row for row in [*kept, *copies] if row.packed]
-    _demand_images(kept, classes)
+    _demand_images(kept, classes, config)
     rows.extend(row for row in copies if row.packed)
     rows.sort(key=lambda row: row.id)
     for row in rows:
@@ -133,16 +133,25 @@ def _drop_loose(rows: Sequence[Row], loose: Sequence[tuple[str, str]], config: M
                         _mark(row, first)
 
 
-def _draw(kept: Sequence[Row], split: str, drawing: DrawConfig) -> None:
-    if drawing.fraction and (drawing.when == "always" or all(row.split != split for row in kept)):
-        draw(kept, split, drawing)
+def _draws(kept: Sequence[Row], split: str, drawing: DrawConfig) -> bool:
+    return bool(drawing.fraction) and (drawing.when == "always" or all(row.split != split for row in kept))
 
 
-def _demand_images(kept: Sequence[Row], classes: Sequence[str]) -> None:
+def _draw(kept: Sequence[Row], split: str, drawing: DrawConfig, leave: int = 1) -> None:
+    if _draws(kept, split, drawing):
+        draw(kept, split, drawing, leave)
+
+
+def _demand_images(kept: Sequence[Row], classes: Sequence[str], config: MergeConfig) -> None:
     """Raise `UserError` unless every split has an image and every class a training image."""
     for split in SPLITS:
         if all(row.split != split for row in kept):
             hint = f"; merge.{split}.fraction=0.2 draws one from the training images"
+            if split != "train" and (config.test if split == "test" else config.validation).fraction:
+                hint = (
+                    ", and no class has two different training images, one of which could be drawn for it: a class "
+                    "needs three to be in training, validation and test"
+                )
             if split == "train":
                 hint = ", or the merge has dropped all of them"
             raise UserError(f"the {split} split is empty: no source has an image for it{hint}")

@@ -9,12 +9,13 @@ from data_tools.randomness import digest
 from data_tools.reading.manifest import Row
 
 
-def draw(rows: Iterable[Row], split: str, config: DrawConfig) -> None:
+def draw(rows: Iterable[Row], split: str, config: DrawConfig, leave: int = 1) -> None:
     """Move about `config.fraction` of each class from the training split of `rows` to `split`.
 
-    The images of a group move together and count for the class of its first member; with `by_image` each image moves
-    alone. A hash of seed and group decides which groups move, so the order of the sources and the images of other
-    classes do not matter.
+    At least one group of each class moves, if it has two. At least one stays, or `leave` if the class has more, for
+    draws that follow. The images of a group move together and count for the class of its first member; with `by_image`
+    each image moves alone. A hash of seed and group decides which groups move, so the order of the sources and the
+    images of other classes do not matter.
     """
     groups: dict[str, list[Row]] = {}
     for row in sorted(rows, key=lambda row: row.id):
@@ -24,8 +25,8 @@ def draw(rows: Iterable[Row], split: str, config: DrawConfig) -> None:
     for name in sorted(groups, key=lambda name: digest(config.seed, split, name)):
         classes.setdefault(groups[name][0].label, []).append(groups[name])
     for members in classes.values():
-        wanted = round(config.fraction * sum(map(len, members)))
-        for group in members:
+        wanted = max(1, round(config.fraction * sum(map(len, members))))
+        for group in members[: -min(leave, max(1, len(members) - 1))]:
             if wanted <= 0:
                 break
             wanted -= len(group)

@@ -80,12 +80,26 @@ def show(out: Console, rows: list[Row], description: dict[str, Any], ignored: di
         out.print(count_table("Added copies", counts["made"], classes))
     if (reasons := reason_table(rows)) is not None:
         out.print(reasons)
+    for split, missing in without_images(counts["kept"], classes).items():
+        line = f"the {split} split has no image of {', '.join(missing)}: its scores say nothing about that"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
     statuses = ", ".join(f"{name} {description['statuses'].get(name, 0):,}" for name in STATUSES)
     out.print(f"{sum(row.status != MADE for row in rows):,} input images; {statuses}", highlight=False)
     for name, number in ignored.items():
         if number:
             out.print(f"{name}: {number:,} files ignored that are not images", highlight=False, markup=False)
     out.print(f"pack {folder} ({description['images']:,} images)", highlight=False, markup=False, soft_wrap=True)
+
+
+def without_images(counts: Counts, classes: Sequence[str]) -> dict[str, list[str]]:
+    """The classes without an image in each split that has images, for the splits that lack any."""
+    found = {}
+    for split in SPLITS:
+        present = {name for by_split in counts.values() for name, number in by_split.get(split, {}).items() if number}
+        missing = [name for name in classes if name not in present]
+        if present and missing:
+            found[split] = missing
+    return found
 
 
 def show_levels(out: Console, levels: dict[str, dict[str, int]]) -> None:

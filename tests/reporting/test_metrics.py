@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sklearn.metrics
 
-from cnn.reporting.classification_report import write_classification_report
+from cnn.reporting.classification_report import classification_text, write_classification_report
 from cnn.reporting.metrics import compute_scores, wilson_interval
 from cnn.training.inference import loss_and_accuracy
 from foundation.errors import UserError
@@ -60,7 +60,23 @@ def test_a_class_without_images_keeps_its_row():
     assert scores.accuracy == 1
     assert scores.per_class["eel"] == {"precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
     assert scores.confusion.shape == (3, 3)
-    assert scores.macro_f1 == pytest.approx(2 / 3)
+    assert scores.macro_f1 == 1
+    assert scores.macro_f1_of == "mean of the 2 classes with images in this split; none of eel"
+    assert scores.as_dict()["macro_f1_of"] == scores.macro_f1_of
+    assert "count eel as 0" in classification_text(labels, probabilities, CLASSES)
+
+
+@pytest.mark.parametrize(("images", "classes"), [(5, 2), (40, 7), (9, 30)])
+def test_macro_f1_is_that_of_scikit_learn_over_the_classes_with_images(images, classes):
+    rng = np.random.default_rng(images)
+    labels, probabilities = rng.integers(0, classes, images), rng.dirichlet(np.ones(classes), images)
+    scores = compute_scores(labels, probabilities, [str(number) for number in range(classes)])
+    expected = sklearn.metrics.f1_score(
+        labels, probabilities.argmax(axis=1), labels=np.unique(labels), average="macro", zero_division=0
+    )
+    assert scores.macro_f1 == pytest.approx(expected)
+    left_out = classes - len(np.unique(labels))
+    assert scores.macro_f1_of.startswith(f"mean of the {classes - left_out} " if left_out else f"mean of all {classes}")
 
 
 def test_as_dict_is_json_and_complete():
