@@ -46,11 +46,12 @@ def decoded_stores(data: DataConfig, policy: MergeConfig, fingerprints: Mapping[
 
 
 def collect_and_merge(
-    sources: Sequence[Source], data: DataConfig, policy: MergeConfig, stores: DecodedStores
+    sources: Sequence[Source], data: DataConfig, policy: MergeConfig, stores: DecodedStores, trains: bool = True
 ) -> Prepared:
     """Read every source, find the groups at every level that the policy or the audit needs, and merge.
 
-    Images in `stores` are not decoded again; newly decoded ones are added.
+    Images in `stores` are not decoded again; newly decoded ones are added. Without `trains` splits and classes may be
+    empty, and there may be no image at all.
     """
     labels = {
         source.name: LabelMap(data.classes, data.label_map | policy.class_maps.get(source.name, {}))
@@ -65,5 +66,5 @@ def collect_and_merge(
     cache = Path(data.pack_dir).expanduser() / CACHE
     with bar("finding duplicates") as progress:
         grouping = find_groups(usable, collection.images, level, policy.twins, data.workers, cache, progress.report)
-    merge(collection, grouping, policy, data.classes)
+    merge(collection, grouping, policy, data.classes, trains)
     return Prepared(collection, grouping, {source.name: source.ignored for source in sources})

@@ -10,8 +10,10 @@ from typing import Any
 from data_tools.config import DataConfig, MergeConfig, leaks
 from data_tools.duplicates.levels import BYTES, LEVELS, includes, search_missing
 from data_tools.packs.pack import count
+from data_tools.packs.tables import without_images
 from data_tools.preparation import Prepared
 from data_tools.reading.manifest import KEPT, MADE, SET_ASIDE, Row
+from data_tools.sources.detect import NO_LABEL
 
 EVALUATED = ("validation", "test")
 Cell = tuple[str, str]  # source and original split
@@ -30,8 +32,11 @@ class Findings:
     )  # level -> pairs, least certain first
 
 
-def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findings:
-    """The findings of the audit for a collection after its merge."""
+def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig, merged: bool = True) -> Findings:
+    """The findings of the audit for a collection after its merge.
+
+    With `merged` the splits of the merge are judged, else those that the data came with.
+    """
     rows, grouping = prepared.collection.rows, prepared.grouping
     given = [row for row in rows if row.status != MADE]
     by_id = {row.id: row for row in given}
@@ -39,10 +44,17 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findin
     members = {level: _members(grouping.groups[level], by_id) for level in levels}
     deepest = grouping.groups[levels[-1]]
     packed = [row for row in rows if row.packed]
-    numbers = {
+    usable = [row for row in given if row.id in deepest]
+    judged, split = (packed, "split") if merged else (usable, "original_split")
+    without = without_images(count(judged, split), data.classes) if len(data.classes) > 1 else {}
+    numbers: dict[str, Any] = {
         "name": data.name,
         "policy": _policy(policy),
+        "merged": merged,
+        "labelled": list(data.classes) != [NO_LABEL],
         "leaky_options": leaks(policy),
+        "evaluated": {name: sum(getattr(row, split) == name for row in judged) for name in EVALUATED},
+        "without_images": without,
         "input": {
             "images": len(given),
             "counts": count(given, "original_split"),
@@ -50,6 +62,7 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findin
             "blank": len(grouping.blank),
             "ignored_files": prepared.ignored,
         },
+        "sizes": _sizes(given),
         "modes": _modes(given),
         "levels": {level: _level(members[level], grouping.labels) for level in levels},
         "twins": {
@@ -57,7 +70,7 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findin
             "before": _in_training((row for row in given if row.id in deepest), "original_split", deepest),
             "after": _in_training(packed, "split", deepest),
         },
-        "not_looked_for": _not_looked_for(levels[-1]),
+        "not_looked_for": _not_looked_for(levels[-1], "data.audit" if merged else "duplicates"),
         "twins_before_by_level": {
             level: _in_training((row for row in given if row.id in deepest), "original_split", grouping.groups[level])
             for level in levels
@@ -70,6 +83,16 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findin
             "made": count((row for row in rows if row.status == MADE), "split"),
             "relabelled": sum(row.status == KEPT and bool(row.reason) for row in rows),
         },
+    }
+    leaking, in_validation = _leaking(judged, split, deepest)
+    numbers["test_in_validation"] = in_validation
+    numbers["checks"] = {
+        "leak": leaking,
+        "conflict": numbers["levels"][levels[-1]]["conflicting"],
+        "duplicate": numbers["levels"][levels[-1]]["redundant"],
+        "unreadable": sum(numbers["input"]["set_aside"].values()),
+        "blank": len(grouping.blank),
+        "missing": sum(map(len, without.values())),
     }
     conflicts = [[row.id for row in group] for group in members[levels[-1]] if _labels(group, grouping.labels) > 1]
     doubtful: dict[str, list[tuple[str, str, float]]] = {level: [] for level in levels}
@@ -92,10 +115,10 @@ def _modes(rows: Iterable[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _not_looked_for(deepest: str) -> dict[str, Any]:
+def _not_looked_for(deepest: str, option: str) -> dict[str, Any]:
     """The levels above the deepest that was searched, and why; no levels: the search was complete."""
     levels = [level for level in LEVELS if not includes(deepest, level)]
-    reason = search_missing() or f"data.audit={deepest}"
+    reason = search_missing() or f"{option}={deepest}"
     return {"levels": levels, "reason": reason if levels else ""}
 
 
@@ -129,6 +152,33 @@ def _in_training(rows: Iterable[Row], split: str, groups: Mapping[str, str]) -> 
     for row in rows:
         held[groups[row.parent or row.id]][getattr(row, split) or "train"] += 1
     return {name: sum(splits[name] for splits in held.values() if splits["train"]) for name in EVALUATED}
+
+
+def _leaking(rows: Iterable[Row], split: str, groups: Mapping[str, str]) -> tuple[int, int]:
+    """Number of validation images with a duplicate in training plus that of test images with one in either.
+
+    Also the number of those that have one in validation alone.
+    """
+    held: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        held[groups[row.parent or row.id]][getattr(row, split) or "train"] += 1
+    trained = sum(splits["test"] + splits["validation"] for splits in held.values() if splits["train"])
+    selected = sum(splits["test"] for splits in held.values() if splits["validation"] and not splits["train"])
+    return trained + selected, selected
+
+
+def _sizes(rows: Iterable[Row]) -> list[dict[str, Any]]:
+    """Of each source: the smallest, the middle and the largest image by area, as (width, height), and their number."""
+    sizes: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for row in rows:
+        if row.width and row.height:
+            sizes[row.source].append((row.width, row.height))
+    found = []
+    for source, own in sorted(sizes.items()):
+        own.sort(key=lambda size: (size[0] * size[1], size))
+        named = {"smallest": own[0], "middle": own[len(own) // 2], "largest": own[-1]}
+        found.append({"source": source, "images": len(own), "different": len(set(own)), **named})
+    return found
 
 
 def _overlap(groups: list[list[Row]]) -> dict[str, dict[str, int]]:

@@ -16,12 +16,14 @@ from data_tools.sources.base import SPLITS
 from foundation.errors import UserError
 
 
-def merge(collection: Collection, grouping: Grouping, config: MergeConfig, classes: Sequence[str]) -> None:
+def merge(
+    collection: Collection, grouping: Grouping, config: MergeConfig, classes: Sequence[str], trains: bool = True
+) -> None:
     """Set status and split of every row, and append rows for the added copies. Sorts the rows by id.
 
     Duplicates are dropped first, then the splits are drawn, then weights and balancing are applied to the training
     split. In this order no image and no copy of it can be both in training and in another split. Raises `UserError`
-    if a split or a training class is empty.
+    if a split or a training class is empty and `trains`, so that the result must do for training.
     """
     rows = collection.rows
     rows.sort(key=lambda row: row.id)
@@ -50,7 +52,8 @@ def merge(collection: Collection, grouping: Grouping, config: MergeConfig, class
     if not config.balance.before_validation:
         copies = _weight_and_balance(kept, collection, config)
         kept = [row for row in [*kept, *copies] if row.packed]
-    _demand_images(kept, classes, config)
+    if trains:
+        _demand_images(kept, classes, config)
     rows.extend(row for row in copies if row.packed)
     rows.sort(key=lambda row: row.id)
     for row in rows:
