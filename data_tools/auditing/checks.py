@@ -92,11 +92,14 @@ def verdict(numbers: Mapping[str, Any]) -> str:
     if counts["leak"]:
         where = "training or validation" if numbers["test_in_validation"] else "training"
         have, them = ("has", "it") if counts["leak"] == 1 else ("have", "them")
+        when, images = ("After the merge " if numbers["merged"] else ""), _number(total, f"{_evaluated(numbers)} image")
         return (
-            f"{counts['leak']:,} of {_number(total, f'{_evaluated(numbers)} image')} "
+            f"{when}{counts['leak']:,} of {images} "
             f"({100 * counts['leak'] / total:.1f} %) {have} a duplicate in {where}: "
             f"the score on {them} will be too good."
         )
+    if numbers["merged"]:
+        return f"After the merge no {_evaluated(numbers)} image was found to have a duplicate in training."
     start = f"No {_evaluated(numbers)} image was found in training" if total else "There are no splits to leak between"
     others = [f"{check.count:,} {check.unit} {text}" for check in checks(numbers) if (text := _short(check))]
     if not others:

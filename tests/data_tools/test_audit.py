@@ -60,7 +60,7 @@ def test_numbers(two: Path, tmp_path: Path) -> None:
     assert found["input"]["images"] == 24
     assert found["input"]["counts"]["b"] == {"train": {"cat": 5, "dog": 1}}
     assert found["result"]["statuses"] == {"duplicate": 5, "kept": 19}
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["audit.html", "audit.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["audit.html", "audit.json", "keep.csv"]
 
 
 def test_levels_count_before_any_policy(two: Path, tmp_path: Path) -> None:
@@ -121,6 +121,6 @@ def test_command(two: Path) -> None:
     done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Duplicates in the input" in done.stdout
-    assert {path.name for path in (place / "out").iterdir()} == {".hydra", "audit.html", "audit.json"}
+    assert {path.name for path in (place / "out").iterdir()} == {".hydra", "audit.html", "audit.json", "keep.csv"}
     assert {path.name for path in place.iterdir()} == {"out", "packs"}
     assert list((place / "packs").iterdir()) == []
