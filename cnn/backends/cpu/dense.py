@@ -44,7 +44,8 @@ class CpuDense(CpuNormalization):
 
     def bias_backward(self, dy: FloatArray, out: FloatArray | None = None) -> FloatArray:
         rows = rows_of(dy)
-        sums = self.workers.map(lambda chunk: primitives.bias_gradient(rows[chunk]), self.channel_chunks(*rows.shape))
+        work = self.channel_chunks(*rows.shape)
+        sums = self.workers.map(lambda chunk: primitives.bias_gradient(rows[chunk]), work, dy.nbytes)
         return into(out, np.add.reduce(sums))
 
     def after(self, y: FloatArray, epilogue: Epilogue) -> FloatArray:

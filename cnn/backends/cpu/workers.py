@@ -29,11 +29,14 @@ def chunks(length: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
+# Bytes of a memory pass from which a second thread pays: it fetches its part from the first one's cache.
+WORTH_A_THREAD = 1 << 20
+
 # Wait until the int64 at an address has a value, for at most so many looks; whether it had.
 Spin = Callable[[int, int, int], bool]
 # The fewest and the most looks before a thread goes to sleep, of a nanosecond or so each. To wake a thread takes longer
 # than a layer of a single image; but where the cores are busy, the thread that spins has the core that the other needs.
-_LOOKS = (1 << 13, 1 << 21)
+_LOOKS = (1 << 9, 1 << 17)
 
 
 class _Signal:
@@ -135,9 +138,13 @@ class Workers:
         self._process = 0
         self._busy = threading.Lock()
 
-    def map(self, function: Callable[[Item], Result], work: Sequence[Item]) -> list[Result]:
-        """`function` of every chunk of `work`, results in the order of the chunks."""
-        if self.threads == 1 or len(work) == 1 or not self._busy.acquire(blocking=False):
+    def map(self, function: Callable[[Item], Result], work: Sequence[Item], size: int = WORTH_A_THREAD) -> list[Result]:
+        """`function` of every chunk of `work`, results in the order of the chunks.
+
+        `size` is in bytes, of a memory pass: the calling thread does a small one alone.
+        """
+        alone = self.threads == 1 or len(work) == 1 or size < WORTH_A_THREAD
+        if alone or not self._busy.acquire(blocking=False):
             return [function(chunk) for chunk in work]  # also inside a chunk, or beside another thread's map
         try:
             return self._share(function, work)
