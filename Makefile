@@ -1,4 +1,5 @@
-# `make train` and `make test` need no other set-up: each makes .venv and installs missing packages.
+# `make train` and `make test` need no other set-up: each makes .venv and installs the packages it needs. README.md has the
+# commands for a machine without make.
 # PYTHON selects the interpreter (3.11 or newer), ARGS is passed to the command: make train ARGS="model=vgg_small seed=1"
 PYTHON ?= python3
 ARGS ?=

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from data_tools.auditing.findings import examine
 from data_tools.auditing.report import write_audit
 from data_tools.config import leaks, load
-from data_tools.packs.tables import console, show_leaks, show_levels
+from data_tools.packs.tables import console, show_leaks, show_levels, show_not_looked_for
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
 from foundation.entry import entry
 
@@ -30,6 +30,7 @@ def audit(config: DictConfig, folder: Path) -> Path:
         write_audit(folder, prepared, findings)
     out = console()
     show_levels(out, findings.numbers["levels"])
+    show_not_looked_for(out, findings.numbers["not_looked_for"])
     show_leaks(out, findings.numbers["twins"], leaks(policy))
     path = folder / "audit.html"
     out.print(f"audit {path}", highlight=False, markup=False, soft_wrap=True)

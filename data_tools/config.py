@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig
 
-from data_tools.duplicates.levels import LEVELS, NONE
+from data_tools.duplicates.levels import AUTO, LEVELS, NONE, SEARCHED, chosen_level, search_missing
 from data_tools.duplicates.settings import SearchConfig
 from data_tools.sources.base import SPLITS
 from foundation.config import typed
@@ -36,7 +36,7 @@ class DataConfig:
     workers: int | None = None
     classes: list[str] = MISSING
     label_map: dict[str, str] = field(default_factory=dict)
-    audit: str = "augmented"
+    audit: str = AUTO
     sources: dict[str, dict[str, Any]] = MISSING
     downloads: dict[str, str] = field(default_factory=dict)
 
@@ -110,8 +110,8 @@ def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
     _among("merge.split_map", merge.split_map.values(), SPLITS)
     _among("merge.thin", merge.thin, SPLITS)
     _among("merge.repeats", [merge.repeats], ("one", "all"))
-    _among("merge.duplicates", [merge.duplicates], LEVELS)
-    _among("data.audit", [data.audit], LEVELS[1:])
+    merge.duplicates = _level("merge.duplicates", merge.duplicates, LEVELS)
+    data.audit = _level("data.audit", data.audit, LEVELS[1:])
     for key, source in (("merge.governs", merge.governs), ("merge.prefer", merge.prefer)):
         _among(key, [] if source is None else [source], data.sources)
     _among("merge.conflicts", [merge.conflicts], CONFLICTS)
@@ -162,6 +162,15 @@ def _check_search(search: SearchConfig) -> None:
     _demand(search.neighbours > 0, "merge.twins.neighbours", "must be positive", search.neighbours)
     for name in ("near_shift", "blank_below"):
         _demand(getattr(search, name) >= 0, f"merge.twins.{name}", "must be 0 or more", getattr(search, name))
+
+
+def _level(key: str, option: str, levels: tuple[str, ...]) -> str:
+    """The level that an option names. Raises `UserError` for an unknown one and for one that needs a missing extra."""
+    _among(key, [option], (*levels, AUTO))
+    level = chosen_level(option)
+    if level in SEARCHED and (missing := search_missing()):
+        raise UserError(f"{key}={level} needs a search: {missing}. Without it, {key}=pixels finds equal images")
+    return level
 
 
 def _same(key: str, what: str, given: Iterable[str], wanted: Iterable[str]) -> None:

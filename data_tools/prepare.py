@@ -12,7 +12,7 @@ from data_tools.auditing.report import write_audit
 from data_tools.config import DataConfig, leaks, load, options, options_hash
 from data_tools.merging.balancing import class_weights
 from data_tools.packs.pack import find_pack, write_pack
-from data_tools.packs.tables import console, show, show_leaks
+from data_tools.packs.tables import console, show, show_leaks, show_not_looked_for
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
 from data_tools.reading.labels import LabelMap
 from foundation.entry import entry
@@ -52,6 +52,7 @@ def prepare(config: DictConfig) -> Path:
             lambda place: write_audit(place, prepared, findings),
         )  # fmt: skip
     show(out, collection.rows, description, prepared.ignored, folder)
+    show_not_looked_for(out, findings.numbers["not_looked_for"])
     show_leaks(out, findings.numbers["twins"], leaks(policy))
     return folder
 

@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,9 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from foundation.errors import UserError
-
-if sys.platform != "win32":
-    import fcntl
 
 _MANY = 100  # files from which one `sync` is faster than flushing each
 _JUST_MADE = 60.0  # seconds after its creation in which a folder may not have its lock yet
@@ -81,17 +77,20 @@ def _flush(files: list[Path]) -> None:
 @contextmanager
 def _held(folder: Path) -> Iterator[bool]:
     """Hold the lock of the folder until the block or the process ends; False if another process holds it."""
-    if sys.platform == "win32":  # without locks abandoned folders stay
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - single files are written without it
+
+    beside = folder.with_name(f"{folder.name}.lock")  # not inside: Windows renames no folder that has an open file
+    lock = FileLock(beside)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
         yield False
         return
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield True
-    except BlockingIOError:
-        yield False
     finally:
-        os.close(handle)
+        lock.release()
+        beside.unlink(missing_ok=True)
 
 
 def _remove_abandoned(target: Path) -> None:
@@ -112,6 +111,7 @@ def _swap_in(temporary: Path, target: Path) -> None:
     for last in (False, True):
         if target.exists():
             retired = Path(tempfile.mkdtemp(prefix=f".{target.name}.old.", dir=target.parent))
+            retired.rmdir()  # Windows renames no folder to one that exists
             target.replace(retired)
             shutil.rmtree(retired, ignore_errors=True)
         try:
@@ -119,7 +119,7 @@ def _swap_in(temporary: Path, target: Path) -> None:
             return
         except OSError as error:
             # Another process put its folder there between the two steps: remove that one too, once.
-            if last or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            if last or error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.EACCES):
                 raise
 
 

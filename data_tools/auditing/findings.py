@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data_tools.config import DataConfig, MergeConfig, leaks
-from data_tools.duplicates.levels import BYTES, LEVELS, includes
+from data_tools.duplicates.levels import BYTES, LEVELS, includes, search_missing
 from data_tools.packs.pack import count
 from data_tools.preparation import Prepared
 from data_tools.reading.manifest import KEPT, MADE, SET_ASIDE, Row
@@ -56,6 +56,7 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findin
             "before": _in_training((row for row in given if row.id in deepest), "original_split", deepest),
             "after": _in_training(packed, "split", deepest),
         },
+        "not_looked_for": _not_looked_for(levels[-1]),
         "twins_before_by_level": {
             level: _in_training((row for row in given if row.id in deepest), "original_split", grouping.groups[level])
             for level in levels
@@ -74,6 +75,13 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig) -> Findin
     for first, second, level, detail in sorted(grouping.confirmed, key=lambda pair: (pair[3], pair[:2])):
         doubtful[level].append((first, second, detail))
     return Findings(numbers, grouping.labels, conflicts, sorted(grouping.blank), doubtful)
+
+
+def _not_looked_for(deepest: str) -> dict[str, Any]:
+    """The levels above the deepest that was searched, and why; no levels: the search was complete."""
+    levels = [level for level in LEVELS if not includes(deepest, level)]
+    reason = search_missing() or f"data.audit={deepest}"
+    return {"levels": levels, "reason": reason if levels else ""}
 
 
 def _members(groups: Mapping[str, str], by_id: Mapping[str, Row]) -> list[list[Row]]:

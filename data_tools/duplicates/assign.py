@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_tools.duplicates.alignment import Aligner
-from data_tools.duplicates.grouping import Groups, loose
 from data_tools.duplicates.levels import BYTES, LEVELS, NONE, PIXELS, SEARCHED, includes
 from data_tools.duplicates.perceptual_hash import perceptual_hashes
-from data_tools.duplicates.search import NearDuplicate, Report, find_near_duplicates
 from data_tools.duplicates.settings import SearchConfig
 from data_tools.duplicates.thumbnails import grey, is_blank
 from data_tools.reading.manifest import Row
+
+if TYPE_CHECKING:
+    from data_tools.duplicates.search import NearDuplicate, Report
 
 _KEYS: dict[str, Callable[[Row], str]] = {
     NONE: lambda row: row.id,
@@ -67,6 +68,11 @@ def find_groups(
             found.blank.add(row.id)
     if level not in SEARCHED:
         return found
+    # OpenCV and FAISS are the extra `audit`: only the search needs them.
+    from data_tools.duplicates.alignment import Aligner  # noqa: PLC0415
+    from data_tools.duplicates.grouping import Groups, loose  # noqa: PLC0415
+    from data_tools.duplicates.search import find_near_duplicates  # noqa: PLC0415
+
     aligner = Aligner(thumbnails, config)
     confirmed = find_near_duplicates(thumbnails, ~blank, level, aligner, workers, cache, report)
     ids = [firsts[pixels].id for pixels in order]

@@ -98,6 +98,13 @@ def show_levels(out: Console, levels: dict[str, dict[str, int]]) -> None:
     out.print(table)
 
 
+def show_not_looked_for(out: Console, found: dict[str, Any]) -> None:
+    """Print the levels of duplicates that were not searched, and why: `not_looked_for` of the audit."""
+    if found["levels"]:
+        line = f"not looked for: duplicates that are {', '.join(found['levels'])} ({found['reason']})"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def show_leaks(out: Console, in_training: dict[str, dict[str, int]], leaks: Sequence[str]) -> None:
     """Print how many validation and test images have a duplicate in training; in red if the merge leaves any."""
     before, after = (

@@ -34,12 +34,19 @@ def test_an_import_is_light(tmp_path):
 
 def test_importing_the_package_imports_nothing_else(tmp_path):
     code = (
-        "import sys, cnn\nprint(*[m for m in sys.modules if m.split('.')[0] in ('cnn', 'numpy', 'sklearn')], dir(cnn))"
+        f"import sys, cnn\nheavy = ('cnn', 'numpy', 'scipy', 'sklearn', *{HEAVY})\n"
+        "print(*[m for m in sys.modules if m.split('.')[0] in heavy], dir(cnn))"
     )
     found = run(code, tmp_path)
     assert found.split("[")[0].split() == ["cnn"]
     assert "'Classifier'" in found
     assert "'ops'" in found
+
+
+def test_no_command_imports_the_search_for_duplicates_at_its_start(tmp_path):
+    modules = "cnn.train, cnn.evaluate, cnn.predict, cnn.summary, data_tools.prepare, data_tools.audit"
+    code = f"import sys, {modules}\nprint(*[name for name in ('cv2', 'faiss') if name in sys.modules])"
+    assert run(code, tmp_path).split() == []
 
 
 def test_what_is_not_there_is_an_attribute_error():

@@ -269,7 +269,7 @@ def test_colour_and_size(root: Path) -> None:
     [
         (
             {"duplicates": "vague"},
-            r"merge\.duplicates: must be one of none, bytes, pixels, near, mirrored, augmented, got vague",
+            r"merge\.duplicates: must be one of none, bytes, pixels, near, mirrored, augmented, auto, got vague",
         ),
         ({"repeats": "some"}, r"merge\.repeats: must be one of one, all"),
         ({"thin": ["tests"]}, r"merge\.thin: must be one of train, validation, test"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import itertools
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from cuda_emulator import unavailable
 from cuda_emulator.build_cache import cache_folder
@@ -52,13 +53,14 @@ def _own_folder() -> Iterator[Path]:
     for number in itertools.count(1):
         folder = cache_folder() / ("mutants" if number == 1 else f"mutants-{number}")
         folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
+        lock = FileLock(folder / "lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        with lock:
             yield folder / "kernels"
-            return
+        return
 
 
 def _check(mutants: Sequence[Mutant]) -> None:
