@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
 
 from data_tools.sources.base import Entry, Fingerprint
-from data_tools.sources.containers import ARCHIVE_SUFFIXES, Container, Folder, Member, MemberError, TarArchive, damaged
+from data_tools.sources.containers import (
+    ARCHIVE_SUFFIXES,
+    Container,
+    Folder,
+    Member,
+    MemberError,
+    TarArchive,
+    damaged,
+)
+from data_tools.sources.layout import Layout, Strays
+from data_tools.sources.signatures import SIGNATURE, is_image_data
 from data_tools.sources.split_names import known_names, split_named
 from foundation.errors import UserError
 
@@ -23,15 +33,27 @@ LARGEST_FILE = 64 * 2**20  # bytes: larger than any image of a face; a zip membe
 class ClassFolders:
     """A tree of class folders, which may lie below a few wrapping folders.
 
-    A file with an image suffix becomes an entry in any folder. Links and paths that lead out of the archive become
-    refused entries. All other files are counted in `ignored`.
+    A file with an image suffix, or without a suffix and with the first bytes of an image, becomes an entry in any
+    folder. Links and paths that lead out of the archive become refused entries. All other files are counted in
+    `ignored`. `classes` are the names of folders that are known to be classes: see `Layout`. If `label` is given, it
+    is the label of every image.
     """
 
-    def __init__(self, name: str, container: Container, split_from_name: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        container: Container,
+        split_from_name: bool = False,
+        classes: Collection[str] = (),
+        label: str | None = None,
+    ) -> None:
         self.name = name
         self.ignored = 0
         self._container = container
         self._split_from_name = split_from_name
+        self._classes = classes
+        self._label = label
+        self._layout = Layout(classes)
 
     def fingerprint(self) -> Fingerprint:
         """Fingerprint of the folder or archive."""
@@ -54,10 +76,11 @@ class ClassFolders:
 
     def _entries(self) -> Iterator[Entry]:
         self.ignored = 0
+        self._layout = Layout(self._classes)
         folders: set[PurePosixPath] = set()
         filled: set[PurePosixPath] = set()  # folders with an image or another real file
         archives: list[str] = []
-        images, places = 0, _Places()
+        images, strays = 0, Strays()
         for member in self._container.members():
             path = PurePosixPath(member.path.replace("\\", "/"))
             if is_rubbish(path):
@@ -66,29 +89,52 @@ class ClassFolders:
                 yield self._entry(member, path, error=member.refused)
             elif member.open is None:
                 folders.add(path)
-            elif member.path.lower().endswith((*ARCHIVE_SUFFIXES, ".rar", ".7z")):
+            elif is_archive_name(member.path):
                 filled.update(path.parents)
                 archives.append(member.path)
                 yield self._entry(member, path, error="archive inside: unpack it, or make it a source of its own")
-            elif is_image_name(member.path):
+            elif (entry := self._image(member, path)) is not None:
                 images += 1
                 filled.update(path.parents)
-                places.add(path)
-                yield self._read(member, path)
+                strays.add(path.parent.parts, self._layout.split_of(path.parent.parts))
+                yield entry
             else:
                 self.ignored += 1
                 folders.add(path.parent)
-                if split_of(path.parent.parts) is None:
+                if self._layout.split_of(path.parent.parts) is None:
                     filled.update(path.parents)  # such as documentation beside the classes
         self._refuse_empty(folders, filled)
-        if stray := places.stray():
+        if (stray := strays.find()) is not None:
             raise UserError(
                 f"data source '{self.name}': {self._container.path} has images in {stray} beside splits, with the same "
                 f"classes, but its name is of no split: rename it or take it away ({known_names()})"
             )
+        if (mixed := self._layout.mixed()) is not None:
+            raise UserError(
+                f"data source '{self.name}': {self._container.path} has the class folders {mixed[0]} and {mixed[1]}: "
+                "either all names of classes begin with a number or none"
+            )
         if not images:
             only = f" but the archive {archives[0]}, which should replace the folder" if archives else ""
             raise UserError(f"data source '{self.name}': {self._container.path} holds no image{only}")
+
+    def _image(self, member: Member, path: PurePosixPath) -> Entry | None:
+        """The entry of a file that is an image by its name or, without a suffix, by its first bytes; else None."""
+        if is_image_name(member.path):
+            return self._read(member, path)
+        if not may_be_image(member.path):
+            return None
+        assert member.open is not None
+        try:
+            with member.open() as stream:
+                start = stream.read(SIGNATURE)
+                if not is_image_data(start):
+                    return None
+                if member.size > LARGEST_FILE:
+                    return self._entry(member, path, error=f"file larger than {LARGEST_FILE >> 20} MiB")
+                return self._entry(member, path, data=start + stream.read())
+        except MemberError as error:
+            return self._entry(member, path, error=str(error))
 
     def _read(self, member: Member, path: PurePosixPath) -> Entry:
         if member.size > LARGEST_FILE:
@@ -103,18 +149,19 @@ class ClassFolders:
     def _entry(self, member: Member, path: PurePosixPath, data: bytes | None = None, error: str = "") -> Entry:
         if error in ("path leaves the archive", "absolute path"):
             return Entry(self.name, member.path, "", "", error=error)
-        split, label = place(path)
+        split, label = self._layout.place(path.parent.parts)
         if self._split_from_name:
             named = (use for prefix, use in SPLIT_PREFIXES.items() if path.name.startswith(prefix))
             split = next(named, split)
+        label = label if self._label is None else self._label
         if not label and not error:
             return Entry(self.name, member.path, split, "", error="not inside a class folder")
         return Entry(self.name, member.path, split, label, data=data, error=error)
 
     def _refuse_empty(self, folders: set[PurePosixPath], filled: set[PurePosixPath]) -> None:
-        has_splits = any(split_of(folder.parts) is not None for folder in folders | filled)
+        has_splits = any(self._layout.split_of(folder.parts) is not None for folder in folders | filled)
         for folder in sorted(folders - filled - {PurePosixPath(".")}):
-            if has_splits and split_of(folder.parts) is None:
+            if has_splits and self._layout.split_of(folder.parts) is None:
                 continue  # beside the splits, so not a class folder
             kind = "split" if split_named(folder.name) else "class"
             shown = self._container.path / folder if isinstance(self._container, Folder) else folder
@@ -124,56 +171,21 @@ class ClassFolders:
             )
 
 
-class _Places:
-    """Which folders have images of which classes: to find one beside splits that is a split by another name."""
-
-    def __init__(self) -> None:
-        self._in_splits: dict[tuple[str, ...], set[str]] = {}  # by the folder of the splits: their classes
-        self._others: dict[tuple[str, ...], set[str]] = {}  # by a folder: the names of those in it
-
-    def add(self, path: PurePosixPath) -> None:
-        """Count an image."""
-        folders = path.parent.parts
-        at = split_of(folders)
-        if at is not None:
-            self._in_splits.setdefault(folders[:at], set()).update(folders[at + 1 : at + 2])
-            return
-        for depth in range(1, len(folders)):
-            self._others.setdefault(folders[:depth], set()).update(folders[depth:])
-
-    def stray(self) -> str | None:
-        """Such a folder, if there is one: beside splits, with one of their classes in it."""
-        for folder, inside in self._others.items():
-            if inside & self._in_splits.get(folder[:-1], set()):
-                return "/".join(folder)
-        return None
-
-
-def place(path: PurePosixPath) -> tuple[str, str]:
-    """Split and class name of an image at `path`; '' if the folders do not name them."""
-    folders = path.parent.parts
-    at = split_of(folders)
-    if at is None:
-        return "", folders[-1] if folders else ""
-    return split_named(folders[at]) or "", folders[at + 1] if at + 1 < len(folders) else ""
-
-
-def split_of(folders: tuple[str, ...]) -> int | None:
-    """Position of the folder that names the split, or None.
-
-    The outermost such folder; of several in a row, as in `train/train/cat` or `test data/train/cat`, the innermost that
-    has a class behind it.
-    """
-    at = next((index for index, name in enumerate(folders) if split_named(name)), None)
-    while at is not None and at + 2 < len(folders) and split_named(folders[at + 1]):
-        at += 1
-    return at
-
-
 def is_image_name(path: str) -> bool:
     """Whether the name has an image suffix and is not a hidden or system file."""
     pure = PurePosixPath(path.replace("\\", "/"))
     return pure.suffix.lower() in IMAGE_SUFFIXES and not is_rubbish(pure)
+
+
+def may_be_image(path: str) -> bool:
+    """Whether the name has no suffix that says what the file is, so that its first bytes must."""
+    suffix = PurePosixPath(path.replace("\\", "/")).suffix
+    return suffix in ("", ".") or suffix[1:].isdigit() or len(suffix) > 5
+
+
+def is_archive_name(path: str) -> bool:
+    """Whether the name is that of an archive, one that can be read or another."""
+    return path.lower().endswith((*ARCHIVE_SUFFIXES, ".rar", ".7z"))
 
 
 def is_rubbish(path: PurePosixPath) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -13,10 +14,10 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Protocol, cast
+from typing import IO, TYPE_CHECKING, Any, Protocol, cast
 
 from data_tools.sources.base import Fingerprint
 from foundation.errors import UserError
@@ -74,21 +75,29 @@ class LoneFile:
 
 
 class Folder:
-    """A folder tree on disk. Symbolic links in it are refused, because they may loop or lead out of it."""
+    """A folder tree on disk, listed once.
 
-    def __init__(self, path: Path) -> None:
+    A symbolic link is followed if it stays inside the folder and does not lead back to a folder around it; others are
+    refused. With `deep=False` the folders in it are left out.
+    """
+
+    def __init__(self, path: Path, deep: bool = True) -> None:
         self.path = path
+        self._deep = deep
+        self._listing: list[Path] | None = None
 
     def members(self) -> Iterator[Member]:
         """Folders and files below the folder, by path."""
-        for file in self._walk(self.path):
+        for file in self._files():
             yield self.member(file)
 
     def member(self, file: Path) -> Member:
         """The member at `file`, a path below the folder."""
         name = printable(file.relative_to(self.path).as_posix())
         try:
-            info = file.lstat()
+            if file.is_symlink() and (reason := self._leads(file)):
+                return Member(name, refused=reason)
+            info = file.stat()
             if stat.S_ISDIR(info.st_mode):
                 os.scandir(file).close()  # whether it can be listed
                 return Member(name)
@@ -96,20 +105,25 @@ class Folder:
             return Member(name, refused=unreadable(error))
         if stat.S_ISREG(info.st_mode):
             return Member(name, lambda: _open(file), info.st_size)
-        return Member(name, refused="symbolic link" if stat.S_ISLNK(info.st_mode) else "neither a file nor a folder")
+        return Member(name, refused="neither a file nor a folder")
 
     def fingerprint(self) -> Fingerprint:
         """Number of files, their total size, the latest time among files and folders."""
         count = size = latest = 0
-        for file in (self.path, *self._walk(self.path)):
+        for file in (self.path, *self._files()):
             try:
-                info = file.lstat()
+                info = file.stat()
             except OSError:
                 continue  # removed meanwhile; `member` refuses what cannot be read
             latest = max(latest, info.st_mtime_ns)
             if stat.S_ISREG(info.st_mode):
                 count, size = count + 1, size + info.st_size
         return {"name": self.path.name, "files": count, "size": size, "mtime_ns": latest}
+
+    def _files(self) -> list[Path]:
+        if self._listing is None:
+            self._listing = list(self._walk(self.path))
+        return self._listing
 
     def _walk(self, folder: Path) -> Iterator[Path]:
         try:
@@ -119,20 +133,44 @@ class Folder:
                 raise
             return  # `member` refuses it
         for path in paths:
+            is_folder = path.is_dir()
+            if is_folder and not self._deep:
+                continue
             yield path
-            if path.is_dir() and not path.is_symlink():
+            if is_folder and not (path.is_symlink() and self._leads(path)):
                 yield from self._walk(path)
+
+    def _leads(self, link: Path) -> str:
+        """Why a symbolic link must not be followed; '' if it may."""
+        try:
+            target, top = link.resolve(strict=True), self.path.resolve()
+        except OSError as error:  # a loop is an OSError from Python 3.13 on
+            return "symbolic link in a circle" if error.errno == errno.ELOOP else "symbolic link to nothing"
+        except RuntimeError:
+            return "symbolic link in a circle"
+        if target.is_dir() and link.parent.resolve().is_relative_to(target):
+            return "symbolic link in a circle"
+        if not target.is_relative_to(top):
+            return "symbolic link out of the data folder"
+        # Behind a followed link, only as far as the tree itself goes: else two links to each other's folders loop.
+        if any(parent.is_symlink() for parent in link.parents if parent != self.path and self.path in parent.parents):
+            return "symbolic link behind a symbolic link"
+        return ""
 
 
 class ZipArchive:
-    """A zip file, read member by member."""
+    """A zip file, read member by member; its directory is read once."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._archive: zipfile.ZipFile | None = None
 
     def members(self) -> Iterator[Member]:
         """Folders and files of the archive, in its own order."""
-        with damaged(self.path), zipfile.ZipFile(self.path) as archive:
+        with damaged(self.path):
+            if self._archive is None:
+                self._archive = zipfile.ZipFile(self.path)
+            archive = self._archive
             for info in archive.infolist():
                 name = printable(info.filename)
                 mode = info.external_attr >> 16
@@ -183,12 +221,8 @@ class TarArchive:
     def _decompressed(self) -> IO[bytes]:
         with self.path.open("rb") as file:
             start = file.read(8)  # the first bytes show the compression; the file name may be wrong
-        if start.startswith(b"\x1f\x8b"):
-            return cast(IO[bytes], gzip.open(self.path))
-        if start.startswith(b"\xfd7zXZ"):
-            return lzma.open(self.path)
-        if start.startswith(b"BZh"):
-            return bz2.open(self.path)
+        if (opener := _compression(start)) is not None:
+            return opener(self.path)
         # An uncompressed tar has no checksum; if it is cut between two members, only its end marker is missing.
         with self.path.open("rb") as file:
             if file.seek(0, os.SEEK_END) < 512 or not file.seek(-512, os.SEEK_END) or any(file.read()):
@@ -233,13 +267,39 @@ class damaged:
 
 
 def open_container(path: Path) -> Container:
-    """The container at `path`: a folder, zip, tar or single file."""
+    """The container at `path`: a folder, zip, tar or single file; without a known suffix, its first bytes decide."""
     if path.is_dir():
         return Folder(path)
     name = path.name.lower()
     if name.endswith(".zip"):
         return ZipArchive(path)
-    return TarArchive(path) if name.endswith(ARCHIVE_SUFFIXES) else LoneFile(path)
+    if name.endswith(ARCHIVE_SUFFIXES):
+        return TarArchive(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+        if start.startswith(b"PK\x03\x04"):
+            return ZipArchive(path)
+        if (opener := _compression(start)) is not None:
+            with opener(path) as stream:
+                start = stream.read(512)
+    except (OSError, EOFError, lzma.LZMAError, zlib.error):
+        return LoneFile(path)  # what reads it says what is wrong
+    return TarArchive(path) if start[257:262] == b"ustar" else LoneFile(path)
+
+
+def _compression(start: bytes) -> Callable[[Path], IO[bytes]] | None:
+    """The opener of a compressed file that begins like this; None if it is not compressed."""
+    openers = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ": lzma.open, b"BZh": bz2.open}
+    return next((cast(Any, opener) for magic, opener in openers.items() if start.startswith(magic)), None)
+
+
+def again(container: Container, seen: list[Member]) -> Iterable[Member]:
+    """The members that were `seen` in one pass over the container, to be opened now.
+
+    Only a tar is passed over again, because it can only be read forwards.
+    """
+    return container.members() if isinstance(container, TarArchive) else seen
 
 
 def leaves(name: str) -> str:

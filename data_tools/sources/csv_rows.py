@@ -26,37 +26,49 @@ class CsvRows:
 
     The delimiter is comma, semicolon or tab, whichever is most frequent in the header. A row is one line: an open
     quotation mark does not continue on the next line. Raises `UserError`, naming `where`, if the header lacks a
-    column of `required` or has a column twice.
+    column of `required` or has a column twice. The column `wide` may have the delimiter in it without quotation marks:
+    the fields that a row has too many are its.
     """
 
     def __init__(
         self,
         text: io.TextIOBase,
         where: str,
-        required: Sequence[str],
+        required: Sequence[str] = (),
         optional: Sequence[str] = (),
         names: Mapping[str, str] | None = None,
+        wide: str | None = None,
     ) -> None:
         self.blank = 0  # empty rows, which have no number
         self._text = text
+        self._where = where
         first = _line(text) or ""
         self._delimiter = max(",;\t", key=first.count)
         try:
-            header = [name.strip().casefold() for name in self._split(first)]
+            self.header = [name.strip() for name in self._split(first)]
         except RowError as error:
             raise UserError(f"{where}: its header {error}; is it a CSV file?") from error
         self._at: dict[str, int] = {}
+        self.find(required, optional, names)
+        self._wide = self._at.get(wide or "")
+
+    def find(
+        self, required: Sequence[str], optional: Sequence[str] = (), names: Mapping[str, str] | None = None
+    ) -> None:
+        """Select the columns that rows have."""
+        header = [name.casefold() for name in self.header]
+        self._at = {}
         for column in (*required, *optional):
             name = (names or {}).get(column, column).strip().casefold()
             if header.count(name) > 1:
-                raise UserError(f"{where} has the column '{name}' {header.count(name)} times")
+                raise UserError(f"{self._where} has the column '{name}' {header.count(name)} times")
             if name in header:
                 self._at[column] = header.index(name)
             elif column in required:
                 shown = ", ".join(filter(None, header))[:80] or "empty"
                 wanted = ",".join((names or {}).get(column, column) for column in required)
                 raise UserError(
-                    f"{where} has no column '{(names or {}).get(column, column)}' (its header: {shown!a}); "
+                    f"{self._where} has no column '{(names or {}).get(column, column)}' (its header: {shown!a}); "
                     f"it needs {wanted} and to be UTF-8"
                 )
 
@@ -75,6 +87,9 @@ class CsvRows:
 
     def _fields(self, line: str) -> dict[str, str]:
         fields = self._split(line)
+        if self._wide is not None and (more := len(fields) - len(self.header)) > 0:
+            end = self._wide + more + 1
+            fields[self._wide : end] = [self._delimiter.join(fields[self._wide : end])]
         if len(fields) <= max(self._at.values()):
             raise RowError(f"has {len(fields)} fields instead of {max(self._at.values()) + 1}")
         return {column: fields[index].strip() for column, index in self._at.items()}

@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
 import numpy as np
 
 from data_tools.sources.base import Entry, Fingerprint
-from data_tools.sources.containers import Container, damaged
+from data_tools.sources.containers import Container, LoneFile, Member, again, damaged
 from data_tools.sources.csv_rows import CsvRows, RowError, csv_text
+from data_tools.sources.split_names import split_named
 from foundation.errors import UserError
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # codes 0 to 6
-USAGES = {"Training": "train", "PublicTest": "validation", "PrivateTest": "test"}
+USAGES = ("Training", "PublicTest", "PrivateTest")
 FILE_NAMES = ("fer2013.csv", "icml_face_data.csv")
 SIDE = 48
+FIRST_ROWS = 20  # of a table, which decide the size of its images
 
 _COLUMNS = ("emotion", "pixels", "Usage")
 _PIXEL_VALUES = {str(value): value for value in range(256)}
 
 
 class FerCsv:
-    """The table, as a file or in a folder or an archive. A bad row is refused, and the others are kept."""
+    """The table, as a file or in a folder or an archive. A bad row is refused, and the others are kept.
 
-    def __init__(self, name: str, container: Container) -> None:
+    Its images are squares of one size, 48 x 48 in FER-2013.
+    """
+
+    def __init__(self, name: str, container: Container, seen: list[Member] | None = None) -> None:
         self.name = name
         self.ignored = 0
         self._container = container
+        self._seen = seen
 
     def fingerprint(self) -> Fingerprint:
         """Fingerprint of the file, folder or archive."""
@@ -41,19 +51,22 @@ class FerCsv:
         """Stream the rows; row 1 is the first below the header. Raises `UserError` if a column is missing."""
         self.ignored = 0
         with damaged(self._container.path):  # also for the errors of a damaged member
-            wanted = self._choose()
-            for member in self._container.members():
+            seen = list(self._container.members()) if self._seen is None else self._seen
+            wanted = self._choose(seen)
+            for member in again(self._container, seen):
                 if member.path == wanted and member.open is not None:
                     with member.open() as stream, csv_text(stream) as text:
-                        rows = CsvRows(text, f"data source '{self.name}': {member.path}", _COLUMNS)
-                        for number, fields in rows:
-                            yield self._entry(fields, f"{member.path}:{number}", number)
+                        where = f"data source '{self.name}': {member.path}"
+                        rows = CsvRows(text, where, _COLUMNS[:2], _COLUMNS[2:], wide="pixels")
+                        yield from self._rows(rows, member.path)
                         self.ignored = rows.blank
                     return
 
-    def _choose(self) -> str:
+    def _choose(self, seen: list[Member]) -> str:
         """Path of the table: a file with one of the two known names, else the only CSV file."""
-        paths = [member.path for member in self._container.members() if is_csv_name(member.path) and member.open]
+        paths = [member.path for member in seen if is_csv_name(member.path) and member.open]
+        if isinstance(self._container, LoneFile):
+            paths = [member.path for member in seen]
         known = sorted(
             (path for path in paths if PurePosixPath(path).name in FILE_NAMES),
             key=lambda path: FILE_NAMES.index(PurePosixPath(path).name),
@@ -65,49 +78,81 @@ class FerCsv:
             )
         return (known or paths)[0]
 
-    def _entry(self, fields: dict[str, str] | RowError, path: str, number: int) -> Entry:
+    def _rows(self, rows: CsvRows, path: str) -> Iterator[Entry]:
+        first = list(itertools.islice(rows, FIRST_ROWS))
+        sizes = Counter(len(split_pixels(row["pixels"])) for _, row in first if not isinstance(row, RowError))
+        side = side_of(sizes)
+        for number, fields in itertools.chain(first, rows):
+            yield self._entry(fields, f"{path}:{number}", number, side)
+
+    def _entry(self, fields: dict[str, str] | RowError, path: str, number: int, side: int) -> Entry:
         if isinstance(fields, RowError):
             return Entry(self.name, path, "", "", error=f"row {number}: {fields}")
-        emotion, pixels, usage = (fields[column] for column in _COLUMNS)
+        emotion, pixels, usage = fields["emotion"], fields["pixels"], fields.get("Usage")
+        split, label = "", emotion[:20]
         try:
-            return Entry(self.name, path, parse_usage(usage), parse_emotion(emotion), pixels=parse_pixels(pixels))
+            label = parse_emotion(emotion)
+            split = "" if usage is None else parse_usage(usage)
+            return Entry(self.name, path, split, label, pixels=parse_pixels(pixels, side))
         except RowError as error:
-            label = EMOTIONS[int(emotion)] if emotion in _codes() else emotion[:20]
-            return Entry(self.name, path, USAGES.get(usage, ""), label, error=f"row {number}: {error}")
+            return Entry(self.name, path, split, label, error=f"row {number}: {error}")
 
 
 def parse_emotion(text: str) -> str:
-    """Class name of an emotion code. Raises `RowError`."""
-    if text not in _codes():
-        raise RowError(f"emotion '{text[:20]}' is none of the codes 0 to {len(EMOTIONS) - 1}")
-    return EMOTIONS[int(text)]
+    """Class name of an emotion, given as a code (`3`, `3.0`) or by its name. Raises `RowError`."""
+    code = re.fullmatch(r"([0-6])(\.0*)?", text)
+    if code:
+        return EMOTIONS[int(code[1])]
+    if re.search(r"[^\W\d_]", text) and text.casefold() not in ("nan", "none", "null"):
+        return text  # the label map knows which names are classes
+    raise RowError(f"emotion '{text[:20]}' is none of the codes 0 to {len(EMOTIONS) - 1}")
 
 
 def parse_usage(text: str) -> str:
-    """Split of a Usage value. Raises `RowError`."""
-    if text not in USAGES:
+    """Split of a Usage value, in any case. Raises `RowError`."""
+    split = split_named(text)
+    if split is None:
         raise RowError(f"Usage '{text[:20]}' is none of {', '.join(USAGES)}")
-    return USAGES[text]
+    return split
 
 
-def parse_pixels(text: str) -> np.ndarray:
-    """Pixels of an image, uint8 (48, 48), from numbers separated by spaces. Raises `RowError`."""
-    values = text.split()
-    if len(values) != SIDE * SIDE:
-        raise RowError(f"{len(values):,} pixels instead of {SIDE * SIDE:,}")
+def split_pixels(text: str) -> list[str]:
+    """The numbers of an image: separated by blanks, commas or semicolons, with or without brackets around."""
+    return text.translate(_SEPARATORS).split()
+
+
+def side_of(sizes: Mapping[int, int]) -> int:
+    """Side of the images whose rows have these numbers of pixels: the most frequent square, 48 if there is none."""
+    squares = {number: count for number, count in sizes.items() if number > 0 and math.isqrt(number) ** 2 == number}
+    return math.isqrt(max(squares, key=lambda number: (squares[number], number))) if squares else SIDE
+
+
+def parse_pixels(text: str, side: int = SIDE) -> np.ndarray:
+    """Pixels of an image, uint8 (side, side). Raises `RowError`.
+
+    The numbers are as `split_pixels` takes them; whole ones may be written `70.0`.
+    """
+    values = split_pixels(text)
+    if len(values) != side * side:
+        raise RowError(f"{len(values):,} pixels instead of {side * side:,}")
     try:
         raw = bytes(map(_PIXEL_VALUES.__getitem__, values))
     except KeyError:
-        place, value = next((i, v) for i, v in enumerate(values, 1) if v not in _PIXEL_VALUES)
-        raise RowError(f"pixel {place} is '{value[:20]}', not an integer from 0 to 255") from None
-    return np.frombuffer(raw, np.uint8).reshape(SIDE, SIDE)
+        raw = bytes(_pixel(place, value) for place, value in enumerate(values, 1))
+    return np.frombuffer(raw, np.uint8).reshape(side, side)
+
+
+_SEPARATORS = str.maketrans(dict.fromkeys(",;[]()", " "))
+
+
+def _pixel(place: int, value: str) -> int:
+    whole = re.sub(r"\.0*$", "", value)
+    if whole not in _PIXEL_VALUES:
+        raise RowError(f"pixel {place} is '{value[:20]}', not an integer from 0 to 255")
+    return _PIXEL_VALUES[whole]
 
 
 def is_csv_name(path: str) -> bool:
     """Whether the name ends in `.csv` and is not a hidden copy of one."""
     pure = PurePosixPath(path)
     return pure.suffix.lower() == ".csv" and not pure.name.startswith(".") and "__MACOSX" not in pure.parts
-
-
-def _codes() -> tuple[str, ...]:
-    return tuple(map(str, range(len(EMOTIONS))))

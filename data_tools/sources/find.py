@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from data_tools.sources.base import Source
 from data_tools.sources.class_folders import ClassFolders, is_image_name
-from data_tools.sources.containers import ARCHIVE_SUFFIXES, open_container
+from data_tools.sources.containers import ARCHIVE_SUFFIXES, LoneFile, Member, damaged, open_container
 from data_tools.sources.fer_csv import FerCsv, is_csv_name
 from data_tools.sources.fer_plus import FerPlus, Policy
 from data_tools.sources.listed import ListedImages
@@ -17,28 +17,56 @@ from data_tools.sources.toy_faces import ToyFaces
 from foundation.errors import UserError
 
 
-def files(name: str, root: str, stem: str | None = None, split_from_name: bool = False) -> Source:
+def files(
+    name: str,
+    root: str,
+    stem: str | None = None,
+    split_from_name: bool = False,
+    classes: Collection[str] = (),
+    label: str | None = None,
+) -> Source:
     """The folder, archive or CSV below `root` whose stem is `stem` (the source's name if None).
 
-    If it holds an image, it is read as class folders, else as the FER table. `split_from_name`: see `ClassFolders`.
+    If it holds an image, it is read as class folders, else as the FER table. The other options are those of
+    `ClassFolders`.
     """
     container = open_container(locate(name, root, stem or name))
-    has_table = False
-    for member in container.members():
-        if is_image_name(member.path):
-            return ClassFolders(name, container, split_from_name)
-        has_table = has_table or is_csv_name(member.path)
-    return FerCsv(name, container) if has_table else ClassFolders(name, container, split_from_name)
+    seen: list[Member] = []
+    with damaged(container.path):
+        for member in container.members():
+            if is_image_name(member.path):
+                return ClassFolders(name, container, split_from_name, classes, label)
+            seen.append(member)
+    has_table = isinstance(container, LoneFile) or any(is_csv_name(member.path) for member in seen)
+    if has_table:
+        return FerCsv(name, container, seen)
+    return ClassFolders(name, container, split_from_name, classes, label)
 
 
 def listed(
-    name: str, root: str, stem: str | None = None, table: str | None = None, columns: dict[str, str] | None = None
+    name: str,
+    root: str,
+    stem: str | None = None,
+    table: str | None = None,
+    columns: dict[str, str] | None = None,
+    images: str | None = None,
 ) -> Source:
-    """Images that a CSV lists as `path,label[,split]`: see `ListedImages`.
+    """Images that a table lists as `path,label[,split]`: see `ListedImages`.
 
-    `table` is the name of the CSV if there are several; `columns` maps the three column names to those of the CSV.
+    `table` is the name of the table if there are several; `columns` maps the three column names to those of the table.
+    `images` is a folder or archive apart from the table, as an absolute path, or relative to `root` or else to the
+    current folder.
     """
-    return ListedImages(name, open_container(locate(name, root, stem or name)), table, columns)
+    container = open_container(locate(name, root, stem or name))
+    if images is None:
+        return ListedImages(name, container, table, columns)
+    given = Path(images).expanduser()
+    places = [Path(root).expanduser() / given, given]
+    found = next((place for place in places if place.exists()), None)
+    if found is None or isinstance(apart := open_container(found), LoneFile):
+        where = " or ".join(map(str, places[:1] if given.is_absolute() else places))
+        raise UserError(f"data.sources.{name}.images: there is no folder or archive {where}")
+    return ListedImages(name, container, table, columns, apart)
 
 
 def fer_plus(
@@ -100,7 +128,7 @@ def locate(name: str, root: str, stem: str) -> Path:
     Raises `UserError` naming what was searched for and where.
     """
     folder = Path(root).expanduser()
-    if (folder / stem).is_dir():
+    if (folder / stem).exists():  # also a file, with its suffix or without one
         return folder / stem
     for suffix in (*ARCHIVE_SUFFIXES, ".csv"):
         path = folder / f"{stem}{suffix}"

@@ -1,25 +1,31 @@
-"""Images listed in a CSV, `path,label[,split]`, which is in a folder or an archive, or beside the files it lists."""
+"""Images listed in a table, `path,label[,split]`, which lies in their folder or archive, beside it, or elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from data_tools.sources.base import SPLITS, Entry, Fingerprint
-from data_tools.sources.class_folders import LARGEST_FILE, is_image_name
+from data_tools.sources.class_folders import IMAGE_SUFFIXES, LARGEST_FILE, is_image_name
 from data_tools.sources.containers import (
     Container,
     Folder,
     LoneFile,
     Member,
     MemberError,
+    TarArchive,
+    again,
     damaged,
     leaves,
 )
 from data_tools.sources.csv_rows import CsvRows, RowError, csv_text
 from data_tools.sources.fer_csv import is_csv_name
+from data_tools.sources.file_names import FileNames
 from data_tools.sources.split_names import split_named
+from data_tools.sources.table_summary import is_table_name
 from foundation.errors import UserError
 
 COLUMNS = ("path", "label", "split")
@@ -30,40 +36,56 @@ class Listing:
     """A usable row of the table."""
 
     number: int  # of the row, from 1
-    path: str  # below the container, with forward slashes
+    path: str  # below the container, with forward slashes, if it is relative to the folder of the table
+    written: str  # as in the table, below the folder of the images
     label: str
     split: str
 
 
 class ListedImages:
-    """The images that the table lists, one per row; paths are relative to the folder of the table.
+    """The images that the table lists, one per row.
+
+    Paths are relative to the folder of the table, or to the top of the folder or archive; a name that only one file has
+    is enough, also without its suffix. `images` is a folder or archive with the images, apart from the table. Absolute
+    paths are read if they lie in the folder of the images.
 
     A row that is bad or whose file is missing is refused, and so is an image in the folder or archive that the table
-    does not list. If the table is a single file in `data.root`, only the files that it lists are read.
+    does not list. If the table is a single file and there is no `images`, only the files that it lists are read.
     """
 
     def __init__(
-        self, name: str, container: Container, table: str | None = None, columns: Mapping[str, str] | None = None
+        self,
+        name: str,
+        container: Container,
+        table: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        images: Container | None = None,
     ) -> None:
         self.name = name
         self.ignored = 0
         self._container = container
+        self._images = images or container
         self._columns = columns or {}
         if unknown := set(self._columns) - set(COLUMNS):
             raise UserError(f"data.sources.{name}.columns: {min(unknown)} is none of {', '.join(COLUMNS)}")
-        self._alone = isinstance(container, LoneFile)
+        self._alone = isinstance(container, LoneFile) and images is None
+        self._tables: dict[str, bytes] = {}  # of a tar, because it cannot be read twice in one pass
+        with damaged(container.path):
+            self._seen = [self._survey(member) for member in container.members()]
         self._table = self._choose(table)
 
     def fingerprint(self) -> Fingerprint:
-        """Fingerprint of the folder or archive, or of a single table and the files it lists."""
+        """Fingerprint of the folder or archive, of a single table and the files it lists, or of both places."""
         found = dict(self._container.fingerprint())
         if self._alone:
-            infos = [path.stat() for path in map(self._beside, self._by_path(self._rows())) if path.is_file()]
+            infos = [Path(self._top() / member.path).stat() for member in self._beside(self._rows()) if member.open]
             found |= {
                 "files": len(infos),
                 "files_size": sum(info.st_size for info in infos),
                 "files_mtime_ns": max((info.st_mtime_ns for info in infos), default=0),
             }
+        if self._images is not self._container:
+            found |= {f"images_{key}": value for key, value in self._images.fingerprint().items()}
         return found
 
     def expected(self) -> int | None:
@@ -78,30 +100,46 @@ class ListedImages:
         self.ignored = 0
         with damaged(self._container.path):
             rows = list(self._rows())
-            if not rows:
-                raise UserError(f"data source '{self.name}': {self._table} has no row")
-            wanted = self._by_path(rows)
-            for member in self._members(wanted):
-                key = PurePosixPath(member.path.replace("\\", "/")).as_posix()
-                if key in wanted:
-                    yield from self._read(member, wanted.pop(key))
-                elif member.refused:
-                    yield Entry(self.name, member.path, "", "", error=member.refused)
-                elif member.open is not None and is_image_name(member.path):
-                    yield Entry(self.name, member.path, "", "", error=f"not in {self._table}")
-                elif member.open is not None:
-                    self.ignored += member.path != self._table
-            for row in rows:
-                if isinstance(row, Entry):
-                    yield row
-                elif row.path in wanted:
-                    yield self._entry(row, f"{self._table}:{row.number}", error=f"there is no file '{row.path}'")
+        if not rows:
+            raise UserError(f"data source '{self.name}': {self._table} has no row")
+        with damaged(self._images.path):
+            yield from self._entries(rows)
+
+    def _entries(self, rows: list[Listing | Entry]) -> Iterator[Entry]:
+        if self._alone:
+            members = self._beside(rows)
+        else:
+            members = self._seen if self._images is self._container else list(self._images.members())
+        wanted, missing = _assigned(rows, members)
+        for member in members if self._alone else again(self._images, members):
+            if member.path in wanted:
+                yield from self._read(member, wanted.pop(member.path))
+            elif member.refused:
+                yield Entry(self.name, member.path, "", "", error=member.refused)
+            elif member.open is not None and is_image_name(member.path):
+                yield Entry(self.name, member.path, "", "", error=f"not in {self._table}")
+            elif member.open is not None:
+                self.ignored += member.path != self._table
+        for row in rows:
+            if isinstance(row, Entry):
+                yield row
+            elif row.number in missing:
+                yield self._entry(row, f"{self._table}:{row.number}", error=missing[row.number])
+
+    def _survey(self, member: Member) -> Member:
+        if isinstance(self._container, TarArchive) and member.open and is_table_name(member.path):
+            with member.open() as stream:
+                self._tables[member.path] = stream.read()
+        return member
 
     def _choose(self, table: str | None) -> str:
         """Path of the table inside the container."""
-        with damaged(self._container.path):
-            paths = [m.path for m in self._container.members() if is_csv_name(m.path) and m.open is not None]
-        found = [path for path in paths if table is None or PurePosixPath(path).name == table or path == table]
+        if isinstance(self._container, LoneFile):
+            return self._seen[0].path
+        files = [member.path for member in self._seen if member.open is not None]
+        found = [path for path in files if PurePosixPath(path).name == table or path == table]
+        if table is None:
+            found = list(filter(is_csv_name, files)) or list(filter(is_table_name, files))
         if len(found) != 1:
             what = "CSV file" if table is None else f"'{table}'"
             raise UserError(
@@ -112,48 +150,64 @@ class ListedImages:
 
     def _rows(self) -> Iterator[Listing | Entry]:
         """Every row of the table; a bad row becomes a refused entry."""
-        folder = PurePosixPath(self._table).parent
-        for member in self._container.members():
-            if member.path == self._table and member.open is not None:
-                with member.open() as stream, csv_text(stream) as text:
-                    where = f"data source '{self.name}': {self._table}"
-                    rows = CsvRows(text, where, COLUMNS[:2], COLUMNS[2:], self._columns)
-                    for number, fields in rows:
-                        yield self._row(number, fields, folder)
-                    self.ignored += rows.blank
-                return
+        apart = self._images is not self._container
+        folder = PurePosixPath("") if apart else PurePosixPath(self._table).parent
+        optional = [] if self._columns.get("split") == "" else ["split"]
+        member = next(member for member in self._seen if member.path == self._table)
+        assert member.open is not None
+        kept = self._tables.get(self._table)
+        with member.open() if kept is None else io.BytesIO(kept) as stream, csv_text(stream) as text:
+            rows = CsvRows(text, f"data source '{self.name}': {self._table}", COLUMNS[:2], optional, self._columns)
+            for number, fields in rows:
+                yield self._row(number, fields, folder)
+            self.ignored += rows.blank
 
     def _row(self, number: int, fields: dict[str, str] | RowError, folder: PurePosixPath) -> Listing | Entry:
         label = "" if isinstance(fields, RowError) else fields["label"]
         try:
             if isinstance(fields, RowError):
                 raise fields
-            path, split = parse_path(fields["path"]), parse_split(fields.get("split", ""))
-            return Listing(number, (folder / path).as_posix(), label, split)
+            inside = self._inside(fields["path"])
+            path = parse_path(fields["path"] if inside is None else inside)
+            split = parse_split(fields.get("split", ""))
+            below = path if inside is not None else folder / path
+            return Listing(number, below.as_posix(), path.as_posix(), label, split)
         except RowError as error:
             return Entry(self.name, f"{self._table}:{number}", "", label, error=f"row {number}: {error}")
 
-    def _by_path(self, rows: Iterator[Listing | Entry] | list[Listing | Entry]) -> dict[str, list[Listing]]:
-        listed: dict[str, list[Listing]] = {}
+    def _inside(self, text: str) -> str | None:
+        """An absolute path that lies in the folder of the images, relative to that; None for any other."""
+        if isinstance(self._images, LoneFile | Folder) and os.path.isabs(text) and ".." not in Path(text).parts:
+            for top in (self._top(), self._top().resolve()):
+                if Path(text).is_relative_to(Path(os.path.abspath(top))):
+                    return Path(text).relative_to(Path(os.path.abspath(top))).as_posix()
+        return None
+
+    def _top(self) -> Path:
+        """The folder of the images."""
+        return self._images.path.parent if isinstance(self._images, LoneFile) else self._images.path
+
+    def _beside(self, rows: Iterable[Listing | Entry]) -> list[Member]:
+        """The files that a single table lists, as far as they are there."""
+        top = self._top()
+        found: dict[str, Member] = {}
         for row in rows:
-            if isinstance(row, Listing):
-                listed.setdefault(row.path, []).append(row)
-        return listed
-
-    def _members(self, wanted: Mapping[str, object]) -> Iterator[Member]:
-        if not self._alone:
-            yield from self._container.members()
-            return
-        top = self._container.path.parent
-        for path in sorted(map(self._beside, wanted)):
+            if not isinstance(row, Listing):
+                continue
+            path = next((path for path in self._spellings(row) if path.is_symlink() or path.is_file()), None)
+            if path is None:
+                continue
             if path.parent.resolve().is_relative_to(top.resolve()):
-                if path.is_symlink() or path.is_file():
-                    yield Folder(top).member(path)
+                member = Folder(top).member(path)
             else:
-                yield Member(path.relative_to(top).as_posix(), refused="symbolic link")
+                member = Member(path.relative_to(top).as_posix(), refused="symbolic link out of the data folder")
+            found[member.path] = member
+        return [found[path] for path in sorted(found)]
 
-    def _beside(self, path: str) -> Path:
-        return self._container.path.parent / path
+    def _spellings(self, row: Listing) -> Iterator[Path]:
+        yield self._top() / row.path
+        if not is_image_name(row.path):
+            yield from (self._top() / f"{row.path}{suffix}" for suffix in IMAGE_SUFFIXES)
 
     def _read(self, member: Member, rows: list[Listing]) -> Iterator[Entry]:
         """An entry for every row that lists the member."""
@@ -173,6 +227,22 @@ class ListedImages:
 
     def _entry(self, row: Listing, path: str, data: bytes | None = None, error: str = "") -> Entry:
         return Entry(self.name, path, row.split, row.label, data, error=f"row {row.number}: {error}" if error else "")
+
+
+def _assigned(
+    rows: Iterable[Listing | Entry], members: Iterable[Member]
+) -> tuple[dict[str, list[Listing]], dict[int, str]]:
+    """The rows of each member, by its path, and for the rows without one the reason, by their number."""
+    names = FileNames(member.path for member in members)
+    wanted: dict[str, list[Listing]] = {}
+    missing: dict[int, str] = {}
+    for row in rows:
+        if isinstance(row, Listing):
+            try:
+                wanted.setdefault(names.find(row.path, row.written), []).append(row)
+            except LookupError as error:
+                missing[row.number] = str(error)
+    return wanted, missing
 
 
 def parse_path(text: str) -> PurePosixPath:

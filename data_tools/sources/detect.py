@@ -1,0 +1,315 @@
+"""What is at a path: the kind of source, its classes and splits, and a size and channels that suit its images.
+
+Nothing is decoded but a small sample, and the folder or archive is passed over once.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from data_tools.sources.base import SPLITS
+from data_tools.sources.class_folders import LARGEST_FILE, is_archive_name, is_image_name, is_rubbish, may_be_image
+from data_tools.sources.containers import LoneFile, Member, MemberError, damaged, open_container
+from data_tools.sources.folder_levels import FoundClasses, read_folders
+from data_tools.sources.signatures import SIGNATURE, is_image_data
+from data_tools.sources.table_summary import TableSummary, is_table_name, summarise
+from foundation.errors import UserError
+
+LARGEST_SIDE = 64  # of a pack that nobody chose: what a CPU trains on in minutes
+SMALLEST_SIDE = 8
+SAMPLE = 64  # images that are decoded, at most twice as many
+LARGEST_SAMPLE = 2**25  # bytes of a file in the sample
+GREY = 8  # levels by which the channels of an image may differ that is grey: JPEG rounds
+
+NO_LABEL = "image"  # the label that images without labels have in common, so that they can be read
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What was found. `make_source(name, str(path.parent), {"kind": kind, **options})` reads it."""
+
+    kind: str
+    options: dict[str, Any]
+    classes: tuple[str, ...]  # sorted as found; () for images without labels, whose source labels them all `NO_LABEL`
+    splits: tuple[str, ...]  # those that the data names
+    image_size: int
+    channels: int
+    lines: tuple[str, ...]  # what was found, as short sentences
+
+
+def detect(path: Path, classes: Sequence[str] | None = None) -> Detected:
+    """Look at the folder, archive or table at `path`.
+
+    `classes` are the names of the classes, if they are known; they decide where folders can be read in two ways.
+    Raises `UserError` if there is nothing that can be read, if folders can be read in two ways, and for a folder beside
+    splits that is no known split.
+    """
+    path = path.expanduser()
+    if not path.exists():
+        raise UserError(f"{path}: there is no such folder, archive or table")
+    if path.name in ("", "..", "."):
+        path = path.resolve()
+    container = open_container(path)
+    survey = _Survey()
+    with damaged(path):
+        for member in container.members():
+            survey.add(member, lone=isinstance(container, LoneFile))
+    if isinstance(container, LoneFile):
+        return _lone(path, survey)
+    return _contained(path, survey, classes or ())
+
+
+@dataclass
+class _Sample:
+    """Evenly spaced things of a stream of unknown length, at least half of `size` and fewer than twice as many."""
+
+    size: int
+    kept: list[Any] = field(default_factory=list)
+    _step: int = 1
+    _seen: int = 0
+
+    def wants(self) -> bool:
+        """Whether the next thing belongs to the sample; it is counted."""
+        self._seen += 1
+        return (self._seen - 1) % self._step == 0
+
+    def add(self, thing: object) -> None:
+        self.kept.append(thing)
+        if len(self.kept) >= 2 * self.size:
+            self.kept, self._step = self.kept[::2], 2 * self._step
+
+
+class _Survey:
+    """One pass over the members."""
+
+    def __init__(self) -> None:
+        self.images: list[str] = []
+        self.sample = _Sample(SAMPLE)
+        self.tables: list[TableSummary] = []
+        self.archives: list[str] = []
+        self.others: list[str] = []
+        self.refused: list[Member] = []
+
+    def add(self, member: Member, lone: bool) -> None:
+        if member.refused:
+            self.refused.append(member)
+            return
+        if member.open is None or is_rubbish(PurePosixPath(member.path)):
+            return
+        try:
+            self._look(member, lone)
+        except MemberError as error:
+            self.refused.append(Member(member.path, refused=str(error)))
+
+    def _look(self, member: Member, lone: bool) -> None:
+        assert member.open is not None
+        if is_archive_name(member.path):
+            self.archives.append(member.path)
+        elif is_image_name(member.path):
+            self._image(member)
+        elif is_table_name(member.path) or lone:
+            with member.open() as stream:
+                table = summarise(member.path, stream)
+            if table is not None:
+                self.tables.append(table)
+            else:
+                self.others.append(member.path)
+        elif may_be_image(member.path):
+            with member.open() as stream:
+                start = stream.read(SIGNATURE)
+                if is_image_data(start):
+                    self._image(member, start + stream.read(LARGEST_SAMPLE))
+                else:
+                    self.others.append(member.path)
+        else:
+            self.others.append(member.path)
+
+    def _image(self, member: Member, data: bytes | None = None) -> None:
+        self.images.append(member.path)
+        if self.sample.wants() and 0 < member.size <= LARGEST_SAMPLE:
+            if data is None:
+                assert member.open is not None
+                with member.open() as stream:
+                    data = stream.read()
+            self.sample.add(data)
+
+
+def _lone(path: Path, survey: _Survey) -> Detected:
+    if not survey.tables:
+        what = "a single image" if survey.images else "neither a folder, an archive nor a table of images"
+        reason = f" ({survey.refused[0].refused})" if survey.refused else ""
+        raise UserError(f"{path} is {what}{reason}: give a folder, a zip or tar, or a CSV with the columns path,label")
+    (table,) = survey.tables
+    if table.pixels:
+        return _pixel_table(path, table)
+    sample = _Sample(SAMPLE)
+    for file in table.paths:
+        place = path.parent / file
+        if sample.wants() and place.is_file() and place.stat().st_size <= LARGEST_FILE:
+            sample.add(place.read_bytes())
+    return _listed(path, table, sample.kept, [])
+
+
+def _contained(path: Path, survey: _Survey, classes: Sequence[str]) -> Detected:
+    notes = _refusals(survey.refused)
+    pixels = [table for table in survey.tables if table.pixels]
+    if not survey.images:
+        if pixels:
+            return _pixel_table(path, pixels[0])
+        _nothing(path, survey)
+    found = read_folders(path, survey.images, classes)
+    listing = _best_table(survey)
+    if listing is not None and len(found.classes) < 2:
+        return _listed(path, listing, survey.sample.kept, notes, len(survey.images))
+    if listing is not None:
+        notes.append(f"The table {listing.path} is not used: the folders name the classes.")
+    return _folders(path, found, survey, notes)
+
+
+def _folders(path: Path, found: FoundClasses, survey: _Survey, notes: list[str]) -> Detected:
+    size, channels, looks = _looks(path, survey.sample.kept)
+    count = len(survey.images)
+    lines = [f"{path}: {count:,} images in {'folders by class' if found.classes else 'no class folders'}."]
+    if found.classes:
+        lines.append(_classes(found.classes))
+    lines += [_splits(found.splits), looks, *found.notes, *notes]
+    options = {"stem": path.name} | ({} if found.classes else {"label": NO_LABEL})
+    return Detected("files", options, found.classes, _in_order(found.splits), size, channels, tuple(lines))
+
+
+def _listed(path: Path, table: TableSummary, sample: list[bytes], notes: list[str], images: int = 0) -> Detected:
+    size, channels, looks = _looks(path, sample)
+    options: dict[str, Any] = {"stem": path.name}
+    if path.is_dir() or images:
+        options["table"] = table.path
+    if table.columns:
+        options["columns"] = table.columns
+    where = path if not images else f"{table.path} in {path}"
+    lines = [f"{where}: a table of {table.rows:,} images{f', beside {images:,} image files' if images else ''}."]
+    if table.columns:
+        lines.append("Its columns: " + ", ".join(f"{name} is the {ours}" for ours, name in table.columns.items()) + ".")
+    lines += [_classes(table.classes), _splits(table.splits), looks, *notes]
+    return Detected("listed", options, table.classes, _in_order(table.splits), size, channels, tuple(lines))
+
+
+def _pixel_table(path: Path, table: TableSummary) -> Detected:
+    side = _bounded(table.side)
+    lines = [
+        f"{path}: a table of {table.rows:,} images, one per row, {table.side} x {table.side} pixels, grey.",
+        _classes(table.classes),
+        _splits(table.splits),
+        f"The pack has {side} x {side} grey pixels.",
+    ]
+    return Detected("files", {"stem": path.name}, table.classes, _in_order(table.splits), side, 1, tuple(lines))
+
+
+def _best_table(survey: _Survey) -> TableSummary | None:
+    """The table that lists images which are there; the one with most rows."""
+    names = {part.casefold() for path in survey.images for part in (_base(path), _base(path).rpartition(".")[0])}
+    fitting = [
+        table
+        for table in survey.tables
+        if not table.pixels and any(_base(path).casefold() in names for path in table.paths)
+    ]
+    return max(fitting, key=lambda table: table.rows, default=None)
+
+
+def _base(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2]
+
+
+def _nothing(path: Path, survey: _Survey) -> None:
+    reason = "holds no image and no table of images"
+    if survey.archives:
+        reason = f"holds no image but the archive {survey.archives[0]}: give that one as the path"
+    elif survey.refused:
+        reason += f"; {_refusals(survey.refused)[0]}"
+    elif not survey.others:
+        reason = "is empty"
+    else:
+        reason += f", but {len(survey.others):,} other files ({survey.others[0]}, ...)"
+    raise UserError(f"{path} {reason}")
+
+
+# --- sentences --------------------------------------------------------------------------------------------------------
+
+
+def _classes(classes: Collection[str]) -> str:
+    if not classes:
+        return "No labels."
+    shown = ", ".join(list(classes)[:12]) + (", ..." if len(classes) > 12 else "")
+    return f"{len(classes)} {'classes' if len(classes) > 1 else 'class'}: {shown}."
+
+
+def _splits(splits: dict[str, int]) -> str:
+    if not _in_order(splits):
+        return "No splits: validation and test are drawn from all images."
+    named = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits.get(split))
+    lacking = [split for split in SPLITS[1:] if not splits.get(split)]
+    drawn = f"; {' and '.join(lacking)} {'are' if len(lacking) > 1 else 'is'} drawn from train" if lacking else ""
+    return f"Splits: {named}{drawn}."
+
+
+def _in_order(splits: dict[str, int]) -> tuple[str, ...]:
+    return tuple(split for split in SPLITS if splits.get(split))
+
+
+def _refusals(refused: Iterable[Member]) -> list[str]:
+    """One sentence for each kind of reason, with the number of members and an example."""
+    kinds: dict[str, list[Member]] = {}
+    for member in refused:
+        kinds.setdefault(member.refused.partition(",")[0], []).append(member)
+    return [f"Not read: {len(own):,} times {own[0].refused} ({own[0].path})." for own in kinds.values()]
+
+
+# --- looking at images ------------------------------------------------------------------------------------------------
+
+
+def _looks(path: Path, files: Sequence[bytes]) -> tuple[int, int, str]:
+    """A side for the pack, its channels, and a sentence about the images in the sample."""
+    sides, grey, colour = [], 0, 0
+    for data in files:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                with Image.open(io.BytesIO(data)) as image:
+                    sides.append(image.size)
+                    is_grey = _is_grey(image)
+        except Exception:
+            continue
+        grey, colour = grey + is_grey, colour + (not is_grey)
+    if not grey + colour:
+        raise UserError(f"{path}: none of the {len(files):,} files looked at could be read as an image")
+    middle = int(np.median([round((width * height) ** 0.5) for width, height in sides]))
+    side, channels = _bounded(middle), 3 if colour else 1
+    low, high = min(sides), max(sides)
+    span = f"{low[0]} x {low[1]}" if low == high else f"{low[0]} x {low[1]} to {high[0]} x {high[1]}"
+    kind = "grey" if not colour else "colour" if not grey else f"{colour} of {grey + colour} in colour"
+    return side, channels, (
+        f"Of {grey + colour} images looked at: {span} pixels, {kind}; "
+        f"the pack has {side} x {side} pixels, {'grey' if channels == 1 else 'RGB'}."
+    )  # fmt: skip
+
+
+def _bounded(side: int) -> int:
+    return min(max(side, SMALLEST_SIDE), LARGEST_SIDE)
+
+
+def _is_grey(image: Image.Image) -> bool:
+    if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"):
+        return True
+    image.draft("RGB", (LARGEST_SIDE, LARGEST_SIDE))
+    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.NEAREST)
+    if "A" in image.getbands() or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    pixels = np.asarray(image.convert("RGB")).astype(int)
+    return bool((pixels.max(axis=2) - pixels.min(axis=2)).max(initial=0) <= GREY)
