@@ -7,12 +7,14 @@ from omegaconf import DictConfig
 
 from cnn.assembly import model_of, ops_of
 from cnn.models.summary import summary_line, summary_table
+from data_tools.detection import fill_in
 from foundation.entry import entry
 
 
 @entry("summary")
 def main(config: DictConfig) -> None:
     """Print the table."""
+    fill_in(config)
     model = model_of(config, ops_of(config))
     rich.print(summary_table(model))
     print(summary_line(model))

@@ -24,6 +24,7 @@ from cnn.training.inference import predict_probabilities
 from cnn.training.loop import Trainer
 from cnn.training.pack import Pack, load_pack
 from cnn.training.progress import Progress
+from data_tools.detection import restore
 from data_tools.prepare import prepare
 from foundation.entry import entry
 from foundation.files import write_json, write_text
@@ -53,7 +54,12 @@ def run(config: DictConfig, folder: Path) -> float:
     provenance = {**collect_provenance(), "backend": f"{ops.name}: {ops.device}", "precision": precision}
     if (line := slowness(precision, ops)) is not None:
         print(line)
+    record = folder / ".hydra" / "config.yaml"
+    if config.resume is not None:
+        restore(config, record)
     pack = load_pack(prepare(config), ops)
+    if config.resume is None and record.is_file():
+        write_text(record, OmegaConf.to_yaml(config))  # with what was found out about the data
     trainer = trainer_of(config, pack, ops, folder)
     if config.resume is not None:
         trainer.resume()

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from data_tools.auditing.findings import examine
 from data_tools.auditing.report import write_audit
 from data_tools.config import leaks, load
+from data_tools.detection import fill_in
 from data_tools.packs.tables import console, show_leaks, show_levels, show_not_looked_for
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
 from foundation.entry import entry
@@ -21,6 +22,7 @@ def audit(config: DictConfig, folder: Path) -> Path:
     Raises `UserError` for bad options and unusable data. Images that an interrupted call has decoded are not decoded
     again.
     """
+    fill_in(config)
     data, policy = load(config)
     sources = open_sources(data)
     fingerprints = {source.name: source.fingerprint() for source in sources}

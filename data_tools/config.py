@@ -16,8 +16,14 @@ from data_tools.sources.base import SPLITS
 from foundation.config import typed
 from foundation.errors import UserError
 
-NOT_IN_PACK = ("root", "pack_dir", "workers", "downloads")  # keys of `data` that do not change the pack
+NOT_IN_PACK = ("path", "root", "pack_dir", "workers", "downloads")  # keys of `data` that do not change the pack
 FORMAT_VERSION = 2  # of the pack; raise it when older packs must be written again
+
+# Kinds of sources that read nothing below data.root, and why.
+WITHOUT_FILES = {
+    "toy_faces": "the toy faces are drawn, nothing is read",
+    "digits": "the digits come with scikit-learn, nothing is read",
+}
 
 CONFLICTS = ("keep", "prefer", "drop", "majority")  # for training images whose duplicates have another label
 BLANK = ("keep", "train", "all")  # from which splits blank images are dropped: none, training, all
@@ -29,6 +35,7 @@ class DataConfig:
     """`conf/data/*.yaml`: the sources, and the size, channels and classes of the pack."""
 
     name: str = MISSING
+    path: str | None = None
     root: str = "data"
     pack_dir: str = "packs"
     image_size: int = 48
@@ -39,6 +46,18 @@ class DataConfig:
     audit: str = AUTO
     sources: dict[str, dict[str, Any]] = MISSING
     downloads: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class DataOptions(DataConfig):
+    """The same as composed: what is null is found out at `path`, see data_tools/detection.py."""
+
+    name: str | None = MISSING  # type: ignore[assignment]
+    root: str | None = "data"  # type: ignore[assignment]
+    image_size: int | None = 48  # type: ignore[assignment]
+    channels: int | None = 1  # type: ignore[assignment]
+    classes: list[str] | None = MISSING  # type: ignore[assignment]
+    sources: dict[str, dict[str, Any]] | None = MISSING  # type: ignore[assignment]
 
 
 @dataclass
@@ -96,12 +115,12 @@ def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
     _demand(data.channels in (1, 3), "data.channels", "must be 1 or 3", data.channels)
     _demand(data.workers is None or data.workers > 0, "data.workers", "must be positive", data.workers)
     _demand(bool(data.sources), "data.sources", "names no source", data.sources)
-    _demand(
-        data.root == DataConfig.root or any(source.get("kind") != "toy_faces" for source in data.sources.values()),
-        "data.root",
-        "the toy faces are drawn, nothing is read; for images in a folder choose data=listed, fer2013 or another",
-        data.root,
-    )
+    kinds = {str(source.get("kind", "files")) for source in data.sources.values()}
+    if data.root != DataConfig.root and kinds <= set(WITHOUT_FILES):
+        reason = WITHOUT_FILES[min(kinds)]
+        raise UserError(f"data.root: {reason}; for images in a folder use data=folder data.path={data.root}")
+    if data.path is not None and not any(source.get("stem") for source in data.sources.values()):
+        raise UserError(f"data.path: data={data.name} does not read it; use data=folder data.path={data.path}")
     if merge.source_priority is None:
         merge.source_priority = list(data.sources)
     _same("merge.source_priority", "each source", merge.source_priority, data.sources)

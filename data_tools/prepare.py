@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from data_tools.auditing.findings import examine
 from data_tools.auditing.report import write_audit
 from data_tools.config import DataConfig, leaks, load, options, options_hash
+from data_tools.detection import fill_in
 from data_tools.merging.balancing import class_weights
 from data_tools.packs.pack import find_pack, write_pack
 from data_tools.packs.tables import console, show, show_leaks, show_not_looked_for
@@ -22,10 +23,13 @@ from foundation.errors import UserError
 def prepare(config: DictConfig) -> Path:
     """The folder of the pack that `config.data` and `config.merge` describe; writes the pack unless it is current.
 
+    What is null in `config.data` is found out first and set there: see `data_tools.detection.fill_in`.
+
     A pack is current if its options and the fingerprints of its sources are unchanged. Its folder also holds
     `audit.json` and `audit.html`. Raises `UserError` for bad options and unusable data, and `OSError` if the pack
     cannot be written; no partial file is left. Images that an interrupted call has decoded are not decoded again.
     """
+    fill_in(config)
     data, policy = load(config)
     LabelMap(data.classes, data.label_map)  # raises for bad classes before anything is read
     chosen, out = options(data, policy), console()

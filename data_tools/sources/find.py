@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from data_tools.sources.base import Source
+from data_tools.sources.cifar import CifarBatches, batch_split, is_hundred
 from data_tools.sources.class_folders import ClassFolders, is_image_name
-from data_tools.sources.containers import ARCHIVE_SUFFIXES, LoneFile, Member, damaged, open_container
+from data_tools.sources.containers import ARCHIVE_SUFFIXES, Container, Folder, LoneFile, Member, damaged, open_container
+from data_tools.sources.digits import Digits
 from data_tools.sources.fer_csv import FerCsv, is_csv_name
 from data_tools.sources.fer_plus import FerPlus, Policy
+from data_tools.sources.idx import IdxImages, idx_name
 from data_tools.sources.listed import ListedImages
 from data_tools.sources.toy_faces import ToyFaces
 from foundation.errors import UserError
@@ -20,27 +23,50 @@ from foundation.errors import UserError
 def files(
     name: str,
     root: str,
-    stem: str | None = None,
+    stem: str | list[str] | None = None,
     split_from_name: bool = False,
     classes: Collection[str] = (),
     label: str | None = None,
 ) -> Source:
-    """The folder, archive or CSV below `root` whose stem is `stem` (the source's name if None).
+    """What lies below `root` under the name `stem`, the first of several that is there (None: the source's name).
 
-    If it holds an image, it is read as class folders, else as the FER table. The other options are those of
-    `ClassFolders`.
+    A folder, archive or file. The first image in it makes it class folders, with the options of `ClassFolders`; else
+    it is MNIST's or CIFAR's files, or the FER table, by the names of its files. The stem `.` is `root` itself, if it
+    has such files.
     """
-    container = open_container(locate(name, root, stem or name))
+    container = _opened(name, root, [name] if stem is None else [stem] if isinstance(stem, str) else list(stem))
     seen: list[Member] = []
     with damaged(container.path):
         for member in container.members():
             if is_image_name(member.path):
                 return ClassFolders(name, container, split_from_name, classes, label)
             seen.append(member)
-    has_table = isinstance(container, LoneFile) or any(is_csv_name(member.path) for member in seen)
-    if has_table:
+    files = [member.path for member in seen if member.open is not None]
+    if any(map(idx_name, files)):
+        return IdxImages(name, container, seen)
+    if is_hundred(files) or any(map(batch_split, files)):
+        return CifarBatches(name, container, seen)
+    if isinstance(container, LoneFile) or any(map(is_csv_name, files)):
         return FerCsv(name, container, seen)
     return ClassFolders(name, container, split_from_name, classes, label)
+
+
+def _opened(name: str, root: str, stems: list[str]) -> Container:
+    folder = Path(root).expanduser()
+    named = [stem for stem in stems if stem != "."]
+    for stem in named:
+        try:
+            return open_container(locate(name, root, stem))
+        except UserError:
+            if stem == named[-1] and not ("." in stems and _has_arrays(folder)):
+                raise
+    return Folder(folder, deep=False)
+
+
+def _has_arrays(folder: Path) -> bool:
+    """Whether MNIST's or CIFAR's files lie directly in the folder."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return any(map(idx_name, names)) or any(map(batch_split, names))
 
 
 def listed(
@@ -101,24 +127,33 @@ def toy_faces(name: str, root: str, **options: Any) -> Source:
     return _call(ToyFaces, name, **options)
 
 
+def digits(name: str, root: str) -> Source:
+    """The digits of scikit-learn; `root` is not used."""
+    return Digits(name)
+
+
 # A new kind of source: write its class, add a line here, name it as `kind` in a YAML of conf/data.
 KINDS: dict[str, Callable[..., Source]] = {
     "files": files,
+    "digits": digits,
     "fer_plus": fer_plus,
     "listed": listed,
     "toy_faces": toy_faces,
 }
 
 
-def make_source(name: str, root: str, options: dict[str, Any]) -> Source:
+def make_source(name: str, root: str, options: dict[str, Any], classes: Collection[str] = ()) -> Source:
     """The source `name` from its config: `kind` selects the factory, and the other keys are its options.
 
-    Raises `UserError` for an unknown kind or option, and if the data is missing.
+    `classes` are all names that mean a class; a kind that has to find class folders is given them. Raises `UserError`
+    for an unknown kind or option, and if the data is missing.
     """
     options = dict(options)
     kind = options.pop("kind", "files")
     if kind not in KINDS:
         raise UserError(f"data.sources.{name}.kind: there is no kind '{kind}'; choose one of {', '.join(KINDS)}")
+    if classes and "classes" in inspect.signature(KINDS[kind]).parameters:
+        options.setdefault("classes", classes)
     return _call(KINDS[kind], name, root, **options)
 
 
