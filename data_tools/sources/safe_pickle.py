@@ -95,7 +95,11 @@ class _Machine:
 
     def marked(self) -> list[Any]:
         """The values above the last mark, taken off the stack."""
-        at = max(index for index, value in enumerate(self.stack) if value is _MARK)
+        at = len(self.stack) - 1
+        while self.stack[at] is not _MARK:  # from the end: a file of nothing but marks costs no more than another
+            at -= 1
+            if at < 0:
+                raise IndexError("no mark")
         items = self.stack[at + 1 :]
         del self.stack[at:]
         return items
