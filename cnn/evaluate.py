@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import rich
@@ -9,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
 
-from cnn.assembly import ops_of, require_int
+from cnn.assembly import groups, ops_of, require_int
 from cnn.finished_run import FinishedRun
 from cnn.reporting.metrics import Scores, compute_scores
 from cnn.training.inference import predict_probabilities
@@ -19,9 +20,22 @@ from data_tools.sources.base import SPLITS
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import write_json
+from foundation.schema import UNSET
 
 
-@entry("evaluate")
+@dataclass
+class EvaluateSettings:
+    """The options outside the groups."""
+
+    run: str = UNSET
+    split: str = "validation"
+    batch_size: int = 256
+    root: str | None = None
+    pack_dir: str | None = None
+    pack: str | None = None
+
+
+@entry("evaluate", groups("backend", top=EvaluateSettings))
 def main(config: DictConfig) -> None:
     """Print the scores and write them to `evaluation_<split>.json` in the run's folder."""
     if config.split not in SPLITS:

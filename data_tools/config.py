@@ -89,6 +89,9 @@ class MergeConfig:
     balance: BalanceConfig = field(default_factory=BalanceConfig)
 
 
+GROUPS: dict[str, tuple[type, ...]] = {"data": (DataConfig,), "merge": (MergeConfig,)}
+
+
 def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
     """Both groups, checked, with `source_priority` filled in. Raises `UserError` naming the key that is wrong."""
     data, merge = typed(config, "data", DataConfig), typed(config, "merge", MergeConfig)

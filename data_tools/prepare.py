@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from data_tools.auditing.findings import examine
 from data_tools.auditing.report import write_audit
-from data_tools.config import DataConfig, leaks, load, options, options_hash
+from data_tools.config import GROUPS, DataConfig, leaks, load, options, options_hash
 from data_tools.merging.balancing import class_weights
 from data_tools.packs.pack import find_pack, write_pack
 from data_tools.packs.tables import console, show, show_leaks, show_not_looked_for
@@ -67,7 +67,7 @@ def _folder(data: DataConfig, chosen: dict[str, Any]) -> Path:
     return Path(data.pack_dir).expanduser() / f"{data.name}-{options_hash(chosen)}"
 
 
-@entry("prepare")
+@entry("prepare", GROUPS)
 def main(config: DictConfig) -> None:
     """Write the pack, unless it is current."""
     prepare(config)

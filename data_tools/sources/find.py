@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from data_tools.sources.base import Source
 from data_tools.sources.class_folders import ClassFolders, is_image_name
@@ -15,6 +15,7 @@ from data_tools.sources.fer_plus import FerPlus, Policy
 from data_tools.sources.listed import ListedImages
 from data_tools.sources.toy_faces import ToyFaces
 from foundation.errors import UserError
+from foundation.schema import build, closest, converted
 
 
 def files(name: str, root: str, stem: str | None = None, split_from_name: bool = False) -> Source:
@@ -61,10 +62,7 @@ def fer_plus(
             f"data source '{name}': there is no {votes} in data.root={root}; put FER+'s table of votes there "
             f"(docs/datasets.md says where to get it)"
         )
-    try:
-        chosen = Policy(**policy)
-    except TypeError as error:
-        raise UserError(f"data.sources.{name}: {error}") from error
+    chosen = build(Policy, policy, f"data.sources.{name}")
     return FerPlus(name, source, found, folder / names if (folder / names).is_file() else None, chosen)
 
 
@@ -90,7 +88,9 @@ def make_source(name: str, root: str, options: dict[str, Any]) -> Source:
     options = dict(options)
     kind = options.pop("kind", "files")
     if kind not in KINDS:
-        raise UserError(f"data.sources.{name}.kind: there is no kind '{kind}'; choose one of {', '.join(KINDS)}")
+        near = closest(str(kind), KINDS)
+        meant = f"did you mean '{near}'? All: " if near else "choose one of "
+        raise UserError(f"data.sources.{name}.kind: there is no kind '{kind}'; {meant}{', '.join(KINDS)}")
     return _call(KINDS[kind], name, root, **options)
 
 
@@ -114,8 +114,17 @@ def locate(name: str, root: str, stem: str) -> Path:
 
 
 def _call(factory: Callable[..., Source], name: str, *arguments: str, **options: Any) -> Source:
+    where = f"data.sources.{name}"
     try:
         inspect.signature(factory).bind(name, *arguments, **options)
     except TypeError as error:  # of the binding only: a TypeError raised by the factory is a bug
-        raise UserError(f"data.sources.{name}: {error}") from error
-    return factory(name, *arguments, **options)
+        near = next((closest(key, _known(factory)) for key in options if key not in _known(factory)), None)
+        raise UserError(f"{where}: {error}{f'; did you mean {near!r}?' if near else ''}") from error
+    hints = get_type_hints(getattr(factory, "__init__") if isinstance(factory, type) else factory)  # noqa: B009
+    ready = {key: converted(value, hints.get(key, Any), f"{where}.{key}") for key, value in options.items()}
+    return factory(name, *arguments, **ready)
+
+
+def _known(factory: Callable[..., Source]) -> list[str]:
+    """The names of the factory's options."""
+    return list(inspect.signature(factory).parameters)[1:]
