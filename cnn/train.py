@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from cnn.assembly import ops_of, trainer_of, trainer_settings
+from cnn.assembly import GROUPS, RunSettings, check_training, groups, ops_of, trainer_of, trainer_settings
 from cnn.models.precision import slowness
 from cnn.models.summary import summary_rows
 from cnn.reporting.baselines import logistic_regression, majority_guess
@@ -30,7 +30,7 @@ from foundation.entry import entry
 from foundation.files import write_json, write_text
 
 
-@entry("config", rewrite=run_arguments)
+@entry("config", groups(*GROUPS, top=RunSettings), run_arguments)
 def main(config: DictConfig) -> float:
     """Train. Returns the validation accuracy, for a sweeper to optimise."""
     hydra = HydraConfig.get()
@@ -50,6 +50,7 @@ def main(config: DictConfig) -> float:
 def run(config: DictConfig, folder: Path) -> float:
     """One training run with all its files in `folder`; returns the best validation accuracy."""
     ops = ops_of(config)
+    check_training(config)
     precision = trainer_settings(config, ops).precision
     provenance = {**collect_provenance(), "backend": f"{ops.name}: {ops.device}", "precision": precision}
     if (line := slowness(precision, ops)) is not None:

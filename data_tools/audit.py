@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from data_tools.auditing.findings import examine
 from data_tools.auditing.report import write_audit
-from data_tools.config import leaks, load
+from data_tools.config import GROUPS, leaks, load
 from data_tools.detection import fill_in
 from data_tools.packs.tables import console, show_leaks, show_levels, show_not_looked_for
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
@@ -39,7 +39,7 @@ def audit(config: DictConfig, folder: Path) -> Path:
     return path
 
 
-@entry("audit")
+@entry("audit", GROUPS)
 def main(config: DictConfig) -> None:
     """Write the audit into Hydra's run folder."""
     audit(config, Path(HydraConfig.get().runtime.output_dir))

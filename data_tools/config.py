@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig
 
-from data_tools.duplicates.levels import AUTO, LEVELS, NONE, SEARCHED, chosen_level, search_missing
+from data_tools.duplicates.levels import AUGMENTED, AUTO, LEVELS, NONE, PIXELS, SEARCHED, search_missing
 from data_tools.duplicates.settings import SearchConfig
 from data_tools.sources.base import SPLITS
 from foundation.config import typed
@@ -108,8 +108,15 @@ class MergeConfig:
     balance: BalanceConfig = field(default_factory=BalanceConfig)
 
 
-def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
-    """Both groups, checked, with `source_priority` filled in. Raises `UserError` naming the key that is wrong."""
+GROUPS: dict[str, tuple[type, ...]] = {"data": (DataOptions,), "merge": (MergeConfig,)}
+
+
+def load(config: DictConfig, with_search: bool = False) -> tuple[DataConfig, MergeConfig]:
+    """Both groups, checked, with `source_priority` and the levels of duplicates filled in.
+
+    `with_search` gives the options of a machine on which the search for near-duplicates is installed, whether or not it
+    is here. Raises `UserError` naming the key that is wrong.
+    """
     data, merge = typed(config, "data", DataConfig), typed(config, "merge", MergeConfig)
     _demand(data.image_size > 0, "data.image_size", "must be positive", data.image_size)
     _demand(data.channels in (1, 3), "data.channels", "must be 1 or 3", data.channels)
@@ -129,8 +136,9 @@ def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
     _among("merge.split_map", merge.split_map.values(), SPLITS)
     _among("merge.thin", merge.thin, SPLITS)
     _among("merge.repeats", [merge.repeats], ("one", "all"))
-    merge.duplicates = _level("merge.duplicates", merge.duplicates, LEVELS)
-    data.audit = _level("data.audit", data.audit, LEVELS[1:])
+    missing = None if with_search else search_missing()
+    merge.duplicates = _level("merge.duplicates", merge.duplicates, LEVELS, missing)
+    data.audit = _level("data.audit", data.audit, LEVELS[1:], missing)
     for key, source in (("merge.governs", merge.governs), ("merge.prefer", merge.prefer)):
         _among(key, [] if source is None else [source], data.sources)
     _among("merge.conflicts", [merge.conflicts], CONFLICTS)
@@ -183,11 +191,14 @@ def _check_search(search: SearchConfig) -> None:
         _demand(getattr(search, name) >= 0, f"merge.twins.{name}", "must be 0 or more", getattr(search, name))
 
 
-def _level(key: str, option: str, levels: tuple[str, ...]) -> str:
-    """The level that an option names. Raises `UserError` for an unknown one and for one that needs a missing extra."""
+def _level(key: str, option: str, levels: tuple[str, ...], missing: str | None) -> str:
+    """The level that an option names; `missing` tells what to install for a search.
+
+    Raises `UserError` for an unknown level and for one that needs what is missing.
+    """
     _among(key, [option], (*levels, AUTO))
-    level = chosen_level(option)
-    if level in SEARCHED and (missing := search_missing()):
+    level = (PIXELS if missing else AUGMENTED) if option == AUTO else option
+    if level in SEARCHED and missing:
         raise UserError(f"{key}={level} needs a search: {missing}. Without it, {key}=pixels finds equal images")
     return level
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from data_tools.config import DataOptions
+from data_tools.config import GROUPS, DataOptions
 from data_tools.sources.find import locate
 from foundation.config import typed
 from foundation.entry import entry
@@ -94,7 +94,7 @@ def by_hand(reason: str, root: Path, handles: Mapping[str, str]) -> str:
     )
 
 
-@entry("download")
+@entry("download", GROUPS)
 def main(config: DictConfig) -> None:
     """Download what is missing, or print how to do it by hand and exit with status 2."""
     data = typed(config, "data", DataOptions)

@@ -93,6 +93,14 @@ def show_not_looked_for(out: Console, found: dict[str, Any]) -> None:
         out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def show_others(out: Console, packs: Sequence[str], made: str) -> None:
+    """Tell how many other packs of the same name and options there are: each state of the sources leaves one."""
+    same = made.rpartition("-")[0]
+    if others := [name for name in packs if name != made and name.startswith(same)]:
+        line = f"older packs of other sources: {', '.join(others)}; python -m data_tools.packs lists and removes them"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def show_leaks(out: Console, in_training: dict[str, dict[str, int]], leaks: Sequence[str]) -> None:
     """Print how many validation and test images have a duplicate in training; in red if the merge leaves any."""
     before, after = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from data_tools.sources.base import Source
 from data_tools.sources.cifar import CifarBatches, batch_split, is_hundred
@@ -18,6 +18,7 @@ from data_tools.sources.idx import IdxImages, idx_name
 from data_tools.sources.listed import ListedImages
 from data_tools.sources.toy_faces import ToyFaces
 from foundation.errors import UserError
+from foundation.schema import build, closest, converted
 
 
 def files(
@@ -115,10 +116,7 @@ def fer_plus(
             f"data source '{name}': there is no {votes} in data.root={root}; put FER+'s table of votes there "
             f"(docs/datasets.md says where to get it)"
         )
-    try:
-        chosen = Policy(**policy)
-    except TypeError as error:
-        raise UserError(f"data.sources.{name}: {error}") from error
+    chosen = build(Policy, policy, f"data.sources.{name}")
     return FerPlus(name, source, found, folder / names if (folder / names).is_file() else None, chosen)
 
 
@@ -151,7 +149,9 @@ def make_source(name: str, root: str, options: dict[str, Any], classes: Collecti
     options = dict(options)
     kind = options.pop("kind", "files")
     if kind not in KINDS:
-        raise UserError(f"data.sources.{name}.kind: there is no kind '{kind}'; choose one of {', '.join(KINDS)}")
+        near = closest(str(kind), KINDS)
+        meant = f"did you mean '{near}'? All: " if near else "choose one of "
+        raise UserError(f"data.sources.{name}.kind: there is no kind '{kind}'; {meant}{', '.join(KINDS)}")
     if classes and "classes" in inspect.signature(KINDS[kind]).parameters:
         options.setdefault("classes", classes)
     return _call(KINDS[kind], name, root, **options)
@@ -177,8 +177,17 @@ def locate(name: str, root: str, stem: str) -> Path:
 
 
 def _call(factory: Callable[..., Source], name: str, *arguments: str, **options: Any) -> Source:
+    where = f"data.sources.{name}"
     try:
         inspect.signature(factory).bind(name, *arguments, **options)
     except TypeError as error:  # of the binding only: a TypeError raised by the factory is a bug
-        raise UserError(f"data.sources.{name}: {error}") from error
-    return factory(name, *arguments, **options)
+        near = next((closest(key, _known(factory)) for key in options if key not in _known(factory)), None)
+        raise UserError(f"{where}: {error}{f'; did you mean {near!r}?' if near else ''}") from error
+    hints = get_type_hints(getattr(factory, "__init__") if isinstance(factory, type) else factory)  # noqa: B009
+    ready = {key: converted(value, hints.get(key, Any), f"{where}.{key}") for key, value in options.items()}
+    return factory(name, *arguments, **ready)
+
+
+def _known(factory: Callable[..., Source]) -> list[str]:
+    """The names of the factory's options."""
+    return list(inspect.signature(factory).parameters)[1:]
