@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from drawn import configured, files_of, prepared, write_tree
 
 from data_tools.audit import audit
 from data_tools.prepare import prepare
-from drawn import configured, files_of, prepared, write_tree
 from foundation.errors import UserError
 from foundation.files import read_json
 
