@@ -32,8 +32,8 @@ def write_pack(
     """Write a merged collection to `folder`, replacing an older pack, and return the content of `pack.json`.
 
     The arrays are images.npy uint8 (n, size, size, channels), labels.npy int64 (n,) and splits.npy uint8 (n,), indices
-    of `split_names`, sorted by split and id. `origin` tells people where the sources were. `also(folder)` may write more
-    files before the folder is renamed. Raises `OSError` (such as a full disk) and then leaves nothing behind.
+    of `split_names`, sorted by split and id. `origin` tells people where the sources were. `also(folder)` may write
+    more files before the folder is renamed. Raises `OSError` (such as a full disk) and then leaves nothing behind.
     """
     packed = sorted((row for row in collection.rows if row.packed), key=lambda row: (SPLITS.index(row.split), row.id))
     for position, row in enumerate(packed):
