@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cnn.backends import Ops, get_ops
 from cnn.models import Model, build_model
+from cnn.models.builder import check_model
 from cnn.models.precision import ops_of_precision, resolve_precision, storage_of
 from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.best import Best
@@ -20,7 +21,8 @@ from cnn.training.optimizers import OPTIMIZERS, AdamSettings, SgdSettings, build
 from cnn.training.pack import Pack
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.schedules import ScheduleSettings, build_schedule
-from foundation.config import typed
+from data_tools.config import DataOptions, MergeConfig
+from foundation.config import plain, typed
 from foundation.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,11 +30,10 @@ if TYPE_CHECKING:
 
 
 def to_container(config: DictConfig) -> dict[str, Any]:
-    """A config node as plain mappings and lists, interpolations resolved."""
-    from omegaconf import OmegaConf  # noqa: PLC0415
-
-    container = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(container, dict)
+    """A config node as plain mappings and lists, interpolations resolved. Raises `UserError` for what is no mapping."""
+    container = plain(config)
+    if not isinstance(container, dict):
+        raise UserError(f"a config group must be a mapping, not {container!r}")
     return {str(key): value for key, value in container.items()}
 
 
@@ -57,6 +58,50 @@ def ops_of(config: DictConfig) -> Ops:
         cublas=settings.cublas,
         graph=settings.graph,
     )
+
+
+@dataclass
+class BaselineSettings:
+    """The options `baselines`: simple classifiers that the report compares with the network."""
+
+    logistic_regression_up_to: int = 6000  # training images at most; 0 for never
+
+
+@dataclass
+class RunSettings:
+    """The options of `cnn.train` outside the groups."""
+
+    seed: int = 0
+    resume: str | None = None
+    baselines: BaselineSettings = field(default_factory=BaselineSettings)
+
+
+# The types of the config groups; the optimizer's depend on its name.
+GROUPS: dict[str, tuple[type, ...]] = {
+    "data": (DataOptions,),
+    "merge": (MergeConfig,),
+    "augment": (AugmentSettings,),
+    "optimizer": (SgdSettings, AdamSettings),
+    "schedule": (ScheduleSettings,),
+    "trainer": (TrainerSettings,),
+    "backend": (BackendSettings,),
+}
+
+
+def groups(*names: str, top: type | None = None) -> dict[str, tuple[type, ...]]:
+    """The types of these groups and, as `top`, of the options outside groups, for `foundation.entry.entry`."""
+    return {name: GROUPS[name] for name in names} | ({} if top is None else {"": (top,)})
+
+
+def check_training(config: DictConfig) -> None:
+    """Raise the `UserError` that any option of training would raise after the data is prepared."""
+    require_int(config, "seed", 0)
+    optimizer_settings(config)
+    typed(config, "schedule", ScheduleSettings)
+    typed(config, "augment", AugmentSettings)
+    size, data = config.data.image_size, config.data
+    if data.classes and size and data.channels:  # what data=folder leaves null is checked when it is found out
+        check_model(to_container(config.model), (size, size, data.channels), len(data.classes))
 
 
 def require_int(config: DictConfig, key: str, least: int) -> int:
@@ -108,7 +153,7 @@ def loss_weights(rule: str, pack: Pack) -> NDArray[np.float32]:
 
 def optimizer_settings(config: DictConfig) -> SgdSettings | AdamSettings:
     """The group `optimizer`. Raises `UserError` for an unknown name."""
-    name = config.optimizer.get("name")
+    name = str(to_container(config.optimizer).get("name"))
     if name not in OPTIMIZERS:
         raise UserError(f"optimizer.name is '{name}'; choose {' or '.join(OPTIMIZERS)}")
     settings: SgdSettings | AdamSettings = typed(config, "optimizer", OPTIMIZERS[name])

@@ -15,12 +15,12 @@ from benchmarks.step.bench import run
 from benchmarks.step.report import remarks, terminal_table
 from benchmarks.step.settings import BenchmarkSettings
 from benchmarks.workload import options_of
-from cnn.assembly import ops_of
+from cnn.assembly import groups, ops_of
 from foundation.config import typed
 from foundation.entry import entry
 
 
-@entry("benchmark")
+@entry("benchmark", groups("augment", "optimizer", "backend") | {"benchmark": (BenchmarkSettings,)})
 def main(config: DictConfig) -> None:
     """Measure, print one table, and write `benchmark.json` and `benchmark.md` to the folder of the run."""
     hydra = HydraConfig.get()

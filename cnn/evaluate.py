@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import rich
@@ -9,19 +10,33 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
 
-from cnn.assembly import ops_of, require_int
+from cnn.assembly import groups, ops_of, require_int
 from cnn.finished_run import FinishedRun
 from cnn.reporting.metrics import Scores, compute_scores
 from cnn.training.inference import predict_probabilities
 from cnn.training.pack import Pack, load_pack
-from data_tools.prepare import pack_folder, prepare
+from data_tools.packs.listing import by_content
+from data_tools.prepare import prepare
 from data_tools.sources.base import SPLITS
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import write_json
+from foundation.schema import UNSET
 
 
-@entry("evaluate")
+@dataclass
+class EvaluateSettings:
+    """The options outside the groups."""
+
+    run: str = UNSET
+    split: str = "validation"
+    batch_size: int = 256
+    root: str | None = None
+    pack_dir: str | None = None
+    pack: str | None = None
+
+
+@entry("evaluate", groups("backend", top=EvaluateSettings))
 def main(config: DictConfig) -> None:
     """Print the scores and write them to `evaluation_<split>.json` in the run's folder."""
     if config.split not in SPLITS:
@@ -75,16 +90,15 @@ def _check_pack(pack: Pack, run: FinishedRun) -> None:
 
 
 def _pack_folder(config: DictConfig, run: FinishedRun) -> Path:
-    """The folder given as pack=FOLDER, or the pack of the run's options."""
+    """The folder given as pack=FOLDER, the pack that the run was trained on, or one of the run's options."""
     if config.pack is not None:
         return Path(config.pack)
     composed = run.config()
     for key in ("root", "pack_dir"):
         if config[key] is not None:
             OmegaConf.update(composed, f"data.{key}", config[key])
-    folder = pack_folder(composed)
-    # An existing pack is not prepared again, because that could replace the data that the run was trained on.
-    return folder if (folder / "pack.json").is_file() else prepare(composed)
+    made_of = by_content(Path(composed.data.pack_dir).expanduser(), run.pack_hash) if run.pack_hash else None
+    return made_of or prepare(composed)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cnn.assembly import ops_of, require_int
+from cnn.assembly import groups, ops_of, require_int
 from cnn.finished_run import FinishedRun
 from cnn.training.inference import predict_probabilities
 from data_tools.reading.images import ImageError, decode, fit
@@ -22,9 +23,20 @@ from data_tools.reading.value_range import range_up_to
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import write_text
+from foundation.schema import UNSET
 
 
-@entry("predict")
+@dataclass
+class PredictSettings:
+    """The options outside the groups."""
+
+    run: str = UNSET
+    images: str = UNSET
+    csv: str | None = None
+    batch_size: int = 256
+
+
+@entry("predict", groups("backend", top=PredictSettings))
 def main(config: DictConfig) -> None:
     """Print a table: one row per image: its prediction, and the probability of each class."""
     ops, paths = ops_of(config), _paths(Path(config.images))

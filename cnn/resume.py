@@ -17,6 +17,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from cnn.training.checkpoint import LAST
+from foundation.command_line import quote, unquoted
 from foundation.config import config_dir
 from foundation.errors import UserError
 
@@ -30,10 +31,10 @@ def run_arguments(arguments: list[str]) -> list[str]:
     not a run, has no checkpoint or is finished, if a recorded line could do more than set an option or select a config
     of this project, and if the folder of a new run already has a run.
     """
-    given = dict(argument.partition("=")[::2] for argument in arguments if "=" in argument)
-    folder = given.get("resume", "").strip("'\"")
+    given = dict(argument.lstrip("+~").partition("=")[::2] for argument in arguments if "=" in argument)
+    folder = unquoted(given.get("resume", ""))
     if folder in ("", "null"):
-        target = Path(given.get("hydra.run.dir", "").strip("'\""))
+        target = Path(unquoted(given.get("hydra.run.dir", "")))
         if given.get("hydra.run.dir") and any((target / name).exists() for name in (LAST, _METRICS)):
             raise UserError(f"hydra.run.dir={target} holds a run already: choose another folder, or resume={target}")
         return arguments
@@ -49,10 +50,11 @@ def run_arguments(arguments: list[str]) -> list[str]:
         raise UserError(f"resume={folder}: the run stopped before its first checkpoint; start it again")
     replaced = {*given, "hydra.run.dir"}
     earlier = _recorded_overrides(recorded)
-    kept = [override for override in earlier if override.partition("=")[0] not in replaced]
+    kept = [override for override in earlier if override.lstrip("+~").partition("=")[0] not in replaced]
     own = [argument for argument in arguments if not argument.startswith(("resume=", "hydra.run.dir="))]
     # No output_subdir: the recorded options of the run stay unchanged.
-    return [*kept, *own, f"resume='{folder}'", f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"]
+    place = quote(folder)
+    return [*kept, *own, f"resume={place}", f"hydra.run.dir={place}", "hydra.output_subdir=null"]
 
 
 def _recorded_overrides(record: Path) -> list[str]:

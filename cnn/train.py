@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from cnn.assembly import ops_of, trainer_of, trainer_settings
+from cnn.assembly import GROUPS, RunSettings, check_training, groups, ops_of, trainer_of, trainer_settings
 from cnn.models.precision import slowness
 from cnn.models.summary import summary_rows
 from cnn.reporting.baselines import logistic_regression, majority_guess
@@ -24,12 +24,13 @@ from cnn.training.inference import predict_probabilities
 from cnn.training.loop import Trainer
 from cnn.training.pack import Pack, load_pack
 from cnn.training.progress import Progress
+from data_tools.detection import restore
 from data_tools.prepare import prepare
 from foundation.entry import entry
 from foundation.files import write_json, write_text
 
 
-@entry("config", rewrite=run_arguments)
+@entry("config", groups(*GROUPS, top=RunSettings), run_arguments)
 def main(config: DictConfig) -> float:
     """Train. Returns the validation accuracy, for a sweeper to optimise."""
     hydra = HydraConfig.get()
@@ -49,11 +50,17 @@ def main(config: DictConfig) -> float:
 def run(config: DictConfig, folder: Path) -> float:
     """One training run with all its files in `folder`; returns the best validation accuracy."""
     ops = ops_of(config)
+    check_training(config)
     precision = trainer_settings(config, ops).precision
     provenance = {**collect_provenance(), "backend": f"{ops.name}: {ops.device}", "precision": precision}
     if (line := slowness(precision, ops)) is not None:
         print(line)
+    record = folder / ".hydra" / "config.yaml"
+    if config.resume is not None:
+        restore(config, record)
     pack = load_pack(prepare(config), ops)
+    if config.resume is None and record.is_file():
+        write_text(record, OmegaConf.to_yaml(config))  # with what was found out about the data
     trainer = trainer_of(config, pack, ops, folder)
     if config.resume is not None:
         trainer.resume()

@@ -20,7 +20,8 @@ from data_tools.auditing.checks import NAMES, NEVER, failed, verdict
 from data_tools.auditing.findings import examine
 from data_tools.auditing.keep import write_keep
 from data_tools.auditing.report import write_audit
-from data_tools.config import leaks, load
+from data_tools.config import GROUPS, leaks, load
+from data_tools.detection import fill_in
 from data_tools.packs.tables import console, show_leaks, show_levels, show_not_looked_for
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
 from foundation.entry import entry
@@ -40,6 +41,7 @@ def audit(config: DictConfig, folder: Path) -> Path:
 def run(config: DictConfig, folder: Path) -> dict[str, Any]:
     """As `audit`; returns the content of `audit.json`."""
     if config.get("path") is None:
+        fill_in(config)
         data, policy = load(config)
         subject = Subject(data, policy, open_sources(data), merged=True)
     else:
@@ -104,7 +106,7 @@ def _fail_on(config: DictConfig) -> list[str]:
     return [name for name in names if name != NEVER]
 
 
-@entry("audit", rewrite=arguments)
+@entry("audit", GROUPS, rewrite=arguments)
 def main(config: DictConfig) -> None:
     """Write the audit into Hydra's run folder; exit with status 1 if a check of `fail_on` found something."""
     fail_on = _fail_on(config)

@@ -10,14 +10,20 @@ from typing import Any
 
 from omegaconf import MISSING, DictConfig
 
-from data_tools.duplicates.levels import AUTO, LEVELS, NONE, SEARCHED, chosen_level, search_missing
+from data_tools.duplicates.levels import AUGMENTED, AUTO, LEVELS, NONE, PIXELS, SEARCHED, search_missing
 from data_tools.duplicates.settings import SearchConfig
 from data_tools.sources.base import SPLITS
 from foundation.config import typed
 from foundation.errors import UserError
 
-NOT_IN_PACK = ("root", "pack_dir", "workers", "downloads")  # keys of `data` that do not change the pack
+NOT_IN_PACK = ("path", "root", "pack_dir", "workers", "downloads")  # keys of `data` that do not change the pack
 FORMAT_VERSION = 3  # of the pack; raise it when older packs must be written again
+
+# Kinds of sources that read nothing below data.root, and why.
+WITHOUT_FILES = {
+    "toy_faces": "the toy faces are drawn, nothing is read",
+    "digits": "the digits come with scikit-learn, nothing is read",
+}
 
 CONFLICTS = ("keep", "prefer", "drop", "majority")  # for training images whose duplicates have another label
 BLANK = ("keep", "train", "all")  # from which splits blank images are dropped: none, training, all
@@ -29,6 +35,7 @@ class DataConfig:
     """`conf/data/*.yaml`: the sources, and the size, channels and classes of the pack."""
 
     name: str = MISSING
+    path: str | None = None
     root: str = "data"
     pack_dir: str = "packs"
     image_size: int = 48
@@ -39,6 +46,18 @@ class DataConfig:
     audit: str = AUTO
     sources: dict[str, dict[str, Any]] = MISSING
     downloads: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class DataOptions(DataConfig):
+    """The same as composed: what is null is found out at `path`, see data_tools/detection.py."""
+
+    name: str | None = MISSING  # type: ignore[assignment]
+    root: str | None = "data"  # type: ignore[assignment]
+    image_size: int | None = 48  # type: ignore[assignment]
+    channels: int | None = 1  # type: ignore[assignment]
+    classes: list[str] | None = MISSING  # type: ignore[assignment]
+    sources: dict[str, dict[str, Any]] | None = MISSING  # type: ignore[assignment]
 
 
 @dataclass
@@ -89,19 +108,26 @@ class MergeConfig:
     balance: BalanceConfig = field(default_factory=BalanceConfig)
 
 
-def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
-    """Both groups, checked, with `source_priority` filled in. Raises `UserError` naming the key that is wrong."""
+GROUPS: dict[str, tuple[type, ...]] = {"data": (DataOptions,), "merge": (MergeConfig,)}
+
+
+def load(config: DictConfig, with_search: bool = False) -> tuple[DataConfig, MergeConfig]:
+    """Both groups, checked, with `source_priority` and the levels of duplicates filled in.
+
+    `with_search` gives the options of a machine on which the search for near-duplicates is installed, whether or not it
+    is here. Raises `UserError` naming the key that is wrong.
+    """
     data, merge = typed(config, "data", DataConfig), typed(config, "merge", MergeConfig)
     _demand(data.image_size > 0, "data.image_size", "must be positive", data.image_size)
     _demand(data.channels in (1, 3), "data.channels", "must be 1 or 3", data.channels)
     _demand(data.workers is None or data.workers > 0, "data.workers", "must be positive", data.workers)
     _demand(bool(data.sources), "data.sources", "names no source", data.sources)
-    _demand(
-        data.root == DataConfig.root or any(source.get("kind") != "toy_faces" for source in data.sources.values()),
-        "data.root",
-        "the toy faces are drawn, nothing is read; for images in a folder choose data=listed, fer2013 or another",
-        data.root,
-    )
+    kinds = {str(source.get("kind", "files")) for source in data.sources.values()}
+    if data.root != DataConfig.root and kinds <= set(WITHOUT_FILES):
+        reason = WITHOUT_FILES[min(kinds)]
+        raise UserError(f"data.root: {reason}; for images in a folder use data=folder data.path={data.root}")
+    if data.path is not None and not any(source.get("stem") for source in data.sources.values()):
+        raise UserError(f"data.path: data={data.name} does not read it; use data=folder data.path={data.path}")
     if merge.source_priority is None:
         merge.source_priority = list(data.sources)
     _same("merge.source_priority", "each source", merge.source_priority, data.sources)
@@ -110,8 +136,9 @@ def load(config: DictConfig) -> tuple[DataConfig, MergeConfig]:
     _among("merge.split_map", merge.split_map.values(), SPLITS)
     _among("merge.thin", merge.thin, SPLITS)
     _among("merge.repeats", [merge.repeats], ("one", "all"))
-    merge.duplicates = _level("merge.duplicates", merge.duplicates, LEVELS)
-    data.audit = _level("data.audit", data.audit, LEVELS[1:])
+    missing = None if with_search else search_missing()
+    merge.duplicates = _level("merge.duplicates", merge.duplicates, LEVELS, missing)
+    data.audit = _level("data.audit", data.audit, LEVELS[1:], missing)
     for key, source in (("merge.governs", merge.governs), ("merge.prefer", merge.prefer)):
         _among(key, [] if source is None else [source], data.sources)
     _among("merge.conflicts", [merge.conflicts], CONFLICTS)
@@ -164,11 +191,14 @@ def _check_search(search: SearchConfig) -> None:
         _demand(getattr(search, name) >= 0, f"merge.twins.{name}", "must be 0 or more", getattr(search, name))
 
 
-def _level(key: str, option: str, levels: tuple[str, ...]) -> str:
-    """The level that an option names. Raises `UserError` for an unknown one and for one that needs a missing extra."""
+def _level(key: str, option: str, levels: tuple[str, ...], missing: str | None) -> str:
+    """The level that an option names; `missing` tells what to install for a search.
+
+    Raises `UserError` for an unknown level and for one that needs what is missing.
+    """
     _among(key, [option], (*levels, AUTO))
-    level = chosen_level(option)
-    if level in SEARCHED and (missing := search_missing()):
+    level = (PIXELS if missing else AUGMENTED) if option == AUTO else option
+    if level in SEARCHED and missing:
         raise UserError(f"{key}={level} needs a search: {missing}. Without it, {key}=pixels finds equal images")
     return level
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from data_tools.config import DataConfig
+from data_tools.config import GROUPS, DataOptions
 from data_tools.sources.find import locate
 from foundation.config import typed
 from foundation.entry import entry
@@ -94,14 +94,14 @@ def by_hand(reason: str, root: Path, handles: Mapping[str, str]) -> str:
     )
 
 
-@entry("download")
+@entry("download", GROUPS)
 def main(config: DictConfig) -> None:
     """Download what is missing, or print how to do it by hand and exit with status 2."""
-    data = typed(config, "data", DataConfig)
-    root = Path(data.root).expanduser()
+    data = typed(config, "data", DataOptions)
     if not data.downloads:
-        print(f"data={data.name} needs no download")
+        print(f"data={data.name or 'folder'} needs no download")
         return
+    root = Path(data.root or ".").expanduser()
     try:
         download(root, data.downloads)
     except DownloadError as error:

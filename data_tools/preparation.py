@@ -32,7 +32,10 @@ class Prepared:
 
 def open_sources(data: DataConfig) -> list[Source]:
     """The sources that the config names. Raises `UserError` if one is missing."""
-    return [make_source(name, data.root, kind) for name, kind in data.sources.items()]
+    return [
+        make_source(name, data.root, kind, LabelMap(data.classes, data.label_map).names)
+        for name, kind in data.sources.items()
+    ]
 
 
 def decoded_stores(data: DataConfig, policy: MergeConfig, fingerprints: Mapping[str, Fingerprint]) -> DecodedStores:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from foundation.errors import UserError
 from foundation.plain_config import config_dir
+from foundation.schema import Schema, build
 
-__all__ = ["choices", "config_dir", "load_choice", "load_group", "resolved", "typed"]
+__all__ = ["choices", "config_dir", "load_choice", "load_group", "plain", "resolved", "typed"]
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 # OmegaConf is imported where it is used: `import cnn` is also for machines without it.
-Schema = TypeVar("Schema")
 
 
 def typed(config: DictConfig | Mapping[str, Any], group: str, schema: type[Schema]) -> Schema:
@@ -23,18 +23,20 @@ def typed(config: DictConfig | Mapping[str, Any], group: str, schema: type[Schem
 
     Raises `UserError` naming the full key for an unknown key, a missing one or a value of the wrong type.
     """
+    return build(schema, plain(config[group]) if group in config else None, group)
+
+
+def plain(node: Any) -> Any:
+    """A config node as plain mappings and lists, interpolations resolved. Raises `UserError` if one is wrong."""
+    if isinstance(node, dict | list | str | int | float | None):
+        return node
     from omegaconf import OmegaConf  # noqa: PLC0415
     from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
 
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), config[group])
-        instance = OmegaConf.to_object(merged)
+        return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
     except OmegaConfBaseException as error:
-        reason = str(error).splitlines()[0]
-        key = f"{group}.{error.full_key}" if getattr(error, "full_key", None) else group
-        raise UserError(f"{key}: {reason}") from error
-    assert isinstance(instance, schema)
-    return instance
+        raise UserError(str(error).splitlines()[0]) from error
 
 
 def choices(group: str) -> list[str]:

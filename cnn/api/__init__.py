@@ -1,6 +1,7 @@
 """The Python interface: networks as estimators of scikit-learn, without Hydra and without files."""
 
 from cnn.api.classifier import Classifier
+from cnn.api.images import load_folder
 from cnn.api.report import Report
 
-__all__ = ["Classifier", "Report"]
+__all__ = ["Classifier", "Report", "load_folder"]

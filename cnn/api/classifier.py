@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from cnn.api import options
 from cnn.api.arrays import label_numbers, read_images, read_training_data
 from cnn.api.folder import read_folder, write_folder
+from cnn.api.images import folder_data
 from cnn.api.network import shared_backend
 from cnn.api.report import Report
 from cnn.api.training import Trained, train
@@ -121,6 +122,30 @@ class Classifier(ClassifierMixin, BaseEstimator):
         with self._progress() as progress:
             trained = train(self, data, self._ops(), progress)
         return self._keep(trained)
+
+    def fit_folder(
+        self,
+        path: str | Path,
+        *,
+        image_size: int | None = None,
+        channels: int | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> Classifier:
+        """Train on a folder of images, an archive or a table; returns the estimator itself.
+
+        Classes, splits, size and channels are found out as `cnn.load_folder` does, which also reads the test split for
+        `score`. A validation split in the folder is used unless the option `validation` is given. Images with equal
+        pixels are used once, and not at all if the folder has them in validation or test too. Raises ValueError for a
+        path without images or classes.
+        """
+        data = folder_data(path, image_size=image_size, channels=channels, classes=classes)
+        given = self.validation
+        try:
+            if given is None:
+                self.validation = data.validation
+            return self.fit(data.images, data.labels)
+        finally:
+            self.validation = given
 
     def _keep(self, trained: Trained) -> Classifier:
         """Set the attributes of a trained network."""

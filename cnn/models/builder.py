@@ -51,6 +51,30 @@ def build_model(
     `concat`; or a layer object, or `Branches`. Raises `UserError` that names the entry for an unknown layer or
     argument, or a shape that does not fit. `classes` is the number of classes; for the other arguments see `Model`.
     """
+    graph = build_graph(config, input_shape, classes)
+    name = str(config.get("name", "model"))
+    try:
+        return Model(name, graph, ops, seed, _init_of(config), dtype, storage, fuse)
+    except ValueError as error:
+        raise UserError(f"model '{name}': {error}") from error
+
+
+def check_model(config: Mapping[str, Any], input_shape: Shape, classes: int) -> None:
+    """Raise the `UserError` that `build_model` would raise, without making weights."""
+    graph = build_graph(config, input_shape, classes)
+    try:
+        for node in graph.nodes:
+            node.layer.parameters(node.input_shape, _init_of(config))
+    except ValueError as error:
+        raise UserError(f"model '{config.get('name', 'model')}': {error}") from error
+
+
+def _init_of(config: Mapping[str, Any]) -> str:
+    return str(config.get("init", "he_normal"))
+
+
+def build_graph(config: Mapping[str, Any], input_shape: Shape, classes: int) -> Graph:
+    """The graph that `config` describes; see `build_model`."""
     entries = config.get("layers")
     if not entries:
         raise UserError("model.layers is empty: a model needs at least one layer")
@@ -65,11 +89,7 @@ def build_model(
             f"model '{name}' ends in shape {maker.shape_of(output)}, but the dataset has {classes} classes: "
             "end it with `dense: {units: classes}`"
         )
-    graph = Graph(tuple(maker.nodes), maker.input_shape)
-    try:
-        return Model(name, graph, ops, seed, str(config.get("init", "he_normal")), dtype, storage, fuse)
-    except ValueError as error:
-        raise UserError(f"model '{name}': {error}") from error
+    return Graph(tuple(maker.nodes), maker.input_shape)
 
 
 @dataclass(frozen=True)

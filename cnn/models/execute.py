@@ -207,6 +207,9 @@ class Executor:
                 self._give(given, index, gradient)
         elif ready.activation is not None:
             dy = self.ops.activation_backward(dy, saved.product, ready.activation)
+        del before  # what the tail needed is freed before the producer's pass, which asks for its own memory
+        saved.tail = saved.product = None
+        saved.stages = ()
         if block.producer is not None:
             layer, dy, ctx = self._nodes[block.producer].layer, self._stored(dy, ready.storage), ready.ctx
             if self.ops.sums_gradients and isinstance(layer, Conv2D) and block.input in given:

@@ -18,9 +18,10 @@ from cnn.training.batches import AugmentSettings, BatchMaker, epoch_order
 from cnn.training.best import Best
 from cnn.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from cnn.training.inference import Scoring, loss_and_accuracy
-from cnn.training.losses import CrossEntropy
-from cnn.training.optimizers import Optimizer
+from cnn.training.losses import CrossEntropy, check_rule, check_smoothing
+from cnn.training.optimizers import Optimizer, check_clip_norm
 from cnn.training.pack import Split
+from cnn.training.pixel_scaling import check_pixels
 from cnn.training.progress import Progress
 from cnn.training.schedules import Schedule
 from cnn.training.step import TrainingStep
@@ -47,6 +48,10 @@ class TrainerSettings:
             if getattr(self, name) < 1:
                 raise UserError(f"trainer.{name} must be at least 1, not {getattr(self, name)}")
         check_precision(self.precision, "trainer.precision")
+        check_pixels(self.pixels)
+        check_rule(self.class_weights)
+        check_smoothing(self.label_smoothing)
+        check_clip_norm(self.clip_norm)
         for name in ("early_stopping", "max_minutes"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise UserError(f"trainer.{name} must be above 0, or null for none, not {value}")

@@ -59,6 +59,12 @@ def _check(settings: SgdSettings | AdamSettings, weights: tuple[str, ...]) -> No
             raise UserError(f"optimizer.{name} must be from 0 to below 1, not {getattr(settings, name)}")
 
 
+def check_clip_norm(clip_norm: float | None) -> None:
+    """Raise `UserError` for a largest norm of the gradient that is not above 0."""
+    if clip_norm is not None and not clip_norm > 0:
+        raise UserError(f"trainer.clip_norm must be above 0, or null for none, not {clip_norm}")
+
+
 class Optimizer(ABC):
     """Updates a model's parameters in place; a checkpoint has its moments.
 
@@ -70,8 +76,7 @@ class Optimizer(ABC):
 
     def __init__(self, model: Model, learning_rate: float, weight_decay: float, clip_norm: float | None) -> None:
         """`clip_norm` is the largest norm of the gradient; a longer gradient is scaled down to it. None: no limit."""
-        if clip_norm is not None and not clip_norm > 0:
-            raise UserError(f"trainer.clip_norm must be above 0, or null for none, not {clip_norm}")
+        check_clip_norm(clip_norm)
         self.model, self.ops, self.learning_rate, self.clip_norm = model, model.ops, learning_rate, clip_norm
         shapes = {name: tensor.shape for name, tensor in model.values.tensors.items()}
         self._moments = {slot: Arena(self.ops, shapes, model.dtype) for slot in self.slots}

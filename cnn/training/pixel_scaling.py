@@ -41,11 +41,10 @@ class PixelScaling:
 
         Images are uint8, or of a float type and finite. A channel that is constant up to rounding stays constant.
         """
+        check_pixels(rule)
         channels = images.shape[3]
         if rule == "unit":
             return cls(np.full(channels, 1 / 255, np.float32), np.zeros(channels, np.float32))
-        if rule != "standardize":
-            raise UserError(f"trainer.pixels is '{rule}'; choose unit or standardize")
         if images.dtype != np.uint8:
             return cls._standardizing_floats(images)
         # A histogram per channel gives exact sums without a float copy of the data set.
@@ -79,6 +78,12 @@ class PixelScaling:
         for some, out in zip(_chunks(rows), _chunks(scaled), strict=True):
             out[...] = some * scale + offset
         return scaled.reshape(images.shape)
+
+
+def check_pixels(rule: str) -> None:
+    """Raise `UserError` for an unknown rule."""
+    if rule not in ("unit", "standardize"):
+        raise UserError(f"trainer.pixels is '{rule}'; choose unit or standardize")
 
 
 def _chunks(rows: NDArray[np.number]) -> Iterator[NDArray[np.number]]:

@@ -22,6 +22,10 @@ class ScheduleSettings:
     minimum: float = 1e-6  # plateau: the least learning rate, absolute
 
     def __post_init__(self) -> None:
+        if self.name not in SCHEDULES:
+            raise UserError(f"schedule.name is '{self.name}'; choose one of: {', '.join(SCHEDULES)}")
+        if not 0 <= self.warmup < 1:
+            raise UserError(f"schedule.warmup is a fraction of all steps, from 0 to below 1, not {self.warmup}")
         if not 0 < self.factor < 1:
             raise UserError(f"schedule.factor must be between 0 and 1, not {self.factor}")
         if self.patience < 1:
@@ -111,9 +115,5 @@ SCHEDULES: dict[str, type[Schedule]] = {
 
 
 def build_schedule(settings: ScheduleSettings, learning_rate: float, total_steps: int) -> Schedule:
-    """The schedule that `settings` name. Raises `UserError` for an unknown one or a fraction out of range."""
-    if settings.name not in SCHEDULES:
-        raise UserError(f"schedule.name is '{settings.name}'; choose one of: {', '.join(SCHEDULES)}")
-    if not 0 <= settings.warmup < 1:
-        raise UserError(f"schedule.warmup is a fraction of all steps, from 0 to below 1, not {settings.warmup}")
+    """The schedule that `settings` name."""
     return SCHEDULES[settings.name](settings, learning_rate, total_steps)

@@ -26,10 +26,3 @@ def search_missing() -> str | None:
     if all(find_spec(module) for module in ("cv2", "faiss")):
         return None
     return "OpenCV and FAISS are not installed: python -m pip install 'cnn-from-scratch[audit]'"
-
-
-def chosen_level(option: str) -> str:
-    """The level that an option names; for `auto` the highest that the installed packages can find."""
-    if option != AUTO:
-        return option
-    return PIXELS if search_missing() else AUGMENTED

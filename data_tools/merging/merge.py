@@ -12,6 +12,7 @@ from data_tools.merging.splitting import draw
 from data_tools.merging.weighting import apply_weights
 from data_tools.reading.manifest import DROPPED, DUPLICATE, KEPT, Row
 from data_tools.reading.read import Collection
+from data_tools.reading.reasons import why_left_out
 from data_tools.sources.base import SPLITS
 from foundation.errors import UserError
 
@@ -53,7 +54,7 @@ def merge(
         copies = _weight_and_balance(kept, collection, config)
         kept = [row for row in [*kept, *copies] if row.packed]
     if trains:
-        _demand_images(kept, classes, config)
+        _demand_images(rows, kept, classes, config)
     rows.extend(row for row in copies if row.packed)
     rows.sort(key=lambda row: row.id)
     for row in rows:
@@ -145,20 +146,31 @@ def _draw(kept: Sequence[Row], split: str, drawing: DrawConfig, leave: int = 1) 
         draw(kept, split, drawing, leave)
 
 
-def _demand_images(kept: Sequence[Row], classes: Sequence[str], config: MergeConfig) -> None:
-    """Raise `UserError` unless every split has an image and every class a training image."""
+def _demand_images(rows: Sequence[Row], kept: Sequence[Row], classes: Sequence[str], config: MergeConfig) -> None:
+    """Raise `UserError` unless every split has an image and every class a training image.
+
+    The message counts why the images that could have been there are left out.
+    """
     for split in SPLITS:
         if all(row.split != split for row in kept):
-            hint = f"; merge.{split}.fraction=0.2 draws one from the training images"
-            if split != "train" and (config.test if split == "test" else config.validation).fraction:
-                hint = (
-                    ", and no class has two different training images, one of which could be drawn for it: a class "
-                    "needs three to be in training, validation and test"
+            own = [row for row in rows if config.split_map[row.original_split or "train"] == split]
+            drawing = {"test": config.test, "validation": config.validation}.get(split)
+            if not own and drawing is not None and drawing.fraction:
+                raise UserError(
+                    f"the {split} split is empty: no source has an image for it, and no class has two different "
+                    "training images, one of which could be drawn for it: a class needs three to be in all splits"
                 )
-            if split == "train":
-                hint = ", or the merge has dropped all of them"
-            raise UserError(f"the {split} split is empty: no source has an image for it{hint}")
+            if not own:
+                hint = f"; merge.{split}.fraction=0.2 draws one from the training images" if split != "train" else ""
+                raise UserError(f"the {split} split is empty: no source has an image for it{hint}")
+            raise UserError(f"the {split} split is empty: of its {len(own):,} images {why_left_out(own)}")
     trained = {row.label for row in kept if row.split == "train"}
     for name in classes:
         if name not in trained:
-            raise UserError(f"class '{name}' has no training image; correct data.classes, data.label_map or merge")
+            own = [row for row in rows if row.label == name and not row.packed]
+            unknown = [row for row in rows if not row.label and not row.packed]
+            reasons = why_left_out(own) or why_left_out(unknown)
+            raise UserError(
+                f"class '{name}' has no training image{f': {reasons}' if reasons else ''}; correct data.classes, "
+                "data.label_map or merge"
+            )

@@ -14,8 +14,7 @@ from data_tools.config import FORMAT_VERSION, DataConfig
 from data_tools.reading.manifest import KEPT, MADE, Row, write_manifest
 from data_tools.reading.read import Collection
 from data_tools.sources.base import SPLITS, Fingerprint
-from foundation.errors import UserError
-from foundation.files import atomic_folder, read_json, write_json
+from foundation.files import atomic_folder, write_json
 
 Counts = dict[str, dict[str, dict[str, int]]]
 
@@ -27,13 +26,14 @@ def write_pack(
     options: dict[str, Any],
     sources: dict[str, Fingerprint],
     class_weights: dict[str, float] | None = None,
+    origin: str = "",
     also: Callable[[Path], object] = lambda folder: None,
 ) -> dict[str, Any]:
     """Write a merged collection to `folder`, replacing an older pack, and return the content of `pack.json`.
 
     The arrays are images.npy uint8 (n, size, size, channels), labels.npy int64 (n,) and splits.npy uint8 (n,), indices
-    of `split_names`, sorted by split and id. `also(folder)` may write more files before the folder is renamed. Raises
-    `OSError` (such as a full disk) and then leaves nothing behind.
+    of `split_names`, sorted by split and id. `origin` tells people where the sources were. `also(folder)` may write
+    more files before the folder is renamed. Raises `OSError` (such as a full disk) and then leaves nothing behind.
     """
     packed = sorted((row for row in collection.rows if row.packed), key=lambda row: (SPLITS.index(row.split), row.id))
     for position, row in enumerate(packed):
@@ -61,6 +61,7 @@ def write_pack(
         "statuses": dict(sorted(Counter(row.status for row in collection.rows).items())),
         "options": options,
         "sources": sources,
+        "origin": origin,
     }
     with atomic_folder(folder) as temporary:
         for name, array in (("images", images), ("labels", labels), ("splits", splits)):
@@ -69,22 +70,6 @@ def write_pack(
         write_json(temporary / "pack.json", description)
         also(temporary)
     return description
-
-
-def find_pack(folder: Path, options: dict[str, Any], sources: dict[str, Fingerprint] | None) -> dict[str, Any] | None:
-    """The content of `pack.json`, or None if there is no complete pack with these options and sources.
-
-    With `sources` None only the options are compared.
-    """
-    try:
-        description = read_json(folder / "pack.json")
-        for name in ("images", "labels", "splits"):
-            np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)  # checks header and size
-    except (UserError, OSError, ValueError):
-        return None  # missing or damaged: it is written again
-    if not isinstance(description, dict) or description.get("options") != options:
-        return None
-    return description if sources is None or description.get("sources") == sources else None
 
 
 def content_hash(images: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: Sequence[str]) -> str:

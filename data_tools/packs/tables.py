@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from data_tools.packs.pack import Counts
 from data_tools.reading.manifest import DROPPED, DUPLICATE, KEPT, MADE, SET_ASIDE, TRIMMED, Row
+from data_tools.reading.reasons import by_kind
 from data_tools.sources.base import SPLITS
 
 STATUSES = (KEPT, DUPLICATE, DROPPED, TRIMMED, SET_ASIDE, MADE)
@@ -47,28 +47,16 @@ def count_table(title: str, counts: Counts, classes: Sequence[str]) -> Table:
 
 def reason_table(rows: Iterable[Row]) -> Table | None:
     """Why images are not in the pack: number and first example of each kind of reason. None if all are in it."""
-    kinds: dict[tuple[str, str], list[Row]] = {}
-    for row in rows:
-        if not row.packed:
-            kinds.setdefault((row.status, kind_of(row)), []).append(row)
+    kinds = by_kind(rows)
     if not kinds:
         return None
     table = Table("status", "reason", title="Not in the pack", title_justify="left")
     table.add_column("images", justify="right")
     table.add_column("first example")
-    for (status, kind), members in sorted(kinds.items(), key=lambda item: (item[0][0], -len(item[1]))):
+    for (status, kind), members in kinds.items():
         example = members[0].id if status != SET_ASIDE else f"{members[0].id}: {members[0].reason}"
         table.add_row(status, escape(kind), f"{len(members):,}", escape(example))
     return table
-
-
-def kind_of(row: Row) -> str:
-    """The reason of a row without names and numbers, so that equal kinds can be counted."""
-    if row.status == DUPLICATE:
-        return "duplicate under another label" if "labels differ" in row.reason else "duplicate"
-    if row.reason.startswith("labels in conflict"):
-        return "labels in conflict"
-    return re.sub(r"'[^']*'", "'…'", re.sub(r"\d[\d,]*", "N", row.reason))
 
 
 def show(out: Console, rows: list[Row], description: dict[str, Any], ignored: dict[str, int], folder: Path) -> None:
@@ -116,6 +104,14 @@ def show_not_looked_for(out: Console, found: dict[str, Any]) -> None:
     """Print the levels of duplicates that were not searched, and why: `not_looked_for` of the audit."""
     if found["levels"]:
         line = f"not looked for: duplicates that are {', '.join(found['levels'])} ({found['reason']})"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def show_others(out: Console, packs: Sequence[str], made: str) -> None:
+    """Tell how many other packs of the same name and options there are: each state of the sources leaves one."""
+    same = made.rpartition("-")[0]
+    if others := [name for name in packs if name != made and name.startswith(same)]:
+        line = f"older packs of other sources: {', '.join(others)}; python -m data_tools.packs lists and removes them"
         out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

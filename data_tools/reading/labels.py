@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from data_tools.sources.layout import comparable
 from foundation.errors import UserError
 
 # Names that other collections of facial emotions use for the same classes. An alias of a class that the data set does
@@ -43,11 +44,16 @@ class LabelMap:
                 raise UserError(f"data.label_map.{raw}: '{raw}' is itself a class and cannot mean '{name}'")
             self._map[normalise(raw)] = name
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Every name that means a class, as they are compared."""
+        return tuple(self._map)
+
     def __call__(self, raw: str) -> str | None:
         """The class of a raw name, or None if it is unknown."""
         return self._map.get(normalise(raw))
 
 
 def normalise(name: str) -> str:
-    """The form in which names are compared: stripped and case-folded."""
-    return name.strip().casefold()
+    """The form in which names are compared: without case, and with one form of accented letters."""
+    return comparable(name)

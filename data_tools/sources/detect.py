@@ -5,44 +5,25 @@ Nothing is decoded but a small sample, and the folder or archive is passed over 
 
 from __future__ import annotations
 
-import io
-import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from data_tools.sources.base import SPLITS
+from data_tools.sources.cifar import batch_split, is_batch, is_hundred, is_names
 from data_tools.sources.class_folders import LARGEST_FILE, is_archive_name, is_image_name, is_rubbish, may_be_image
 from data_tools.sources.containers import LoneFile, Member, MemberError, damaged, open_container
+from data_tools.sources.detect_arrays import detect_cifar, detect_idx
+from data_tools.sources.detected import NO_LABEL, Detected, classes_line, in_order, splits_line
 from data_tools.sources.folder_levels import FoundClasses, read_folders
+from data_tools.sources.idx import idx_name
+from data_tools.sources.looks import bounded, looks_of
 from data_tools.sources.signatures import SIGNATURE, is_image_data
 from data_tools.sources.table_summary import TableSummary, is_table_name, summarise
 from foundation.errors import UserError
 
-LARGEST_SIDE = 64  # of a pack that nobody chose: what a CPU trains on in minutes
-SMALLEST_SIDE = 8
 SAMPLE = 64  # images that are decoded, at most twice as many
 LARGEST_SAMPLE = 2**25  # bytes of a file in the sample
-GREY = 8  # levels by which the channels of an image may differ that is grey: JPEG rounds
-
-NO_LABEL = "image"  # the label that images without labels have in common, so that they can be read
-
-
-@dataclass(frozen=True, slots=True)
-class Detected:
-    """What was found. `make_source(name, str(path.parent), {"kind": kind, **options})` reads it."""
-
-    kind: str
-    options: dict[str, Any]
-    classes: tuple[str, ...]  # sorted as found; () for images without labels, whose source labels them all `NO_LABEL`
-    splits: tuple[str, ...]  # those that the data names
-    image_size: int
-    channels: int
-    lines: tuple[str, ...]  # what was found, as short sentences
 
 
 def detect(path: Path, classes: Sequence[str] | None = None) -> Detected:
@@ -97,6 +78,9 @@ class _Survey:
         self.archives: list[str] = []
         self.others: list[str] = []
         self.refused: list[Member] = []
+        self.idx: dict[str, bytes] = {}  # the labels, and of the images the beginning
+        self.batches: dict[str, int] = {}  # CIFAR's: their sizes
+        self.names: bytes = b""  # the file with the names of CIFAR's classes
 
     def add(self, member: Member, lone: bool) -> None:
         if member.refused:
@@ -111,7 +95,11 @@ class _Survey:
 
     def _look(self, member: Member, lone: bool) -> None:
         assert member.open is not None
-        if is_archive_name(member.path):
+        if idx_name(member.path) is not None:
+            self._idx(member)
+        elif is_batch(member.path):
+            self._batch(member)
+        elif is_archive_name(member.path):
             self.archives.append(member.path)
         elif is_image_name(member.path):
             self._image(member)
@@ -131,6 +119,20 @@ class _Survey:
                     self.others.append(member.path)
         else:
             self.others.append(member.path)
+
+    def _idx(self, member: Member) -> None:
+        name = idx_name(member.path)
+        assert name is not None
+        assert member.open is not None
+        with member.open() as stream:
+            self.idx[member.path] = stream.read(LARGEST_SAMPLE if name.what == "labels" else 2**16)
+
+    def _batch(self, member: Member) -> None:
+        assert member.open is not None
+        self.batches[member.path] = member.size
+        if is_names(member.path):
+            with member.open() as stream:
+                self.names = stream.read(2**20)
 
     def _image(self, member: Member, data: bytes | None = None) -> None:
         self.images.append(member.path)
@@ -162,6 +164,10 @@ def _contained(path: Path, survey: _Survey, classes: Sequence[str]) -> Detected:
     notes = _refusals(survey.refused)
     pixels = [table for table in survey.tables if table.pixels]
     if not survey.images:
+        if survey.idx:
+            return detect_idx(path, survey.idx)
+        if is_hundred(list(survey.batches)) or any(map(batch_split, survey.batches)):
+            return detect_cifar(path, list(survey.batches), survey.names, classes)
         if pixels:
             return _pixel_table(path, pixels[0])
         _nothing(path, survey)
@@ -175,18 +181,18 @@ def _contained(path: Path, survey: _Survey, classes: Sequence[str]) -> Detected:
 
 
 def _folders(path: Path, found: FoundClasses, survey: _Survey, notes: list[str]) -> Detected:
-    size, channels, looks = _looks(path, survey.sample.kept)
+    size, channels, looks = looks_of(path, survey.sample.kept)
     count = len(survey.images)
     lines = [f"{path}: {count:,} images in {'folders by class' if found.classes else 'no class folders'}."]
     if found.classes:
-        lines.append(_classes(found.classes))
-    lines += [_splits(found.splits), looks, *found.notes, *notes]
+        lines.append(classes_line(found.classes))
+    lines += [splits_line(found.splits), looks, *found.notes, *notes]
     options = {"stem": path.name} | ({} if found.classes else {"label": NO_LABEL})
-    return Detected("files", options, found.classes, _in_order(found.splits), size, channels, tuple(lines))
+    return Detected("files", options, found.classes, in_order(found.splits), size, channels, tuple(lines))
 
 
 def _listed(path: Path, table: TableSummary, sample: list[bytes], notes: list[str], images: int = 0) -> Detected:
-    size, channels, looks = _looks(path, sample)
+    size, channels, looks = looks_of(path, sample)
     options: dict[str, Any] = {"stem": path.name}
     if path.is_dir() or images:
         options["table"] = table.path
@@ -196,19 +202,19 @@ def _listed(path: Path, table: TableSummary, sample: list[bytes], notes: list[st
     lines = [f"{where}: a table of {table.rows:,} images{f', beside {images:,} image files' if images else ''}."]
     if table.columns:
         lines.append("Its columns: " + ", ".join(f"{name} is the {ours}" for ours, name in table.columns.items()) + ".")
-    lines += [_classes(table.classes), _splits(table.splits), looks, *notes]
-    return Detected("listed", options, table.classes, _in_order(table.splits), size, channels, tuple(lines))
+    lines += [classes_line(table.classes), splits_line(table.splits), looks, *notes]
+    return Detected("listed", options, table.classes, in_order(table.splits), size, channels, tuple(lines))
 
 
 def _pixel_table(path: Path, table: TableSummary) -> Detected:
-    side = _bounded(table.side)
+    side = bounded(table.side)
     lines = [
         f"{path}: a table of {table.rows:,} images, one per row, {table.side} x {table.side} pixels, grey.",
-        _classes(table.classes),
-        _splits(table.splits),
+        classes_line(table.classes),
+        splits_line(table.splits),
         f"The pack has {side} x {side} grey pixels.",
     ]
-    return Detected("files", {"stem": path.name}, table.classes, _in_order(table.splits), side, 1, tuple(lines))
+    return Detected("files", {"stem": path.name}, table.classes, in_order(table.splits), side, 1, tuple(lines))
 
 
 def _best_table(survey: _Survey) -> TableSummary | None:
@@ -239,77 +245,9 @@ def _nothing(path: Path, survey: _Survey) -> None:
     raise UserError(f"{path} {reason}")
 
 
-# --- sentences --------------------------------------------------------------------------------------------------------
-
-
-def _classes(classes: Collection[str]) -> str:
-    if not classes:
-        return "No labels."
-    shown = ", ".join(list(classes)[:12]) + (", ..." if len(classes) > 12 else "")
-    return f"{len(classes)} {'classes' if len(classes) > 1 else 'class'}: {shown}."
-
-
-def _splits(splits: dict[str, int]) -> str:
-    if not _in_order(splits):
-        return "No splits: validation and test are drawn from all images."
-    named = ", ".join(f"{split} {splits[split]:,}" for split in SPLITS if splits.get(split))
-    lacking = [split for split in SPLITS[1:] if not splits.get(split)]
-    drawn = f"; {' and '.join(lacking)} {'are' if len(lacking) > 1 else 'is'} drawn from train" if lacking else ""
-    return f"Splits: {named}{drawn}."
-
-
-def _in_order(splits: dict[str, int]) -> tuple[str, ...]:
-    return tuple(split for split in SPLITS if splits.get(split))
-
-
 def _refusals(refused: Iterable[Member]) -> list[str]:
     """One sentence for each kind of reason, with the number of members and an example."""
     kinds: dict[str, list[Member]] = {}
     for member in refused:
         kinds.setdefault(member.refused.partition(",")[0], []).append(member)
     return [f"Not read: {len(own):,} times {own[0].refused} ({own[0].path})." for own in kinds.values()]
-
-
-# --- looking at images ------------------------------------------------------------------------------------------------
-
-
-def _looks(path: Path, files: Sequence[bytes]) -> tuple[int, int, str]:
-    """A side for the pack, its channels, and a sentence about the images in the sample."""
-    sides, grey, colour = [], 0, 0
-    for data in files:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                with Image.open(io.BytesIO(data)) as image:
-                    sides.append(image.size)
-                    is_grey = _is_grey(image)
-        except Exception:
-            continue
-        grey, colour = grey + is_grey, colour + (not is_grey)
-    if not grey + colour:
-        raise UserError(f"{path}: none of the {len(files):,} files looked at could be read as an image")
-    middle = int(np.median([round((width * height) ** 0.5) for width, height in sides]))
-    side, channels = _bounded(middle), 3 if colour else 1
-    low, high = min(sides), max(sides)
-    span = f"{low[0]} x {low[1]}" if low == high else f"{low[0]} x {low[1]} to {high[0]} x {high[1]}"
-    kind = "grey" if not colour else "colour" if not grey else f"{colour} of {grey + colour} in colour"
-    return side, channels, (
-        f"Of {grey + colour} images looked at: {span} pixels, {kind}; "
-        f"the pack has {side} x {side} pixels, {'grey' if channels == 1 else 'RGB'}."
-    )  # fmt: skip
-
-
-def _bounded(side: int) -> int:
-    return min(max(side, SMALLEST_SIDE), LARGEST_SIDE)
-
-
-def _is_grey(image: Image.Image) -> bool:
-    if image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I"):
-        return True
-    image.draft("RGB", (LARGEST_SIDE, LARGEST_SIDE))
-    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.NEAREST)
-    if "A" in image.getbands() or "transparency" in image.info:
-        layer = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-    pixels = np.asarray(image.convert("RGB")).astype(int)
-    return bool((pixels.max(axis=2) - pixels.min(axis=2)).max(initial=0) <= GREY)

@@ -5,42 +5,69 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from data_tools.sources.base import Source
+from data_tools.sources.cifar import CifarBatches, batch_split, is_hundred
 from data_tools.sources.class_folders import ClassFolders, is_image_name
-from data_tools.sources.containers import ARCHIVE_SUFFIXES, LoneFile, Member, damaged, open_container
+from data_tools.sources.containers import ARCHIVE_SUFFIXES, Container, Folder, LoneFile, Member, damaged, open_container
+from data_tools.sources.digits import Digits
 from data_tools.sources.fer_csv import FerCsv, is_csv_name
 from data_tools.sources.fer_plus import FerPlus, Policy
+from data_tools.sources.idx import IdxImages, idx_name
 from data_tools.sources.listed import ListedImages
 from data_tools.sources.toy_faces import ToyFaces
 from foundation.errors import UserError
+from foundation.schema import build, closest, converted
 
 
 def files(
     name: str,
     root: str,
-    stem: str | None = None,
+    stem: str | list[str] | None = None,
     split_from_name: bool = False,
     classes: Collection[str] = (),
     label: str | None = None,
 ) -> Source:
-    """The folder, archive or CSV below `root` whose stem is `stem` (the source's name if None).
+    """What lies below `root` under the name `stem`, the first of several that is there (None: the source's name).
 
-    If it holds an image, it is read as class folders, else as the FER table. The other options are those of
-    `ClassFolders`.
+    A folder, archive or file. The first image in it makes it class folders, with the options of `ClassFolders`; else
+    it is MNIST's or CIFAR's files, or the FER table, by the names of its files. The stem `.` is `root` itself, if it
+    has such files.
     """
-    container = open_container(locate(name, root, stem or name))
+    container = _opened(name, root, [name] if stem is None else [stem] if isinstance(stem, str) else list(stem))
     seen: list[Member] = []
     with damaged(container.path):
         for member in container.members():
             if is_image_name(member.path):
                 return ClassFolders(name, container, split_from_name, classes, label)
             seen.append(member)
-    has_table = isinstance(container, LoneFile) or any(is_csv_name(member.path) for member in seen)
-    if has_table:
+    files = [member.path for member in seen if member.open is not None]
+    if any(map(idx_name, files)):
+        return IdxImages(name, container, seen)
+    if is_hundred(files) or any(map(batch_split, files)):
+        return CifarBatches(name, container, seen)
+    if isinstance(container, LoneFile) or any(map(is_csv_name, files)):
         return FerCsv(name, container, seen)
     return ClassFolders(name, container, split_from_name, classes, label)
+
+
+def _opened(name: str, root: str, stems: list[str]) -> Container:
+    folder = Path(root).expanduser()
+    named = [stem for stem in stems if stem != "."]
+    for stem in named:
+        try:
+            return open_container(locate(name, root, stem))
+        except UserError:
+            if stem == named[-1] and not ("." in stems and _has_arrays(folder)):
+                raise
+    return Folder(folder, deep=False)
+
+
+def _has_arrays(folder: Path) -> bool:
+    """Whether MNIST's or CIFAR's files lie directly in the folder."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return any(map(idx_name, names)) or any(map(batch_split, names))
 
 
 def listed(
@@ -89,10 +116,7 @@ def fer_plus(
             f"data source '{name}': there is no {votes} in data.root={root}; put FER+'s table of votes there "
             f"(docs/datasets.md says where to get it)"
         )
-    try:
-        chosen = Policy(**policy)
-    except TypeError as error:
-        raise UserError(f"data.sources.{name}: {error}") from error
+    chosen = build(Policy, policy, f"data.sources.{name}")
     return FerPlus(name, source, found, folder / names if (folder / names).is_file() else None, chosen)
 
 
@@ -101,24 +125,35 @@ def toy_faces(name: str, root: str, **options: Any) -> Source:
     return _call(ToyFaces, name, **options)
 
 
+def digits(name: str, root: str) -> Source:
+    """The digits of scikit-learn; `root` is not used."""
+    return Digits(name)
+
+
 # A new kind of source: write its class, add a line here, name it as `kind` in a YAML of conf/data.
 KINDS: dict[str, Callable[..., Source]] = {
     "files": files,
+    "digits": digits,
     "fer_plus": fer_plus,
     "listed": listed,
     "toy_faces": toy_faces,
 }
 
 
-def make_source(name: str, root: str, options: dict[str, Any]) -> Source:
+def make_source(name: str, root: str, options: dict[str, Any], classes: Collection[str] = ()) -> Source:
     """The source `name` from its config: `kind` selects the factory, and the other keys are its options.
 
-    Raises `UserError` for an unknown kind or option, and if the data is missing.
+    `classes` are all names that mean a class; a kind that has to find class folders is given them. Raises `UserError`
+    for an unknown kind or option, and if the data is missing.
     """
     options = dict(options)
     kind = options.pop("kind", "files")
     if kind not in KINDS:
-        raise UserError(f"data.sources.{name}.kind: there is no kind '{kind}'; choose one of {', '.join(KINDS)}")
+        near = closest(str(kind), KINDS)
+        meant = f"did you mean '{near}'? All: " if near else "choose one of "
+        raise UserError(f"data.sources.{name}.kind: there is no kind '{kind}'; {meant}{', '.join(KINDS)}")
+    if classes and "classes" in inspect.signature(KINDS[kind]).parameters:
+        options.setdefault("classes", classes)
     return _call(KINDS[kind], name, root, **options)
 
 
@@ -142,8 +177,17 @@ def locate(name: str, root: str, stem: str) -> Path:
 
 
 def _call(factory: Callable[..., Source], name: str, *arguments: str, **options: Any) -> Source:
+    where = f"data.sources.{name}"
     try:
         inspect.signature(factory).bind(name, *arguments, **options)
     except TypeError as error:  # of the binding only: a TypeError raised by the factory is a bug
-        raise UserError(f"data.sources.{name}: {error}") from error
-    return factory(name, *arguments, **options)
+        near = next((closest(key, _known(factory)) for key in options if key not in _known(factory)), None)
+        raise UserError(f"{where}: {error}{f'; did you mean {near!r}?' if near else ''}") from error
+    hints = get_type_hints(getattr(factory, "__init__") if isinstance(factory, type) else factory)  # noqa: B009
+    ready = {key: converted(value, hints.get(key, Any), f"{where}.{key}") for key, value in options.items()}
+    return factory(name, *arguments, **ready)
+
+
+def _known(factory: Callable[..., Source]) -> list[str]:
+    """The names of the factory's options."""
+    return list(inspect.signature(factory).parameters)[1:]

@@ -11,7 +11,7 @@ from backends import oracles
 from backends.cases import TOLERANCES
 from backends.cases.elementwise import ACTIVATIONS, named
 from backends.running import assert_close, compute
-from cnn.backends import Activation, Epilogue, Normalize, Ops, Pool, RandomKey, Window
+from cnn.backends import Activation, Epilogue, Normalize, Ops, Pool, RandomKey, Window, get_ops
 
 _RELU = Activation("relu")
 EACH_ACTIVATION = pytest.mark.parametrize("activation", ACTIVATIONS, ids=named)
@@ -566,3 +566,36 @@ def test_a_gradient_that_is_not_a_number_stays_one_when_clipped(backend):
     placed = backend.ops.array(grads.astype(backend.dtype))
     assert np.isnan(float(backend.ops.clip_by_global_norm(placed, 1.0)))
     assert np.isnan(np.array(backend.ops.to_numpy(placed))[3])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_engines_loss_of_rows_that_are_not_numbers_is_the_references(dtype):
+    """NaN, infinities and a weight of 0 in some rows; the sums of the others are not touched."""
+    rows = [
+        [np.nan, 0, 1],
+        [0, np.inf, 1],
+        [np.inf, np.inf, 0],
+        [-np.inf, 2, 1],
+        [-np.inf, -np.inf, -np.inf],
+        [1, 2, 3],
+    ]
+    for smoothing in (0.0, 0.1):
+        for label in range(3):
+            for weights in ((1, 1, 1), (0, 2, 1)):
+                labels, counts = np.full(len(rows), label), [np.zeros(3), np.zeros(3)]
+                with np.errstate(all="ignore"):
+                    (loss, dlogits), (wanted, gradient) = (
+                        get_ops(name).cross_entropy(
+                            *(np.array(rows, dtype), labels, np.array(weights, dtype), smoothing), totals=kept
+                        )
+                        for name, kept in zip(("cpu", "numpy"), counts, strict=True)
+                    )
+                np.testing.assert_allclose(dlogits, gradient, rtol=2e-6)
+                np.testing.assert_allclose(loss, wanted, rtol=2e-6)
+                np.testing.assert_array_equal(counts[0][1:], counts[1][1:])
+
+
+@pytest.mark.parametrize("label", [3, 100])
+def test_a_label_beyond_the_classes_is_an_error_on_the_engine_too(label):
+    with pytest.raises(IndexError):
+        get_ops("cpu").cross_entropy(np.zeros((2, 3), np.float32), np.array([0, label]), np.ones(3, np.float32))

@@ -2,6 +2,7 @@
 
 import os
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -139,3 +140,74 @@ def test_blas_threads_are_the_users(convolution, rng):
             assert set(found) == {threads}
     for one, other in zip(*results, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+# --- work beside what follows ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_what_is_left_for_later_is_done_when_it_is_joined(threads, spin):
+    workers = Workers(threads, spin)
+    for count in (0, 1, 2, 50):
+        done = []
+        for number in range(count):
+            workers.later(partial(done.append, number))
+            assert workers.map(str, range(3)) == ["0", "1", "2"]
+        workers.join()
+        assert sorted(done) == list(range(count))
+
+
+def test_what_is_left_for_later_runs_beside_the_caller(spin):
+    workers, met = Workers(2, spin), threading.Barrier(2, timeout=20)
+    workers.later(met.wait)
+    met.wait()
+    workers.join()
+
+
+def test_a_map_in_what_is_left_for_later_is_done_by_its_thread(spin):
+    workers, found = Workers(2, spin), []
+    workers.later(lambda: found.extend(workers.map(lambda number: threading.get_ident(), range(20))))
+    workers.join()
+    assert len(found) == 20
+    assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize("threads", THREADS)
+def test_an_error_in_what_is_left_for_later_is_raised_at_the_latest_when_it_is_joined(threads, spin):
+    workers = Workers(threads, spin)
+
+    def fail():
+        raise ValueError("three")
+
+    for _ in range(20):
+        with pytest.raises(ValueError, match="three"):  # noqa: PT012 -- one thread alone raises it at once
+            workers.later(lambda: None)
+            workers.later(fail)
+            workers.join()
+        workers.join()
+        assert workers.map(str, range(9)) == list("012345678")
+
+
+@pytest.mark.parametrize("images", [1, 2])
+@pytest.mark.parametrize("policy", ["auto", "tune"])
+def test_gradients_beside_what_follows_are_the_same_bits(images, policy):
+    rng = np.random.default_rng(images)
+    x, dy = (rng.normal(size=(images, 12, 12, channels)).astype(np.float32) for channels in (16, 24))
+    w, window = rng.normal(size=(3, 3, 16, 24)).astype(np.float32), Window.over((12, 12), (3, 3), padding="same")
+    found = []
+    for threads in (1, 2, 2, 3):
+        ops = get_ops("cpu", threads, convolution="direct" if policy == "auto" else policy)
+        dw, db = ops.empty(w.shape, w.dtype), ops.empty((24,), w.dtype)
+        dw[...] = db[...] = np.nan
+        with ops.beside(dy, x):
+            ops.conv2d_backward_filter(dy, x, window, 1, out=dw)
+            ops.bias_backward(dy, out=db)
+        dx = ops.conv2d_backward_input(dy, w, window, 1)
+        ops.join()
+        found.append((dw, db, dx))
+    wanted = get_ops("numpy").conv2d_backward_filter(dy, x, window, 1)
+    np.testing.assert_allclose(found[0][0], wanted, rtol=1e-4, atol=1e-3)
+    if policy == "auto":
+        for others in found[1:]:
+            for one, other in zip(found[0], others, strict=True):
+                np.testing.assert_array_equal(one, other)

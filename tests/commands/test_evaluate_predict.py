@@ -28,7 +28,8 @@ def test_evaluate_scores_validation_unless_asked_for_test(command, finished):
     assert test["macro_f1"] == pytest.approx(metrics["macro_f1"])
 
 
-def test_evaluate_refuses_a_pack_that_has_changed(command, finished):
+def test_evaluate_takes_the_pack_of_the_run_and_refuses_another(command, finished):
+    (pack,) = (finished / "packs").iterdir()
     (finished / "data/fer2013/test/sad/00.png").unlink()
     assert command("cnn.evaluate", "run=out").status == 0  # with the pack that is there, whatever became of the data
     assert (
@@ -37,6 +38,8 @@ def test_evaluate_refuses_a_pack_that_has_changed(command, finished):
         ).status
         == 0
     )
+    assert command("cnn.evaluate", "run=out").status == 0
+    shutil.rmtree(pack)
     assert "no longer the one" in command("cnn.evaluate", "run=out").error
 
 

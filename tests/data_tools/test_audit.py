@@ -1,5 +1,6 @@
 """The audit's numbers against sets worked out by hand, and its page: one file that escapes what people wrote."""
 
+import csv
 import os
 import re
 import subprocess
@@ -108,6 +109,18 @@ def test_the_page_is_one_file_and_escapes_names(root: Path, tmp_path: Path) -> N
     assert "default-src 'none'" in page
     found = read_json(tmp_path / "audit.json")
     assert sum(found["input"]["set_aside"].values()) == 2
+
+
+def test_the_page_of_a_merge_has_no_raw_python_and_keep_csv_its_images(two: Path, tmp_path: Path) -> None:
+    config = configured(two, "a", "b", data=SIZE, duplicates="augmented", balance={"target": 12}, thin=["train"])
+    page = audit(config, tmp_path).read_text()
+    text = re.sub(r"<style>.*?</style>|<[^>]*>", " ", page, flags=re.DOTALL)
+    assert not re.search(r"\[\]|\{\}|\['|\{'|None|True|False|photograph", text)
+    assert "After the merge no validation or test image was found to have a duplicate in training." in text
+    with (tmp_path / "keep.csv").open(newline="") as file:
+        kept = {(row["source"], row["path"]): row["keep"] for row in csv.DictReader(file)}
+    assert len(kept) == 24
+    assert {path for (source, path), keep in kept.items() if keep == "yes" and source == "b"} == {"train/cat/alone.png"}
 
 
 def test_command(two: Path) -> None:

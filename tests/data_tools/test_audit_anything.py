@@ -1,7 +1,6 @@
-"""`data_tools.audit path=...`: any folder, archive or table, with and without labels; exit status, keep.csv, the page."""
+"""`data_tools.audit path=...`: any folder, archive or table, with or without labels; exit status, keep.csv, page."""
 
 import csv
-import io
 import os
 import re
 import subprocess
@@ -55,8 +54,8 @@ def test_leaks_conflicts_duplicates_and_damage(tmp_path: Path, container: str) -
     files = (
         CLEAN
         | {
-            "train/cat/leak.png": encoded(pixels(6), compress_level=0),  # test/cat/0.png
-            "train/dog/wrong.png": png(8, compress_level=0),  # test/dog/0.png is seed 8
+            "train/cat/leak.png": encoded(pixels(6), compress_level=0),  # equal to test/cat/0.png
+            "train/cat/wrong.png": png(8, compress_level=0),  # equal to test/dog/0.png
             "train/cat/again.png": CLEAN["train/cat/0.png"],
             "test/dog/again.png": CLEAN["test/dog/1.png"],
             "train/dog/cut.png": png(70)[:50],
@@ -69,16 +68,13 @@ def test_leaks_conflicts_duplicates_and_damage(tmp_path: Path, container: str) -
     assert found["checks"] == {"leak": 2, "conflict": 1, "duplicate": 4, "unreadable": 1, "blank": 1, "missing": 0}
     decided = kept(tmp_path / "out")
     assert set(decided) == set(files)
-    no = {"train/cat/leak.png", "train/dog/wrong.png", "train/dog/cut.png"}
+    no = {"train/cat/leak.png", "train/cat/wrong.png", "train/dog/cut.png"}
     # Test images all stay, also equal ones.
     assert {path for path, keep in decided.items() if keep == "no"} - no in (
         {"train/cat/again.png"},
         {"train/cat/0.png"},
     )
     assert verdict(found).startswith("2 of 5 test images (40.0 %) have a duplicate in training")
-
-
-assert png(6) == CLEAN["test/cat/0.png"] and png(8) == CLEAN["test/dog/0.png"]
 
 
 def test_a_clean_set(tmp_path: Path) -> None:
@@ -168,8 +164,8 @@ def test_the_level_can_be_chosen(tmp_path: Path, level: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["plain", "with space", "a=b", "a,b", "it's", 'say "x"', "é怒", "[brackets]", "{braces}", "001", "yes", "null", "1e3",
-     "a\\b", "~x", "(1)", "x:y", "#1", "a'b\\"],
+    ["plain", "with space", "a=b", "a,b", "it's", 'say "x"', "é怒", "[brackets]", "{braces}", "001", "yes", "null",
+     "1e3", "a\\b", "~x", "(1)", "x:y", "#1", "a'b\\"],
 )  # fmt: skip
 def test_paths_of_any_name(tmp_path: Path, name: str) -> None:
     if name in ("null", "[brackets]"):
@@ -186,8 +182,8 @@ def test_lists_of_paths_and_of_checks() -> None:
         config = compose("audit", overrides=arguments(["path=[a,'b c']", "fail_on=leak,conflict"]))
         assert (list(config.path), list(config.fail_on)) == (["a", "b c"], ["leak", "conflict"])
         assert compose("audit", overrides=arguments(["fail_on=leak|blank"])).fail_on == ["leak", "blank"]
-        config = compose("audit", overrides=arguments(["data=fed", "fail_on=leak"]))
-        assert (config.path, config.fail_on, config.data.name) == (None, "leak", "fed")
+        config = compose("audit", overrides=arguments(["data=fed", "fail_on=never"]))
+        assert (config.path, list(config.fail_on), config.data.name) == (None, ["never"], "fed")
 
 
 def called(*given: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -299,9 +295,8 @@ def page(tmp_path: Path) -> Page:
 def test_the_page_says_what_is_seen(page: Page) -> None:
     assert page.images
     for image in page.images:
-        assert re.match(
-            r"(Two images that agree as|\d images that are duplicates|One image, blank)", image["alt"] or ""
-        )
+        said = image["alt"] or ""
+        assert said.startswith(("Two images that agree as ", "2 images that are duplicates, ", "One image, blank: "))
         assert (image["src"] or "").startswith("data:image/png;base64,")
     assert any("test: cat" in image["alt"] and "train: dog" in image["alt"] for image in page.images)
 
@@ -336,12 +331,3 @@ def test_contrast_in_light_and_dark(page: Page) -> None:
             for paper in papers:
                 light, dark = sorted((luminance(colours[text]), luminance(colours[paper])), reverse=True)
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, paper)
-
-
-def test_merged_data_have_no_raw_python_either(tmp_path: Path) -> None:
-    done = called("fail_on=leak")  # the toy faces
-    assert (done.returncode, done.stderr) == (0, "")
-    text = Page(Path("out/audit.html").read_text()).text
-    assert not re.search(r"\[\]|\{\}|\['|\{'|None|True|False|photograph", text)
-    rows = csv.DictReader(io.StringIO(Path("out/keep.csv").read_text()))
-    assert {row["keep"] for row in rows} == {"yes", "no"}

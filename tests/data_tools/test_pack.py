@@ -76,9 +76,9 @@ def test_reuse_and_remake(tiny: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert first.exists()
 
     write_tree(tiny / "tiny", {"train/cat/new.png": png(99)})
-    assert prepare(configured(tiny, "tiny")) == first
-    assert len(np.load(first / "images.npy")) == 17
-    assert sorted(path.name for path in first.parent.iterdir()) == sorted([first.name, other.name])
+    changed = prepare(configured(tiny, "tiny"))
+    assert len(np.load(changed / "images.npy")) == 17
+    assert sorted(first.parent.iterdir()) == sorted([first, other, changed])
 
 
 @pytest.mark.parametrize("damage", ["missing", "garbage"])

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from drawn import configured, files_of, prepared, write_tree
+from drawn import Pack, configured, files_of, prepared, write_tree
 
 from data_tools.audit import audit
 from data_tools.prepare import prepare
@@ -76,3 +76,16 @@ def test_a_level_below_is_named_as_the_reason(root: Path, capsys: pytest.Capture
         "levels": ["mirrored", "augmented"], "reason": "data.audit=near"
     }  # fmt: skip
     assert "mirrored, augmented (data.audit=near)" in capsys.readouterr().out
+
+
+def test_a_pack_made_with_the_search_is_used_where_there_is_none(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The pack was made on a machine with the extra: it is better than one that would be made here."""
+    config = configured(root, "tiny", duplicates="auto", data={"audit": "auto"})
+    made = prepare(config)
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert prepare(config) == made
+    assert "using the pack" in capsys.readouterr().out
+    assert [pack.name for pack in made.parent.iterdir() if not pack.name.startswith(".")] == [made.name]
+    assert Pack(made).json["options"]["merge"]["duplicates"] == "augmented"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cnn.backends import get_ops
-from cnn.layers import Dropout, Layer
+from cnn.layers import Conv2D, Dropout, Layer
 from cnn.models import InferenceModel, build_model
 from cnn.models.plan import make_plan
 from cnn.models.summary import summary_rows
@@ -375,3 +375,30 @@ def test_images_of_a_pixel_or_a_line(ops, engine, image, rng):
         model = build_model({"layers": layers}, backend, image, CLASSES, 0, "float64", fuse=fuse)
         results.append(everything_computed(model, x, dlogits))
     compare(results[1], results[0], 1e-9)
+
+
+class WatchedConv2D(Conv2D):
+    """Notes in `alive`, at its backward pass, whether its output still lives."""
+
+    def __init__(self, alive):
+        super().__init__(4, 3)
+        self.alive = alive
+
+    def forward(self, params, x, ctx, *epilogue):
+        y, saved = super().forward(params, x, ctx, *epilogue)
+        self.output = weakref.ref(y)
+        return y, saved
+
+    def backward(self, params, saved, dy, grads, ctx):
+        self.alive.append(self.output() is not None)
+        return super().backward(params, saved, dy, grads, ctx)
+
+
+@pytest.mark.parametrize("engine", ["numpy", "cpu"])
+@pytest.mark.parametrize("behind", [["batch_norm", "relu"], ["relu", "batch_norm", {"max_pool2d": 2}], ["gelu"]])
+def test_a_convolutions_output_is_freed_before_its_backward_pass(engine, behind):
+    alive = []
+    model = build(get_ops(engine), [WatchedConv2D(alive), *behind, *FLAT])
+    logits, saved = model.forward(np.ones((2, *IMAGE)), True)
+    model.backward(saved, np.ones_like(logits))
+    assert alive == [False]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from cnn.backends.cpu import elementwise_kernels as kernels
-from cnn.backends.cpu.conv_choice import AUTO, AlgorithmSelector
+from cnn.backends.cpu.conv_choice import AUTO, TUNE, AlgorithmSelector
 from cnn.backends.cpu.memory import Pool
 from cnn.backends.cpu.spin import spin
 from cnn.backends.cpu.workers import Workers, available_cores, chunks
@@ -37,6 +38,7 @@ class CpuArrays(Ops):
         self.memory = Pool()
         self.selector = AlgorithmSelector(convolution)
         self.device = f"CPU, {threads or available_cores()} threads"
+        self._is_beside = False  # within `beside`, for work that is worth it
         self._constants: set[int] = set()  # the addresses of living arrays that were given as constants
 
     def constant(self, values: NDArray[Any]) -> FloatArray:
@@ -48,6 +50,26 @@ class CpuArrays(Ops):
     def is_constant(self, x: FloatArray) -> bool:
         """Whether `constant` returned this very array."""
         return id(x) in self._constants
+
+    @contextmanager
+    def beside(self, *read: FloatArray) -> Iterator[None]:
+        # On two cores the two gradients of a convolution on a single image each take a core: to share each of them
+        # would cost two hand-overs in place of one, and its Python runs while the other computes.
+        self._is_beside = self.workers.threads == 2 and len(read[0]) == 1 and self.selector.policy != TUNE
+        try:
+            yield
+        finally:
+            self._is_beside = False
+
+    def join(self) -> None:
+        self.workers.join()
+
+    def beside_or_now(self, work: Callable[[], object]) -> None:
+        """Run it: within `beside` in another thread, if that is worth it. It fills arrays that `join` completes."""
+        if self._is_beside:
+            self.workers.later(work)
+        else:
+            work()
 
     def empty(self, shape: tuple[int, ...], dtype: DTypeLike) -> FloatArray:
         return self.memory.empty(shape, dtype)

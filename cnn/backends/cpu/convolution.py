@@ -83,7 +83,7 @@ class CpuConvolution(CpuDense):
         def compute(algorithm: Algorithm) -> None:
             algorithm.filter_gradient(dy, x, problem, dw)
 
-        compute(self.selector.select(FILTER_GRADIENT, problem, self.algorithms, compute))
+        self.beside_or_now(lambda: compute(self.selector.select(FILTER_GRADIENT, problem, self.algorithms, compute)))
         return dw
 
     def _convolved(

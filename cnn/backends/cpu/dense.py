@@ -11,7 +11,7 @@ from cnn.backends.cpu import conv_primitives as primitives
 from cnn.backends.cpu import product_kernels
 from cnn.backends.cpu.arrays import FloatArray
 from cnn.backends.cpu.normalization import CpuNormalization
-from cnn.backends.reference.arrays import into, rows_of
+from cnn.backends.reference.arrays import rows_of
 
 _SMALL_PRODUCT = 1 << 19  # multiply-accumulates that take less time than waking another thread
 _NOTHING = Epilogue()
@@ -44,8 +44,15 @@ class CpuDense(CpuNormalization):
 
     def bias_backward(self, dy: FloatArray, out: FloatArray | None = None) -> FloatArray:
         rows = rows_of(dy)
-        sums = self.workers.map(lambda chunk: primitives.bias_gradient(rows[chunk]), self.channel_chunks(*rows.shape))
-        return into(out, np.add.reduce(sums))
+        db = self.memory.empty((rows.shape[1],), dy.dtype) if out is None else out
+
+        def add_up() -> None:
+            work = self.channel_chunks(*rows.shape)
+            sums = self.workers.map(lambda chunk: primitives.bias_gradient(rows[chunk]), work, dy.nbytes)
+            np.add.reduce(sums, out=db)
+
+        self.beside_or_now(add_up)
+        return db
 
     def after(self, y: FloatArray, epilogue: Epilogue) -> FloatArray:
         """The rest of the epilogue; the product has applied bias and ReLU."""

@@ -15,6 +15,13 @@ BLOCK = 32
 
 
 @compiled
+def running_average(running, current, momentum, rest):
+    """In place: running (n,) = momentum * running + rest * current."""
+    for e in range(running.shape[0]):
+        running[e] = momentum * running[e] + rest * current[e]
+
+
+@compiled
 def statistics(rows, mean, mean_error, squares):
     """Mean of rows; the mean of the deviations from it (its rounding error); the sum of the squared deviations."""
     wide_vectors()

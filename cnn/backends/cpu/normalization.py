@@ -28,12 +28,16 @@ class CpuNormalization(CpuActivations):
         def run(number: int) -> None:
             norm_kernels.statistics(rows[work[number]], *parts[number])
 
-        self.workers.map(run, range(len(work)))
+        self.workers.map(run, range(len(work)), x.nbytes)
         result = np.empty((2, rows.shape[1]), x.dtype) if out is None else out
         sizes = np.array([chunk.stop - chunk.start for chunk in work])
         if not norm_kernels.merge(sizes, parts, result):  # a square overflowed; the reference sums in float64
             return super().moments(x, out)
         return result
+
+    def running_average(self, running: FloatArray, current: FloatArray, momentum: float) -> None:
+        kind = running.dtype.type
+        norm_kernels.running_average(running.reshape(-1), current.reshape(-1), kind(momentum), kind(1 - momentum))
 
     def normalize(
         self, x: FloatArray, gamma: FloatArray, beta: FloatArray, moments: FloatArray, eps: float
@@ -63,6 +67,7 @@ class CpuNormalization(CpuActivations):
         self.workers.map(
             lambda chunk: norm_kernels.apply(rows[chunk], mean, scale, stage.beta, relu, out[chunk]),
             self.channel_chunks(*rows.shape),
+            x.nbytes,
         )
         return y
 
@@ -85,14 +90,14 @@ class CpuNormalization(CpuActivations):
             chunk = work[number]
             norm_kernels.reduce(given[chunk], rows[chunk], mean, last[chunk], relu, *sums[number])
 
-        self.workers.map(reduce, range(len(work)))
+        self.workers.map(reduce, range(len(work)), x.nbytes)
         factors: Any = backward_factors(sums, stage, len(rows))
 
         def run(chunk: slice) -> None:
             parts = (given[chunk], rows[chunk], mean, *factors, last[chunk], relu, input_relu, out[chunk])
             norm_kernels.backward(*parts)
 
-        self.workers.map(run, work)
+        self.workers.map(run, work, x.nbytes)
         return dx
 
 

@@ -79,7 +79,7 @@ class CpuTail(CpuNormalization):
             out = chunk.output
             norm_kernels.pool(x[chunk.input], mean, scale, norm.beta, window.kernel, relu, y[out], argmax[out])
 
-        self.workers.map(run, pooled_chunks(x, window))
+        self.workers.map(run, pooled_chunks(x, window), x.nbytes)
         return y, argmax
 
     def _pooled_backward(
@@ -98,14 +98,14 @@ class CpuTail(CpuNormalization):
             given: Any = (dy[chunk], argmax[chunk], y[chunk], relu, x[chunk], mean)
             norm_kernels.pool_reduce(*(*given, kernel, *sums[number]))
 
-        self.workers.map(reduce, range(len(work)))
+        self.workers.map(reduce, range(len(work)), x.nbytes)
         factors: Any = backward_factors(sums, norm, x.size // x.shape[3])
 
         def run(chunk: slice) -> None:
             given: Any = (dy[chunk], argmax[chunk], y[chunk], relu, x[chunk], mean)
             norm_kernels.pool_backward(*(*given, *factors, kernel, input_relu, dx[chunk]))
 
-        self.workers.map(run, work)
+        self.workers.map(run, work, x.nbytes)
         return dx
 
 

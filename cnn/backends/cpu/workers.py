@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -29,11 +30,14 @@ def chunks(length: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, length)) for start in range(0, length, size)]
 
 
+# Bytes of a memory pass from which a second thread pays: it fetches its part from the first one's cache.
+WORTH_A_THREAD = 1 << 20
+
 # Wait until the int64 at an address has a value, for at most so many looks; whether it had.
 Spin = Callable[[int, int, int], bool]
 # The fewest and the most looks before a thread goes to sleep, of a nanosecond or so each. To wake a thread takes longer
 # than a layer of a single image; but where the cores are busy, the thread that spins has the core that the other needs.
-_LOOKS = (1 << 13, 1 << 21)
+_LOOKS = (1 << 9, 1 << 17)
 
 
 class _Signal:
@@ -56,6 +60,10 @@ class _Signal:
             sleeper, self._asleep = self._asleep, False
         if sleeper:
             self._wake.release()
+
+    def is_at(self, number: int) -> bool:
+        """Whether it is `number`."""
+        return bool(self._number[0] == number)
 
     def wait(self, number: int) -> None:
         """Return once it is `number`. Only one thread waits."""
@@ -100,19 +108,31 @@ class _ThreadPool:
 
     def run(self, task: Callable[[], None], helpers: int) -> None:
         """Run `task` in this thread and in `helpers` others; wait for all; raise what one of them raised."""
-        self.task = task
         self.errors.clear()  # where this thread failed as well, its own error was raised and theirs are left
-        for number in range(helpers):
-            self.turns[number] += 1
-            self.begin[number].set(self.turns[number])
+        self.start(task, helpers)
         try:
             task()
         finally:
-            for number in range(helpers):
-                self.done[number].wait(self.turns[number])
-            self.task = None
+            self.wait(helpers)
         if self.errors:
             raise self.errors[0]
+
+    def start(self, task: Callable[[], None], helpers: int) -> None:
+        """Begin `task` in `helpers` other threads, which are idle."""
+        self.task = task
+        for number in range(helpers):
+            self.turns[number] += 1
+            self.begin[number].set(self.turns[number])
+
+    def wait(self, helpers: int) -> None:
+        """Wait until the first `helpers` threads are idle."""
+        for number in range(helpers):
+            self.done[number].wait(self.turns[number])
+        self.task = None
+
+    def is_idle(self, number: int) -> bool:
+        """Whether a helper has finished what it was given."""
+        return self.done[number].is_at(self.turns[number])
 
     def close(self) -> None:
         """End the threads."""
@@ -134,10 +154,55 @@ class Workers:
         self._pool: _ThreadPool | None = None
         self._process = 0
         self._busy = threading.Lock()
+        self._later: deque[Callable[[], object]] = deque()
+        self._apart = False  # whether a helper works on `_later`, which holds `_busy`
 
-    def map(self, function: Callable[[Item], Result], work: Sequence[Item]) -> list[Result]:
-        """`function` of every chunk of `work`, results in the order of the chunks."""
-        if self.threads == 1 or len(work) == 1 or not self._busy.acquire(blocking=False):
+    def later(self, task: Callable[[], object]) -> None:
+        """Run `task` in one helper beside what follows, at the latest in `join`. Until then `map` uses one thread.
+
+        Tasks must not depend on one another.
+        """
+        if not self._apart:
+            if self.threads == 1 or not self._busy.acquire(blocking=False):
+                task()
+                return
+            self._apart = True
+            self._helpers().errors.clear()
+        self._later.append(task)
+        pool = self._helpers()
+        if pool.is_idle(0):
+            pool.start(self._drain_later, 1)
+
+    def join(self) -> None:
+        """Return when every task of `later` is done; raise what one of them raised."""
+        if not self._apart:
+            return
+        pool = self._helpers()
+        try:
+            self._drain_later()
+        finally:
+            self._later.clear()  # after an error
+            pool.wait(1)
+            self._apart = False
+            self._busy.release()
+        if pool.errors:
+            raise pool.errors[0]
+
+    def _drain_later(self) -> None:
+        while True:
+            try:
+                task = self._later.popleft()
+            except IndexError:
+                return
+            task()
+
+    def map(self, function: Callable[[Item], Result], work: Sequence[Item], size: int = WORTH_A_THREAD) -> list[Result]:
+        """`function` of every chunk of `work`, results in the order of the chunks.
+
+        `size` is in bytes, of a memory pass: the calling thread does a small one alone.
+        """
+        alone = self.threads == 1 or len(work) == 1 or size < WORTH_A_THREAD
+        if alone or not self._busy.acquire(blocking=False):
             return [function(chunk) for chunk in work]  # also inside a chunk, or beside another thread's map
         try:
             return self._share(function, work)
@@ -151,10 +216,14 @@ class Workers:
         """
         return chunks(length, step * -(-length // (step * self.threads)))
 
-    def _share(self, function: Callable[[Item], Result], work: Sequence[Item]) -> list[Result]:
+    def _helpers(self) -> _ThreadPool:
         if self._pool is None or self._process != os.getpid():  # a fork takes no threads along
             self._pool, self._process = _ThreadPool(self.threads - 1, self._spin), os.getpid()
             weakref.finalize(self, self._pool.close)
+        return self._pool
+
+    def _share(self, function: Callable[[Item], Result], work: Sequence[Item]) -> list[Result]:
+        pool = self._helpers()
         results: list[Any] = [None] * len(work)
         todo = iter(range(len(work)))  # `next` of it is one step for the interpreter: two threads never get one index
 
@@ -163,5 +232,5 @@ class Workers:
             for index in todo:
                 results[index] = function(work[index])
 
-        self._pool.run(drain, min(self.threads, len(work)) - 1)
+        pool.run(drain, min(self.threads, len(work)) - 1)
         return results

@@ -1,0 +1,80 @@
+"""`data.path`: what was left out of the config is found out at that path and written into the config."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from data_tools.sources.detect import Detected, detect
+from foundation.errors import UserError
+
+# Keys of `data` that are found out if they are null.
+FOUND = (
+    "name",
+    "root",
+    "image_size",
+    "channels",
+    "classes",
+    "sources",
+)
+
+
+def fill_in(config: DictConfig, say: Callable[[str], object] = print) -> None:
+    """Set the keys of `config.data` that are null by looking at `config.data.path`, and say what was found.
+
+    Does nothing if `data` has no path, or if nothing is null, as in the recorded config of a run. Raises `UserError`
+    for a path without images, and for images without labels.
+    """
+    data = config.data
+    if "path" not in data or all(data[key] is not None for key in FOUND):
+        return
+    if data.path is None:
+        raise UserError("data.path=PATH is missing: the folder, archive or table with your images")
+    for key in ("root", "sources"):
+        if data[key] is not None:
+            raise UserError(f"data.{key} is not used by data=folder: data.path says where the images are")
+    path = Path(str(data.path)).expanduser()
+    given = data.classes
+    found = detect(path, None if given is None else [str(name) for name in given])
+    for line in found.lines:
+        say(line)
+    if not found.classes:
+        raise UserError(
+            f"{path} names no classes: put the images of each class into a folder of its own, or list them in a CSV "
+            "path,label"
+        )
+    if len(found.classes) < 2 and given is None:
+        raise UserError(f"{path} has one class only, {found.classes[0]}: a classifier needs at least two")
+    _set(config, values_for(path, found))
+
+
+def values_for(path: Path, found: Detected) -> dict[str, Any]:
+    """The keys of `data` for what was found at `path`."""
+    whole = path.resolve() if path.name in ("", "..", ".") else path
+    name = re.sub(r"[^\w-]+", "_", whole.name.partition(".")[0]).strip("_") or "images"
+    return {
+        "name": name,
+        "root": str(whole.parent),
+        "image_size": found.image_size,
+        "channels": found.channels,
+        "classes": list(found.classes),
+        "sources": {name: {"kind": found.kind, **found.options}},
+    }
+
+
+def restore(config: DictConfig, recorded: Path) -> None:
+    """Set the keys of `config.data` that are null to those in `recorded`, the config of an earlier run."""
+    if "path" in config.data and recorded.is_file():
+        earlier: Any = OmegaConf.load(recorded)
+        _set(config, {key: earlier.data[key] for key in FOUND if earlier.data.get(key) is not None})
+
+
+def _set(config: DictConfig, values: dict[str, Any]) -> None:
+    with open_dict(config):
+        for key, value in values.items():
+            if config.data[key] is None:
+                config.data[key] = value

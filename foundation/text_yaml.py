@@ -1,0 +1,102 @@
+"""YAML files of options: a scalar stays text where the option is text.
+
+YAML reads `010` as the number 8, `yes` as true and `1e3` as 1000.0. A class may have such a name, so the type of the
+option decides, before YAML does.
+"""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from typing import Any, ClassVar, get_args, get_origin
+
+import yaml  # type: ignore[import-untyped]  # the parser that OmegaConf uses
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
+from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult
+from omegaconf import OmegaConf
+from omegaconf._utils import get_yaml_loader
+
+from foundation.schema import Schemas, hint_at, member, without_none
+
+_TEXT, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
+_EXACT = {"true", "false", "True", "False", "null", "~", ""}  # constants that are no text
+
+
+def read_with(schemas: Schemas) -> None:
+    """Hydra's files are read with these types from now on."""
+    Plugins.instance()  # registers the source that is replaced here
+    TextSource.schemas = schemas
+    SourcesRegistry.instance().types["file"] = TextSource
+
+
+class TextSource(FileConfigSource):
+    """A folder of configs, whose text is read by the types of the options."""
+
+    schemas: ClassVar[Schemas] = {}
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """The config in a file of the folder."""
+        found = super().load_config(config_path)
+        package = (found.header or {}).get("package")
+        parts = PurePosixPath(config_path).parts
+        group = parts[:1] if len(parts) > 1 and package != "_global_" else ()
+        if group and group[0] not in self.schemas:
+            return found
+        text = _read(self.path, self._normalize_file_name(config_path))
+        found.config = OmegaConf.create(load(text, self.schemas, group))
+        return found
+
+
+def load(text: str, schemas: Schemas, group: tuple[str, ...] = ()) -> Any:
+    """The content of a YAML text, whose place in the config is `group`, () for the top. Raises `yaml.YAMLError`."""
+    loader = get_yaml_loader()(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return {}
+        _retag(node, schemas, group)
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _read(folder: str, name: str) -> str:
+    with open(f"{folder}/{name}", encoding="utf-8") as file:
+        return file.read()
+
+
+def _retag(node: yaml.Node, schemas: Schemas, path: tuple[str, ...]) -> None:
+    """Walk down to the options."""
+    hint = hint_at(schemas, path)
+    if hint is not None:
+        _as_typed(node, hint)
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            _retag(value, schemas, (*path, str(key.value)))
+
+
+def _as_typed(node: yaml.Node, hint: Any) -> None:
+    hint, optional = without_none(hint)
+    origin = get_origin(hint)
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            key.tag = _TEXT
+            _as_typed(value, member(hint, key.value) or Any)
+    elif isinstance(node, yaml.SequenceNode):
+        item = get_args(hint)[0] if origin is list else Any
+        for value in node.value:
+            _as_typed(value, item)
+    elif node.style is None and not (optional and node.tag == _NULL) and "${" not in node.value:
+        odd = node.tag in (_NULL, "tag:yaml.org,2002:bool") and node.value not in _EXACT
+        if hint is str or (hint is Any and (odd or not _prints_as_written(node))):
+            node.tag = _TEXT
+
+
+def _prints_as_written(node: yaml.Node) -> bool:
+    """Whether a number is printed as it was written."""
+    kind = {"tag:yaml.org,2002:int": int, "tag:yaml.org,2002:float": float}.get(node.tag)
+    try:
+        return kind is None or str(kind(node.value)) == node.value
+    except ValueError:
+        return False
