@@ -86,6 +86,17 @@ class BalanceConfig:
 
 
 @dataclass
+class GuardsConfig:
+    """When the merge stops because it would drop different images as duplicates. Fractions of different images."""
+
+    group: float = 0.25
+    mixed_labels: float = 0.2
+    lost: float = 0.85
+    lost_evaluation: float = 0.25
+    at_least: int = 20
+
+
+@dataclass
 class MergeConfig:
     """`conf/merge/*.yaml`: the policy by which sources become one data set."""
 
@@ -101,8 +112,9 @@ class MergeConfig:
     weights: dict[str, float] = field(default_factory=dict)
     split_map: dict[str, str] = field(default_factory=lambda: {split: split for split in SPLITS})
     split_precedence: list[str] = field(default_factory=lambda: ["test", "validation", "train"])
-    thin: list[str] = field(default_factory=lambda: list(SPLITS))
+    thin: list[str] = field(default_factory=lambda: ["train"])
     repeats: str = "one"  # or all
+    guards: GuardsConfig = field(default_factory=GuardsConfig)
     test: DrawConfig = field(default_factory=DrawConfig)
     validation: DrawConfig = field(default_factory=DrawConfig)
     balance: BalanceConfig = field(default_factory=BalanceConfig)
@@ -149,6 +161,10 @@ def load(config: DictConfig, with_search: bool = False) -> tuple[DataConfig, Mer
     for source, weight in merge.weights.items():
         _demand(0 <= weight < float("inf"), f"merge.weights.{source}", "must be 0 or more", weight)
     _check_search(merge.twins)
+    for name in ("group", "mixed_labels", "lost", "lost_evaluation"):
+        value = getattr(merge.guards, name)
+        _demand(0 < value <= 1, f"merge.guards.{name}", "must be above 0 and at most 1", value)
+    _demand(merge.guards.at_least >= 0, "merge.guards.at_least", "must be 0 or more", merge.guards.at_least)
     for key, draw in (("merge.test", merge.test), ("merge.validation", merge.validation)):
         _demand(0 <= draw.fraction < 1, f"{key}.fraction", "must be at least 0 and below 1", draw.fraction)
         _among(f"{key}.when", [draw.when], ("missing", "always"))
@@ -187,7 +203,7 @@ def _check_search(search: SearchConfig) -> None:
         value = getattr(search, name)
         _demand(0 < value <= 1, f"merge.twins.{name}", "must be above 0 and at most 1", value)
     _demand(search.neighbours > 0, "merge.twins.neighbours", "must be positive", search.neighbours)
-    for name in ("near_shift", "blank_below"):
+    for name in ("near_shift", "blank_below", "strangers", "cells", "fine"):
         _demand(getattr(search, name) >= 0, f"merge.twins.{name}", "must be 0 or more", getattr(search, name))
 
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from data_tools.config import NOT_IN_PACK, DataConfig, MergeConfig
+from data_tools.config import NOT_IN_PACK, DataConfig, GuardsConfig, MergeConfig
 from data_tools.duplicates.assign import Grouping, find_groups
-from data_tools.duplicates.levels import LEVELS
+from data_tools.duplicates.levels import LEVELS, PIXELS, includes
 from data_tools.merging.merge import merge
 from data_tools.progress import bar
 from data_tools.reading.decoded import DecodedStores
 from data_tools.reading.labels import LabelMap
-from data_tools.reading.manifest import KEPT
+from data_tools.reading.manifest import KEPT, SET_ASIDE
 from data_tools.reading.read import Collection, read
 from data_tools.sources.base import Fingerprint, Source
 from data_tools.sources.find import make_source
+from foundation.errors import UserError
 
 CACHE = ".twins"  # in data.pack_dir: the cache of the search for near-duplicates
 
@@ -54,7 +55,8 @@ def collect_and_merge(
     """Read every source, find the groups at every level that the policy or the audit needs, and merge.
 
     Images in `stores` are not decoded again; newly decoded ones are added. Without `trains` splits and classes may be
-    empty, and there may be no image at all.
+    empty, there may be no image at all, and where a guard of the merge stops, only images with equal pixels are taken
+    as duplicates.
     """
     labels = {
         source.name: LabelMap(data.classes, data.label_map | policy.class_maps.get(source.name, {}))
@@ -69,5 +71,25 @@ def collect_and_merge(
     cache = Path(data.pack_dir).expanduser() / CACHE
     with bar("finding duplicates") as progress:
         grouping = find_groups(usable, collection.images, level, policy.twins, data.workers, cache, progress.report)
-    merge(collection, grouping, policy, data.classes, trains)
+    if grouping.note:
+        print(grouping.note)
+    try:
+        merge(collection, grouping, policy, data.classes, trains)
+    except UserError as guarded:
+        if trains:
+            raise
+        _only_equal_pixels(collection, grouping, f"duplicates: by equal pixels alone: {guarded}")
+        unguarded = replace(policy, duplicates=PIXELS, guards=GuardsConfig(1, 1, 1, 1))
+        merge(collection, grouping, unguarded, data.classes, trains)
     return Prepared(collection, grouping, {source.name: source.ignored for source in sources})
+
+
+def _only_equal_pixels(collection: Collection, grouping: Grouping, note: str) -> None:
+    """Forget the groups above equal pixels, and what a merge that stopped has done with the rows."""
+    for level in (*grouping.groups,):
+        if not includes(PIXELS, level):
+            del grouping.groups[level]
+    grouping.confirmed, grouping.loose, grouping.note = [], {}, note
+    for row in collection.rows:
+        if row.status != SET_ASIDE:
+            row.status, row.reason, row.duplicate_of = KEPT, "", ""

@@ -70,7 +70,8 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig, merged: b
             "before": _in_training((row for row in given if row.id in deepest), "original_split", deepest),
             "after": _in_training(packed, "split", deepest),
         },
-        "not_looked_for": _not_looked_for(levels[-1], "data.audit" if merged else "duplicates"),
+        "not_looked_for": _not_looked_for(levels[-1], "data.audit" if merged else "duplicates", grouping.note),
+        "note": grouping.note,
         "twins_before_by_level": {
             level: _in_training((row for row in given if row.id in deepest), "original_split", grouping.groups[level])
             for level in levels
@@ -115,10 +116,10 @@ def _modes(rows: Iterable[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _not_looked_for(deepest: str, option: str) -> dict[str, Any]:
+def _not_looked_for(deepest: str, option: str, note: str) -> dict[str, Any]:
     """The levels above the deepest that was searched, and why; no levels: the search was complete."""
     levels = [level for level in LEVELS if not includes(deepest, level)]
-    reason = search_missing() or f"{option}={deepest}"
+    reason = search_missing() or note.removeprefix("duplicates: ") or f"{option}={deepest}"
     return {"levels": levels, "reason": reason if levels else ""}
 
 

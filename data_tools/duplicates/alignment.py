@@ -35,6 +35,7 @@ _GATE = 0.70  # detail at half the size from which a pair is compared in full si
 _STRAIGHT = 0.85  # correlation without a warp from which the full-size search starts at the identity
 _OVERLAP = 300  # pixels that both images must show, of 2,304
 _SCALE = (0.4, 2.5)  # least and greatest area that a warp may give to a pixel
+_PLAIN, _PLAIN_DETAIL = 0.98, 0.90  # correlation and detail, both without a warp, of a pair with little structure
 MIRROR = np.array([[-1.0, 0.0, SIDE - 1.0], [0.0, 1.0, 0.0]])
 
 
@@ -51,6 +52,8 @@ class Aligner:
 
     def __init__(self, images: NDArray[np.uint8], config: SearchConfig) -> None:
         self.config = config
+        self._images = images
+        self._plain: dict[int, bool] = {}
         self._full = standardised(images)
         self._half = [_halved(image) for image in self._full]
 
@@ -58,6 +61,34 @@ class Aligner:
         """Correlation of two images without a warp, the second mirrored if `mirrored`."""
         other = self._full[second][:, ::-1] if mirrored else self._full[second]
         return float(np.vdot(self._full[first], other)) / SIDE**2
+
+    def plain(self, image: int) -> bool:
+        """Whether an image has too little fine structure to recognise its warped copies by, as a sky or a brick.
+
+        The detail must reach `config.fine` grey levels (root mean square) and fill `config.cells` independent cells:
+        the pixels that it covers times the fraction of the frequencies that it has, both by their participation ratio,
+        (sum of e)^2 / sum of e^2.
+        """
+        if image not in self._plain:
+            self._plain[image] = self._is_plain(image)
+        return self._plain[image]
+
+    def _is_plain(self, image: int) -> bool:
+        detail = _band(self._images[image].astype(np.float32), 0.5, 2.0)
+        energy = detail * detail
+        if energy.mean() < self.config.fine**2:
+            return True
+        covered = _participation(cv2.GaussianBlur(energy, (0, 0), 3))
+        return covered * _participation(np.abs(np.fft.fft2(detail)) ** 2) / SIDE**2 < self.config.cells
+
+    def agreement(self, first: int, second: int) -> float:
+        """Correlation of the detail after the best warp near the identity, at least 0: of any pair, alike or not."""
+        guess = self._coarse_from(first, second, False, _STARTS[:1], -1.0)
+        warp = None if guess is None else _search(self._full[first], self._full[second], guess, _FINE)
+        if warp is None:
+            return 0.0
+        bands = (_band(self._full[image], 0.5, 2.0) for image in (first, second))
+        return max(0.0, _agreement(*bands, warp, _OVERLAP))
 
     def confirm(self, first: int, second: int, mirrored: bool, alike: float) -> Match | None:
         """The map of `first` onto `second`, mirrored if `mirrored`, if both show one photograph; else None.
@@ -73,6 +104,8 @@ class Aligner:
         match = None if guess is None else self._fine(first, second, mirrored, guess, least)
         if match is None and straight >= self.config.correlation:
             match = Match(straight, np.eye(2, 3))
+        if match is not None and (self.plain(first) or self.plain(second)):
+            match = self._unwarped(first, second, mirrored)
         if match is None:
             return None
         return Match(match.detail, after(MIRROR, match.affine) if mirrored else match.affine)
@@ -82,7 +115,9 @@ class Aligner:
         start = after(MIRROR, after(expected, MIRROR)) if mirrored else expected
         guess = self._coarse_from(first, second, mirrored, (_halved_map(start),))
         match = None if guess is None else self._fine(first, second, mirrored, guess, self.config.detail)
-        if match is None or not mirrored:
+        if match is None or self.plain(first) or self.plain(second):
+            return None
+        if not mirrored:
             return match
         return Match(match.detail, after(MIRROR, match.affine))
 
@@ -94,15 +129,24 @@ class Aligner:
             return Match(match.detail, after(MIRROR, match.affine))
         return match
 
-    def _coarse_from(self, first: int, second: int, mirrored: bool, starts: Sequence[Affine]) -> Affine | None:
-        """The first map, found at half the size from one of `starts`, whose detail agrees well enough to continue."""
+    def _unwarped(self, first: int, second: int, mirrored: bool) -> Match | None:
+        """The comparison of images with little fine structure: they must agree without a warp."""
+        straight = self.straight(first, second, mirrored)
+        other = np.ascontiguousarray(self._full[second][:, ::-1]) if mirrored else self._full[second]
+        detail = _agreement(_band(self._full[first], 0.5, 2.0), _band(other, 0.5, 2.0), np.eye(2, 3), _OVERLAP)
+        return Match(detail, np.eye(2, 3)) if straight >= _PLAIN and detail >= _PLAIN_DETAIL else None
+
+    def _coarse_from(
+        self, first: int, second: int, mirrored: bool, starts: Sequence[Affine], gate: float = _GATE
+    ) -> Affine | None:
+        """The first map, found at half the size from one of `starts`, whose detail agrees at least as far as `gate`."""
         target, moving = self._half[first], self._half[second]
         if mirrored:
             moving = np.ascontiguousarray(moving[:, ::-1])
         target_detail, moving_detail = _band(target, 0.5, 2.0), _band(moving, 0.5, 2.0)
         for start in starts:
             warp = _search(target, moving, start, _COARSE)
-            if warp is not None and _agreement(target_detail, moving_detail, warp, _OVERLAP // 4) >= _GATE:
+            if warp is not None and _agreement(target_detail, moving_detail, warp, _OVERLAP // 4) >= gate:
                 return _doubled(warp)
         return None
 
@@ -172,6 +216,11 @@ def _agreement(target: Floats, moving: Floats, warp: Affine, least: int) -> floa
 def _band(image: Floats, fine: float, coarse: float) -> Floats:
     """Difference of two Gaussian blurs with standard deviations `fine` and `coarse` in pixels."""
     return cv2.GaussianBlur(image, (0, 0), fine) - cv2.GaussianBlur(image, (0, 0), coarse)
+
+
+def _participation(energy: NDArray[np.floating]) -> float:
+    """How many of the elements hold the energy: their number if it is spread evenly, 1 if one has all of it."""
+    return float(energy.sum(dtype=np.float64) ** 2 / np.square(energy, dtype=np.float64).sum())
 
 
 def _halved(image: Floats) -> Floats:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data_tools.duplicates.levels import BYTES, LEVELS, NONE, PIXELS, SEARCHED, includes
 from data_tools.duplicates.perceptual_hash import perceptual_hashes
 from data_tools.duplicates.settings import SearchConfig
+from data_tools.duplicates.strangers import FEWEST, Strangers, measure
 from data_tools.duplicates.thumbnails import grey, is_blank
 from data_tools.reading.manifest import Row
+from data_tools.reading.ordered import cores
 
 if TYPE_CHECKING:
     from data_tools.duplicates.search import NearDuplicate, Report
@@ -34,6 +37,12 @@ class Grouping:
     confirmed: list[tuple[str, str, str, float]] = field(default_factory=list)  # pairs: id, id, level, detail
     labels: dict[str, str] = field(default_factory=dict)  # row id -> class as the source gave it
     blank: set[str] = field(default_factory=set)  # ids of blank images
+    strangers: Strangers | None = None  # how far different images agree; None if it was not measured
+    note: str = ""  # one line, if the images are searched less far than they were to be, or some of them
+
+    def level(self, wanted: str) -> str:
+        """`wanted`, or `pixels` where the search for more is not safe for these images."""
+        return wanted if wanted in self.groups else PIXELS
 
 
 def find_groups(
@@ -47,7 +56,8 @@ def find_groups(
 ) -> Grouping:
     """Groups of the rows at every level up to `level`. Sets `perceptual_hash` of each row.
 
-    `images` maps each row's id to its image, uint8 (h, w, c). Blank images are compared by their pixels alone.
+    `images` maps each row's id to its image, uint8 (h, w, c). Blank images are compared by their pixels alone. So are all
+    images if different ones cannot be told apart by their fine structure: then there are no groups above `pixels`.
     """
     rows = sorted(rows, key=lambda row: row.id)
     found = Grouping(labels={row.id: row.label for row in rows})
@@ -74,6 +84,8 @@ def find_groups(
     from data_tools.duplicates.search import find_near_duplicates  # noqa: PLC0415
 
     aligner = Aligner(thumbnails, config)
+    if not _safe(found, thumbnails, ~blank, aligner, workers or cores()):
+        return found
     confirmed = find_near_duplicates(thumbnails, ~blank, level, aligner, workers, cache, report)
     ids = [firsts[pixels].id for pixels in order]
     found.confirmed = [(ids[pair.first], ids[pair.second], pair.level, pair.detail) for pair in confirmed]
@@ -87,6 +99,35 @@ def find_groups(
         found.groups[name] = _named(rows, [str(groups.representative[number_of[row.pixels_sha256]]) for row in rows])
         found.loose[name] = _ids(loose(pairs, groups.representative), ids)
     return found
+
+
+def _safe(
+    found: Grouping, thumbnails: NDArray[np.uint8], usable: NDArray[np.bool_], aligner: Aligner, workers: int
+) -> bool:
+    """Whether different images can be told apart; sets `strangers` and `note`."""
+    config, places = aligner.config, np.flatnonzero(usable)
+    if config.strangers >= 1:
+        return True
+    if len(places) < FEWEST:
+        found.note = (
+            f"duplicates: by equal pixels alone, because {len(places)} different images are too few to measure whether "
+            "copies can be told from strangers; merge.twins.strangers=1 searches nevertheless"
+        )
+        return False
+    found.strangers = seen = measure(places, thumbnails, aligner, workers)
+    if seen.agreement > config.strangers:
+        found.note = (
+            f"duplicates: by equal pixels alone, because the fine structure of different images agrees too far to tell "
+            f"copies from strangers: {seen.agreement:.2f}, limit {config.strangers:.2f}; merge.twins.strangers=1 "
+            "searches nevertheless"
+        )
+        return False
+    if seen.plain > 0.01:
+        found.note = (
+            f"duplicates: about {seen.plain:.0%} of the images have little fine structure; of these only unwarped and "
+            "mirrored copies are found"
+        )
+    return True
 
 
 def _named(rows: Sequence[Row], keys: Sequence[str]) -> dict[str, str]:

@@ -24,7 +24,7 @@ from data_tools.duplicates.thumbnails import Floats
 from data_tools.reading.ordered import cores, ordered_map
 from foundation.files import atomic_path
 
-SEARCH_VERSION = 2  # raise it when the same images and settings would give other pairs
+SEARCH_VERSION = 3  # raise it when the same images and settings would give other pairs
 _CHUNK = 8192  # pairs, half a minute of work: an interruption loses no more
 
 # first, second, whether mirrored, and a number that chooses the starting map
@@ -120,7 +120,8 @@ class _Work:
     ) -> None:
         self.workers, self._cache, self._report = workers, cache, report
         settings = asdict(config)
-        del settings["near_shift"]  # decides the level of a pair, not whether it is confirmed
+        for name in ("near_shift", "strangers"):  # do not decide whether a pair is confirmed
+            del settings[name]
         versions = [SEARCH_VERSION, cv2.__version__, faiss.__version__, _CHUNK]
         self._digest = hashlib.sha256(json.dumps([*versions, settings]).encode())
         self._digest.update(np.ascontiguousarray(images).data)

@@ -1,4 +1,5 @@
-"""The thresholds of the search for near-duplicates. docs/datasets.md shows the pairs that they were chosen from."""
+"""The thresholds of the search for near-duplicates. docs/datasets.md shows the pairs that they were chosen from, and
+docs/benchmarks/duplicate_kinds.md the kinds of images."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass
 class SearchConfig:
-    """The options `merge.twins`: when two images count as one photograph. Pixels are those of the image at 48 x 48."""
+    """The options `merge.twins`: when two images count as copies of one. Pixels are those of the image at 48 x 48."""
 
     correlation: float = 0.95  # of two images without any warp: enough by itself
     detail: float = 0.80  # correlation of the fine structure after one image is warped onto the other
@@ -17,3 +18,6 @@ class SearchConfig:
     near_shift: float = 4.5  # most pixels that the warp of a `near` or `mirrored` pair moves a corner: 3 each way
     neighbours: int = 10  # candidates per image, and as many for its mirror image
     blank_below: float = 2.0  # grey levels: an image with a smaller standard deviation is blank and is not searched
+    strangers: float = 0.36  # detail that different images may share: above it only equal pixels count; 1: no limit
+    cells: float = 30.0  # independent cells of fine structure, and ...
+    fine: float = 2.0  # ... grey levels of it: an image with less is only compared without a warp; 0: no limit

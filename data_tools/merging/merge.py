@@ -8,6 +8,7 @@ from data_tools.config import DrawConfig, MergeConfig
 from data_tools.duplicates.assign import Grouping
 from data_tools.merging.balancing import balance
 from data_tools.merging.conflicts import resolve_conflicts
+from data_tools.merging.guards import guard_groups, guard_losses
 from data_tools.merging.splitting import draw
 from data_tools.merging.weighting import apply_weights
 from data_tools.reading.manifest import DROPPED, DUPLICATE, KEPT, Row
@@ -24,23 +25,26 @@ def merge(
 
     Duplicates are dropped first, then the splits are drawn, then weights and balancing are applied to the training
     split. In this order no image and no copy of it can be both in training and in another split. Raises `UserError`
-    if a split or a training class is empty and `trains`, so that the result must do for training.
+    if a split or a training class is empty and `trains`, so that the result must do for training; and if `config.guards`
+    finds that the duplicates can hardly be duplicates.
     """
     rows = collection.rows
     rows.sort(key=lambda row: row.id)
     usable = [row for row in rows if row.status == KEPT]
     for row in usable:
         row.split = config.split_map[row.original_split or "train"]
-        row.group = grouping.groups[config.duplicates][row.id]
+        row.group = grouping.groups[grouping.level(config.duplicates)][row.id]
     loose = grouping.loose.get(config.duplicates, [])
     groups: dict[str, list[Row]] = {}
     for row in usable:
         groups.setdefault(row.group, []).append(row)
+    guard_groups(groups.values(), config.guards)
     _drop_blank(usable, grouping, config)
     for group in groups.values():
         _drop_duplicates([row for row in group if row.status == KEPT], config)
     if not config.within_split:
         _drop_loose(usable, loose, config)
+    guard_losses(usable, config)
     resolve_conflicts(groups.values(), config)
     kept = [row for row in usable if row.status == KEPT]
     _draw(kept, "test", config.test, leave=2 if _draws(kept, "validation", config.validation) else 1)

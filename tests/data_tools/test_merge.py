@@ -6,12 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn import CLASSES, Pack, configured, encoded, files_of, pixels, png, prepared, write_tree
+from hydra import compose, initialize_config_dir
 
 from data_tools.prepare import prepare
+from foundation.config import config_dir
 from foundation.errors import UserError
 
 SPLITS = {"train": 4, "validation": 2, "test": 2}
 OFFICIAL = {"thin": ["train"]}
+THIN_ALL = {"thin": ["train", "validation", "test"]}
 
 
 def recompressed(seed: int) -> bytes:
@@ -57,12 +60,26 @@ def test_twins_across_splits_leave_training(root: Path, files: dict[str, bytes])
     files["train/cat/1.png"] = files["validation/cat/0.png"]
     files["validation/dog/0.png"] = files["test/dog/0.png"]
     write_tree(root / "tiny", files)
+    left = {"train/cat/0.png": "tiny:test/cat/0.png", "train/cat/1.png": "tiny:validation/cat/0.png"}
     pack = prepared(configured(root, "tiny"))
-    assert {row.path: row.duplicate_of for row in pack.where(status="duplicate")} == {
-        "train/cat/0.png": "tiny:test/cat/0.png",
-        "train/cat/1.png": "tiny:validation/cat/0.png",
-        "validation/dog/0.png": "tiny:test/dog/0.png",
+    assert {row.path: row.duplicate_of for row in pack.where(status="duplicate")} == left
+    pack = prepared(configured(root, "tiny", **THIN_ALL))
+    assert {row.path: row.duplicate_of for row in pack.where(status="duplicate")} == left | {
+        "validation/dog/0.png": "tiny:test/dog/0.png"
     }
+
+
+def test_evaluation_splits_are_not_thinned_by_default(root: Path, files: dict[str, bytes]) -> None:
+    """Repeated images within and across the splits that came with the data: only training loses some."""
+    files["validation/dog/0.png"] = files["validation/dog/1.png"] = files["test/dog/0.png"]
+    files["test/dog/1.png"] = files["train/dog/0.png"] = files["train/dog/1.png"] = files["test/dog/0.png"]
+    write_tree(root / "tiny", files)
+    write_tree(root / "more", {path: data for path, data in files.items() if "train" not in path})
+    pack = prepared(configured(root, "tiny", "more"))
+    assert {row.path for row in pack.where(status="duplicate")} == {"train/dog/0.png", "train/dog/1.png"}
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        for name in ("default", "balanced", "official", "fer2013_governs", "fresh"):
+            assert compose("prepare", ["data=fer2013_fed", f"merge={name}"]).merge.thin == ["train"]
 
 
 def test_official_splits_are_never_thinned(root: Path, files: dict[str, bytes]) -> None:
@@ -94,7 +111,7 @@ def test_source_priority_decides_between_twins(root: Path, files: dict[str, byte
     for name in ("first", "second"):
         write_tree(root / name, files)
     for priority in (["first", "second"], ["second", "first"]):
-        pack = prepared(configured(root, "first", "second", source_priority=priority))
+        pack = prepared(configured(root, "first", "second", source_priority=priority, **THIN_ALL))
         assert {row.source for row in pack.rows if row.packed} == {priority[0]}
 
 
@@ -125,6 +142,7 @@ def test_same_content_with_the_sources_in_another_order(root: Path, files: dict[
         "source_priority": ["b", "a"],
         "validation": {"fraction": 0.3, "when": "always"},
         "balance": {"target": 20},
+        **THIN_ALL,
     }
     forth, back = (prepared(configured(root, *order, **policy)) for order in (["a", "b"], ["b", "a"]))
     assert forth.json["content_hash"] == back.json["content_hash"]

@@ -87,7 +87,7 @@ def test_order_of_sources_and_workers_leave_the_pack_as_it_is(root: Path, level:
                 for n in range(3)}  # fmt: skip
     write_tree(root / "a", {path: encoded(image) for path, image in samples.items()})
     write_tree(root / "b", {path: encoded(turned(image, 10)) for path, image in samples.items()})
-    policy = {"source_priority": ["b", "a"], "duplicates": level}
+    policy = {"source_priority": ["b", "a"], "duplicates": level, "thin": ["train", "validation", "test"]}
     packs = [
         prepared(configured(root, *order, data={"image_size": 48, "workers": workers}, **policy))
         for order, workers in ((["a", "b"], 1), (["b", "a"], 4))
@@ -316,6 +316,10 @@ def test_as_published_leaks_as_it_says(root: Path, capsys: pytest.CaptureFixture
         ({"balance": {"method": "magic"}}, r"merge\.balance\.method: must be one of none, class_weight"),
         ({"twins": {"detail": 1.5}}, r"merge\.twins\.detail: must be above 0 and at most 1"),
         ({"twins": {"neighbours": 0}}, r"merge\.twins\.neighbours: must be positive"),
+        ({"twins": {"strangers": -0.1}}, r"merge\.twins\.strangers: must be 0 or more"),
+        ({"guards": {"group": 0}}, r"merge\.guards\.group: must be above 0 and at most 1"),
+        ({"guards": {"lost": 1.5}}, r"merge\.guards\.lost: must be above 0 and at most 1"),
+        ({"guards": {"at_least": -1}}, r"merge\.guards\.at_least: must be 0 or more"),
         ({"twins": {"near_shift": -1}}, r"merge\.twins\.near_shift: must be 0 or more"),
         ({"data": {"audit": "none"}}, r"data\.audit: must be one of bytes"),
         ({"data": {"workers": 0}}, r"data\.workers: must be positive"),
