@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data_tools.config import DataConfig, MergeConfig, leaks
-from data_tools.duplicates.levels import BYTES, LEVELS, includes, search_missing
+from data_tools.duplicates.levels import BYTES, LEVELS, PIXELS, includes, search_missing
 from data_tools.packs.pack import count
 from data_tools.packs.tables import without_images
 from data_tools.preparation import Prepared
@@ -119,7 +119,8 @@ def _modes(rows: Iterable[Row]) -> list[dict[str, Any]]:
 def _not_looked_for(deepest: str, option: str, note: str) -> dict[str, Any]:
     """The levels above the deepest that was searched, and why; no levels: the search was complete."""
     levels = [level for level in LEVELS if not includes(deepest, level)]
-    reason = search_missing() or note.removeprefix("duplicates: ") or f"{option}={deepest}"
+    equal_only = note.removeprefix("duplicates: ") if deepest == PIXELS else ""
+    reason = search_missing() or equal_only or f"{option}={deepest}"
     return {"levels": levels, "reason": reason if levels else ""}
 
 

@@ -19,6 +19,7 @@ from data_tools.reading.manifest import Row
 from data_tools.reading.ordered import cores
 
 if TYPE_CHECKING:
+    from data_tools.duplicates.alignment import Aligner
     from data_tools.duplicates.search import NearDuplicate, Report
 
 _KEYS: dict[str, Callable[[Row], str]] = {

@@ -25,8 +25,8 @@ def merge(
 
     Duplicates are dropped first, then the splits are drawn, then weights and balancing are applied to the training
     split. In this order no image and no copy of it can be both in training and in another split. Raises `UserError`
-    if a split or a training class is empty and `trains`, so that the result must do for training; and if `config.guards`
-    finds that the duplicates can hardly be duplicates.
+    if a split or a training class is empty and `trains`, so that the result must do for training; and if
+    `config.guards` finds that the duplicates can hardly be duplicates.
     """
     rows = collection.rows
     rows.sort(key=lambda row: row.id)
