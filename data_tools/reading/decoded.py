@@ -21,7 +21,7 @@ from data_tools.sources.base import Fingerprint
 from foundation.errors import UserError
 from foundation.files import atomic_path, read_json, write_json
 
-FORMAT_VERSION = 1  # raise it when decoding or resizing changes
+FORMAT_VERSION = 2  # raise it when decoding or resizing changes
 
 # A part is written after this many images or seconds, whichever comes first.
 PART_IMAGES = 4096
@@ -30,10 +30,11 @@ PART_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image after reading: its row, and its pixels uint8 (size, size, channels), None if it was set aside."""
+    """An image after reading: its row, its pixels and its thumbnail; these are None if it was set aside."""
 
     row: Row
-    image: np.ndarray | None
+    image: np.ndarray | None  # uint8 (size, size, channels)
+    thumbnail: np.ndarray | None  # uint8 (48, 48)
 
 
 class DecodedStore:
@@ -141,17 +142,23 @@ class DecodedStores:
 def _write_part(path: Path, decoded: Sequence[Decoded]) -> None:
     rows = [[asdict(one.row), one.image is not None] for one in decoded]
     images = [one.image for one in decoded if one.image is not None]
+    thumbnails = [one.thumbnail for one in decoded if one.thumbnail is not None]
     text = np.frombuffer(
         json.dumps(rows).encode(), np.uint8
     )  # as bytes, because NumPy stores strings of any length as pickles
     with atomic_path(path) as temporary:
-        np.savez(temporary, rows=text, images=np.stack(images) if images else np.zeros(0, np.uint8))
+        np.savez(temporary, rows=text, images=_stacked(images), thumbnails=_stacked(thumbnails))
+
+
+def _stacked(images: Sequence[np.ndarray]) -> np.ndarray:
+    return np.stack(images) if images else np.zeros(0, np.uint8)
 
 
 def _read_part(path: Path) -> list[Decoded]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
-        rows, images = json.loads(part["rows"].tobytes()), iter(part["images"])
-    return [Decoded(Row(**row), next(images) if has_image else None) for row, has_image in rows]
+        rows = json.loads(part["rows"].tobytes())
+        pairs = zip(part["images"], part["thumbnails"], strict=True)
+        return [Decoded(Row(**row), *(next(pairs) if has_image else (None, None))) for row, has_image in rows]
 
 
 def _digest(value: object) -> str:

@@ -13,15 +13,21 @@ from data_tools.reading.images import ImageError, bytes_sha256, canonical, decod
 from data_tools.reading.labels import LabelMap
 from data_tools.reading.manifest import SET_ASIDE, Row
 from data_tools.reading.ordered import cores, ordered_map
+from data_tools.reading.thumbnails import thumbnail
 from data_tools.sources.base import Entry, Source
 
 
 @dataclass
 class Collection:
-    """All input images. `images` maps the id of every row that is not set aside to uint8 (size, size, channels)."""
+    """All input images. Both mappings have the ids of all rows that are not set aside.
+
+    Rows with equal pixels share one array. `thumbnails` are made from the original pixels: duplicates are sought among
+    them, so that a small size of the pack does not make different images equal.
+    """
 
     rows: list[Row] = field(default_factory=list)
-    images: dict[str, np.ndarray] = field(default_factory=dict)
+    images: dict[str, np.ndarray] = field(default_factory=dict)  # uint8 (size, size, channels)
+    thumbnails: dict[str, np.ndarray] = field(default_factory=dict)  # uint8 (48, 48)
 
 
 def read(
@@ -44,8 +50,11 @@ def read(
     def examine(entry: Entry) -> Decoded:
         row = Row("", entry.source, entry.path, entry.original_split, entry.label)
         pixels = _examine(entry, row, labels[entry.source])
-        return Decoded(row, None if pixels is None else fit(pixels, size, channels))
+        if pixels is None:
+            return Decoded(row, None, None)
+        return Decoded(row, fit(pixels, size, channels), thumbnail(pixels))
 
+    shared: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for source in sources:
         seen: Counter[str] = Counter()
         for decoded in _decoded(source, examine, workers or cores(), stores[source.name] if stores else None):
@@ -55,8 +64,11 @@ def read(
             if seen[row.id] > 1:  # an archive may hold one path twice
                 row.id += f"#{seen[row.id]}"
             collection.rows.append(row)
-            if decoded.image is not None:
-                collection.images[row.id] = decoded.image
+            if decoded.image is not None and decoded.thumbnail is not None:
+                if decoded.image.shape == (*decoded.thumbnail.shape, 1):  # they are equal: one array is enough
+                    decoded = Decoded(row, decoded.image, decoded.image[:, :, 0])
+                pair = shared.setdefault(row.pixels_sha256, (decoded.image, decoded.thumbnail))
+                collection.images[row.id], collection.thumbnails[row.id] = pair
             advance()
     return collection
 
