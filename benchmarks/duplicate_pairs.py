@@ -98,7 +98,7 @@ def main() -> int:
     if arguments.below:
         config = replace(config, detail=min(arguments.bands), alike_detail=min(arguments.bands))
     distinct = {row.pixels_sha256: row.id for row in collection.rows}
-    images = grey([collection.images[distinct[pixels]] for pixels in sorted(distinct)])
+    images = grey([collection.thumbnails[distinct[pixels]] for pixels in sorted(distinct)])
     usable, aligner = ~is_blank(images, config.blank_below), Aligner(images, config)
     with bar("searching") as progress:
         pairs = find_near_duplicates(images, usable, AUGMENTED, aligner, cache=arguments.cache, report=progress.report)

@@ -28,7 +28,7 @@ def one_size(name: str, root: str, number: int, workers: int | None) -> dict[str
     rows = collection.rows
     rows.sort(key=lambda row: hashlib.sha256(row.id.encode()).digest())
     rows = rows[:number]
-    images = {row.id: collection.images[row.id] for row in rows}
+    images = {row.id: collection.thumbnails[row.id] for row in rows}
     del collection
     steps: list[tuple[str, float]] = [("reading", begun)]
 

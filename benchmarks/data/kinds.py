@@ -25,8 +25,46 @@ from data_tools.reading.images import canonical, decode
 Pixels = NDArray[np.uint8]
 Draw = Callable[[str, np.random.Generator], Image.Image]
 FONTS = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-WORDS = "the of and to in is that for it as was with be by on not he his but at are this have from or had an they".split()
-ICONS = {"heart": "♥", "star": "★", "plane": "✈", "phone": "☎", "umbrella": "☂", "sun": "☀", "scissors": "✂", "note": "♫"}
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "in",
+    "is",
+    "that",
+    "for",
+    "it",
+    "as",
+    "was",
+    "with",
+    "be",
+    "by",
+    "on",
+    "not",
+    "he",
+    "his",
+    "but",
+    "at",
+    "are",
+    "this",
+    "have",
+    "from",
+    "or",
+    "had",
+    "an",
+    "they",
+]
+ICONS = {
+    "heart": "♥",
+    "star": "★",
+    "plane": "✈",
+    "phone": "☎",
+    "umbrella": "☂",
+    "sun": "☀",
+    "scissors": "✂",
+    "note": "♫",
+}
 DOODLES = {  # strokes between points of the unit square
     "house": [[(0.2, 0.9), (0.2, 0.45), (0.5, 0.15), (0.8, 0.45), (0.8, 0.9), (0.2, 0.9)], [(0.45, 0.9), (0.45, 0.65), (0.6, 0.65), (0.6, 0.9)]],
     "boat": [[(0.1, 0.65), (0.25, 0.85), (0.75, 0.85), (0.9, 0.65), (0.1, 0.65)], [(0.5, 0.65), (0.5, 0.1), (0.8, 0.55), (0.5, 0.55)]],
@@ -106,7 +144,9 @@ def _limited(kind: Kind, number: int, seed: int) -> Kind:
 def _cut(name: str, origin: str, images: dict[str, Pixels], side: int) -> Kind:
     tiles, labels = [], []
     for label, image in images.items():
-        for down, right in product(range(0, image.shape[0] - side + 1, side), range(0, image.shape[1] - side + 1, side)):
+        for down, right in product(
+            range(0, image.shape[0] - side + 1, side), range(0, image.shape[1] - side + 1, side)
+        ):
             tiles.append(canonical(image[down : down + side, right : right + side]))
             labels.append(label)
     return Kind(name, origin, tiles, labels)
@@ -131,7 +171,10 @@ def _glyph(text: str, generator: np.random.Generator, side: int, size: int, name
     page = Image.new("L", (4 * side, 4 * side))
     ImageDraw.Draw(page).text((2 * side, 2 * side), text, fill=255, font=_font(generator, 4 * size, names), anchor="mm")
     turn, slant, tall, wide = generator.uniform(-1, 1, 4) * (0.25, 0.3, 0.15, 0.25)
-    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ [[1 + wide, slant], [0, 1 + tall]]
+    matrix = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ [
+        [1 + wide, slant],
+        [0, 1 + tall],
+    ]
     middle = np.full(2, 2 * side)
     offset = middle - matrix @ (middle + generator.uniform(-4, 4, 2))
     numbers = np.column_stack([matrix, offset]).ravel()
@@ -187,7 +230,9 @@ def _icon(label: str, generator: np.random.Generator) -> Image.Image:
     if generator.random() < 0.5:
         back, front = front, back
     inset = int(generator.integers(4, 30))
-    ImageDraw.Draw(page).rounded_rectangle((inset, inset, 255 - inset, 255 - inset), int(generator.integers(10, 70)), back)
+    ImageDraw.Draw(page).rounded_rectangle(
+        (inset, inset, 255 - inset, 255 - inset), int(generator.integers(10, 70)), back
+    )
     glyph = _glyph(ICONS[label], generator, 64, int(generator.integers(28, 44)), ("DejaVuSans", "DejaVuSans-Bold"))
     page.paste(Image.new("RGB", page.size, front), mask=glyph.resize(page.size, Image.Resampling.BICUBIC))
     return page.resize((64, 64), Image.Resampling.LANCZOS)
@@ -198,7 +243,9 @@ def _text(label: str, generator: np.random.Generator) -> Image.Image:
     font = _font(generator, int(generator.integers(9, 16)),
                  {"serif": ("DejaVuSerif",), "sans": ("DejaVuSans",), "mono": ("DejaVuSansMono",)}[label])  # fmt: skip
     lines = "\n".join(" ".join(generator.permutation(WORDS)[:8]) for _ in range(12))
-    ImageDraw.Draw(page).multiline_text(tuple(generator.uniform(-20, 4, 2)), lines, int(generator.integers(0, 60)), font)
+    ImageDraw.Draw(page).multiline_text(
+        tuple(generator.uniform(-20, 4, 2)), lines, int(generator.integers(0, 60)), font
+    )
     return page
 
 
@@ -213,7 +260,15 @@ def _product(label: str, generator: np.random.Generator) -> Image.Image:
         pen.rounded_rectangle((128 - wide, 150 - tall * 0.5, 128 + wide, 128 + tall), 14, 255)
         pen.rectangle((128 - wide * 0.35, 128 - tall, 128 + wide * 0.35, 160 - tall * 0.5), 255)
     elif label == "cup":
-        pen.polygon([(128 - wide, 128 - tall * 0.6), (128 + wide, 128 - tall * 0.6), (128 + wide * 0.75, 128 + tall * 0.7), (128 - wide * 0.75, 128 + tall * 0.7)], 255)
+        pen.polygon(
+            [
+                (128 - wide, 128 - tall * 0.6),
+                (128 + wide, 128 - tall * 0.6),
+                (128 + wide * 0.75, 128 + tall * 0.7),
+                (128 - wide * 0.75, 128 + tall * 0.7),
+            ],
+            255,
+        )
         pen.ellipse((128 + wide * 0.7, 100, 128 + wide * 1.5, 170), None, 255, 12)
     else:
         pen.rectangle((128 - wide * 1.3, 128 - tall * 0.7, 128 + wide * 1.3, 128 + tall * 0.7), 255)
@@ -224,7 +279,9 @@ def _product(label: str, generator: np.random.Generator) -> Image.Image:
     page = page.filter(ImageFilter.GaussianBlur(8))
     page.paste(Image.fromarray(body.astype(np.uint8)), mask=mask)
     pen = ImageDraw.Draw(page)
-    pen.rectangle((128 - wide * 0.7, 115, 128 + wide * 0.7, 165), tuple(int(v) for v in generator.integers(120, 256, 3)))
+    pen.rectangle(
+        (128 - wide * 0.7, 115, 128 + wide * 0.7, 165), tuple(int(v) for v in generator.integers(120, 256, 3))
+    )
     word = WORDS[generator.integers(len(WORDS))].upper()
     pen.text((128, 140), word, (0, 0, 0), _font(generator, 24), anchor="mm")
     return page.resize((64, 64), Image.Resampling.LANCZOS)

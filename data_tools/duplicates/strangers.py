@@ -16,7 +16,7 @@ from data_tools.duplicates.alignment import Aligner
 from data_tools.duplicates.embedding import gradient_histograms
 from data_tools.reading.ordered import ordered_map
 
-FEWEST = 8  # images: fewer say nothing
+FEWEST = 16  # images: fewer say too little
 _COLLECTION, _SAMPLE = 3000, 100  # images: neighbours are sought among so many, of so many
 _NEAREST, _FURTHEST, _COMPARED = 4, 40, 8  # neighbours: an eighth of the images, between these; of them so many
 _COPIES = 1 / 3  # of the neighbours may be copies of the image itself

@@ -7,20 +7,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.reading.images import fit
+from data_tools.reading.thumbnails import SIDE, thumbnail
 
-SIDE = 48
 Floats = NDArray[np.float32]
 
 
 def grey(images: Sequence[np.ndarray]) -> NDArray[np.uint8]:
-    """Grey images uint8 (n, 48, 48) from images (h, w, c) uint8 of any size: resampled, colour converted to luma.
-
-    Much smaller images lack the detail that distinguishes photographs: at 4 x 4 different faces become duplicates.
-    """
+    """Thumbnails uint8 (n, 48, 48) of images (h, w), (h, w, 1) or (h, w, 3), uint8, of any size."""
     if not images:
         return np.zeros((0, SIDE, SIDE), np.uint8)
-    return np.stack([fit(image[:, :, 0] if image.shape[2] == 1 else image, SIDE, 1)[:, :, 0] for image in images])
+    return np.stack(
+        [thumbnail(image[:, :, 0] if image.ndim == 3 and image.shape[2] == 1 else image) for image in images]
+    )
 
 
 def is_blank(images: NDArray[np.uint8], below: float) -> NDArray[np.bool_]:

@@ -22,9 +22,9 @@ from data_tools.sources.base import Fingerprint
 from foundation.errors import UserError
 from foundation.files import atomic_path, read_json, write_json
 
-FORMAT_VERSION = 2  # raise it when decoding or resizing changes
+FORMAT_VERSION = 3  # raise it when decoding or resizing changes
 
-_KINDS = ("uint8", "uint16", "float32")
+_KINDS, _ARRAYS = ("uint8", "uint16", "float32"), ("image", "thumbnail")
 
 # A part is written after this many images or seconds, whichever comes first.
 PART_IMAGES = 4096
@@ -33,14 +33,15 @@ PART_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """An image after reading: its row, and its pixels (size, size, channels), None if it was set aside.
+    """An image after reading: its row, its pixels and its thumbnail; these are None if it was set aside.
 
-    They are uint8, or uint16 or float32 while the range of their values is not decided; then `span` is that of the
+    Both are uint8, or uint16 or float32 while the range of their values is not decided; then `span` is that of the
     image at its own size.
     """
 
     row: Row
-    image: np.ndarray | None
+    image: np.ndarray | None  # (size, size, channels)
+    thumbnail: np.ndarray | None  # (48, 48)
     span: Span | None = None
 
 
@@ -151,25 +152,28 @@ def _write_part(path: Path, decoded: Sequence[Decoded]) -> None:
         [asdict(one.row), one.image is not None and one.image.dtype.name, one.span and asdict(one.span)]
         for one in decoded
     ]
-    images: dict[str, list[np.ndarray]] = {kind: [] for kind in _KINDS}
+    arrays: dict[str, list[np.ndarray]] = {f"{what} {kind}": [] for what in _ARRAYS for kind in _KINDS}
     for one in decoded:
-        if one.image is not None:
-            images[one.image.dtype.name].append(one.image)
+        for what, array in zip(_ARRAYS, (one.image, one.thumbnail), strict=True):
+            if array is not None:
+                arrays[f"{what} {array.dtype.name}"].append(array)
     text = np.frombuffer(
         json.dumps(rows).encode(), np.uint8
     )  # as bytes, because NumPy stores strings of any length as pickles
     with atomic_path(path) as temporary:
-        stacks = {kind: np.stack(own) if own else np.zeros(0, kind) for kind, own in images.items()}
+        stacks = {name: np.stack(own) if own else np.zeros(0, np.uint8) for name, own in arrays.items()}
         np.savez(temporary, allow_pickle=False, rows=text, **stacks)
 
 
 def _read_part(path: Path) -> list[Decoded]:
     with path.open("rb") as file, np.load(file, allow_pickle=False) as part:
-        rows, images = json.loads(part["rows"].tobytes()), {kind: iter(part[kind]) for kind in _KINDS}
-    return [
-        Decoded(Row(**row), next(images[kind]) if kind else None, Span(**span) if span else None)
-        for row, kind, span in rows
-    ]
+        rows = json.loads(part["rows"].tobytes())
+        arrays = {kind: zip(*(part[f"{what} {kind}"] for what in _ARRAYS), strict=True) for kind in _KINDS}
+        found = []
+        for row, kind, span in rows:
+            image, thumbnail = next(arrays[kind]) if kind else (None, None)
+            found.append(Decoded(Row(**row), image, thumbnail, Span(**span) if span else None))
+        return found
 
 
 def _digest(value: object) -> str:

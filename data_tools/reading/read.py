@@ -14,19 +14,23 @@ from data_tools.reading.labels import LabelMap
 from data_tools.reading.manifest import SET_ASIDE, Row
 from data_tools.reading.modes import Pixels
 from data_tools.reading.ordered import cores, ordered_map
+from data_tools.reading.thumbnails import thumbnail
 from data_tools.reading.value_range import Span, ValueRange, fits, float_range, span_of, whole_range
 from data_tools.sources.base import Entry, Source
 
 
 @dataclass
 class Collection:
-    """All input images. `images` maps the id of every row that is not set aside to uint8 (size, size, channels).
+    """All input images. `images` and `thumbnails` have the ids of all rows that are not set aside.
 
-    `tops` has the value that became 255 for every source with images of more than 8 bits, which prediction needs.
+    Rows with equal pixels share one array. `thumbnails` are made from the original pixels: duplicates are sought among
+    them, so that a small size of the pack does not make different images equal. `tops` has the value that became 255
+    for every source with images of more than 8 bits, which prediction needs.
     """
 
     rows: list[Row] = field(default_factory=list)
-    images: dict[str, np.ndarray] = field(default_factory=dict)
+    images: dict[str, np.ndarray] = field(default_factory=dict)  # uint8 (size, size, channels)
+    thumbnails: dict[str, np.ndarray] = field(default_factory=dict)  # uint8 (48, 48)
     tops: dict[str, int] = field(default_factory=dict)
 
 
@@ -52,9 +56,10 @@ def read(
         row = Row("", entry.source, entry.path, entry.original_split, entry.label)
         pixels = _examine(entry, row, labels[entry.source])
         if pixels is None:
-            return Decoded(row, None)
-        return Decoded(row, fit(pixels, size, channels), span_of(pixels))
+            return Decoded(row, None, None)
+        return Decoded(row, fit(pixels, size, channels), thumbnail(pixels), span_of(pixels))
 
+    shared: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for source in sources:
         seen: Counter[str] = Counter()
         spans: dict[str, tuple[Row, Span]] = {}  # of the images of more than 8 bits
@@ -65,8 +70,11 @@ def read(
             if seen[row.id] > 1:  # an archive may hold one path twice
                 row.id += f"#{seen[row.id]}"
             collection.rows.append(row)
-            if decoded.image is not None:
-                collection.images[row.id] = decoded.image
+            if decoded.image is not None and decoded.thumbnail is not None:
+                pair = decoded.image, decoded.thumbnail
+                if pair[0].shape == (*pair[1].shape, 1):  # they are equal: one array is enough
+                    pair = pair[0], pair[0][:, :, 0]
+                collection.images[row.id], collection.thumbnails[row.id] = shared.setdefault(row.pixels_sha256, pair)
             if decoded.span is not None:
                 spans[row.id] = row, decoded.span
             advance()
@@ -89,7 +97,7 @@ def _decide_ranges(source: str, spans: Mapping[str, tuple[Row, Span]], collectio
 
 
 def _reduce(name: str, row: Row, span: Span, range_: ValueRange | None, collection: Collection) -> None:
-    image = collection.images.pop(name)
+    image, small = collection.images.pop(name), collection.thumbnails.pop(name)
     if range_ is None:
         row.status = SET_ASIDE
         row.reason = f"floating-point pixels up to {span.highest:.4g}: the range of the source is not clear"
@@ -99,7 +107,7 @@ def _reduce(name: str, row: Row, span: Span, range_: ValueRange | None, collecti
     else:
         mode, *notes = row.mode.split("; ")
         row.mode = "; ".join([f"{mode}: {range_.text}", *notes])
-        collection.images[name] = range_.reduce(image)
+        collection.images[name], collection.thumbnails[name] = range_.reduce(image), range_.reduce(small)
 
 
 def _decoded(
