@@ -26,6 +26,7 @@ from cnn.training.pack import Pack, load_pack
 from cnn.training.progress import Progress
 from data_tools.detection import restore
 from data_tools.prepare import prepare
+from data_tools.progress import bar
 from foundation.entry import entry
 from foundation.files import write_json, write_text
 
@@ -91,9 +92,10 @@ def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, prov
     baselines = {"majority guess": majority_guess(train.host_labels, test.host_labels)}
     test_images = ops.to_numpy(test.images)
     if len(train) <= config.baselines.logistic_regression_up_to:
-        baselines["logistic regression"] = logistic_regression(
-            ops.to_numpy(train.images), train.host_labels, test_images, test.host_labels
-        )
+        with bar(f"fitting a logistic regression to {len(train):,} images"):
+            baselines["logistic regression"] = logistic_regression(
+                ops.to_numpy(train.images), train.host_labels, test_images, test.host_labels
+            )
     scores = write_run_files(
         folder,
         images=test_images,

@@ -13,6 +13,7 @@ from data_tools.config import GROUPS, leaks, load
 from data_tools.detection import fill_in
 from data_tools.packs.tables import console, show_leaks, show_levels, show_not_looked_for
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
+from data_tools.progress import bar
 from foundation.entry import entry
 
 
@@ -25,11 +26,14 @@ def audit(config: DictConfig, folder: Path) -> Path:
     fill_in(config)
     data, policy = load(config)
     sources = open_sources(data)
-    fingerprints = {source.name: source.fingerprint() for source in sources}
+    with bar("looking at the sources"):
+        fingerprints = {source.name: source.fingerprint() for source in sources}
     with decoded_stores(data, policy, fingerprints) as stores:
         prepared = collect_and_merge(sources, data, policy, stores)
-        findings = examine(prepared, data, policy)
-        write_audit(folder, prepared, findings)
+        with bar("counting duplicates and overlaps"):
+            findings = examine(prepared, data, policy)
+        with bar("writing the audit"):
+            write_audit(folder, prepared, findings)
     out = console()
     show_levels(out, findings.numbers["levels"])
     show_not_looked_for(out, findings.numbers["not_looked_for"])

@@ -68,5 +68,6 @@ def collect_and_merge(
     cache = Path(data.pack_dir).expanduser() / CACHE
     with bar("finding duplicates") as progress:
         grouping = find_groups(usable, collection.images, level, policy.twins, data.workers, cache, progress.report)
-    merge(collection, grouping, policy, data.classes)
+    with bar("merging"):
+        merge(collection, grouping, policy, data.classes)
     return Prepared(collection, grouping, {source.name: source.ignored for source in sources})

@@ -16,6 +16,7 @@ from data_tools.packs.listing import find, folder_name, packs_in
 from data_tools.packs.pack import write_pack
 from data_tools.packs.tables import console, show, show_leaks, show_not_looked_for, show_others
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
+from data_tools.progress import bar
 from data_tools.reading.labels import LabelMap
 from foundation.entry import entry
 from foundation.errors import UserError
@@ -40,7 +41,8 @@ def prepare(config: DictConfig) -> Path:
     origin = str(Path(data.root).expanduser().absolute())
     try:
         sources = open_sources(data)
-        fingerprints = {source.name: source.fingerprint() for source in sources}
+        with bar("looking at the sources"):
+            fingerprints = {source.name: source.fingerprint() for source in sources}
     except UserError as missing:
         # The pack is enough for training: it may have been copied to this machine without its sources.
         for each in wanted:
@@ -56,12 +58,14 @@ def prepare(config: DictConfig) -> Path:
     with decoded_stores(data, policy, fingerprints) as stores:
         prepared = collect_and_merge(sources, data, policy, stores)
         collection = prepared.collection
-        findings = examine(prepared, data, policy)
+        with bar("counting duplicates and overlaps"):
+            findings = examine(prepared, data, policy)
         weights = class_weights(collection.rows, data.classes) if policy.balance.method == "class_weight" else None
-        description = write_pack(
-            folder, collection, data, chosen, fingerprints, weights, origin,
-            lambda place: write_audit(place, prepared, findings),
-        )  # fmt: skip
+        with bar("writing the pack"):
+            description = write_pack(
+                folder, collection, data, chosen, fingerprints, weights, origin,
+                lambda place: write_audit(place, prepared, findings),
+            )  # fmt: skip
     show(out, collection.rows, description, prepared.ignored, folder)
     show_not_looked_for(out, findings.numbers["not_looked_for"])
     show_leaks(out, findings.numbers["twins"], leaks(policy))

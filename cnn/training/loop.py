@@ -127,7 +127,7 @@ class Trainer:
         epoch, size, count = self.epoch + 1, self.settings.batch_size, len(step.images)
         starts = range(0, count, size)
         rates = [self.schedule.learning_rate(self.step + number + 1) for number in range(len(starts))]
-        progress.begin(f"epoch {epoch}/{self.settings.epochs}", count)
+        progress.begin(f"epoch {epoch}/{self.settings.epochs}", count, count * (self.settings.epochs - epoch))
         started = time.perf_counter()
         step.begin_epoch(epoch_order(count, self.seed, epoch), np.array(rates, np.float32), self.step)
         for start in starts:
