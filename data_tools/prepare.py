@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from data_tools.auditing.findings import examine
 from data_tools.auditing.report import write_audit
 from data_tools.config import GROUPS, leaks, load, options, options_hash
-from data_tools.detection import fill_in
+from data_tools.detection import fill_in, recall
 from data_tools.duplicates.levels import search_missing
 from data_tools.merging.balancing import class_weights
 from data_tools.packs.listing import find, folder_name, packs_in
@@ -32,13 +32,18 @@ def prepare(config: DictConfig) -> Path:
     also holds `audit.json` and `audit.html`. Raises `UserError` for bad options and unusable data, and `OSError` if the
     pack cannot be written; no partial file is left. Images that an interrupted call has decoded are not decoded again.
     """
-    fill_in(config)
+    try:
+        fill_in(config)
+    except UserError:
+        known = (pack.description for pack in packs_in(Path(config.data.pack_dir).expanduser()))
+        if not recall(config, known):
+            raise
     data, policy = load(config)
     LabelMap(data.classes, data.label_map)  # raises for bad classes before anything is read
     chosen, out, pack_dir = options(data, policy), console(), Path(data.pack_dir).expanduser()
     # A pack that was made with the search is used where the search is not installed.
     wanted = [chosen, options(*load(config, with_search=True))] if search_missing() else [chosen]
-    origin = str(Path(data.root).expanduser().absolute())
+    origin = str(Path(data.path or data.root).expanduser().absolute())
     try:
         sources = open_sources(data)
         with bar("looking at the sources"):
