@@ -26,6 +26,7 @@ from cnn.training.pack import Pack, load_pack
 from cnn.training.progress import Progress
 from data_tools.detection import restore
 from data_tools.prepare import prepare
+from data_tools.progress import bar
 from foundation.entry import entry
 from foundation.files import write_json, write_text
 
@@ -95,7 +96,10 @@ def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, prov
         if len(train) > config.baselines.logistic_regression_up_to:
             return {}
         try:
-            accuracy = logistic_regression(ops.to_numpy(train.images), train.host_labels, test_images, test.host_labels)
+            with bar(f"fitting a logistic regression to {len(train):,} images"):
+                accuracy = logistic_regression(
+                    ops.to_numpy(train.images), train.host_labels, test_images, test.host_labels
+                )
         except Exception as error:  # a yardstick: whatever it needs and does not get, the run has its result
             print(f"no logistic regression to compare with: {type(error).__name__}: {error}")
             return {}

@@ -24,6 +24,7 @@ from data_tools.config import GROUPS, leaks, load
 from data_tools.detection import fill_in
 from data_tools.packs.tables import console, show_leaks, show_levels, show_not_looked_for
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
+from data_tools.progress import bar
 from foundation.entry import entry
 from foundation.errors import UserError
 
@@ -49,11 +50,14 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
         for line in subject.lines:
             print(line)
     data, policy, sources = subject.data, subject.policy, subject.sources
-    fingerprints = {source.name: source.fingerprint() for source in sources}
+    with bar("looking at the sources"):
+        fingerprints = {source.name: source.fingerprint() for source in sources}
     with decoded_stores(data, policy, fingerprints) as stores:
         prepared = collect_and_merge(sources, data, policy, stores, subject.merged)
-        findings = examine(prepared, data, policy, subject.merged)
-        write_audit(folder, prepared, findings)
+        with bar("counting duplicates and overlaps"):
+            findings = examine(prepared, data, policy, subject.merged)
+        with bar("writing the audit"):
+            write_audit(folder, prepared, findings)
         write_keep(folder / "keep.csv", prepared.collection.rows)
     numbers, out = findings.numbers, console()
     show_levels(out, numbers["levels"])

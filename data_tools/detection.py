@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +54,7 @@ def fill_in(config: DictConfig, say: Callable[[str], object] = print) -> None:
 
 def values_for(path: Path, found: Detected) -> dict[str, Any]:
     """The keys of `data` for what was found at `path`."""
-    whole = path.resolve() if path.name in ("", "..", ".") else path
-    name = re.sub(r"[^\w-]+", "_", whole.name.partition(".")[0]).strip("_") or "images"
+    whole, name = _whole(path), name_for(path)
     return {
         "name": name,
         "root": str(whole.parent),
@@ -64,6 +63,37 @@ def values_for(path: Path, found: Detected) -> dict[str, Any]:
         "classes": list(found.classes),
         "sources": {name: {"kind": found.kind, **found.options}},
     }
+
+
+def name_for(path: Path) -> str:
+    """The name of the data set at `path`."""
+    return re.sub(r"[^\w-]+", "_", _whole(path).name.partition(".")[0]).strip("_") or "images"
+
+
+def _whole(path: Path) -> Path:
+    return path.resolve() if path.name in ("", "..", ".") else path
+
+
+def recall(config: DictConfig, descriptions: Iterable[Mapping[str, Any]]) -> bool:
+    """Set the keys of `config.data` that are null to those of the packs of the same name, if these agree.
+
+    For a machine without the images: `descriptions` are the packs that are there. Returns whether the keys are set.
+    """
+    data = config.data
+    if data.get("path") is None:
+        return False
+    path = Path(str(data.path)).expanduser()
+    name = data.name or name_for(path)
+    found: list[dict[str, Any]] = []
+    for description in descriptions:
+        recorded = description["options"]["data"]
+        given = all(data[key] in (None, recorded.get(key)) for key in FOUND if key not in ("root", "sources"))
+        if description.get("name") == name and given and recorded not in found:
+            found.append(recorded)
+    if len(found) != 1:
+        return False
+    _set(config, {**{key: found[0][key] for key in FOUND if key in found[0]}, "root": str(_whole(path).parent)})
+    return True
 
 
 def restore(config: DictConfig, recorded: Path) -> None:

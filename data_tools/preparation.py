@@ -74,7 +74,8 @@ def collect_and_merge(
     if grouping.note:
         print(grouping.note)
     try:
-        merge(collection, grouping, policy, data.classes, trains)
+        with bar("merging"):
+            merge(collection, grouping, policy, data.classes, trains)
     except UserError as guarded:
         if trains:
             raise

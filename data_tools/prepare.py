@@ -9,13 +9,14 @@ from omegaconf import DictConfig
 from data_tools.auditing.findings import examine
 from data_tools.auditing.report import write_audit
 from data_tools.config import GROUPS, leaks, load, options, options_hash
-from data_tools.detection import fill_in
+from data_tools.detection import fill_in, recall
 from data_tools.duplicates.levels import search_missing
 from data_tools.merging.balancing import class_weights
 from data_tools.packs.listing import find, folder_name, packs_in
 from data_tools.packs.pack import write_pack
 from data_tools.packs.tables import console, show, show_leaks, show_not_looked_for, show_others
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
+from data_tools.progress import bar
 from data_tools.reading.labels import LabelMap
 from foundation.entry import entry
 from foundation.errors import UserError
@@ -31,7 +32,12 @@ def prepare(config: DictConfig) -> Path:
     also holds `audit.json` and `audit.html`. Raises `UserError` for bad options and unusable data, and `OSError` if the
     pack cannot be written; no partial file is left. Images that an interrupted call has decoded are not decoded again.
     """
-    fill_in(config)
+    try:
+        fill_in(config)
+    except UserError:
+        known = (pack.description for pack in packs_in(Path(config.data.pack_dir).expanduser()))
+        if not recall(config, known):
+            raise
     data, policy = load(config)
     LabelMap(data.classes, data.label_map)  # raises for bad classes before anything is read
     if len(data.classes) == 1:
@@ -42,10 +48,11 @@ def prepare(config: DictConfig) -> Path:
     chosen, out, pack_dir = options(data, policy), console(), Path(data.pack_dir).expanduser()
     # A pack that was made with the search is used where the search is not installed.
     wanted = [chosen, options(*load(config, with_search=True))] if search_missing() else [chosen]
-    origin = str(Path(data.root).expanduser().absolute())
+    origin = str(Path(data.path or data.root).expanduser().absolute())
     try:
         sources = open_sources(data)
-        fingerprints = {source.name: source.fingerprint() for source in sources}
+        with bar("looking at the sources"):
+            fingerprints = {source.name: source.fingerprint() for source in sources}
     except UserError as missing:
         # The pack is enough for training: it may have been copied to this machine without its sources.
         for each in wanted:
@@ -61,12 +68,14 @@ def prepare(config: DictConfig) -> Path:
     with decoded_stores(data, policy, fingerprints) as stores:
         prepared = collect_and_merge(sources, data, policy, stores)
         collection = prepared.collection
-        findings = examine(prepared, data, policy)
+        with bar("counting duplicates and overlaps"):
+            findings = examine(prepared, data, policy)
         weights = class_weights(collection.rows, data.classes) if policy.balance.method == "class_weight" else None
-        description = write_pack(
-            folder, collection, data, chosen, fingerprints, weights, origin,
-            lambda place: write_audit(place, prepared, findings),
-        )  # fmt: skip
+        with bar("writing the pack"):
+            description = write_pack(
+                folder, collection, data, chosen, fingerprints, weights, origin,
+                lambda place: write_audit(place, prepared, findings),
+            )  # fmt: skip
     show(out, collection.rows, description, prepared.ignored, folder)
     show_not_looked_for(out, findings.numbers["not_looked_for"])
     show_leaks(out, findings.numbers["twins"], leaks(policy))

@@ -8,12 +8,15 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -21,20 +24,43 @@ from omegaconf import DictConfig
 from cnn.reporting.sweeps import Entry, overridden_keys, read_entries
 from foundation.errors import UserError
 from foundation.files import write_text
+from foundation.progress import Pulse
 
 
 class Leaderboard(Callback):
-    """Hydra callback that rewrites the leaderboard of a sweep after each job, so that a failed job does not lose it."""
+    """Hydra callback that rewrites the leaderboard of a sweep after each job, so that a failed job does not lose it.
+
+    It also tells how many jobs are done, and the time that the others take at that rate, unless they are quick.
+    """
+
+    def __init__(self) -> None:
+        self._pulse, self._done = Pulse(sys.stdout), 0
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called before the first job."""
+        self._pulse.begin("jobs of the sweep", job_count(list(config.hydra.overrides.task)))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Called after each job, also after one that failed."""
         if config.hydra.mode == RunMode.MULTIRUN:
+            self._done += 1
+            self._pulse.update(self._done)
             # The job may have changed the working directory (hydra.job.chdir); the sweep's is relative to the start.
             write_leaderboard(Path(config.hydra.runtime.cwd) / config.hydra.sweep.dir)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Called when all jobs are done: with a parallel launcher the last write may have missed other jobs."""
         write_leaderboard(Path(config.hydra.runtime.cwd) / config.hydra.sweep.dir)
+
+
+def job_count(overrides: Sequence[str]) -> int:
+    """The number of jobs of a sweep over all combinations; 0 if it cannot be told."""
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+        sweeps = [override for override in parsed if override.is_sweep_override()]
+        return math.prod(sum(1 for _ in sweep.sweep_string_iterator()) for sweep in sweeps)
+    except (HydraException, ValueError):
+        return 0
 
 
 def write_leaderboard(sweep_dir: Path) -> list[Entry]:

@@ -134,7 +134,7 @@ class Trainer:
     def _train_epoch(self, step: TrainingStep, sizes: list[int], progress: Progress) -> dict[str, Any]:
         epoch, count = self.epoch + 1, sum(sizes)
         rates = [self.schedule.learning_rate(self.step + number + 1) for number in range(len(sizes))]
-        progress.begin(f"epoch {epoch}/{self.settings.epochs}", count)
+        progress.begin(f"epoch {epoch}/{self.settings.epochs}", count, count * (self.settings.epochs - epoch))
         started = time.perf_counter()
         step.begin_epoch(epoch_order(len(step.images), self.seed, epoch), np.array(rates, np.float32), self.step)
         for images in sizes:

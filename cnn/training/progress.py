@@ -1,4 +1,4 @@
-"""The display of training: a bar on a terminal, and one line per epoch."""
+"""The display of training: a bar on a terminal, and one line per epoch; off a terminal lines within long epochs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from rich.errors import LiveError
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
+from foundation.progress import Pulse
+
 _REFRESH = 0.2  # seconds between reads of the running loss, each of which waits for a GPU
 
 
@@ -21,6 +23,7 @@ class Progress:
     def __init__(self, bar: bool = True, lines: bool = True) -> None:
         """With `bar` show a bar if there is a terminal; with `lines` print lines, with or without a terminal."""
         self._lines = lines
+        self._pulse = None if rich.get_console().is_terminal or not lines else Pulse(rich.get_console().file)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
@@ -40,21 +43,29 @@ class Progress:
             self._bar.start()
         except LiveError:  # another bar is on the terminal, such as that of a fit in another thread
             self._bar.disable = True
+        if self._pulse is not None:
+            self._pulse.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+        if self._pulse is not None:
+            self._pulse.__exit__(kind, error, trace)
 
-    def begin(self, what: str, images: int) -> None:
-        """A new bar over `images`."""
+    def begin(self, what: str, images: int, ahead: int = 0) -> None:
+        """A new bar over `images`; at most `ahead` images of later epochs follow it."""
+        if self._pulse is not None:
+            self._pulse.begin(what, images, ahead)
         self._bar.reset(self._task, total=images, description=what, figures="")
         self._started, self._done = time.perf_counter(), 0
 
     def advance(self, images: int, figures: Callable[[], tuple[float, float]] | None = None) -> None:
         """Advance the bar by `images`; `figures` is called for the running loss and accuracy when they are shown."""
         self._done += images
+        if self._pulse is not None:
+            self._pulse.update(self._done)
         if self._bar.disable:
             return
         now = time.perf_counter()
@@ -76,6 +87,8 @@ class Progress:
         """Print an epoch's line; a star marks the best so far."""
         if not self._lines:
             return
+        if self._pulse is not None:
+            self._pulse.spoken()
         validation = ""
         if "val_loss" in row:
             star = "*" if improved else " "

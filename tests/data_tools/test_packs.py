@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from drawn import configured, files_of, png, write_tree
+from hydra import compose, initialize_config_dir
 
 from data_tools.packs.__main__ import main
 from data_tools.prepare import prepare
+from foundation.config import config_dir
 from foundation.errors import UserError
 
 SPLITS = {"train": 4, "validation": 2, "test": 2}
@@ -84,6 +86,22 @@ def test_a_pack_with_the_name_of_an_earlier_version_is_used(two: list[Path]) -> 
     pack = prepare(config_of(two[0]))
     older = pack.rename(pack.parent / pack.name.rpartition("-")[0])
     assert prepare(config_of(two[0])) == older
+
+
+def test_a_pack_of_a_folder_whose_layout_was_found_out_is_found_without_the_folder(
+    two: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(two[0].parent)
+    with initialize_config_dir(str(config_dir()), version_base="1.3"):
+        given = ["data=folder", "data.path=one/tiny", "data.image_size=8"]
+        pack = prepare(compose("prepare", given))
+        shutil.rmtree(two[0])
+        assert prepare(compose("prepare", given)) == pack
+        assert prepare(compose("prepare", [*given[:1], "data.path=/elsewhere/tiny.zip"])) == pack
+        assert capsys.readouterr().out.count("as it is") == 2
+        for other in ("data.path=other", "data.classes=[cat,cow]", "data.image_size=9", "merge.blank=all"):
+            with pytest.raises(UserError):
+                prepare(compose("prepare", [*given, other]))
 
 
 # --- The command -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from drawn import CLASSES, Pack, configured, encoded, files_of, photograph, pixe
 from hydra import compose, initialize_config_dir
 from sklearn.utils.class_weight import compute_class_weight
 
-from data_tools.config import DrawConfig, MergeConfig
+from data_tools.config import DrawConfig, MergeConfig, load
 from data_tools.duplicates.assign import Grouping
 from data_tools.merging.merge import merge
 from data_tools.prepare import prepare
@@ -334,7 +334,7 @@ def test_wrong_options(root: Path, files: dict[str, bytes], options: dict, messa
 @pytest.mark.parametrize("name", ["default", "balanced", "official", "fer2013_governs", "fresh", "predecessor_sizes"])
 def test_no_shipped_policy_leaks_but_the_one_that_says_so(name: str) -> None:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        merge = compose("prepare", ["data=fer2013_fed", f"merge={name}"]).merge
+        _, merge = load(compose("prepare", ["data=fer2013_fed", f"merge={name}"]))
     assert merge.duplicates == "augmented"
     assert not any((merge.within_split, merge.test.by_image, merge.validation.by_image))
     assert not merge.balance.before_validation
