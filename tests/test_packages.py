@@ -62,15 +62,7 @@ def test_packages_import_only_from_below(package):
 
 # Within data_tools: the way of an image from its archive to the pack, and what is counted on the way.
 FLOW = (
-    "sources",
-    "detection",
-    "reading",
-    "duplicates",
-    "config",
-    "merging",
-    "packs",
-    "preparation",
-    "loading",
+    *("sources", "detection", "reading", "loading", "duplicates", "config", "merging", "packs", "preparation"),
     "auditing",
 )
 COMMANDS = ("prepare", "audit", "download")

@@ -5,16 +5,18 @@ Nothing is decoded but a small sample, and the folder or archive is passed over 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from data_tools.sources.cifar import batch_split, is_batch, is_hundred, is_names
-from data_tools.sources.class_folders import LARGEST_FILE, is_archive_name, is_image_name, is_rubbish, may_be_image
-from data_tools.sources.containers import LoneFile, Member, MemberError, damaged, open_container
+from data_tools.sources.class_folders import is_archive_name, is_image_name, is_rubbish, may_be_image
+from data_tools.sources.containers import Folder, LoneFile, Member, MemberError, damaged, open_container
 from data_tools.sources.detect_arrays import detect_cifar, detect_idx
 from data_tools.sources.detected import NO_LABEL, Detected, classes_line, in_order, splits_line
+from data_tools.sources.file_names import FileNames
 from data_tools.sources.folder_levels import FoundClasses, read_folders
 from data_tools.sources.idx import idx_name
 from data_tools.sources.looks import bounded, looks_of
@@ -36,6 +38,8 @@ def detect(path: Path, classes: Sequence[str] | None = None) -> Detected:
     path = path.expanduser()
     if not path.exists():
         raise UserError(f"{path}: there is no such folder, archive or table")
+    if not (path.is_dir() or path.is_file()):
+        raise UserError(f"{path} is neither a folder, an archive nor a table of images")
     if path.name in ("", "..", "."):
         path = path.resolve()
     container = open_container(path)
@@ -152,12 +156,38 @@ def _lone(path: Path, survey: _Survey) -> Detected:
     (table,) = survey.tables
     if table.pixels:
         return _pixel_table(path, table)
+    images = _images_of(path, table)
+    if images is None:
+        raise UserError(
+            f"{path} lists {table.paths[0] if table.paths else 'no file'}, but neither the table's folder nor one in "
+            "it has such files: data=listed and data.sources.my_faces.images=FOLDER say where they are"
+        )
     sample = _Sample(SAMPLE)
-    for file in table.paths:
-        place = path.parent / file
-        if sample.wants() and place.is_file() and place.stat().st_size <= LARGEST_FILE:
-            sample.add(place.read_bytes())
-    return _listed(path, table, sample.kept, [])
+    for member in images[1]:
+        if sample.wants() and member.open is not None and member.size <= LARGEST_SAMPLE:
+            with member.open() as stream:
+                sample.add(stream.read())
+    return _listed(path, table, sample.kept, [], options={} if images[0] is None else {"images": images[0].name})
+
+
+def _images_of(path: Path, table: TableSummary) -> tuple[Path | None, list[Member]] | None:
+    """The folder or zip with the images of a single table, None if it is the table's own, and listed images in it."""
+    top = Folder(path.parent.absolute())
+    listed = [top.path / file for file in table.paths if ".." not in Path(file).parts]
+    own = [top.member(file) for file in listed if file.is_relative_to(top.path) and file.is_file()]
+    if own:
+        return None, own
+    for place in sorted(path.parent.iterdir()):
+        if place.name.startswith(".") or not (place.is_dir() or place.suffix.lower() == ".zip"):
+            continue
+        members = {member.path: member for member in open_container(place).members()}
+        names, found = FileNames(members), []
+        for file in table.paths:
+            with contextlib.suppress(LookupError):
+                found.append(members[names.find(file)])
+        if found:
+            return place, found
+    return None
 
 
 def _contained(path: Path, survey: _Survey, classes: Sequence[str]) -> Detected:
@@ -191,14 +221,23 @@ def _folders(path: Path, found: FoundClasses, survey: _Survey, notes: list[str])
     return Detected("files", options, found.classes, in_order(found.splits), size, channels, tuple(lines))
 
 
-def _listed(path: Path, table: TableSummary, sample: list[bytes], notes: list[str], images: int = 0) -> Detected:
+def _listed(
+    path: Path,
+    table: TableSummary,
+    sample: list[bytes],
+    notes: list[str],
+    images: int = 0,
+    options: dict[str, Any] | None = None,
+) -> Detected:
     size, channels, looks = looks_of(path, sample)
-    options: dict[str, Any] = {"stem": path.name}
+    options = {"stem": path.name} | (options or {})
     if path.is_dir() or images:
         options["table"] = table.path
     if table.columns:
         options["columns"] = table.columns
     where = path if not images else f"{table.path} in {path}"
+    if "images" in options:
+        notes = [*notes, f"Its images are in {options['images']}."]
     lines = [f"{where}: a table of {table.rows:,} images{f', beside {images:,} image files' if images else ''}."]
     if table.columns:
         lines.append("Its columns: " + ", ".join(f"{name} is the {ours}" for ours, name in table.columns.items()) + ".")

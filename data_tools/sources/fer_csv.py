@@ -57,7 +57,8 @@ class FerCsv:
                 if member.path == wanted and member.open is not None:
                     with member.open() as stream, csv_text(stream) as text:
                         where = f"data source '{self.name}': {member.path}"
-                        rows = CsvRows(text, where, _COLUMNS[:2], _COLUMNS[2:], wide="pixels")
+                        known = 3 if PurePosixPath(member.path).name in FILE_NAMES else 2  # others may lack Usage
+                        rows = CsvRows(text, where, _COLUMNS[:known], _COLUMNS[known:], wide="pixels")
                         yield from self._rows(rows, member.path)
                         self.ignored = rows.blank
                     return

@@ -8,7 +8,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from data_tools.sources.layout import Folders, Layout, Strays, all_numbered, comparable, folders_of, without_number
+from data_tools.sources.layout import (
+    Folders,
+    Layout,
+    Strays,
+    all_numbered,
+    comparable,
+    composed,
+    folders_of,
+    without_number,
+)
 from data_tools.sources.split_names import known_names, split_in
 from foundation.errors import UserError
 
@@ -57,7 +66,7 @@ def _class_names(source: Path, folders: Counter[Folders], notes: list[str]) -> l
     found = _labels(source, list(folders), notes)
     spellings: dict[str, Counter[str]] = {}
     for path, label in found.items():
-        spellings.setdefault(comparable(label), Counter())[label] += folders[path]
+        spellings.setdefault(comparable(label), Counter())[composed(label)] += folders[path]
     names = [max(sorted(own), key=own.__getitem__) for own in spellings.values()]
     for own in spellings.values():
         if len(own) > 1:

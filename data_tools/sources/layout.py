@@ -16,7 +16,12 @@ _NUMBER = re.compile(r"^\d+[\s_.-]+(?=.*[^\W\d_])")  # of `0_angry`
 
 def comparable(name: str) -> str:
     """The form in which class names are compared: one form of accented letters, no case, no blanks around."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).strip().casefold())
+    return composed(composed(name).strip().casefold())
+
+
+def composed(name: str) -> str:
+    """The name with accented letters as one character each, as most people type them."""
+    return unicodedata.normalize("NFC", name)
 
 
 def without_number(name: str) -> str:
@@ -72,7 +77,7 @@ class Layout:
         return comparable(name) in self._known or comparable(without_number(name)) in self._known
 
     def _label(self, name: str) -> str:
-        name = unicodedata.normalize("NFC", name)
+        name = composed(name)
         short = without_number(name)
         if self._known and comparable(name) not in self._known and comparable(short) in self._known:
             self.numbered.add(name)

@@ -9,7 +9,7 @@ from typing import IO
 
 from data_tools.sources.csv_rows import CsvRows, RowError, csv_text
 from data_tools.sources.fer_csv import FIRST_ROWS, parse_emotion, parse_usage, side_of, split_pixels
-from data_tools.sources.layout import comparable
+from data_tools.sources.layout import comparable, composed
 from data_tools.sources.split_names import split_named
 from data_tools.sources.table_columns import different, guess_columns, has_pixels
 from foundation.errors import UserError
@@ -99,5 +99,5 @@ def class_names(labels: Counter[str]) -> tuple[str, ...]:
     spellings: dict[str, Counter[str]] = {}
     for label, count in labels.items():
         if label:
-            spellings.setdefault(comparable(label), Counter())[label] += count
+            spellings.setdefault(comparable(label), Counter())[composed(label)] += count
     return tuple(sorted(max(sorted(own), key=own.__getitem__) for own in spellings.values()))

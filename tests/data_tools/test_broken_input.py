@@ -267,7 +267,9 @@ def pipe(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        *((make, "symbolic link") for make in (loop, self_loop, link_out, dangling)),
+        *((make, "symbolic link in a circle") for make in (loop, self_loop)),
+        (link_out, "symbolic link out of the data folder"),
+        (dangling, "symbolic link to nothing"),
         (pipe, "neither a file nor a folder"),
     ],
 )

@@ -1,6 +1,8 @@
 """The FER table: both headers, every bad row, and a parser that hostile rows cannot upset."""
 
 import contextlib
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data_tools.prepare import prepare
-from data_tools.sources.fer_csv import EMOTIONS, RowError, parse_emotion, parse_pixels, parse_usage
+from data_tools.sources.fer_csv import EMOTIONS, RowError, parse_emotion, parse_pixels, parse_usage, split_pixels
+from data_tools.sources.find import make_source
 from foundation.errors import UserError
 
 USAGES = ["Training", "Training", "PublicTest", "PrivateTest"]
@@ -127,13 +130,80 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
     for parse in (parse_pixels, parse_emotion, parse_usage):
         with contextlib.suppress(RowError):
             result = parse(text)
-            assert isinstance(result, np.ndarray) or result in (*EMOTIONS, "train", "validation", "test")
+            assert isinstance(result, np.ndarray) or result in (*EMOTIONS, text, "train", "validation", "test")
 
 
 @given(st.integers(0, 2303), st.text(min_size=1, max_size=5))
 def test_one_strange_pixel_is_named(place: int, text: str) -> None:
     values = ["7"] * 2304
     values[place] = text
-    if len(text.split()) == 1 and text.strip() not in map(str, range(256)):
+    whole = re.fullmatch(r"(\d+)(\.0*)?", "".join(split_pixels(text)), re.ASCII)
+    if len(split_pixels(text)) == 1 and not (whole and whole[1] in map(str, range(256))):
         with pytest.raises(RowError, match=f"pixel {place + 1} is"):
             parse_pixels(" ".join(values))
+
+
+def spelled(emotion: str, values: str, usage: str) -> str:
+    """A table of good rows of two classes whose cells are written in another way; `{}` is what stands there else."""
+    lines = ["emotion,pixels,Usage"]
+    for code, name in ((0, "Angry"), (6, "Neutral")):
+        for i, split in enumerate(USAGES):
+            numbers = sample(code * 10 + i).split()
+            cell = {
+                "commas": '"' + ",".join(numbers) + '"', "bare commas": ",".join(numbers),
+                "list": '"[' + ", ".join(numbers) + ']"', "array": "[" + " ".join(numbers) + "]",
+                "floats": " ".join(f"{number}.0" for number in numbers), "semicolons": ";".join(numbers),
+                "short floats": " ".join(f"{number}." for number in numbers), "": " ".join(numbers),
+            }[values]  # fmt: skip
+            lines.append(f"{emotion.format(code=code, name=name)},{cell},{usage.format(split) if usage else split}")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.mark.parametrize("emotion", ["{code}", "{code}.0", "{name}", "{code}."])
+@pytest.mark.parametrize(
+    "values", ["", "commas", "bare commas", "list", "array", "floats", "short floats", "semicolons"]
+)
+def test_every_unambiguous_spelling_of_a_row_is_read(root: Path, emotion: str, values: str) -> None:
+    (root / "fer2013.csv").write_text(spelled(emotion, values, ""))
+    entries = list(make_source("fer2013", str(root), {}).entries())
+    assert [entry.error for entry in entries] == [""] * 8
+    assert [entry.label.casefold() for entry in entries] == ["angry"] * 4 + ["neutral"] * 4
+    for i, entry in enumerate(entries):
+        np.testing.assert_array_equal(entry.pixels, pixels((0 if i < 4 else 60) + i % 4, 48))
+
+
+@pytest.mark.parametrize(
+    "change", [str.lower, str.upper, lambda usage: f" {usage} ", lambda usage: usage.replace("T", " T")]
+)
+def test_usage_in_any_case(root: Path, change: Callable[[str], str]) -> None:
+    text = table()
+    for usage in set(USAGES):
+        text = text.replace(f",{usage}", f",{change(usage)}")
+    (root / "fer2013.csv").write_text(text)
+    splits = [entry.original_split for entry in make_source("fer2013", str(root), {}).entries()]
+    assert splits == ["train", "train", "validation", "test"] * 2
+
+
+@pytest.mark.parametrize("side", [1, 28, 64])
+def test_square_rows_of_another_size(root: Path, side: int) -> None:
+    """The first rows decide; a row of another size is bad, also if its own number of pixels is a square."""
+    rows = [f"0,{' '.join(map(str, pixels(i, side).ravel()))},Training" for i in range(5)]
+    odd = f"0,{' '.join(['7'] * (side + 1) ** 2)},Training"
+    for at in (0, 3):
+        (root / "fer2013.csv").write_text("\n".join(["emotion,pixels,Usage", *rows[:at], odd, *rows[at:]]) + "\n")
+        entries = list(make_source("fer2013", str(root), {}).entries())
+        assert [bool(entry.error) for entry in entries] == [i == at for i in range(6)]
+        assert f"{(side + 1) ** 2:,} pixels instead of {side**2:,}" in entries[at].error
+        np.testing.assert_array_equal(entries[-1].pixels, pixels(4, side))
+
+
+def test_another_table_may_lack_usage(root: Path) -> None:
+    rows = [line.rpartition(",")[0] for line in table().splitlines()]
+    (root / "train.csv").write_text("\n".join(rows) + "\n")
+    entries = list(make_source("fer2013", str(root), {"stem": "train"}).entries())
+    assert [(entry.error, entry.original_split) for entry in entries] == [("", "")] * 8
+
+
+def test_a_table_without_a_suffix(root: Path) -> None:
+    (root / "faces").write_text(table())
+    assert len(list(make_source("fer2013", str(root), {"stem": "faces"}).entries())) == 8

@@ -213,3 +213,77 @@ def test_a_name_in_latin_1_is_found_by_a_table_in_latin_1(root: Path) -> None:
     with open(bytes(root / "mine/images") + b"/\xe9.png", "wb") as file:
         file.write(png(50))
     assert read(root).by_id["mine:images/\\xe9.png"].label == "cat"
+
+
+# --- a table apart from its images ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("images", ["pictures", "pictures.zip", "pictures.tar.gz"])
+@pytest.mark.parametrize("table", ["mine.csv", "mine", "mine.txt"])
+def test_a_table_apart_from_its_images(root: Path, images: str, table: str) -> None:
+    files = flat() | {"images/more.png": png(50)}
+    writer = write_zip if images.endswith("zip") else write_tar if "." in images else write_tree
+    writer(root / images, files)
+    (root / table).write_bytes(text("images/99.png,cat,train"))
+    pack = read(root, images=images, stem=table)
+    assert np.bincount(pack.splits).tolist() == [8, 4, 4]
+    assert set_aside(pack) == {
+        "images/more.png": f"not in {table}",
+        f"{table}:17": "row 17: there is no file 'images/99.png'",
+    }
+
+
+@pytest.mark.parametrize("given", ["absolute", "current folder"])
+def test_where_the_images_may_be(root: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    write_tree(root.parent / "elsewhere", flat())
+    (root / "mine.csv").write_bytes(text())
+    monkeypatch.chdir(root.parent)
+    images = "elsewhere" if given == "current folder" else str(root.parent / "elsewhere")
+    assert len(read(root, images=images).images) == 16
+
+
+@pytest.mark.parametrize("images", ["nowhere", "/nowhere", "mine.csv"])
+def test_a_folder_of_images_that_is_not_there(root: Path, images: str) -> None:
+    (root / "mine.csv").write_bytes(text())
+    with pytest.raises(UserError, match=r"data\.sources\.mine\.images: there is no folder or archive"):
+        read(root, images=images)
+
+
+@pytest.mark.parametrize("place", ["apart", "inside", "beside"])
+def test_absolute_paths_are_read_if_they_lie_in_the_folder_of_the_images(root: Path, place: str) -> None:
+    folder = {"apart": root.parent / "elsewhere", "inside": root / "mine", "beside": root}[place]
+    (root.parent / "secret").mkdir()
+    (root.parent / "secret/x.png").write_bytes(png(77))
+    lines = [rows()[0], *(f"{folder}/{line}" for line in rows()[1:])]
+    lines += [f"{root.parent}/secret/x.png,cat,train", f"{folder}/../secret/x.png,cat,train"]
+    write_tree(folder, flat())
+    (folder / "labels.csv" if place == "inside" else root / "mine.csv").write_bytes(text(lines=lines))
+    pack = read(root, **({"images": str(folder)} if place == "apart" else {}))
+    assert len(pack.images) == 16
+    refused = sorted(set_aside(pack).values())
+    assert len(refused) == 2
+    assert refused[0].startswith("row 17: path '")
+    assert refused[0].endswith("absolute path")
+    assert "row 18: path '" in refused[1]
+
+
+@pytest.mark.parametrize(
+    ("written", "found"),
+    [
+        ("images/00", True), ("00.png", True), ("00", True), ("IMAGES/00.PNG", True), ("./images/00.png", True),
+        ("images/00.jpg", False), ("0.png", False), ("ages/00.png", False),
+    ],
+)  # fmt: skip
+def test_other_spellings_of_a_file_that_is_there(root: Path, written: str, found: bool) -> None:
+    lines = [line.replace("images/00.png", written) for line in rows()]
+    write_tree(root / "mine", flat() | {"labels.csv": text(lines=lines)})
+    pack = read(root)
+    assert len(pack.images) == 15 + found
+    assert ("mine:labels.csv:1" in pack.by_id) != found
+
+
+def test_a_name_that_several_files_have_is_refused(root: Path) -> None:
+    lines = ["path,label,split", "x.png,cat,train", *rows()[1:]]
+    write_tree(root / "mine", flat() | {"a/x.png": png(50), "b/x.png": png(51), "labels.csv": text(lines=lines)})
+    reasons = set_aside(read(root))
+    assert reasons["labels.csv:1"].startswith("row 1: 2 files are called 'x.png', such as ")

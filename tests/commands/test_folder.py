@@ -1,0 +1,98 @@
+"""`data=folder data.path=...`, nothing else given: training, and all that comes after it, on small folders."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from omegaconf import OmegaConf
+from PIL import Image
+
+from cnn.training.loop import Trainer
+from foundation.files import read_json
+
+SMALL = ("model=mlp", "trainer.epochs=1", "trainer.batch_size=16", "backend=numpy", "data=folder")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A current folder with `pets/`: 20 coloured images of 12 x 12 of each of two classes."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for i in range(20):
+            Image.fromarray(rng.integers(0, 256, (12, 12, 3), np.uint8)).save(tmp_path / f"pets/{name}/{i:02}.png")
+    return tmp_path
+
+
+def test_a_folder_is_found_out_trained_on_and_scored_again(command, place):
+    trained = command("cnn.train", *SMALL, "data.path=pets/", "hydra.run.dir=out")
+    assert trained.status == 0, trained.err
+    told = trained.out.index("2 classes: cat, dog.")
+    assert told < trained.out.index("Input images")
+    data = OmegaConf.load(place / "out/.hydra/config.yaml").data
+    assert (list(data.classes), data.image_size, data.channels, data.name) == (["cat", "dog"], 12, 3, "pets")
+    again = command("cnn.evaluate", "run=out", "split=test")
+    assert again.status == 0, again.err
+    assert "classes: cat" not in again.out
+    accuracy = read_json(place / "out/evaluation_test.json")["accuracy"]
+    assert f"test accuracy        {accuracy:.4f}" in trained.out
+    predicted = command("cnn.predict", "run=out", "images=pets/cat/00.png")
+    assert predicted.status == 0, predicted.err
+
+
+def test_what_was_found_is_kept_when_the_folder_has_changed(command, place, monkeypatch):
+    """The pack is there: evaluation does not look at the folder again, and neither does a resumed run."""
+    whole = Trainer._train_epoch
+
+    def interrupted(trainer, *arguments):
+        if trainer.epoch == 1:
+            raise KeyboardInterrupt
+        return whole(trainer, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_epoch", interrupted)
+        assert command("cnn.train", *SMALL, "data.path=pets", "trainer.epochs=2", "hydra.run.dir=out").status == 130
+    (place / "pets").rename(place / "gone")
+    outcome = command("cnn.evaluate", "run=out")
+    assert outcome.status == 0, outcome.err
+    resumed = command("cnn.train", "resume=out")
+    assert resumed.status == 0, resumed.err
+    assert "resumed after epoch 1" in resumed.out
+    assert "2 classes" not in resumed.out
+
+
+def test_what_is_given_wins(command, place):
+    options = ("data.path=pets", "data.image_size=10", "data.channels=1", "data.classes=[dog,cat]", "data.name=mine")
+    assert command("data_tools.prepare", "data=folder", *options).status == 0
+    (pack,) = (place / "packs").glob("mine-*/pack.json")
+    found = read_json(pack)
+    assert (found["classes"], found["image_size"], found["channels"]) == (["dog", "cat"], 10, 1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("data=folder",), ["data.path=PATH is missing", "folder, archive or table"]),
+        (("data=folder", "data.path=nowhere"), ["nowhere", "there is no such folder"]),
+        (("data=folder", "data.path=pets", "data.root=pets"), ["data.root is not used by data=folder", "data.path"]),
+        (("data=folder", "data.path=pets/cat"), ["pets/cat names no classes", "folder of its own"]),
+        (("data=folder", "data.path=pets/cat/00.png"), ["single image"]),
+        (("data=fer2013", "+data.path=pets"), ["data.path", "data=folder data.path=pets"]),
+        (("data=toy_faces", "data.root=pets"), ["toy faces are drawn", "data=folder data.path=pets"]),
+        (("data=digits", "data.root=pets"), ["scikit-learn", "data=folder data.path=pets"]),
+    ],
+)
+def test_what_is_not_used_or_missing_is_refused_before_any_work(command, place, options, words):
+    outcome = command("cnn.train", *options)
+    for word in words:
+        assert word in outcome.error
+    assert not (place / "packs").exists()
+
+
+def test_the_other_commands_find_it_out_too(command, place):
+    for module in ("data_tools.prepare", "data_tools.audit", "cnn.summary"):
+        outcome = command(module, "data=folder", "data.path=pets")
+        assert outcome.status == 0, outcome.err
+        assert "2 classes: cat, dog." in outcome.out
+    assert "needs no download" in command("data_tools.download", "data=folder", "data.path=pets").out
