@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from cnn.reporting.intervals import wilson_interval
 from foundation.errors import UserError
 from foundation.scores import log_loss
 
@@ -85,12 +85,6 @@ def compute_scores(labels: NDArray[Any], probabilities: NDArray[Any], classes: S
         },
         confusion=confusion_matrix(labels, predicted, labels=numbers).astype(np.int64),
     )
-
-
-def wilson_interval(correct: int, images: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson interval of the fraction `correct / images`; it lies between 0 and 1 and is accurate near both."""
-    interval = binomtest(correct, images).proportion_ci(confidence_level=confidence, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def predict_classes(labels: NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]) -> NDArray[np.int64]:
