@@ -92,7 +92,7 @@ class Mean:
 
 
 def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Mean:
-    """The mean of at least two values, such as the scores of several seeds, with Student's t interval (Student 1908)."""
+    """The mean of at least two values, such as scores of several seeds, with Student's t interval (Student 1908)."""
     if len(values) < 2:
         raise ValueError(f"an interval of a mean needs at least two values, not {len(values)}")
     mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))

@@ -82,6 +82,11 @@ class BatchMaker:
             self.ops.gather_batch(images, indices, None, None, self._scale, self._offset, self._storage)
         )
 
+    def viewed(self, images: Array, indices: Array, view: NDArray[np.float32]) -> Array:
+        """The batch of images (n, h, w, c), each as one view (2, 3) shows it: see `Ops.gather_batch`."""
+        affine = self.ops.array(np.tile(view, (len(indices), 1, 1)))
+        return self.ops.gather_batch(images, indices, affine, None, self._scale, self._offset, self._storage)
+
     def _shaped(self, batch: Array) -> Array:
         return batch.reshape(len(batch), -1) if self._vectors else batch
 

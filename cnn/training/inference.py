@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from cnn.backends import Array
 from cnn.models import InferenceModel, Model
 from cnn.training.batches import BatchMaker
+from cnn.training.views import Matrix
 from foundation.scores import log_loss
 
 
@@ -21,8 +22,11 @@ def predict_probabilities(
     batches: BatchMaker,
     batch_size: int,
     advance: Callable[[int], None] = lambda _: None,
+    views: Sequence[Matrix | None] = (None,),
 ) -> NDArray[Any]:
-    """Class probabilities (n, classes) float32 for images (n, h, w, c) uint8 or float32, unaugmented.
+    """Class probabilities (n, classes) float32 for images (n, h, w, c) uint8 or float32: the mean over the views.
+
+    By default images are unaugmented; `ViewSettings.views` gives other views.
 
     For repeated calls with the same weights, create an `InferenceModel` once. For the same images in every epoch, use
     `Scoring`.
@@ -31,8 +35,11 @@ def predict_probabilities(
     indices = model.ops.array(np.arange(len(images)))
     for start in range(0, len(images), batch_size):
         some = indices[start : start + batch_size]
-        logits = network.forward(batches.plain(images, some))
-        parts.append(model.ops.to_numpy(model.ops.softmax(logits)))
+        seen = []
+        for view in views:
+            x = batches.plain(images, some) if view is None else batches.viewed(images, some, view)
+            seen.append(model.ops.to_numpy(model.ops.softmax(network.forward(x))))
+        parts.append(np.mean(seen, axis=0, dtype=np.float64).astype(seen[0].dtype))
         advance(len(some))
     return np.concatenate(parts)
 
