@@ -21,6 +21,7 @@ from cnn.training.optimizers import OPTIMIZERS, AdamSettings, SgdSettings, build
 from cnn.training.pack import Pack
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.schedules import ScheduleSettings, build_schedule
+from cnn.training.views import ViewSettings
 from data_tools.config import DataOptions, MergeConfig
 from foundation.config import plain, typed
 from foundation.errors import UserError
@@ -110,6 +111,11 @@ def require_int(config: DictConfig, key: str, least: int) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UserError(f"{key} must be a whole number of at least {least}, not {value!r}")
     return value
+
+
+def views_of(config: DictConfig) -> ViewSettings:
+    """The options of test-time augmentation, at the top of the config. Raises `UserError` naming a wrong one."""
+    return ViewSettings(*(config[key] for key in ("tta", "tta_shift", "tta_crop")))
 
 
 def model_of(config: DictConfig, ops: Ops, precision: str = "float32") -> Model:

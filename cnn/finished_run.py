@@ -29,6 +29,8 @@ class FinishedRun:
     image_shape: tuple[int, int, int]
     pack_hash: str | None  # of the data that it was trained on; None for arrays, from Python
     epoch: int
+    seed: int
+    recipe: dict[str, Any]  # the config groups that the network was trained with
     value_top: int | None = None  # the value of images of more than 8 bits that is white; None: it saw 8 bits alone
 
     @classmethod
@@ -59,8 +61,18 @@ class FinishedRun:
         model.load_state(tensors, str(path))
         scaling = PixelScaling(*(np.array(metadata[f"pixel_{part}"], np.float32) for part in ("scale", "offset")))
         batches = BatchMaker(ops, scaling, AugmentSettings(), metadata["seed"], storage=model.storage)
-        classes, top = tuple(metadata["classes"]), metadata.get("value_top")
-        return cls(folder, model, batches, classes, shape, metadata["pack_hash"], metadata["epoch"], top)
+        return cls(
+            folder,
+            model,
+            batches,
+            tuple(metadata["classes"]),
+            shape,
+            metadata["pack_hash"],
+            metadata["epoch"],
+            metadata["seed"],
+            {group: metadata.get(group, {}) for group in ("model", "augment", "optimizer", "schedule", "trainer")},
+            metadata.get("value_top"),
+        )
 
     def config(self) -> DictConfig:
         """The composed config of the run."""

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from cnn.assembly import groups, ops_of, require_int
+from cnn.assembly import groups, ops_of, require_int, views_of
 from cnn.finished_run import FinishedRun
 from cnn.training.inference import predict_probabilities
 from data_tools.reading.images import ImageError, decode, fit
@@ -33,13 +33,16 @@ class PredictSettings:
     run: str = UNSET
     images: str = UNSET
     csv: str | None = None
+    tta: str = "none"
+    tta_shift: int = 2
+    tta_crop: float = 0.875
     batch_size: int = 256
 
 
 @entry("predict", groups("backend", top=PredictSettings))
 def main(config: DictConfig) -> None:
     """Print a table: one row per image: its prediction, and the probability of each class."""
-    ops, paths = ops_of(config), _paths(Path(config.images))
+    ops, paths, views = ops_of(config), _paths(Path(config.images)), views_of(config)
     run = FinishedRun.open(Path(config.run), ops)
     *size, channels = run.image_shape
     if channels not in (1, 3):
@@ -57,7 +60,11 @@ def main(config: DictConfig) -> None:
     if not images:
         raise UserError(f"images={config.images}: none of {len(refused)} files could be read as an image")
     probabilities = predict_probabilities(
-        run.model, ops.array(np.stack(images)), run.batches, require_int(config, "batch_size", 1)
+        run.model,
+        ops.array(np.stack(images)),
+        run.batches,
+        require_int(config, "batch_size", 1),
+        views=views.views((size[0], size[1])),
     )
     table = Table("image", "prediction", *map(escape, run.classes))
     for name, row in zip(names, probabilities, strict=True):

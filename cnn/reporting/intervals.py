@@ -26,9 +26,10 @@ def accuracy(confusion: NDArray[np.int64]) -> float:
 
 
 def macro_f1(confusion: NDArray[np.int64]) -> float:
-    """The mean F1 over the classes of a confusion matrix (K, K); a class without images and predictions counts as 0."""
-    supports = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return float((2 * np.diagonal(confusion) / np.maximum(supports, 1)).mean())
+    """The mean F1 of a confusion matrix (K, K) over the classes that have images, as in `cnn.reporting.metrics`."""
+    support = confusion.sum(axis=1)
+    scores = 2 * np.diagonal(confusion) / np.maximum(support + confusion.sum(axis=0), 1)
+    return float(scores[support > 0].mean())
 
 
 def bootstrap_interval(

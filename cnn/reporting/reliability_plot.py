@@ -40,9 +40,9 @@ def describe_reliability(before: Reliability, after: Reliability, temperature: f
     """The figure in a sentence, as alternative text."""
     kind = "too sure" if before.images @ (before.confidence - before.accuracy) > 0 else "not sure enough"
     return (
-        f"Accuracy by confidence in {len(after.images)} bins over {after.images.sum():,} images: as trained "
-        f"the network is {kind} (expected calibration error {before.error:.3f}); with temperature {temperature:.2f} the error is "
-        f"{after.error:.3f}"
+        f"Accuracy by confidence in {len(after.images)} bins over {after.images.sum():,} images. As trained, the "
+        f"network is {kind}: the expected calibration error is {before.error:.3f}. With temperature "
+        f"{temperature:.2f} it is {after.error:.3f}."
     )
 
 

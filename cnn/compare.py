@@ -1,0 +1,130 @@
+"""`python -m cnn.compare run=[A,B]`: two runs on the same images; `run=[A1,A2] against=[B1,B2]`: recipes over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rich
+from omegaconf import DictConfig
+from rich.table import Table
+from rich.text import Text
+
+from cnn.assembly import groups
+from cnn.reporting.comparison import PairedCounts, SeedDifference
+from cnn.scored_runs import ScoredRun, difference_of_recipes, folders_of, score_runs, split_of
+from foundation.entry import entry
+from foundation.errors import UserError
+from foundation.files import write_json
+from foundation.schema import UNSET
+
+
+@dataclass
+class CompareSettings:
+    """The options outside the groups."""
+
+    run: str | list[str] = UNSET
+    against: str | list[str] | None = None
+    split: str = "validation"
+    tta: str = "none"
+    tta_shift: int = 2
+    tta_crop: float = 0.875
+    batch_size: int = 256
+    root: str | None = None
+    pack_dir: str | None = None
+    pack: str | None = None
+    json: str | None = None
+
+
+@entry("compare", groups("backend", top=CompareSettings))
+def main(config: DictConfig) -> None:
+    """Print the comparison, and write it to the file that `json` names."""
+    split = split_of(config)
+    one, two = folders_of(config, "run"), folders_of(config, "against")
+    if not two and len(one) == 2:
+        one, two = one[:1], one[1:]
+    if not two or (len(one) == 1) != (len(two) == 1):
+        raise UserError(
+            "compare two runs by run=[A,B], or two recipes over seeds by run=[A1,A2,...] against=[B1,B2,...]"
+        )
+    if both := {folder.resolve() for folder in one} & {folder.resolve() for folder in two}:
+        raise UserError(f"{min(both)} is on both sides of the comparison")
+    runs = score_runs(config, [*one, *two], [split])
+    a, b = runs[: len(one)], runs[len(one) :]
+    result = _compare_runs(a[0], b[0], split) if len(one) == 1 else _compare_recipes(a, b, split)
+    if config.json is not None:
+        write_json(Path(config.json), {"split": split, "tta": config.tta, **result})
+    if split == "test":
+        print("A test score is for reporting, once. Choose between runs and recipes by the validation split.")
+
+
+def _right(run: ScoredRun, split: str) -> Any:
+    """Whether each prediction is right, (n,) bool."""
+    return run.probabilities[split].argmax(axis=1) == run.labels[split]
+
+
+def _compare_runs(a: ScoredRun, b: ScoredRun, split: str) -> dict[str, Any]:
+    """Print the table of right and wrong, the difference and the test; return them."""
+    right_a, right_b = _right(a, split), _right(b, split)
+    counts = PairedCounts.of(right_a, right_b)
+    print(f"A: {a.folder} ({a.model}, epoch {a.epoch}), accuracy {right_a.mean():.4f}")
+    print(f"B: {b.folder} ({b.model}, epoch {b.epoch}), accuracy {right_b.mean():.4f}")
+    table = Table("", "B right", "B wrong", title=f"images of the {split} split", title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row("A right", f"{counts.both:,}", f"{counts.only_a:,}")
+    table.add_row("A wrong", f"{counts.only_b:,}", f"{counts.neither:,}")
+    rich.print(table)
+    low, high = counts.interval()
+    print(f"A - B: {counts.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
+    print(f"McNemar's exact test: p = {counts.p_value():.4g}")
+    return {
+        "a": _described(a, split),
+        "b": _described(b, split),
+        **counts.as_dict(),
+    }
+
+
+def _compare_recipes(a: Sequence[ScoredRun], b: Sequence[ScoredRun], split: str) -> dict[str, Any]:
+    """Print the accuracies by seed and the difference of their means; return them."""
+    scores_a, scores_b = _by_seed(a, split, "run"), _by_seed(b, split, "against")
+    found = SeedDifference.of(scores_a, scores_b)
+    table = Table("seed", "A", "B", title=f"accuracy on the {split} split", title_justify="left")
+    for seed in sorted({*scores_a, *scores_b}):
+        table.add_row(Text(str(seed)), *(f"{own[seed]:.4f}" if seed in own else "" for own in (scores_a, scores_b)))
+    for name, statistic in (("mean", np.mean), ("deviation", lambda values: np.std(values, ddof=1))):
+        table.add_row(name, *(f"{statistic(list(own.values())):.4f}" for own in (scores_a, scores_b)))
+    rich.print(table)
+    low, high = found.interval
+    kind = "paired by seed" if found.paired else "the seeds differ, so as independent groups (Welch)"
+    print(f"A - B: {found.value:+.4f} (95 % t interval {low:+.4f} to {high:+.4f}; {kind})")
+    return {
+        "a": [_described(run, split) for run in a],
+        "b": [_described(run, split) for run in b],
+        "difference": found.value,
+        "interval": list(found.interval),
+        "paired": found.paired,
+    }
+
+
+def _by_seed(runs: Sequence[ScoredRun], split: str, key: str) -> dict[int, float]:
+    """The accuracy of each seed of one recipe. Raises `UserError` for runs that are not seeds of one recipe."""
+    if (other := difference_of_recipes(runs)) is not None:
+        raise UserError(f"the runs of {key} are not seeds of one recipe: {other}")
+    by_seed: dict[int, ScoredRun] = {}
+    for run in runs:
+        if (twin := by_seed.setdefault(run.seed, run)) is not run:
+            raise UserError(f"{key}: {twin.folder} and {run.folder} both have seed {run.seed}, which counts once")
+    return {seed: float(_right(run, split).mean()) for seed, run in by_seed.items()}
+
+
+def _described(run: ScoredRun, split: str) -> dict[str, Any]:
+    accuracy = float(_right(run, split).mean())
+    return {"run": str(run.folder), "model": run.model, "epoch": run.epoch, "seed": run.seed, "accuracy": accuracy}
+
+
+if __name__ == "__main__":
+    main()
