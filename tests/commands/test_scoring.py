@@ -1,4 +1,4 @@
-"""Test-time augmentation, averaged runs, calibration and comparison, against predictions through the Python interface."""
+"""Test-time augmentation, averaged runs, calibration, comparison: against predictions through the Python interface."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ RUNS = {
     **{f"a{seed}": (f"seed={seed}",) for seed in range(3)},
     **{f"b{seed}": (f"seed={seed}", "optimizer.learning_rate=0.003") for seed in (0, 1)},
     "large": ("data.image_size=14", "seed=4"),
-    "other": ("data.root=fewer", "seed=5"),
-    "pair": ("data.root=two", "data.classes=[happy,sad]", "data.unknown_labels=set_aside", "seed=6"),
+    "other": ("data.root=fewer", "data.pack_dir=packs_fewer", "seed=5"),
+    "pair": ("data.root=two", "data.classes=[happy,sad]", "seed=6"),
 }
 
 
