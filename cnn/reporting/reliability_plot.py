@@ -20,7 +20,7 @@ def plot_reliability(before: Reliability, after: Reliability, path: Path) -> Non
     with saved_figure(path, 4.2, 4.6) as figure:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         upper.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=(0, (4, 3)))
-        _draw(upper, before, ORANGE, "s", f"as trained, ECE {before.error:.3f}")
+        _draw(upper, before, ORANGE, "s", f"unscaled, ECE {before.error:.3f}")
         _draw(upper, after, BLUE, "o", f"with temperature, ECE {after.error:.3f}")
         upper.set_ylabel("accuracy")
         upper.set_ylim(0, 1)
@@ -40,7 +40,7 @@ def describe_reliability(before: Reliability, after: Reliability, temperature: f
     """The figure in a sentence, as alternative text."""
     kind = "too sure" if before.images @ (before.confidence - before.accuracy) > 0 else "not sure enough"
     return (
-        f"Accuracy by confidence in {len(after.images)} bins over {after.images.sum():,} images. As trained, the "
+        f"Accuracy by confidence in {len(after.images)} bins over {after.images.sum():,} images. Unscaled, the "
         f"network is {kind}: the expected calibration error is {before.error:.3f}. With temperature "
         f"{temperature:.2f} it is {after.error:.3f}."
     )
