@@ -82,8 +82,7 @@ def _quoted(text: str, hint: Any) -> str:
         return text
     if optional and text == "null":
         return text
-    kinds = get_args(hint)
-    if str in kinds and list[str] in kinds:  # one text, or a list of them in brackets
+    if hint == str | list[str]:
         hint = list[str] if text.startswith("[") else str
     if hint is str:
         return quote(text)

@@ -278,3 +278,17 @@ def test_the_same_images_with_other_labels_are_other_images(command, runs, tmp_p
         assert "another label" in error
     finally:
         (place / "manifest.csv").write_text(kept)
+
+
+def test_folders_of_any_name_are_listed_as_they_are(command, runs, tmp_path):
+    """Names that would be a number, or would need quotes, for Hydra."""
+    names = ["007", "1e3", "a b=c é"]
+    for name, run in zip(names, ("a0", "a1", "a2"), strict=True):
+        shutil.copytree(run, tmp_path / name)
+    listed = ",".join(str(tmp_path / name) for name in names)
+    assert command("cnn.evaluate", f"run=[{listed}]", f"out={tmp_path}").status == 0
+    found = result(tmp_path, "ensemble_validation")
+    assert [Path(row["run"]).name for row in found["runs"]] == names
+    with chdir(tmp_path):
+        assert command("cnn.evaluate", "run=007", f"pack_dir={runs / 'packs'}").status == 0
+    assert (tmp_path / "007" / "evaluation_validation.json").is_file()
