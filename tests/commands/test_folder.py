@@ -28,10 +28,12 @@ def place(tmp_path, monkeypatch):
 def test_a_folder_is_found_out_trained_on_and_scored_again(command, place):
     trained = command("cnn.train", *SMALL, "data.path=pets/", "hydra.run.dir=out")
     assert trained.status == 0, trained.err
+    assert "Of 40 images looked at: 12 x 12 pixels, colour" in trained.out
+    assert "enlarged to 16 x 16" in trained.out
     told = trained.out.index("2 classes: cat, dog.")
     assert told < trained.out.index("Input images")
     data = OmegaConf.load(place / "out/.hydra/config.yaml").data
-    assert (list(data.classes), data.image_size, data.channels, data.name) == (["cat", "dog"], 12, 3, "pets")
+    assert (list(data.classes), data.image_size, data.channels, data.name) == (["cat", "dog"], 16, 3, "pets")
     again = command("cnn.evaluate", "run=out", "split=test")
     assert again.status == 0, again.err
     assert "classes: cat" not in again.out

@@ -295,7 +295,7 @@ def test_a_link_in_the_archive_is_not_a_batch(root: Path) -> None:
 
 
 def test_the_digits(root: Path) -> None:
-    pack = pack_of("digits", root)
+    pack = pack_of("digits", root, "data.image_size=8")
     digits = load_digits()
     assert len(pack.rows) == 1797
     for row in pack.rows:
