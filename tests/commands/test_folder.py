@@ -11,6 +11,7 @@ from cnn.training.loop import Trainer
 from foundation.files import read_json
 
 SMALL = ("model=mlp", "trainer.epochs=1", "trainer.batch_size=16", "backend=numpy", "data=folder")
+EQUAL = ("merge.duplicates=pixels", "data.audit=pixels")  # the search for more takes its time
 
 
 @pytest.fixture
@@ -54,7 +55,10 @@ def test_what_was_found_is_kept_when_the_folder_has_changed(command, place, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_train_epoch", interrupted)
-        assert command("cnn.train", *SMALL, "data.path=pets", "trainer.epochs=2", "hydra.run.dir=out").status == 130
+        assert (
+            command("cnn.train", *SMALL, *EQUAL, "data.path=pets", "trainer.epochs=2", "hydra.run.dir=out").status
+            == 130
+        )
     (place / "pets").rename(place / "gone")
     outcome = command("cnn.evaluate", "run=out")
     assert outcome.status == 0, outcome.err
@@ -66,7 +70,7 @@ def test_what_was_found_is_kept_when_the_folder_has_changed(command, place, monk
 
 def test_what_is_given_wins(command, place):
     options = ("data.path=pets", "data.image_size=10", "data.channels=1", "data.classes=[dog,cat]", "data.name=mine")
-    assert command("data_tools.prepare", "data=folder", *options).status == 0
+    assert command("data_tools.prepare", "data=folder", *EQUAL, *options).status == 0
     (pack,) = (place / "packs").glob("mine-*/pack.json")
     found = read_json(pack)
     assert (found["classes"], found["image_size"], found["channels"]) == (["dog", "cat"], 10, 1)
