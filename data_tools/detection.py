@@ -22,6 +22,8 @@ FOUND = (
     "sources",
 )
 
+SMALLEST_SIDE = 16  # of a pack whose size nobody chose: the default network needs 12
+
 
 def fill_in(config: DictConfig, say: Callable[[str], object] = print) -> None:
     """Set the keys of `config.data` that are null by looking at `config.data.path`, and say what was found.
@@ -49,7 +51,12 @@ def fill_in(config: DictConfig, say: Callable[[str], object] = print) -> None:
         )
     if len(found.classes) < 2 and given is None:
         raise UserError(f"{path} has one class only, {found.classes[0]}: a classifier needs at least two")
-    _set(config, values_for(path, found))
+    values = values_for(path, found)
+    if found.image_size < SMALLEST_SIDE and data.image_size is None:
+        values["image_size"] = SMALLEST_SIDE
+        say(f"They are enlarged to {SMALLEST_SIDE} x {SMALLEST_SIDE}, because most networks need that; else give "
+            "data.image_size.")  # fmt: skip
+    _set(config, values)
 
 
 def values_for(path: Path, found: Detected) -> dict[str, Any]:

@@ -15,7 +15,12 @@ from foundation.config import config_dir, typed
 
 GROUPS = ("data", "merge", "augment", "model", "optimizer", "schedule", "trainer", "backend", "experiment")
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((config_dir() / group).glob("*.yaml"))]
-NEEDS_DATA = {"merge=fer2013_governs": ("data=fer2013_fed",)}  # it names a source
+FOUND_OUT = ("data.path=pets", "data.name=pets", "data.root=.", "data.image_size=32", "data.channels=3",
+             "data.classes=[cat,dog]", "data.sources={pets: {kind: files, stem: pets}}")  # fmt: skip
+NEEDS_DATA = {
+    "merge=fer2013_governs": ("data=fer2013_fed",),  # it names a source
+    "data=folder": FOUND_OUT,  # null until the folder is looked at
+}
 NEEDS_GPU = pytest.mark.skipif(gpu_missing() is not None, reason=f"{gpu_missing()}")
 
 

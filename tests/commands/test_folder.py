@@ -11,6 +11,7 @@ from cnn.training.loop import Trainer
 from foundation.files import read_json
 
 SMALL = ("model=mlp", "trainer.epochs=1", "trainer.batch_size=16", "backend=numpy", "data=folder")
+EQUAL = ("merge.duplicates=pixels", "data.audit=pixels")  # the search for more takes its time
 
 
 @pytest.fixture
@@ -28,10 +29,12 @@ def place(tmp_path, monkeypatch):
 def test_a_folder_is_found_out_trained_on_and_scored_again(command, place):
     trained = command("cnn.train", *SMALL, "data.path=pets/", "hydra.run.dir=out")
     assert trained.status == 0, trained.err
+    assert "Of 40 images looked at: 12 x 12 pixels, colour" in trained.out
+    assert "enlarged to 16 x 16" in trained.out
     told = trained.out.index("2 classes: cat, dog.")
     assert told < trained.out.index("Input images")
     data = OmegaConf.load(place / "out/.hydra/config.yaml").data
-    assert (list(data.classes), data.image_size, data.channels, data.name) == (["cat", "dog"], 12, 3, "pets")
+    assert (list(data.classes), data.image_size, data.channels, data.name) == (["cat", "dog"], 16, 3, "pets")
     again = command("cnn.evaluate", "run=out", "split=test")
     assert again.status == 0, again.err
     assert "classes: cat" not in again.out
@@ -52,7 +55,10 @@ def test_what_was_found_is_kept_when_the_folder_has_changed(command, place, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_train_epoch", interrupted)
-        assert command("cnn.train", *SMALL, "data.path=pets", "trainer.epochs=2", "hydra.run.dir=out").status == 130
+        assert (
+            command("cnn.train", *SMALL, *EQUAL, "data.path=pets", "trainer.epochs=2", "hydra.run.dir=out").status
+            == 130
+        )
     (place / "pets").rename(place / "gone")
     outcome = command("cnn.evaluate", "run=out")
     assert outcome.status == 0, outcome.err
@@ -64,7 +70,7 @@ def test_what_was_found_is_kept_when_the_folder_has_changed(command, place, monk
 
 def test_what_is_given_wins(command, place):
     options = ("data.path=pets", "data.image_size=10", "data.channels=1", "data.classes=[dog,cat]", "data.name=mine")
-    assert command("data_tools.prepare", "data=folder", *options).status == 0
+    assert command("data_tools.prepare", "data=folder", *EQUAL, *options).status == 0
     (pack,) = (place / "packs").glob("mine-*/pack.json")
     found = read_json(pack)
     assert (found["classes"], found["image_size"], found["channels"]) == (["dog", "cat"], 10, 1)
