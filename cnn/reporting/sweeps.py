@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]  # the parser that OmegaConf uses
 
+from foundation.command_line import unquoted
 from foundation.errors import UserError
 from foundation.files import read_json
 
@@ -111,7 +112,7 @@ def _overrides(job: Path) -> dict[str, str]:
     found = {}
     for override in listed if isinstance(listed, list) else []:
         key, equals, value = str(override).partition("=")
-        found[key.lstrip("+~")] = value if equals else "(removed)"
+        found[key.lstrip("+~")] = unquoted(value) if equals else "(removed)"
     return found
 
 
