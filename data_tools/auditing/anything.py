@@ -71,7 +71,7 @@ def subject_of(paths: Sequence[Path], config: DictConfig) -> Subject:
 
 def _source(name: str, path: Path, detected: Detected) -> Source:
     whole = path.resolve() if path.name in ("", ".", "..") else path
-    source = make_source(name, str(whole.parent), {"kind": detected.kind, **detected.options})
+    source = make_source(name, str(whole.parent), {"kind": detected.kind, **detected.options}, detected.classes)
     split = None if detected.splits else split_named(whole.name.partition(".")[0])
     return _OfSplit(source, split) if split else source
 

@@ -78,6 +78,7 @@ def render(prepared: Prepared, findings: Findings) -> str:
     environment = templates(Path(__file__).parent / "templates")
     environment.filters["thousands"] = lambda number: f"{number:,}"
     environment.filters["words"] = _words
+    environment.filters["sentence"] = _sentence
     numbers, images = findings.numbers, prepared.collection.images
     rows = {row.id: row for row in prepared.collection.rows if row.status != MADE}
     shown = _Shown(rows, images, findings.labels, numbers["labelled"], len({row.source for row in rows.values()}) > 1)
@@ -131,6 +132,12 @@ def _words(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_words, value))
     return str(value).replace("_", " ")
+
+
+def _sentence(note: str) -> str:
+    """A note of the search as a sentence of the page."""
+    text = note.removeprefix("duplicates: ")
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _group(names: Sequence[str], shown: _Shown, kind: str) -> Figure:

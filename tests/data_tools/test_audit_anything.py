@@ -108,6 +108,29 @@ def test_one_class_and_no_readable_image_but_one(tmp_path: Path) -> None:
     assert (found["input"]["images"], found["checks"]["unreadable"]) == (3, 2)
 
 
+def test_a_class_with_the_name_of_a_split(tmp_path: Path) -> None:
+    write_tree(tmp_path / "vehicles", {f"{name}/{n}.png": png(10 * at + n) for n in range(3)
+                                       for at, name in enumerate(("bus", "car", "train"))})  # fmt: skip
+    found = audited(tmp_path / "out", tmp_path / "vehicles")
+    assert found["input"]["counts"] == {"vehicles": {"": {"bus": 3, "car": 3, "train": 3}}}
+    assert found["checks"]["unreadable"] == 0
+
+
+def test_tables(tmp_path: Path) -> None:
+    write_tree(tmp_path / "files", {f"{n}.png": png(n % 3) for n in range(4)})
+    lines = ["path,label,split", "files/0.png,cat,train", "files/1.png,dog,train", "files/2.png,cat,test",
+             "files/3.png,dog,test"]  # fmt: skip
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    found = audited(tmp_path / "out", tmp_path / "list.csv")
+    assert (found["checks"]["leak"], found["checks"]["conflict"]) == (1, 1)
+    faces = ["emotion,pixels,Usage"]
+    faces += [f"{n % 7},{' '.join(map(str, pixels(n % 8, 48).ravel()))},{use}"
+              for n, use in ((0, "Training"), (1, "Training"), (8, "PrivateTest"))]  # fmt: skip
+    (tmp_path / "faces.csv").write_text("\n".join(faces))
+    found = audited(tmp_path / "out2", tmp_path / "faces.csv")
+    assert (found["input"]["images"], found["checks"]["leak"]) == (3, 1)
+
+
 def test_splits_in_folders_of_their_own(tmp_path: Path) -> None:
     files = files_of({"": 2})
     write_tree(tmp_path / "train", files)
