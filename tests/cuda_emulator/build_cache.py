@@ -47,7 +47,7 @@ def build(name: str, commands: Sequence[Sequence[str]], files: dict[str, str] | 
         with contextlib.suppress(OSError):
             os.utime(target)  # it was used
         return target
-    folder.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     _drop_unused(folder)
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as place:
         for path, text in (files or {}).items():
@@ -66,7 +66,7 @@ def build(name: str, commands: Sequence[Sequence[str]], files: dict[str, str] | 
 def _drop_unused(folder: Path) -> None:
     """Removes what nobody used for a month; once in a process, and only when something new is built."""
     oldest = time.time() - _UNUSED_DAYS * 24 * 3600
-    for file in folder.glob("*.so"):
+    for file in [*folder.glob("*.so"), *folder.glob("*/*.gch")]:
         with contextlib.suppress(OSError):  # another process may have been first
             if file.stat().st_mtime < oldest:
                 file.unlink()
