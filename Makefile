@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: train test lint format kernel-resources kernel-floors main-loops address-trace tile-efficiency step-launches mutants onnx-vectors gpu-check clean help
+.PHONY: train test lint format kernel-resources kernel-floors main-loops check-compiled address-trace tile-efficiency step-launches mutants onnx-vectors gpu-check clean help
 
 train: .venv/.installed-run ## train on the embedded data set
 	$(BIN)/python -m cnn.train $(ARGS)
@@ -22,7 +22,7 @@ format: .venv/.installed-dev ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-kernel-resources: .venv/.installed-test ## update docs/benchmarks/kernel_resources.md (NVRTC, no GPU)
+kernel-resources: .venv/.installed-test ## update docs/benchmarks/kernel_resources.md (NVRTC, no GPU): compiles what changed
 	$(BIN)/python -m benchmarks.kernel_resources --write
 
 mutants: .venv/.installed-test ## test the tests with faulty kernels: docs/benchmarks/mutants.md
@@ -36,6 +36,10 @@ kernel-floors: .venv/.installed-test ## update docs/benchmarks/kernel_floors.md:
 
 main-loops: .venv/.installed-test ## write docs/benchmarks/main_loops.md anew: machine code of the tensor-core kernels
 	$(BIN)/python -m benchmarks.main_loops --write
+
+check-compiled: .venv/.installed-test ## compile every kernel again, and compare with what is recorded of it (minutes)
+	$(BIN)/python -m benchmarks.kernel_resources --check
+	$(BIN)/python -m benchmarks.main_loops --check
 
 address-trace: .venv/.installed-test ## write docs/benchmarks/address_trace.md anew: bank conflicts and sectors in the emulator
 	$(BIN)/python -m benchmarks.address_trace --write

@@ -1,11 +1,13 @@
 """`python -m benchmarks.kernel_resources`: registers, shared memory, spills and occupancy of every kernel.
 
-Compiles with NVRTC for every supported architecture; no GPU is needed.
+Compiles with NVRTC for every supported architecture; no GPU is needed. What was compiled before is taken from its
+record, unless `--check` compiles all of it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,9 +18,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.kernels.compiled import RECORDS, Record, fingerprint, rendered
 from benchmarks.kernels.occupancy import Occupancy, occupancy
 from benchmarks.records import TABLES
-from cnn.kernels import KERNELS, Kernel, source_names
+from cnn.kernels import KERNELS, Kernel, kernels_of, source_names
 from cnn.kernels.nvrtc import (
     ARCHITECTURES,
     Compiled,
@@ -31,16 +34,52 @@ from cnn.kernels.nvrtc import (
 from foundation.files import write_text
 
 TABLE = TABLES / "kernel_resources.md"
+RECORD = RECORDS / "kernel_resources.json"
 OCCUPANCY_OF = 90  # the architecture whose occupancy the written table shows
 
 ByArchitecture = Mapping[int, Resources]
 
 
-def measure(sources: Iterable[str]) -> dict[str, ByArchitecture]:
-    """Compile the kernel files for every architecture: resources by kernel, then by architecture."""
+def measure(sources: Iterable[str], record: Record | None = None) -> list[Compiled]:
+    """The kernel files for every architecture: compiled, unless the record has them."""
     jobs = [(source, architecture) for source in sources for architecture in ARCHITECTURES]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return by_kernel(pool.map(lambda job: compile_file(*job), jobs))
+        return list(pool.map(lambda job: (record and recorded(record, *job)) or compile_file(*job), jobs))
+
+
+def recorded(record: Record, source: str, architecture: int) -> Compiled | None:
+    """The recorded result for a kernel file; None if it is of other kernels, or of another compiler, than today's."""
+    found = record.find(_entry(source, architecture), fingerprint_of(source, architecture))
+    if found is None:
+        return None
+    kernels = {name: Resources(*numbers) for name, numbers in found["kernels"].items()}
+    return Compiled(source, architecture, found["cubin_bytes"], kernels, tuple(found["warnings"]))
+
+
+def fingerprint_of(source: str, architecture: int) -> str:
+    """Of all that a kernel file's result depends on."""
+    return fingerprint(kernels_of(source, architecture), architecture, nvrtc_version())
+
+
+def render_record(compiled: Iterable[Compiled]) -> str:
+    """The results as the record's text."""
+    return rendered(
+        {
+            _entry(one.source, one.architecture): (
+                fingerprint_of(one.source, one.architecture),
+                {
+                    "cubin_bytes": one.cubin_bytes,
+                    "warnings": one.warnings,
+                    "kernels": {name: dataclasses.astuple(each) for name, each in one.kernels.items()},
+                },
+            )
+            for one in compiled
+        }
+    )
+
+
+def _entry(source: str, architecture: int) -> str:
+    return f"{source} sm_{architecture}"
 
 
 def by_kernel(compiled: Iterable[Compiled]) -> dict[str, ByArchitecture]:
@@ -168,7 +207,11 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     what.add_argument("--kernel", metavar="NAME", help="one kernel of the table in detail, such as add")
     what.add_argument("--source", metavar="FILE", help="the kernels of one file, such as elementwise.cu")
     what.add_argument("--write", action="store_true", help=f"write the table of all kernels to {_relative(TABLE)}")
-    what.add_argument("--check", action="store_true", help="exit with 1, and name the kernels, if it is out of date")
+    what.add_argument(
+        "--check",
+        action="store_true",
+        help="compile everything again; exit with 1, and name the kernels, if the table or the record differs",
+    )
     chosen = parser.parse_args(arguments)
     if chosen.kernel and chosen.kernel not in KERNELS:
         parser.error(f"there is no kernel '{chosen.kernel}'; the kernels are: {', '.join(KERNELS)}")
@@ -189,14 +232,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sources = [chosen.source or KERNELS[chosen.kernel].source]
     try:
         version = nvrtc_version()
-        measured = measure(sources)
+        compiled = measure(sources, None if chosen.check else Record(RECORD))
     except (NvrtcMissingError, CompileError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    measured = by_kernel(compiled)
     if chosen.check:
-        return _check(render(measured, version))
+        return _check(render(measured, version), render_record(compiled))
     if chosen.write:
         write_text(TABLE, render(measured, version))
+        write_text(RECORD, render_record(compiled))
         print(f"{_relative(TABLE)}: {len(measured)} kernels")
         return 0
     # In a file or a pipe the table is not wrapped.
@@ -205,15 +250,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _check(wanted: str) -> int:
-    present = TABLE.read_text(encoding="utf-8") if TABLE.exists() else ""
-    if present == wanted:
+def _check(table: str, record: str) -> int:
+    present, kept = (path.read_text(encoding="utf-8") if path.exists() else "" for path in (TABLE, RECORD))
+    if (present, kept) == (table, record):
         print(f"{_relative(TABLE)} is up to date")
         return 0
-    before, now = rows_of(present), rows_of(wanted)
+    before, now = rows_of(present), rows_of(table)
     changed = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     print(
-        f"error: {_relative(TABLE)} is out of date ({', '.join(changed) or 'its heading'}); "
+        f"error: {_relative(TABLE)} is out of date ({', '.join(changed) or 'its heading or its record'}); "
         "run python -m benchmarks.kernel_resources --write",
         file=sys.stderr,
     )

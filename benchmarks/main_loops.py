@@ -1,11 +1,13 @@
 """`python -m benchmarks.main_loops`: what the main loops of the tensor-core kernels consist of, and what they may.
 
-Compiles with NVRTC and disassembles with nvdisasm; no GPU is needed.
+Compiles with NVRTC and disassembles with nvdisasm; no GPU is needed. What was compiled before is taken from its record,
+unless `--check` compiles all of it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -14,14 +16,18 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from benchmarks.kernels import disassembly
+from benchmarks.kernels.compiled import RECORDS, Record, fingerprint, rendered
 from benchmarks.kernels.disassembly import Loop, disassembled, disassembler, main_loop
 from benchmarks.kernels.occupancy import Occupancy, occupancy
 from benchmarks.records import TABLES, write_or_check
 from cnn.kernels import FOLDER, KERNELS, Kernel
 from cnn.kernels.families.tensor_rules import BYTES, TensorTile
 from cnn.kernels.nvrtc import CompileError, NvrtcMissingError, Resources, machine_code, nvrtc_version
+from foundation.files import write_text
 
 TABLE = TABLES / "main_loops.md"
+RECORD = RECORDS / "main_loops.json"
 
 # Blocks of each tile (m x n x bytes of a step) that a multiprocessor is to hold at once, by architecture; where there
 # is no number it does not run, for want of shared memory.
@@ -219,10 +225,40 @@ def compiled(kernel: Kernel, architecture: int, folder: Path = FOLDER) -> Row:
     return Row(kernel, architecture, main_loop(disassembled(cubin)), used, warnings)
 
 
-def measure() -> list[Row]:
-    """All of them."""
+def measure(record: Record | None = None) -> list[Row]:
+    """All of them: compiled, unless the record has them."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(lambda job: compiled(*job), jobs()))
+        return list(pool.map(lambda job: (record and recorded(record, *job)) or compiled(*job), jobs()))
+
+
+def recorded(record: Record, kernel: Kernel, architecture: int) -> Row | None:
+    """The recorded main loop; None if it is of another kernel, or of another compiler, than today's."""
+    found = record.find(_entry(kernel, architecture), fingerprint_of(kernel, architecture))
+    if found is None:
+        return None
+    return Row(kernel, architecture, Loop.of(found["loop"]), Resources(*found["used"]), tuple(found["warnings"]))
+
+
+def fingerprint_of(kernel: Kernel, architecture: int) -> str:
+    """Of all that a main loop depends on."""
+    return fingerprint([kernel], architecture, nvrtc_version(), readers=[Path(disassembly.__file__)])
+
+
+def render_record(rows: Sequence[Row]) -> str:
+    """The main loops as the record's text."""
+    return rendered(
+        {
+            _entry(row.kernel, row.architecture): (
+                fingerprint_of(row.kernel, row.architecture),
+                {"used": dataclasses.astuple(row.used), "warnings": row.warnings, "loop": row.loop.counted},
+            )
+            for row in rows
+        }
+    )
+
+
+def _entry(kernel: Kernel, architecture: int) -> str:
+    return f"{kernel.name} sm_{architecture}"
 
 
 def render(rows: Sequence[Row], version: tuple[int, int]) -> str:
@@ -291,19 +327,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description="What the main loops of the tensor-core kernels consist of. Needs NVRTC and nvdisasm, but no GPU.",
     )
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks/main_loops.md")
-    parser.add_argument("--check", action="store_true", help="exit with 1 if that file is out of date")
+    parser.add_argument(
+        "--check", action="store_true", help="compile everything again; exit with 1 if that file or the record differs"
+    )
     chosen = parser.parse_args(arguments)
     if disassembler() is None:
         print("error: nvdisasm is needed: pip install nvidia-cuda-nvdisasm", file=sys.stderr)
         return 2
     try:
-        version, rows = nvrtc_version(), measure()
+        version, rows = nvrtc_version(), measure(None if chosen.check else Record(RECORD))
     except (NvrtcMissingError, CompileError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     faults = [fault for row in rows for fault in row.faults()]
     for fault in faults:
         print(f"error: {fault}", file=sys.stderr)
+    if chosen.check and (not RECORD.exists() or RECORD.read_text(encoding="utf-8") != render_record(rows)):
+        print(f"error: {RECORD.name} is out of date; run python -m benchmarks.main_loops --write", file=sys.stderr)
+        return 1
+    if chosen.write:
+        write_text(RECORD, render_record(rows))
     if chosen.write or chosen.check:
         return write_or_check(TABLE, render(rows, version), chosen.check) or int(bool(faults))
     print(render(rows, version))

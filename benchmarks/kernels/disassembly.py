@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,19 @@ class Loop:
         """How often each operation stands there, by its first word: HMMA, LDSM."""
         return Counter(operation(text).partition(".")[0] for text in self.instructions)
 
+    @classmethod
+    def of(cls, counted: Mapping[str, int]) -> Loop:
+        """The loop of these instructions, each so often."""
+        return cls(list(Counter(counted).elements()))
+
+    @property
+    def counted(self) -> dict[str, int]:
+        """How often each instruction stands there, by its operation; by its operand too where that is judged.
+
+        Enough for `Loop.of` to be judged as this loop is.
+        """
+        return dict(sorted(Counter(map(_kind, self.instructions)).items()))
+
     @property
     def fraction(self) -> float:
         """Of a warp's own tensor-core instructions among all."""
@@ -78,6 +91,16 @@ def main_loop(listing: str) -> Loop:
     if not best[0]:
         raise ValueError("no loop multiplies by tensor cores")
     return Loop([text for text in best[2] if not _IDLE.match(text)])
+
+
+def _kind(text: str) -> str:
+    """The operation, with what `benchmarks.main_loops` asks of the operands of calls, waits and products."""
+    name = operation(text)
+    if name.startswith("CALL"):
+        return f"{name} {'.L_x_' if '.L_x_' in text else 'function'}"
+    if name.startswith("WARPGROUP.DEPBAR"):
+        return f"{name} {text.rpartition(' ')[2]}"
+    return f"{name} gsb0" if name.startswith("HGMMA") and "gsb0" in text else name
 
 
 def operation(text: str) -> str:

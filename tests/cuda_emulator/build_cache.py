@@ -1,21 +1,18 @@
-"""Compiled kernels, the compiled runtime, and what compilers say of kernels, kept on disk from run to run."""
+"""Compiled kernels and the compiled runtime, kept on disk from run to run."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import hashlib
-import json
 import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from cuda_emulator.errors import EmulatorError
-from foundation.files import write_json
 
 _UNUSED_DAYS = 30
 _MOST_OF_AN_ERROR = 6000  # characters of the compiler's output
@@ -50,7 +47,7 @@ def build(name: str, commands: Sequence[Sequence[str]], files: dict[str, str] | 
         with contextlib.suppress(OSError):
             os.utime(target)  # it was used
         return target
-    folder.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     _drop_unused(folder)
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder) as place:
         for path, text in (files or {}).items():
@@ -65,24 +62,11 @@ def build(name: str, commands: Sequence[Sequence[str]], files: dict[str, str] | 
     return target
 
 
-def kept(name: str, parts: Sequence[str | bytes], make: Callable[[], Any]) -> Any:
-    """The JSON value called `name` in the cache, by `make` if need be; `parts` are all that it depends on."""
-    path = cache_folder() / "results" / f"{name}-{fingerprint(*parts)}.json"
-    if not path.exists():
-        value = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _drop_unused(cache_folder())
-        write_json(path, value)
-    with contextlib.suppress(OSError):
-        os.utime(path)  # it was used
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
 @functools.cache
 def _drop_unused(folder: Path) -> None:
     """Removes what nobody used for a month; once in a process, and only when something new is built."""
     oldest = time.time() - _UNUSED_DAYS * 24 * 3600
-    for file in [*folder.glob("*.so"), *folder.glob("results/*.json")]:
+    for file in [*folder.glob("*.so"), *folder.glob("*/*.gch")]:
         with contextlib.suppress(OSError):  # another process may have been first
             if file.stat().st_mtime < oldest:
                 file.unlink()

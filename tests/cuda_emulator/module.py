@@ -50,10 +50,11 @@ class RawModule:
             raise EmulatorError("the text has no kernel, or only templates that no name expression names")
         flags = toolchain.kernel_flags(self._settings.mode)
         key = fingerprint(unit.key, repr(flags), toolchain.compiler_version(), runtime_key(), _prelude_text())
-        compile_command = ["g++", "-c", *flags, *unit.options, unit.main, "-o", "kernel.o"]
+        prelude = f"-I{_precompiled_prelude(flags).parent}"  # the first folder: g++ takes it there instead of the text
+        compile_command = ["g++", "-c", prelude, *flags, *unit.options, unit.main, "-o", "kernel.o"]
         link_command = ["g++", "-shared", "-Wl,-Bsymbolic,-z,now", "kernel.o", "-o", "output"]
         runtime()  # its symbols must be there first
-        path = build(f"{self._settings.mode}-{key}.so", [compile_command, link_command], unit.files)
+        path = build(f"{toolchain.build_of(self._settings.mode)}-{key}.so", [compile_command, link_command], unit.files)
         try:
             return ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL), path
         except OSError as error:
@@ -72,6 +73,14 @@ class RawModule:
             names = tuple(f"#{position}" for position in range(len(signature)))
         call = ctypes.cast(getattr(library, f"cuda_emulator_call_{number}"), ctypes.c_void_p).value
         return RawKernel(self._settings, name, signature, names, call, path)
+
+
+@functools.cache
+def _precompiled_prelude(flags: tuple[str, ...]) -> Path:
+    """What stands in front of every kernel file, compiled with these flags: a third of the time of a small file."""
+    key = fingerprint(repr(flags), toolchain.compiler_version(), _prelude_text())
+    command = ["g++", *flags, "-x", "c++-header", str(toolchain.INCLUDE / "prelude.h"), "-o", "output"]
+    return build(f"prelude-{key}/prelude.h.gch", [command])
 
 
 @functools.cache

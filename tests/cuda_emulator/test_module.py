@@ -84,12 +84,14 @@ def test_names_options_and_the_cache(cache, headers):
 
 
 def test_what_nobody_uses_goes(cache):
-    cache.mkdir()
-    old, new = cache / "fast-old.so", cache / "fast-new.so"
-    old.touch(), new.touch()
-    os.utime(old, (0, time.time() - 40 * 24 * 3600))
+    (cache / "prelude-old").mkdir(parents=True)
+    old, new, header = cache / "fast-old.so", cache / "fast-new.so", cache / "prelude-old" / "prelude.h.gch"
+    for file in (old, new, header):
+        file.touch()
+    for file in (old, header):
+        os.utime(file, (0, time.time() - 40 * 24 * 3600))
     build_cache.build("fast-made.so", [["cp", "given", "output"]], {"given": "x"})
-    assert sorted(file.name for file in cache.iterdir()) == ["fast-made.so", "fast-new.so"]
+    assert sorted(file.name for file in cache.rglob("*.*")) == ["fast-made.so", "fast-new.so"]
 
 
 def test_two_processes_may_build_the_same_file(cache):
@@ -106,7 +108,7 @@ def test_two_processes_may_build_the_same_file(cache):
     os.link(runtime()._name, cache / Path(runtime()._name).name)
     processes = [subprocess.Popen([sys.executable, "-c", script], env=environment) for _ in range(2)]
     assert [process.wait() for process in processes] == [0, 0]
-    assert len(list(cache.iterdir())) == 2
+    assert sorted(path.name.partition("-")[0] for path in cache.iterdir()) == ["fast", "prelude", "runtime"]
 
 
 def test_a_compiler_error_names_the_line_of_the_kernel_file():

@@ -28,11 +28,10 @@ _COMMON = (
     "-fstack-clash-protection",  # so that a large local array cannot jump over the stack's guard page
     "-w",
 )
-_FAST = ("-O2", "-ftree-vectorize")
-# Checked, and an access of a whole struct stays one, as on a GPU.
-_TRACED = ("-fno-tree-sra", "-fno-ipa-sra")
+_FAST = ("-O1",)
 _CHECKED = (
     "-O1",
+    *("-fno-tree-sra", "-fno-ipa-sra"),  # an access of a whole struct stays one, as on a GPU, for the trace
     "-DCUDA_EMULATOR_CHECKED",
     "-fsanitize=thread",  # calls the runtime before every memory access
     "--param=tsan-instrument-func-entry-exit=0",
@@ -91,9 +90,14 @@ def _processor_flags() -> tuple[str, ...]:
     return (*flags, "-ffp-contract=fast" if "fma" in words else "-ffp-contract=off")
 
 
+def build_of(mode: str) -> str:
+    """The build of a kernel file that a mode of the emulator runs: fast or checked."""
+    return "fast" if mode == "fast" else "checked"
+
+
 def kernel_flags(mode: str) -> tuple[str, ...]:
     """The compiler's flags for a kernel file, without its own include folders and macros."""
-    build = {"fast": _FAST, "checked": _CHECKED, "traced": _CHECKED + _TRACED}[mode]
+    build = {"fast": _FAST, "checked": _CHECKED}[build_of(mode)]
     return (*_COMMON, *_processor_flags(), *build, f"-I{INCLUDE}", f"-isystem{cuda_include()}")
 
 

@@ -1,29 +1,31 @@
 """The gate of the tensor-core kernels' machine code: what it holds, and that it notices what it is for."""
 
 import dataclasses
-import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from benchmarks.kernels.compiled import Record
 from benchmarks.kernels.disassembly import Loop, disassembler, main_loop, operation
 from benchmarks.main_loops import (
     BLOCKS,
     EXCEPTIONS,
+    RECORD,
     TABLE,
     WARPGROUP_BLOCKS,
     Row,
     compiled,
+    fingerprint_of,
     jobs,
+    measure,
+    recorded,
     render,
+    render_record,
     rows_of,
     tensor_kernels,
 )
 from cnn.kernels import FOLDER, KERNELS
 from cnn.kernels.nvrtc import Resources
-from cuda_emulator.build_cache import kept
-from kernels.conftest import options_anywhere
 
 LISTING = """
         /*0000*/                   MOV R1, c[0x0][0x28] ;
@@ -90,25 +92,8 @@ def tools(nvrtc):
 
 @pytest.fixture(scope="module")
 def rows(tools) -> list[Row]:
-    """All main loops. It takes minutes, so they are kept beside the emulator's compiled files."""
-    texts = [path.read_bytes() for path in [*sorted(FOLDER.glob("*.cu*")), FOLDER / "nvrtc.py"]]
-
-    def measured(kernel, architecture):
-        row = compiled(kernel, architecture)
-        return {
-            "loop": list(row.loop.instructions),
-            "used": dataclasses.asdict(row.used),
-            "warnings": list(row.warnings),
-        }
-
-    def one(job) -> Row:
-        kernel, architecture = job
-        parts = (repr((tools, options_anywhere(), kernel.expression)), *texts)
-        found = kept(f"{kernel.name}-sm_{architecture}", parts, lambda: measured(kernel, architecture))
-        return Row(kernel, architecture, Loop(found["loop"]), Resources(**found["used"]), tuple(found["warnings"]))
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(one, jobs()))
+    """All main loops: the recorded ones that are of today's kernels, the others compiled."""
+    return measure(Record(RECORD))
 
 
 @pytest.mark.slow
@@ -116,12 +101,29 @@ def test_main_loops_keep_to_their_limits(rows):
     assert [fault for row in rows for fault in row.faults()] == []
 
 
-@pytest.mark.slow
-def test_committed_table_agrees(rows, tools):
-    present = TABLE.read_text(encoding="utf-8")
-    if "NVRTC {}.{} ".format(*tools) not in present:
+@pytest.fixture(scope="module")
+def table(tools) -> str:
+    text = TABLE.read_text(encoding="utf-8")
+    if "NVRTC {}.{} ".format(*tools) not in text:
         pytest.skip("the committed table is of another NVRTC; machine code differs between versions")
-    assert rows_of(present) == rows_of(render(rows, tools)), "python -m benchmarks.main_loops --write"
+    return text
+
+
+def test_committed_table_and_record_are_of_todays_kernels(table, tools):
+    record = Record(RECORD)
+    found = [recorded(record, *job) for job in jobs()]
+    assert [str(job) for job, row in zip(jobs(), found, strict=True) if row is None] == [], "make main-loops"
+    assert rows_of(table) == rows_of(render(found, tools)), "make main-loops"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", [80, 90, 120], ids="sm_{}".format)
+def test_the_compiler_makes_today_what_is_recorded(table, tools, architecture):
+    """Of one kernel for each architecture, others when the kernels change; `--check` compares all."""
+    kernels = [kernel for kernel, each in jobs() if each == architecture]
+    kernel = kernels[int(fingerprint_of(kernels[0], architecture), 16) % len(kernels)]
+    if row := recorded(Record(RECORD), kernel, architecture):
+        assert render_record([compiled(kernel, architecture)]) == render_record([row]), "make check-compiled"
 
 
 FORWARD = "tensor_forward_128x128x64_bf16"
@@ -222,8 +224,11 @@ def test_a_planted_fault_is_noticed(fault, tools, tmp_path):
     text = (tmp_path / file).read_text(encoding="utf-8")
     assert text.count(old) == 1
     (tmp_path / file).write_text(text.replace(old, new), encoding="utf-8")
-    faults = compiled(KERNELS[name], architecture, tmp_path).faults()
+    row = compiled(KERNELS[name], architecture, tmp_path)
+    faults = row.faults()
     assert any(said in each for each in faults), faults
+    # As it would be recorded, too.
+    assert any(said in each for each in dataclasses.replace(row, loop=Loop.of(row.loop.counted)).faults())
 
 
 @pytest.mark.slow

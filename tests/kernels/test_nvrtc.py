@@ -1,14 +1,26 @@
 """Every kernel compiles for every architecture, keeps to its registers, and is what the table says it is."""
 
+import dataclasses
+import json
 import sys
 
 import numpy as np
 import pytest
 
 from benchmarks import kernel_resources
+from benchmarks.kernels.compiled import Record, fingerprint, rendered
 from benchmarks.kernels.occupancy import LIMITS, occupancy
 from cnn.kernels import FOLDER, KERNELS, STRUCTS, kernels_of, source_names
-from cnn.kernels.nvrtc import ARCHITECTURES, CompileError, NvrtcMissingError, compile_text, nvrtc_version, read_ptxas
+from cnn.kernels.nvrtc import (
+    ARCHITECTURES,
+    CompileError,
+    NvrtcMissingError,
+    compile_file,
+    compile_text,
+    machine_code,
+    nvrtc_version,
+    read_ptxas,
+)
 from kernels.cuda_text import global_functions, kernel_files, struct_file, struct_members
 
 C_TYPES = {
@@ -222,14 +234,105 @@ def test_committed_table_lists_the_kernels():
     assert list(kernel_resources.rows_of(committed_table())) == list(KERNELS)
 
 
-@pytest.mark.slow
-def test_committed_table_agrees(compiled, nvrtc):
+@pytest.fixture(scope="module")
+def record(nvrtc) -> Record:
     version = "{}.{}".format(*nvrtc)
     if f"NVRTC {version} " not in committed_table():
         pytest.skip(f"the committed table is of another NVRTC than {version}; registers differ between versions")
-    measured = kernel_resources.by_kernel(compiled.all())
-    wanted = kernel_resources.rows_of(kernel_resources.render(measured, nvrtc))
-    assert kernel_resources.rows_of(committed_table()) == wanted, "python -m benchmarks.kernel_resources --write"
+    return Record(kernel_resources.RECORD)
+
+
+def test_committed_table_and_record_are_of_todays_kernels(record, nvrtc):
+    found = {
+        (source, architecture): kernel_resources.recorded(record, source, architecture)
+        for source in source_names()
+        for architecture in ARCHITECTURES
+    }
+    assert [job for job, result in found.items() if result is None] == [], "make kernel-resources"
+    wanted = kernel_resources.render(kernel_resources.by_kernel(found.values()), nvrtc)
+    assert kernel_resources.rows_of(committed_table()) == kernel_resources.rows_of(wanted), "make kernel-resources"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", source_names())
+def test_the_compiler_makes_today_what_is_recorded(record, source):
+    """Of one kernel of the file for one architecture, others when the file changes; `--check` compares all."""
+    number = int(kernel_resources.fingerprint_of(source, max(ARCHITECTURES)), 16)
+    architecture = ARCHITECTURES[number % len(ARCHITECTURES)]
+    kernels = kernels_of(source, architecture) or kernels_of(source, architecture := max(ARCHITECTURES))
+    kernel = kernels[number % len(kernels)]
+    if result := kernel_resources.recorded(record, source, architecture):
+        _, used, _ = machine_code(kernel, architecture)
+        assert result.kernels[kernel.name] == used, f"{kernel.name} on sm_{architecture}: make check-compiled"
+
+
+@pytest.fixture
+def kernel_folder(tmp_path):
+    """A folder with one small kernel file."""
+    (tmp_path / "used.cuh").write_text("#define MOST 4\n")
+    (tmp_path / "other.cuh").write_text("#define MOST 5\n")
+    (tmp_path / "arrays.cu").write_text('#include "used.cuh"\n__global__ void f(float* y) { *y = MOST; }\n')
+    return tmp_path
+
+
+def test_a_fingerprint_is_of_all_that_the_compiler_is_given(kernel_folder):
+    kernel = kernels_of("arrays.cu")[0]
+
+    def of(kernels=(kernel,), architecture=90, version=(13, 0), **readers):
+        return fingerprint(kernels, architecture, version, kernel_folder, **readers)
+
+    before = of()
+    assert before == of()
+    seen = {
+        before,
+        of(architecture=80),
+        of(version=(13, 1)),
+        of([kernel, *kernels_of("arrays.cu")[1:2]]),
+        of([dataclasses.replace(kernel, expression="other<float>")]),
+        of([dataclasses.replace(kernel, target="90a")]),
+        of(readers=[kernel_folder / "other.cuh"]),
+    }
+    for file in ("arrays.cu", "used.cuh"):
+        text = (kernel_folder / file).read_text()
+        (kernel_folder / file).write_text(text.replace("MOST", "LEAST"))
+        seen.add(of())
+        (kernel_folder / file).write_text(f"// changed\n{text} /* MOST */\n")
+        assert of() == before
+        (kernel_folder / file).write_text(text)
+    assert len(seen) == 9
+    (kernel_folder / "other.cuh").write_text("")
+    assert of() == before
+
+
+def test_a_record_has_only_results_of_the_fingerprint_asked_for(tmp_path):
+    path = tmp_path / "record.json"
+    assert Record(path).find("a", "12") is None
+    path.write_text(rendered({"a": ("12", [1, "x"]), "b": ("13", {"c": 2})}))
+    assert len(path.read_text().splitlines()) == 4
+    record = Record(path)
+    assert (record.find("a", "12"), record.find("b", "13")) == ([1, "x"], {"c": 2})
+    assert record.find("a", "13") is None
+    assert record.find("c", "12") is None
+
+
+def test_a_file_is_compiled_unless_it_is_recorded(nvrtc, tmp_path, monkeypatch):
+    """What is recorded comes back as it was; of another text, the file is compiled."""
+    compiled = compile_file("arrays.cu", 90)
+    record = tmp_path / "record.json"
+    record.write_text(kernel_resources.render_record([compiled]))
+    assert kernel_resources.recorded(Record(record), "arrays.cu", 90) == compiled
+    assert kernel_resources.recorded(Record(record), "arrays.cu", 80) is None
+    entries = json.loads(record.read_text())
+    (entry,) = entries.values()
+    first = next(iter(entry["result"]["kernels"]))
+    entry["result"]["kernels"][first][3] = 8  # bytes spilled
+    record.write_text(json.dumps(entries))
+    monkeypatch.setattr(kernel_resources, "ARCHITECTURES", (90,))
+    (spilling,) = kernel_resources.measure(["arrays.cu"], Record(record))
+    assert local_memory(spilling) == [f"{first}: 8 bytes spilled, 0 bytes of stack on sm_90"]
+    entry["of"] = "another"
+    record.write_text(json.dumps(entries))
+    assert kernel_resources.measure(["arrays.cu"], Record(record)) == [compiled]
 
 
 def test_limits_are_known_of_every_architecture():
