@@ -7,7 +7,7 @@ and the fonts that come with matplotlib. Cut kinds take tiles that do not overla
 from __future__ import annotations
 
 import gzip
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -66,8 +66,10 @@ ICONS = {
     "note": "♫",
 }
 DOODLES = {  # strokes between points of the unit square
-    "house": [[(0.2, 0.9), (0.2, 0.45), (0.5, 0.15), (0.8, 0.45), (0.8, 0.9), (0.2, 0.9)], [(0.45, 0.9), (0.45, 0.65), (0.6, 0.65), (0.6, 0.9)]],
-    "boat": [[(0.1, 0.65), (0.25, 0.85), (0.75, 0.85), (0.9, 0.65), (0.1, 0.65)], [(0.5, 0.65), (0.5, 0.1), (0.8, 0.55), (0.5, 0.55)]],
+    "house": [[(0.2, 0.9), (0.2, 0.45), (0.5, 0.15), (0.8, 0.45), (0.8, 0.9), (0.2, 0.9)],
+              [(0.45, 0.9), (0.45, 0.65), (0.6, 0.65), (0.6, 0.9)]],
+    "boat": [[(0.1, 0.65), (0.25, 0.85), (0.75, 0.85), (0.9, 0.65), (0.1, 0.65)],
+             [(0.5, 0.65), (0.5, 0.1), (0.8, 0.55), (0.5, 0.55)]],
     "fish": [[(0.1, 0.5), (0.35, 0.3), (0.65, 0.4), (0.9, 0.25), (0.9, 0.75), (0.65, 0.6), (0.35, 0.7), (0.1, 0.5)]],
     "tree": [[(0.45, 0.9), (0.45, 0.6), (0.2, 0.6), (0.5, 0.1), (0.8, 0.6), (0.55, 0.6), (0.55, 0.9)]],
     "chair": [[(0.3, 0.1), (0.3, 0.9)], [(0.3, 0.5), (0.7, 0.5), (0.7, 0.9)], [(0.3, 0.3), (0.35, 0.3)]],
@@ -152,7 +154,7 @@ def _cut(name: str, origin: str, images: dict[str, Pixels], side: int) -> Kind:
     return Kind(name, origin, tiles, labels)
 
 
-def _drawn(name: str, labels: Sequence[str] | dict[str, object], draw: Draw, number: int, seed: int) -> Kind:
+def _drawn(name: str, labels: Iterable[str], draw: Draw, number: int, seed: int) -> Kind:
     names = list(labels)
     images = [
         canonical(np.asarray(draw(names[at % len(names)], generator_for(seed, name, at)), np.uint8))
@@ -163,7 +165,7 @@ def _drawn(name: str, labels: Sequence[str] | dict[str, object], draw: Draw, num
 
 def _font(generator: np.random.Generator, size: int, names: Sequence[str] = ()) -> ImageFont.FreeTypeFont:
     chosen = names or ("DejaVuSans", "DejaVuSans-Bold", "DejaVuSerif", "DejaVuSansMono", "DejaVuSans-Oblique")
-    return ImageFont.truetype(FONTS / f"{chosen[generator.integers(len(chosen))]}.ttf", size)
+    return ImageFont.truetype(FONTS / f"{chosen[int(generator.integers(len(chosen)))]}.ttf", size)
 
 
 def _glyph(text: str, generator: np.random.Generator, side: int, size: int, names: Sequence[str] = ()) -> Image.Image:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -87,8 +87,8 @@ class Aligner:
         warp = None if guess is None else _search(self._full[first], self._full[second], guess, _FINE)
         if warp is None:
             return 0.0
-        bands = (_band(self._full[image], 0.5, 2.0) for image in (first, second))
-        return max(0.0, _agreement(*bands, warp, _OVERLAP))
+        target, moving = _band(self._full[first], 0.5, 2.0), _band(self._full[second], 0.5, 2.0)
+        return max(0.0, _agreement(target, moving, warp, _OVERLAP))
 
     def confirm(self, first: int, second: int, mirrored: bool, alike: float) -> Match | None:
         """The map of `first` onto `second`, mirrored if `mirrored`, if both show one photograph; else None.
@@ -218,7 +218,7 @@ def _band(image: Floats, fine: float, coarse: float) -> Floats:
     return cv2.GaussianBlur(image, (0, 0), fine) - cv2.GaussianBlur(image, (0, 0), coarse)
 
 
-def _participation(energy: NDArray[np.floating]) -> float:
+def _participation(energy: NDArray[Any]) -> float:
     """How many of the elements hold the energy: their number if it is spread evenly, 1 if one has all of it."""
     return float(energy.sum(dtype=np.float64) ** 2 / np.square(energy, dtype=np.float64).sum())
 

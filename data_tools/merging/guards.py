@@ -25,8 +25,8 @@ def guard_groups(groups: Iterable[Sequence[Row]], config: GuardsConfig) -> None:
         (label, number), *others = Counter(row.label for row in group).most_common()
         if number > max(config.group * classes[label], config.at_least):
             raise UserError(
-                f"one group of duplicates has {number} of the {classes[label]} different images of class '{label}', more "
-                f"than the fraction merge.guards.group={config.group:g}, such as {_examples(group)}; these are hardly "
+                f"one group of duplicates has {number} of the {classes[label]} different images of class '{label}', "
+                f"more than the fraction merge.guards.group={config.group:g}, such as {_examples(group)}; these are hardly "
                 f"copies: {_SAFE}; merge.guards.group=1 lifts this limit"
             )
         mixed += len(group) if others else 0
@@ -35,8 +35,8 @@ def guard_groups(groups: Iterable[Sequence[Row]], config: GuardsConfig) -> None:
         example = next(group for group in distinct if len({row.label for row in group}) > 1)
         raise UserError(
             f"{mixed} of {total} different images are in groups of duplicates that have several labels, more than the "
-            f"fraction merge.guards.mixed_labels={config.mixed_labels:g}, such as {_examples(example)}; these are hardly "
-            f"copies: {_SAFE}; merge.guards.mixed_labels=1 lifts this limit"
+            f"fraction merge.guards.mixed_labels={config.mixed_labels:g}, such as {_examples(example)}; these are "
+            f"hardly copies: {_SAFE}; merge.guards.mixed_labels=1 lifts this limit"
         )
 
 
