@@ -58,7 +58,8 @@ def find_groups(
     """Groups of the rows at every level up to `level`. Sets `perceptual_hash` of each row.
 
     `images` maps each row's id to its image, uint8 of any size, or to its thumbnail. Blank images are compared by their
-    pixels alone. So are all images if different ones cannot be told apart by their fine structure: then there are no groups above `pixels`.
+    pixels alone. So are all images if different ones cannot be told apart by their fine structure: then there
+    are no groups above `pixels`.
     """
     rows = sorted(rows, key=lambda row: row.id)
     found = Grouping(labels={row.id: row.label for row in rows})

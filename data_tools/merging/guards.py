@@ -26,8 +26,8 @@ def guard_groups(groups: Iterable[Sequence[Row]], config: GuardsConfig) -> None:
         if number > max(config.group * classes[label], config.at_least):
             raise UserError(
                 f"one group of duplicates has {number} of the {classes[label]} different images of class '{label}', "
-                f"more than the fraction merge.guards.group={config.group:g}, such as {_examples(group)}; these are hardly "
-                f"copies: {_SAFE}; merge.guards.group=1 lifts this limit"
+                f"more than the fraction merge.guards.group={config.group:g}, such as {_examples(group)}; these are "
+                f"hardly copies: {_SAFE}; merge.guards.group=1 lifts this limit"
             )
         mixed += len(group) if others else 0
     total = sum(classes.values())
