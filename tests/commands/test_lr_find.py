@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import csv
+
+import pytest
+from PIL import Image
+
+from commands.small import QUICK
+
+
+def test_lr_find_plots_the_loss_and_suggests_a_rate(command, workplace):
+    outcome = command("cnn.lr_find", *QUICK, "steps=40", "highest=10", "csv=rates.csv")
+    assert outcome.status == 0, outcome.err
+    with (workplace / "rates.csv").open() as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    assert 10 < len(rows) <= 40
+    lowest = min(rows[10:], key=lambda row: row["smoothed_loss"])["learning_rate"]
+    assert f"optimizer.learning_rate={lowest / 10:.2g} " in outcome.out
+    with Image.open(workplace / "lr_find.png") as plot:
+        assert plot.width > 600
+    assert not list(workplace.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["lowest=1", "highest=0.1"], ["lowest=1", "highest=0.1"]),
+        (["steps=5"], ["steps", "20", "5"]),
+        (["steps=many"], ["steps", "many"]),
+        (["smoothing=1.5"], ["smoothing", "1.5"]),
+        (["trainer.batch_size=500"], ["trainer.batch_size", "500"]),
+    ],
+)
+def test_lr_find_says_what_is_wrong_in_one_line(command, workplace, arguments, words):
+    error = command("cnn.lr_find", *QUICK, *arguments).error
+    assert all(word in error for word in words), error
+    assert not (workplace / "lr_find.png").exists()

@@ -1,0 +1,97 @@
+"""The range test against the same steps in PyTorch, and its rates, smoothing and end by hand."""
+
+import numpy as np
+import pytest
+
+from cnn.training.batches import epoch_order
+from cnn.training.optimizers import SgdSettings
+from cnn.training.progress import Progress
+from cnn.training.rate_range import RateRange, growing_rates, range_test
+from foundation.errors import UserError
+
+DENSE = ["flatten", {"dense": {"units": "classes"}}]
+PLAIN = SgdSettings(learning_rate=1, momentum=0.0, nesterov=False)
+
+
+def ran(make_trainer, pack, rates, smoothing=0.9, **options):
+    options = {"folder": None, "optimizer": PLAIN, "layers": DENSE, "augment": {"shift": 0.0}} | options
+    trainer = make_trainer(**options)
+    weights = trainer.model.state()
+    return range_test(trainer, pack.splits["train"], rates, Progress(False, False), smoothing), trainer, weights
+
+
+@pytest.mark.parametrize("batch_size", [16, 90, 37])
+def test_each_step_trains_at_its_rate_as_in_pytorch(make_trainer, pack, ops, batch_size):
+    """Over more than one epoch, with a smaller last batch."""
+    torch = pytest.importorskip("torch")
+    rates = growing_rates(1e-3, 0.5, 23)
+    found, trainer, weights = ran(make_trainer, pack, rates, batch_size=batch_size)
+    train = pack.splits["train"]
+    indices = ops.array(np.arange(len(train)))
+    x = torch.tensor(ops.to_numpy(trainer.batches.plain(train.images, indices)).reshape(len(train), -1))
+    labels = torch.tensor(train.host_labels)
+    w, b = (torch.tensor(weights[f"dense_1.{name}"], requires_grad=True) for name in ("weight", "bias"))
+    expected, epoch = [], 0
+    while len(expected) < len(rates):
+        epoch += 1
+        order = torch.tensor(epoch_order(len(train), trainer.seed, epoch))
+        for batch in order.split(batch_size):
+            if len(expected) == len(rates):
+                break
+            optimizer = torch.optim.SGD([w, b], lr=rates[len(expected)])
+            optimizer.zero_grad()
+            loss = torch.nn.functional.cross_entropy(x[batch] @ w + b, labels[batch])
+            loss.backward()
+            optimizer.step()
+            expected.append(loss.item())
+    np.testing.assert_allclose(found.losses, expected, rtol=2e-4)
+    np.testing.assert_array_equal(found.rates, rates)
+
+
+def test_the_smoothed_loss_is_the_weighted_mean_of_the_losses(make_trainer, pack):
+    found, _, _ = ran(make_trainer, pack, growing_rates(1e-4, 0.01, 20), smoothing=0.7)
+    for number in range(20):
+        weights = 0.7 ** np.arange(number, -1, -1)
+        assert found.smoothed[number] == pytest.approx(np.average(found.losses[: number + 1], weights=weights))
+
+
+def test_rates_grow_by_one_factor():
+    rates = growing_rates(1e-5, 2.0, 40)
+    assert rates[0] == pytest.approx(1e-5)
+    assert rates[-1] == pytest.approx(2)
+    np.testing.assert_allclose(rates[1:] / rates[:-1], (2 / 1e-5) ** (1 / 39))
+
+
+@pytest.mark.filterwarnings("ignore:overflow", "ignore:invalid value")
+def test_it_ends_when_the_loss_diverges(make_trainer, pack):
+    found, _, _ = ran(make_trainer, pack, growing_rates(1e-3, 1e6, 60))
+    assert 10 < len(found.rates) < 60
+    assert np.isfinite(found.losses).all()
+    assert found.smoothed[-1] > 2 * found.smoothed.min()
+    assert found.suggested < found.rates[-1] / 10
+    assert found.suggested == pytest.approx(found.lowest / 10)
+
+
+def test_the_noise_of_the_first_steps_is_not_the_lowest_loss():
+    losses = np.array([0.1, *np.full(10, 2.0), 1.5, 1.2, 1.4, 3.0])
+    rates = np.geomspace(1e-5, 1, len(losses))
+    assert RateRange(rates, losses, losses).lowest == rates[12]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ((0, 1, 50), "lowest=0"),
+        ((1, 0.1, 50), "highest=0.1"),
+        ((1e-5, float("inf"), 50), "inf"),
+        ((1e-5, 1, 3), "steps"),
+    ],
+)
+def test_rates_that_do_not_grow_are_refused(given, words):
+    with pytest.raises(UserError, match=words):
+        growing_rates(*given)
+
+
+def test_a_smoothing_of_one_is_refused(make_trainer, pack):
+    with pytest.raises(UserError, match="smoothing"):
+        ran(make_trainer, pack, growing_rates(1e-3, 1, 20), smoothing=1.0)
