@@ -44,7 +44,8 @@ def test_importing_the_package_imports_nothing_else(tmp_path):
 
 
 def test_no_command_imports_the_search_for_duplicates_at_its_start(tmp_path):
-    modules = "cnn.train, cnn.evaluate, cnn.compare, cnn.lr_find, cnn.predict, cnn.summary, data_tools.prepare, data_tools.audit"
+    names = ("train", "evaluate", "compare", "lr_find", "predict", "summary")
+    modules = ", ".join([*(f"cnn.{name}" for name in names), "data_tools.prepare", "data_tools.audit"])
     code = f"import sys, {modules}\nprint(*[name for name in ('cv2', 'faiss') if name in sys.modules])"
     assert run(code, tmp_path).split() == []
 
