@@ -134,20 +134,23 @@ def test_manifest_of_another_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "thin", "target"),
+    ("overrides", "thin", "drawn", "target"),
     [
-        (["data=fer2013"], ["train"], None),
-        (["data=fer2013", "merge=predecessor_sizes"], ["train", "validation", "test"], 7000),
-        (["merge=default", "data=fer2013"], ["train", "validation", "test"], None),
-        (["data=fer2013_fed"], ["train"], None),
-        (["data=fed", "merge=official"], ["train"], None),
+        (["data=fer2013"], ["train"], 0, None),
+        (["data=fer2013", "merge=predecessor_sizes"], ["train", "validation", "test"], 0.2, 7000),
+        (["merge=default", "data=fer2013"], ["train"], 0.2, None),
+        (["data=fer2013_fed"], ["train"], 0.2, None),
+        (["data=fed", "merge=official"], ["train"], 0, None),
     ],
 )
 @pytest.mark.parametrize("main", ["prepare", "config"])
-def test_which_policy_a_data_set_gets(main: str, overrides: list[str], thin: list[str], target: int | None) -> None:
+def test_which_policy_a_data_set_gets(
+    main: str, overrides: list[str], thin: list[str], drawn: float, target: int | None
+) -> None:
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         config = compose(main, overrides)
     assert config.merge.thin == thin
+    assert config.merge.test.fraction == drawn
     assert config.merge.balance.target == target
 
 
