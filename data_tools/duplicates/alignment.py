@@ -23,8 +23,8 @@ from data_tools.duplicates.thumbnails import SIDE, Floats, standardised
 Affine = NDArray[np.float64]
 
 _HALF = SIDE // 2
-# A search at half the size ends as soon as an iteration gains less than 0.01 of correlation: for different images, which
-# are nine of ten candidates, that is soon.
+# A search at half the size ends as soon as an iteration gains less than 0.01 of correlation: soon for different images,
+# which are nine of ten candidates.
 _COARSE = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 1e-2)
 _FINE = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
 # Starting maps at half the size: the identity, and rotations by 14 degrees either way.
