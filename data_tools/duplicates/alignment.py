@@ -23,14 +23,17 @@ from data_tools.duplicates.thumbnails import SIDE, Floats, standardised
 Affine = NDArray[np.float64]
 
 _HALF = SIDE // 2
-_COARSE = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 8, 1e-3)
+# A search at half the size ends as soon as an iteration gains less than 0.01 of correlation: soon for different images,
+# which are nine of ten candidates.
+_COARSE = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 1e-2)
 _FINE = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
 # Starting maps at half the size: the identity, and rotations by 14 degrees either way.
 _STARTS: tuple[Affine, ...] = tuple(
     np.asarray(cv2.getRotationMatrix2D(((_HALF - 1) / 2, (_HALF - 1) / 2), degrees, 1.0), np.float64)
     for degrees in (0, -14, 14)
 )
-_TURNED_FROM = 0.6  # similarity of the embeddings from which all starting maps are tried
+_TURNED_FROM = 0.65  # similarity of the embeddings from which all starting maps are tried
+_BACK = (0.5, 0.85)  # detail between which the search is repeated in the other direction
 _GATE = 0.70  # detail at half the size from which a pair is compared in full size
 _STRAIGHT = 0.85  # correlation without a warp from which the full-size search starts at the identity
 _OVERLAP = 300  # pixels that both images must show, of 2,304
@@ -54,13 +57,24 @@ class Aligner:
         self.config = config
         self._images = images
         self._plain: dict[int, bool] = {}
-        self._full = standardised(images)
-        self._half = [_halved(image) for image in self._full]
+        self._half = np.empty((len(images), _HALF, _HALF), np.float32)
+        self._half_band = np.empty_like(self._half)
+        for place in range(len(images)):
+            self._half[place] = _halved(self._full(place))
+            self._half_band[place] = _band(self._half[place], 0.5, 2.0)
+
+    def _full(self, image: int) -> Floats:
+        """The standardised image; all of them would take four times the memory of the images."""
+        return standardised(self._images[image : image + 1])[0]
 
     def straight(self, first: int, second: int, mirrored: bool) -> float:
         """Correlation of two images without a warp, the second mirrored if `mirrored`."""
-        other = self._full[second][:, ::-1] if mirrored else self._full[second]
-        return float(np.vdot(self._full[first], other)) / SIDE**2
+        other = self._images[second, :, ::-1] if mirrored else self._images[second]
+        one, other = self._images[first].astype(np.float32), other.astype(np.float32)
+        one -= one.mean()
+        other -= other.mean()
+        spread = max(float(np.vdot(one, one)), 1e-3) * max(float(np.vdot(other, other)), 1e-3)
+        return float(np.vdot(one, other)) / float(np.sqrt(spread))
 
     def plain(self, image: int) -> bool:
         """Whether an image has too little fine structure to recognise its warped copies by, as a sky or a brick.
@@ -84,11 +98,11 @@ class Aligner:
     def agreement(self, first: int, second: int) -> float:
         """Correlation of the detail after the best warp near the identity, at least 0: of any pair, alike or not."""
         guess = self._coarse_from(first, second, False, _STARTS[:1], -1.0)
-        warp = None if guess is None else _search(self._full[first], self._full[second], guess, _FINE)
+        one, other = self._full(first), self._full(second)
+        warp = None if guess is None else _search(one, other, guess, _FINE)
         if warp is None:
             return 0.0
-        target, moving = _band(self._full[first], 0.5, 2.0), _band(self._full[second], 0.5, 2.0)
-        return max(0.0, _agreement(target, moving, warp, _OVERLAP))
+        return max(0.0, _agreement(_band(one, 0.5, 2.0), _band(other, 0.5, 2.0), warp, _OVERLAP))
 
     def confirm(self, first: int, second: int, mirrored: bool, alike: float) -> Match | None:
         """The map of `first` onto `second`, mirrored if `mirrored`, if both show one photograph; else None.
@@ -132,8 +146,8 @@ class Aligner:
     def _unwarped(self, first: int, second: int, mirrored: bool) -> Match | None:
         """The comparison of images with little fine structure: they must agree without a warp."""
         straight = self.straight(first, second, mirrored)
-        other = np.ascontiguousarray(self._full[second][:, ::-1]) if mirrored else self._full[second]
-        detail = _agreement(_band(self._full[first], 0.5, 2.0), _band(other, 0.5, 2.0), np.eye(2, 3), _OVERLAP)
+        other = np.ascontiguousarray(self._full(second)[:, ::-1]) if mirrored else self._full(second)
+        detail = _agreement(_band(self._full(first), 0.5, 2.0), _band(other, 0.5, 2.0), np.eye(2, 3), _OVERLAP)
         return Match(detail, np.eye(2, 3)) if straight >= _PLAIN and detail >= _PLAIN_DETAIL else None
 
     def _coarse_from(
@@ -141,9 +155,9 @@ class Aligner:
     ) -> Affine | None:
         """The first map, found at half the size from one of `starts`, whose detail agrees at least as far as `gate`."""
         target, moving = self._half[first], self._half[second]
+        target_detail, moving_detail = self._half_band[first], self._half_band[second]
         if mirrored:
-            moving = np.ascontiguousarray(moving[:, ::-1])
-        target_detail, moving_detail = _band(target, 0.5, 2.0), _band(moving, 0.5, 2.0)
+            moving, moving_detail = (np.ascontiguousarray(image[:, ::-1]) for image in (moving, moving_detail))
         for start in starts:
             warp = _search(target, moving, start, _COARSE)
             if warp is not None and _agreement(target_detail, moving_detail, warp, _OVERLAP // 4) >= gate:
@@ -151,7 +165,7 @@ class Aligner:
         return None
 
     def _fine(self, first: int, second: int, mirrored: bool, guess: Affine, threshold: float) -> Match | None:
-        target, moving = self._full[first], self._full[second]
+        target, moving = self._full(first), self._full(second)
         if mirrored:
             moving = np.ascontiguousarray(moving[:, ::-1])
         warp = _search(target, moving, guess, _FINE)
@@ -159,7 +173,7 @@ class Aligner:
             return None
         target_detail, moving_detail = _band(target, 0.5, 2.0), _band(moving, 0.5, 2.0)
         detail = _agreement(target_detail, moving_detail, warp, _OVERLAP)
-        if detail < 0.95:
+        if _BACK[0] <= detail < _BACK[1]:
             # A copy is more blurred than its original, and warping blurs too: try the map in the other direction.
             back = _search(moving, target, inverse(warp), _FINE)
             if back is not None:

@@ -29,7 +29,7 @@ WARPS = (
     *((0.0, 1.0, right, down) for right, down in product((-8.0, 0.0, 8.0), repeat=2) if right or down),
 )
 _WARPED_NEIGHBOURS = 4
-_WARPED_FROM = 0.62  # least similarity
+_WARPED_FROM = 0.64  # least similarity
 # Similarity given to pairs that were not found by the embedding: all starting maps are tried, no threshold is lowered.
 _UNKNOWN = 0.7
 _HASH_PARTS, _FLIPPED = 4, 1  # parts of 16 bits, one bit of which may differ: finds all hashes within 7 bits

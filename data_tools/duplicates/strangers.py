@@ -8,13 +8,15 @@ images for copies. So a sample of images is compared with images that resemble t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.duplicates.alignment import Aligner
-from data_tools.duplicates.embedding import gradient_histograms
 from data_tools.reading.ordered import ordered_map
+
+if TYPE_CHECKING:
+    from data_tools.duplicates.alignment import Aligner
 
 FEWEST = 16  # images: fewer say too little
 _COLLECTION, _SAMPLE = 3000, 100  # images: neighbours are sought among so many, of so many
@@ -37,6 +39,8 @@ def measure(places: NDArray[np.integer], images: NDArray[np.uint8], aligner: Ali
 
     The agreement of an image is that with its neighbours, after the highest third of them: these may be copies.
     """
+    from data_tools.duplicates.embedding import gradient_histograms  # noqa: PLC0415  # needs the extra `audit`
+
     places = _spaced(places, _COLLECTION)
     vectors = gradient_histograms(np.ascontiguousarray(images[places]), workers)
     vectors -= vectors.mean(axis=0)
