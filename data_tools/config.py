@@ -134,9 +134,8 @@ def load(config: DictConfig, with_search: bool = False) -> tuple[DataConfig, Mer
     _demand(data.channels in (1, 3), "data.channels", "must be 1 or 3", data.channels)
     _demand(data.workers is None or data.workers > 0, "data.workers", "must be positive", data.workers)
     _demand(bool(data.sources), "data.sources", "names no source", data.sources)
-    kinds = {str(source.get("kind", "files")) for source in data.sources.values()}
-    if data.root != DataConfig.root and kinds <= set(WITHOUT_FILES):
-        reason = WITHOUT_FILES[min(kinds)]
+    if data.root != DataConfig.root and reads_nothing(data):
+        reason = WITHOUT_FILES[min(str(source["kind"]) for source in data.sources.values())]
         raise UserError(f"data.root: {reason}; for images in a folder use data=folder data.path={data.root}")
     if data.path is not None and not any(source.get("stem") for source in data.sources.values()):
         raise UserError(f"data.path: data={data.name} does not read it; use data=folder data.path={data.path}")
@@ -173,6 +172,11 @@ def load(config: DictConfig, with_search: bool = False) -> tuple[DataConfig, Mer
     _demand(balance.target is None or balance.target > 0, "merge.balance.target", "must be positive", balance.target)
     _demand(0 <= balance.zoom < 1, "merge.balance.zoom", "must be at least 0 and below 1", balance.zoom)
     return data, merge
+
+
+def reads_nothing(data: DataConfig) -> bool:
+    """Whether all sources are drawn or come with a package, so that nothing is read below `data.root`."""
+    return all(source.get("kind") in WITHOUT_FILES for source in data.sources.values())
 
 
 def options(data: DataConfig, merge: MergeConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from data_tools.auditing.findings import examine
 from data_tools.auditing.report import write_audit
-from data_tools.config import GROUPS, leaks, load, options, options_hash
+from data_tools.config import GROUPS, leaks, load, options, options_hash, reads_nothing
 from data_tools.detection import fill_in, recall
 from data_tools.duplicates.levels import search_missing
 from data_tools.merging.balancing import class_weights
@@ -48,7 +48,7 @@ def prepare(config: DictConfig) -> Path:
     chosen, out, pack_dir = options(data, policy), console(), Path(data.pack_dir).expanduser()
     # A pack that was made with the search is used where the search is not installed.
     wanted = [chosen, options(*load(config, with_search=True))] if search_missing() else [chosen]
-    origin = str(Path(data.path or data.root).expanduser().absolute())
+    origin = "" if reads_nothing(data) else str(Path(data.path or data.root).expanduser().absolute())
     try:
         sources = open_sources(data)
         with bar("looking at the sources"):

@@ -80,7 +80,7 @@ def _show(packs: list[Found], pack_dir: Path) -> None:
         total += size
         table.add_row(
             escape(pack.folder.name), f"{pack.images:,}", _megabytes(size), _age(age_of(pack.folder)),
-            escape(pack.origin or "unknown (an earlier version)"),
+            escape(pack.origin or "-"),
         )  # fmt: skip
     out = console()
     if packs:

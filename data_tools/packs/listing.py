@@ -34,7 +34,7 @@ class Found:
 
     @property
     def origin(self) -> str:
-        """The folder of its sources when it was made; '' for a pack of an earlier version."""
+        """The folder of its sources when it was made; '' if they need none, and for a pack of an earlier version."""
         return str(self.description.get("origin", ""))
 
 

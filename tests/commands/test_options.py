@@ -27,7 +27,7 @@ WRONG = {
         ("trainer.label_smoothing=1", "trainer.label_smoothing"),
         ("trainer.clip_norm=0", "trainer.clip_norm"),
         ("trainer.early_stopping=soon", "trainer.early_stopping must be a whole number or null, not 'soon'"),
-        ("data.image_size=big", "data.image_size must be a whole number, not 'big'"),
+        ("data.image_size=big", "data.image_size must be a whole number or null, not 'big'"),
         ("data.classes=angry", "data.classes must be a list"),
         ("data.label_map=[happy]", "data.label_map: must be a mapping"),
         ("data.sources.fer2013.split_from_name=maybe", "data.sources.fer2013.split_from_name must be true or false"),
@@ -48,12 +48,12 @@ WRONG = {
         ("model.init=zeros", "there is no init 'zeros'"),
         ("model.widths=[8,wide]", "'wide'"),
     ],
-    "data_tools.prepare": [("data.channels=RGB", "data.channels must be a whole number, not 'RGB'")],
+    "data_tools.prepare": [("data.channels=RGB", "data.channels must be a whole number or null, not 'RGB'")],
     "data_tools.audit": [("merge.blank=[all]", "merge.blank: must be one of keep, train, all")],
     "data_tools.download": [("data.workers=all", "data.workers must be a whole number or null, not 'all'")],
     "cnn.evaluate": [("batch_size=few", "batch_size must be a whole number, not 'few'")],
     "cnn.predict": [("backend.threads=all", "backend.threads must be a whole number or null, not 'all'")],
-    "cnn.summary": [("data.image_size=[4]", "data.image_size must be a whole number, not [4]")],
+    "cnn.summary": [("data.image_size=[4]", "data.image_size must be a whole number or null, not [4]")],
     "cnn.benchmark": [("benchmark.steps=some", "benchmark.steps must be a whole number, not 'some'")],
 }
 
@@ -125,10 +125,11 @@ def read(argument: str, replaced: tuple[str, ...] = ()):
 @pytest.mark.parametrize("path", PATHS)
 def test_a_path_may_be_written_as_it_is(path):
     for key in ("data.root", "data.pack_dir", "hydra.run.dir"):
-        assert read(f"{key}={path}") == path
+        if (key, path) != ("data.root", "null"):  # null is a value of data.root, and a folder of this name has quotes
+            assert read(f"{key}={path}") == path
 
 
-@pytest.mark.parametrize("path", ["a b", "a,b", "it\\'s", 'x"y'])
+@pytest.mark.parametrize("path", ["a b", "a,b", "it\\'s", 'x"y', "null"])
 def test_a_path_in_quotes_of_hydras_own_still_works(path):
     assert read(f"data.root='{path}'") == path.replace("\\'", "'")
 

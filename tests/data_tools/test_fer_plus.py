@@ -239,7 +239,7 @@ def test_a_bad_image_keeps_its_own_reason(table: Path) -> None:
         ({"threshold": 0}, r"ferplus\.threshold: must be above 0"),
         ({"unknown": "maybe"}, r"ferplus\.unknown: must be drop or keep, got maybe"),
         ({"votes": "other.csv"}, r"there is no other\.csv in data\.root="),
-        ({"speed": 3}, "'speed'"),
+        ({"speed": 3}, "speed'"),
     ],
 )
 def test_wrong_options(table: Path, options: dict, message: str) -> None:
