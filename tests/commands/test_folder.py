@@ -65,7 +65,7 @@ def test_what_was_found_is_kept_when_the_folder_has_changed(command, place, monk
     resumed = command("cnn.train", "resume=out")
     assert resumed.status == 0, resumed.err
     assert "resumed after epoch 1" in resumed.out
-    assert "2 classes" not in resumed.out
+    assert "looked at" not in resumed.out
 
 
 def test_what_is_given_wins(command, place):
