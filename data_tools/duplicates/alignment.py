@@ -38,7 +38,9 @@ _GATE = 0.70  # detail at half the size from which a pair is compared in full si
 _STRAIGHT = 0.85  # correlation without a warp from which the full-size search starts at the identity
 _OVERLAP = 300  # pixels that both images must show, of 2,304
 _SCALE = (0.4, 2.5)  # least and greatest area that a warp may give to a pixel
-_PLAIN, _PLAIN_DETAIL = 0.98, 0.90  # correlation and detail, both without a warp, of a pair with little structure
+# Of a pair with less structure than `config.cells`: the least detail after a warp, if it has this fraction of them ...
+_FEW_DETAIL, _FEW = 0.92, 2 / 3
+_PLAIN, _PLAIN_DETAIL = 0.98, 0.90  # ... and else the least correlation and detail without a warp
 MIRROR = np.array([[-1.0, 0.0, SIDE - 1.0], [0.0, 1.0, 0.0]])
 
 
@@ -56,7 +58,7 @@ class Aligner:
     def __init__(self, images: NDArray[np.uint8], config: SearchConfig) -> None:
         self.config = config
         self._images = images
-        self._plain: dict[int, bool] = {}
+        self._cells: dict[int, float] = {}
         self._half = np.empty((len(images), _HALF, _HALF), np.float32)
         self._half_band = np.empty_like(self._half)
         for place in range(len(images)):
@@ -77,23 +79,31 @@ class Aligner:
         return float(np.vdot(one, other)) / float(np.sqrt(spread))
 
     def plain(self, image: int) -> bool:
-        """Whether an image has too little fine structure to recognise its warped copies by, as a sky or a brick.
+        """Whether an image has little fine structure to recognise its warped copies by, as a sky or the edge of a wall."""
+        return self.cells(image) < self.config.cells
 
-        The detail must reach `config.fine` grey levels (root mean square) and fill `config.cells` independent cells:
-        the pixels that it covers times the fraction of the frequencies that it has, both by their participation ratio,
-        (sum of e)^2 / sum of e^2.
+    def cells(self, image: int) -> float:
+        """How many independent cells the fine structure fills; 0 if it is below `config.fine` grey levels.
+
+        They are the pixels that the detail covers times the fraction of the frequencies that it has, both by their
+        participation ratio, (sum of e)^2 / sum of e^2. The grey levels are its root mean square.
         """
-        if image not in self._plain:
-            self._plain[image] = self._is_plain(image)
-        return self._plain[image]
+        if image not in self._cells:
+            detail = _band(self._images[image].astype(np.float32), 0.5, 2.0)
+            energy = detail * detail
+            fine = energy.mean() >= max(self.config.fine, 1e-3) ** 2
+            covered = _participation(cv2.GaussianBlur(energy, (0, 0), 3)) if fine else 0.0
+            self._cells[image] = covered * _participation(np.abs(np.fft.fft2(detail)) ** 2) / SIDE**2 if fine else 0.0
+        return self._cells[image]
 
-    def _is_plain(self, image: int) -> bool:
-        detail = _band(self._images[image].astype(np.float32), 0.5, 2.0)
-        energy = detail * detail
-        if energy.mean() < self.config.fine**2:
-            return True
-        covered = _participation(cv2.GaussianBlur(energy, (0, 0), 3))
-        return covered * _participation(np.abs(np.fft.fft2(detail)) ** 2) / SIDE**2 < self.config.cells
+    def _supported(self, match: Match | None, first: int, second: int) -> Match | None:
+        """The match, if the images have enough fine structure for it to mean something."""
+        if match is None:
+            return None
+        fewest = min(self.cells(first), self.cells(second))
+        if fewest >= self.config.cells or (fewest >= _FEW * self.config.cells and match.detail >= _FEW_DETAIL):
+            return match
+        return None
 
     def agreement(self, first: int, second: int) -> float:
         """Correlation of the detail after the best warp near the identity, at least 0: of any pair, alike or not."""
@@ -118,8 +128,8 @@ class Aligner:
         match = None if guess is None else self._fine(first, second, mirrored, guess, least)
         if match is None and straight >= self.config.correlation:
             match = Match(straight, np.eye(2, 3))
-        if match is not None and (self.plain(first) or self.plain(second)):
-            match = self._unwarped(first, second, mirrored)
+        if match is not None:
+            match = self._supported(match, first, second) or self._unwarped(first, second, mirrored)
         if match is None:
             return None
         return Match(match.detail, after(MIRROR, match.affine) if mirrored else match.affine)
@@ -129,9 +139,8 @@ class Aligner:
         start = after(MIRROR, after(expected, MIRROR)) if mirrored else expected
         guess = self._coarse_from(first, second, mirrored, (_halved_map(start),))
         match = None if guess is None else self._fine(first, second, mirrored, guess, self.config.detail)
-        if match is None or self.plain(first) or self.plain(second):
-            return None
-        if not mirrored:
+        match = self._supported(match, first, second)
+        if match is None or not mirrored:
             return match
         return Match(match.detail, after(MIRROR, match.affine))
 

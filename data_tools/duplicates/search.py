@@ -24,7 +24,7 @@ from data_tools.duplicates.thumbnails import Floats
 from data_tools.reading.ordered import cores, ordered_map
 from foundation.files import atomic_path
 
-SEARCH_VERSION = 4  # raise it when the same images and settings would give other pairs
+SEARCH_VERSION = 5  # raise it when the same images and settings would give other pairs
 _CHUNK = 8192  # pairs, half a minute of work: an interruption loses no more
 
 # first, second, whether mirrored, and a number that chooses the starting map

@@ -20,4 +20,4 @@ class SearchConfig:
     blank_below: float = 2.0  # grey levels: an image with a smaller standard deviation is blank and is not searched
     strangers: float = 0.36  # detail that different images may share: above it only equal pixels count; 1: no limit
     cells: float = 30.0  # independent cells of fine structure, and ...
-    fine: float = 2.0  # ... grey levels of it: an image with less is only compared without a warp; 0: no limit
+    fine: float = 2.0  # ... grey levels of it: with less more must agree, or without a warp; 0: no limit
