@@ -129,7 +129,6 @@ EXCEPTIONS = (
     Allowance("tail*<*, bfloat16>", "load *beta", 0.5, _VECTORS),
     Allowance("tail*<*, bfloat16>", "load *gamma", 0.5, _VECTORS),
     Allowance("tail*<*, bfloat16>", "load moments", 0.5, _VECTORS),
-    Allowance("merge_moments<*", "load *", 0.5, "a few numbers per channel, of tiles of eight channels"),
     Allowance(
         "column_sums<*", "load x", 0.25, "up to 1024 rows: tiles of four channels, so that there are more blocks"
     ),
