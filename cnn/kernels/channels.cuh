@@ -105,6 +105,15 @@ struct Sums {
 #pragma unroll
     for (int k = 0; k < N; ++k) at[k] += other.at[k];
   }
+
+  // M of them, from `first` on.
+  template <int M = N>
+  __device__ __forceinline__ Pack<float, M> pack(int first = 0) const {
+    Pack<float, M> values;
+#pragma unroll
+    for (int k = 0; k < M; ++k) values.at[k] = at[first + k];
+    return values;
+  }
 };
 
 // N sums of many numbers of a thread.
@@ -136,12 +145,7 @@ __device__ __forceinline__ void finish_sums(const ChannelWalk<N>& walk, Sums<SET
       [&](unsigned chunk) {
         if (!walk.first) return;
 #pragma unroll
-        for (int set = 0; set < SETS; ++set) {
-          Pack<float, N> values;
-#pragma unroll
-          for (int k = 0; k < N; ++k) values.at[k] = sums.at[set * N + k];
-          store_pack(place(chunk, set), values);
-        }
+        for (int set = 0; set < SETS; ++set) store_pack(place(chunk, set), sums.template pack<N>(set * N));
       },
       [&](unsigned first, unsigned step, unsigned members) {
         if (!walk.first) return;
@@ -159,10 +163,5 @@ __device__ __forceinline__ void finish_sums(const ChannelWalk<N>& walk, Sums<SET
       });
   if (!all || !walk.first) return;
 #pragma unroll
-  for (int set = 0; set < SETS; ++set) {
-    Pack<float, N> values;
-#pragma unroll
-    for (int k = 0; k < N; ++k) values.at[k] = sums.at[set * N + k];
-    store_floats(results[set] + walk.channel, values);
-  }
+  for (int set = 0; set < SETS; ++set) store_floats(results[set] + walk.channel, sums.template pack<N>(set * N));
 }
