@@ -1,8 +1,7 @@
 // Convolution of NHWC images with (kh, kw, c / groups, filters) filters as implicit matrix products: forward, data
 // gradient and filter gradient. The operand iterators below read the windows directly from the images.
 //
-// In all three blockIdx.z = group * splits + split. With splits > 1 the output is (splits, rows, ld), partial sums that
-// `sum_splits` adds up.
+// In all three blockIdx.z = group * splits + split. parts and counters: see `gemm`.
 #include "fast_divmod.cuh"
 #include "gemm.cuh"
 #include "window.cuh"

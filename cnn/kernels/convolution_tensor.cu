@@ -188,13 +188,14 @@ __device__ __forceinline__ void gathered_product(const typename Tile::Element* i
   }
 }
 
-// One block a multiprocessor in the launch bounds: without a number the compiler may stop at 128 registers, and spill.
+// In the launch bounds one block a multiprocessor, even where more are meant to fit, but for tiles that would else take more
+// than 128 registers, for the sums over splits: without a number the compiler may stop at 128 registers, and spill.
 
 // y = x * w, plus bias (n,), then ReLU if `relu`. With several splits of the sum there are parts for all blocks (tiles,
 // splits, BM, BN). moments (2, n), only for bfloat16, gets mean and variance of y's columns; with several tiles of rows by
 // way of tile_moments (tiles of rows, 2, n). counters: for the blocks, and behind them for the tiles.
 template <class Tile, bool FITS>
-__global__ void __launch_bounds__(Tile::kThreads, 1)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kResident)
     tensor_forward(const typename Tile::Element* __restrict__ x, const typename Tile::Element* __restrict__ w,
                    const float* __restrict__ bias, typename Tile::Element* __restrict__ y, float* parts, float* moments,
                    float* tile_moments, unsigned* counters, const GatherShape shape, int splits, int relu) {
@@ -206,7 +207,7 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
 // (alike in i % stride_h and j % stride_w) have the same taps, and are a product of stride 1 with the taps in reverse
 // order; a launch computes one class. Where `added` (like dx, only for bfloat16) is given it is added to dx.
 template <class Tile, bool FITS>
-__global__ void __launch_bounds__(Tile::kThreads, 1)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kResident)
     tensor_backward_input(const typename Tile::Element* __restrict__ dy, const typename Tile::Element* __restrict__ w,
                           typename Tile::Element* __restrict__ dx, const typename Tile::Element* __restrict__ added,
                           float* parts, unsigned* counters, const GatherShape shape, int splits) {
@@ -226,7 +227,7 @@ struct WgradShape {
 
 // dw (kh, kw, c, n). With several splits of the sum there are parts for all blocks (tiles, splits, BM, BN), and counters.
 template <class Tile, bool FITS>
-__global__ void __launch_bounds__(Tile::kThreads, 1)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kResident)
     tensor_backward_filter(const typename Tile::Element* __restrict__ x, const typename Tile::Element* __restrict__ dy,
                            float* __restrict__ dw, float* parts, unsigned* counters, const WgradShape g, int splits) {
   using T = typename Tile::Element;

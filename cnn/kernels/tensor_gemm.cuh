@@ -25,6 +25,7 @@ struct TensorTile {
   static constexpr int kWarpsN = BN / WN, kThreads = BM / WM * kWarpsN * 32;
   static constexpr int kChunk = 16 / sizeof(T);  // elements of a chunk
   static constexpr bool kWarpgroups = false;
+  static constexpr int kResident = 1;  // blocks of a multiprocessor that must have registers
   static constexpr int kPieces = WM / 16;                // fragments of rows of a thread, each of two rows
   static constexpr int kPixelLanes = sizeof(T) == 4 ? 8 : 4;  // threads that copy a pixel: so swizzled chunks do not meet
   static constexpr int kBytesA = BM * BK * sizeof(T), kStageBytes = kBytesA + BN * BK * sizeof(T);
