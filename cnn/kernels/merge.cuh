@@ -8,15 +8,14 @@
 // counter must be 0 before the first arrives, and is 0 again behind the last one, so that a captured launch can be
 // replayed. The last block finds what the others wrote if it reads by `merged_load`. Called by the whole block.
 __device__ __forceinline__ bool arrives_last(unsigned* counter, unsigned count) {
-  __shared__ bool last;
+  bool last = false;
   __syncthreads();  // all threads have written
   if (threadIdx.x == 0 && threadIdx.y == 0) {
     __threadfence();
     last = atomicInc(counter, count - 1) == count - 1;  // which sets it to 0
     __threadfence();
   }
-  __syncthreads();
-  return last;
+  return __syncthreads_or(last);
 }
 
 // The N floats at p, which other blocks of this launch wrote: from the L2 cache, as the L1 cache may have older ones. Where

@@ -27,8 +27,8 @@ MERGING = [
     _merge(
         "barrier",
         "threads read before the first one knows that all have arrived",
-        "  }\n  __syncthreads();\n  return last;",
-        "  }\n  return last;",
+        "return __syncthreads_or(last);",
+        "return last || threadIdx.x;",
     ),
     _merge("reset", "the counter is not 0 again", "atomicInc(counter, count - 1)", "atomicAdd(counter, 1u)"),
     _merge(
