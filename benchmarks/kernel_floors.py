@@ -58,7 +58,7 @@ ELSEWHERE = {
     "dropout*": "dropout",
     "add": "residual blocks",
     "*_update": "another optimizer",
-    "sum_splits": "products that are cut along k",
+    "add_bias": "products by another library, and gradients at odd addresses",
     "column_sums": "biases",
     "relu*": "a ReLU that no layer before it applies",
     "clip_to_norm": "clipping of the gradient",
@@ -68,8 +68,6 @@ ELSEWHERE = {
     "gate_backward": "gates, as in squeeze-excite",
     "copy_channels": "concatenations",
     "moments": "batch norm",
-    "merge_tile_moments": "batch norm of a product by tensor cores",
-    "merge_moments": "batch norm of more than 1,024 rows",
     "tail_*dropout*": "batch norm and dropout behind it",
     "tail_pool*": "batch norm before a maximum of 2 x 2 pixels",
     "tail*": "batch norm and what follows it",
@@ -78,7 +76,8 @@ ELSEWHERE = {
     "group_norm_*": "group and layer norm",
     "softmax_cross_entropy": "targets that are distributions",
     "sum_squares": "clipping of the gradient",
-    "augmentation": "augmented batches",
+    "next_batch": "batches that are not augmented",
+    "augmentation": "augmentation without the next batch",
     "gather_batch_of_floats": "images that are stored as floats",
 }
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, replace
 from math import prod
+from typing import Any
 
 from benchmarks.kernels.dry_run import DryRun
 from benchmarks.kernels.launches import count_launches
@@ -21,6 +22,7 @@ from foundation.errors import UserError
 
 TABLE = TABLES / "step_launches.md"
 MODELS, BATCH, IMAGES = ("baseline", "resnet9"), 256, 4096
+HALF_MODELS, HALF_BATCH = ("baseline", "vgg_small", "resnet9"), 512  # of the table of bfloat16
 INPUT, CLASSES = (48, 48, 1), 7
 
 
@@ -45,13 +47,14 @@ BEFORE = {
 }
 
 
-def measure(model: str, batch: int = BATCH) -> Step:
+def measure(model: str, batch: int = BATCH, storage: str = "float32") -> Step:
     """The second step of an epoch with Adam, mirrored and shifted images. Raises `UserError` for an unknown model."""
     xp = DryRun()
     ops = CudaOps(xp, device="dry run")
     options = named_options(optimizer="adam", augment="flip_shift")
     images = max(IMAGES, 3 * batch)
-    work = workload(options, model_config(model), ops, input_shape=INPUT, classes=CLASSES, images=images, batch=batch)
+    sizes: Any = {"input_shape": INPUT, "classes": CLASSES, "images": images, "batch": batch}
+    work = workload(options, model_config(model), ops, **sizes, storage=storage)
     before = replace(xp.traffic)
     work.begin_epoch()
     epoch = xp.traffic - before
@@ -95,6 +98,15 @@ def render() -> str:
     for model in MODELS:
         for name, step in (("before", BEFORE[model]), ("now", measure(model))):
             lines.append(f"| {model} | {name} | {' | '.join(_cells(step))} |")
+    lines += [
+        "",
+        f"The same of {HALF_BATCH} images with bfloat16. Parts of sums count twice, as blocks write and",
+        "read them in the launch that computes them.",
+        "",
+        f"| model | {' | '.join(COLUMNS)} |",
+        f"| --- |{' ---: |' * len(COLUMNS)}",
+        *(f"| {model} | {' | '.join(_cells(measure(model, HALF_BATCH, 'bfloat16')))} |" for model in HALF_MODELS),
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -114,7 +114,8 @@ def workload(
     classes: int,
     images: int,
     batch: int,
+    storage: str = "float32",
 ) -> Workload:
-    """The workload of a model of `conf/model/*.yaml`, on at least `images` images."""
-    built = build_model(model, ops, input_shape, classes, SEED)
+    """The workload of a model of `conf/model/*.yaml`, on at least `images` images, with activations in `storage`."""
+    built = build_model(model, ops, input_shape, classes, SEED, storage=storage)
     return Workload(options, built, *noise(max(images, batch), input_shape, classes), batch)

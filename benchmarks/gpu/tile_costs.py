@@ -64,9 +64,10 @@ def _ways(row: Mapping[str, Any], device: Device) -> Iterator[tuple[float, float
     """Seconds, and the estimate's fixed part and its factors, of each tile and number of parts that was timed."""
     asked = TensorProduct(**row["asked"])
     tiles = {tile.suffix: tile for tile in asked.candidates(device)}
-    measured = [(tile, row["splits"], taken, row["sum_seconds"]) for tile, taken in row["seconds"].items()]
+    # In runs up to 2026-11-26 a launch of its own added the parts.
+    measured = [(tile, row["splits"], taken, row.get("sum_seconds")) for tile, taken in row["seconds"].items()]
     measured += [
-        (row["rule"], each["splits"], each["seconds"], each["sum_seconds"]) for each in row.get("other_parts", ())
+        (row["rule"], each["splits"], each["seconds"], each.get("sum_seconds")) for each in row.get("other_parts", ())
     ]
     for suffix, splits, taken, adding in measured:
         if suffix not in tiles:

@@ -57,16 +57,13 @@ class Measured:
     rule: str  # the tile by the estimate
     splits: int
     seconds: dict[tuple[str, int], float] = field(default_factory=dict)  # by the tile and the number of parts
-    sums: dict[int, float] = field(default_factory=dict)  # of the kernel that adds the parts
 
     def row(self) -> dict[str, Any]:
         """In types of JSON. The loss is what the rule's tile takes longer than the fastest, as a fraction."""
         seconds = {tile: taken for (tile, splits), taken in self.seconds.items() if splits == self.splits}
         fastest = min(seconds, key=seconds.__getitem__)
         others = [
-            {"splits": splits, "seconds": taken, "sum_seconds": self.sums.get(splits)}
-            for (_, splits), taken in self.seconds.items()
-            if splits != self.splits
+            {"splits": splits, "seconds": taken} for (_, splits), taken in self.seconds.items() if splits != self.splits
         ]
         return {
             "function": self.function,
@@ -78,7 +75,6 @@ class Measured:
             "fastest": fastest,
             "loss": seconds[self.rule] / seconds[fastest] - 1 if seconds[fastest] else 0.0,
             "seconds": seconds,
-            "sum_seconds": self.sums.get(self.splits),
             "other_parts": others,  # by the rule's tile
         }
 
@@ -163,7 +159,6 @@ class Tuner:
         self.ops, self.kind = ops_of_precision(precision, ops), TUNERS[precision]
         self.products: dict[tuple[str, Asked], Measured] = {}
         self.steps: list[dict[str, Any]] = []
-        self._sums: dict[Work, float] = {}
 
     def tune(self, model: str, batch: int) -> None:
         """Time what is new of a training step of the model."""
@@ -187,32 +182,19 @@ class Tuner:
         """Time what is new of a step with this plan; how often the step has each product."""
         calls: Counter[tuple[str, Asked]] = Counter()
         products: dict[Work, tuple[Measured, str, int]] = {}  # with its tile and the number of parts
-        adds: list[tuple[Work, Measured, int]] = []  # launches that add parts of a product
-        before: tuple[Measured, int] | None = None  # the product that the last launch computed
 
         def new(launch: Work) -> bool:
-            nonlocal before
-            last, before = before, None
-            if last is not None and launch.name.startswith("sum_splits"):
-                adds.append((launch, *last))
-                return launch not in self._sums
             if not self.kind.has(launch.name):
                 return False
             measured, tile, splits = self._measured(launch, numbered)
             calls[measured.function, measured.asked] += 1
-            before = measured, splits
             products[launch] = measured, tile, splits
             return (tile, splits) not in measured.seconds
 
         work.begin_epoch()
         for timed in time_launches(self.ops, lambda: work.step.run(batch), self.clock, self.repeats, new):
-            if timed.work in products:
-                measured, tile, splits = products[timed.work]
-                measured.seconds[tile, splits] = timed.seconds
-            else:
-                self._sums[timed.work] = timed.seconds
-        for launch, measured, splits in adds:
-            measured.sums[splits] = self._sums[launch]
+            measured, tile, splits = products[timed.work]
+            measured.seconds[tile, splits] = timed.seconds
         return calls
 
     def _measured(self, launch: Work, numbered: Numbered) -> tuple[Measured, str, int]:
@@ -300,11 +282,10 @@ def _line(row: Mapping[str, Any]) -> str:
         rate = row["flops"] / seconds / 1e12 if seconds else 0.0
         text = f"{name} {1e6 * seconds:.1f}, {rate:.0f}"
         tiles.append(f"**{text}**" if tile == row["rule"] else text)
-    own = {"splits": row["splits"], "seconds": row["seconds"][row["rule"]], "sum_seconds": row["sum_seconds"]}
+    own = {"splits": row["splits"], "seconds": row["seconds"][row["rule"]]}
     parts = []
     for each in sorted([own, *row["other_parts"]], key=lambda each: each["splits"]):
-        adding = f" + {1e6 * each['sum_seconds']:.1f}" if each["sum_seconds"] else ""
-        text = f"{each['splits']}: {1e6 * each['seconds']:.1f}{adding}"
+        text = f"{each['splits']}: {1e6 * each['seconds']:.1f}"
         parts.append(f"**{text}**" if each is own else text)
     function = row["function"].removeprefix("tensor_")
     shape = f"{function} {size['rows']}×{size['columns']}×{size['k']}"

@@ -161,6 +161,7 @@ class Stream:
 
     def __init__(self, streams: Streams, null: bool = False, non_blocking: bool = False) -> None:
         self._streams, self._null, self.non_blocking = streams, null, non_blocking
+        self.ptr = id(self)  # where CuPy has the address of CUDA's stream
         self.nodes: list[Callable[[], Any]] = []
         self.blocks: list[Block] = []  # the memory that the nodes use
 

@@ -10,6 +10,9 @@ from typing import Any
 from cnn.backends.reference.arrays import TENSOR_CORES
 from cnn.kernels import Argument, Kernel
 
+# Operations, and their kernels, that advance the clock.
+NEXT_BATCH = ("next_batch", "next_augmented_batch")
+
 # Whether a kernel writes an array is in its declaration, `const` or not. These are the exceptions.
 # Elements that a kernel reads of an array, if not all of them:
 READ_IN_PART: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
@@ -18,9 +21,8 @@ READ_IN_PART: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
         (name, "images"): lambda v: v["n"] * v["h"] * v["w"] * v["c"]
         for name in ("gather_batch", "gather_batch_of_floats")
     },
-    ("merge_moments", "x"): lambda v: v["c"],  # the first row
-    **{("next_batch", array): lambda v: v["count"] for array in ("order", "labels")},
-    ("next_batch", "rates"): lambda v: 1,
+    **{(name, array): lambda v: v["count"] for name in NEXT_BATCH for array in ("order", "labels")},
+    **{(name, "rates"): lambda v: 1 for name in NEXT_BATCH},
 }
 # Arrays that are read and written:
 UPDATED = {
@@ -32,15 +34,17 @@ UPDATED = {
         for storage in ("", "_bf16")
     ),
     ("l2_penalty_backward", "dw"),
-    ("sum_cross_entropy", "totals"),
+    *(("cross_entropy", array) for array in ("totals", "row_losses", "outcomes")),
     ("sgd_update", "param"),
     ("sgd_update", "velocity"),
     ("adam_update", "param"),
     ("adam_update", "first"),
     ("adam_update", "second"),
     ("clip_to_norm", "grad"),
-    ("next_batch", "clock"),
+    *((name, "clock") for name in NEXT_BATCH),
 }
+# Of every kernel: what blocks write for the block that merges it, and the counters at which they meet.
+UPDATED_EVERYWHERE = {"parts", "tile_moments", "counters"}
 
 # Scalars that do not change the work, and are ignored when launches are compared.
 _IDLE_SCALARS = {"seed_low", "seed_high", "stream", "move_stream", "warp_stream"}
@@ -103,7 +107,8 @@ def moved(kernel: str, argument: Argument, elements: int, values: Mapping[str, A
     where = kernel.removesuffix("_bf16"), argument.name
     if part := READ_IN_PART.get(where):
         elements = min(elements, part(values))
-    return elements * argument.dtype.itemsize * (2 if where in UPDATED else 1)
+    twice = where in UPDATED or (argument.name in UPDATED_EVERYWHERE and not argument.const)
+    return elements * argument.dtype.itemsize * (2 if twice else 1)
 
 
 def scalar(value: Any) -> Any:

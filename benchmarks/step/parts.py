@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.clock import Clock, time_each
 from benchmarks.kernels.ceilings import Ceilings
-from benchmarks.kernels.launches import Work, work_of
+from benchmarks.kernels.launches import NEXT_BATCH, Work, work_of
 from cnn.backends import Ops, RandomKey
 from cnn.kernels import Kernel
 
@@ -97,7 +97,7 @@ def time_launches(
 
 def _fresh(ops: Any, name: str, arguments: dict[str, Any], repeats: int) -> Iterator[dict[str, Any]]:
     """The arguments for each repetition of a part, with a new clock each time, so that an epoch does not end."""
-    clocks = [ops.array(ops.to_numpy(arguments["clock"])) for _ in range(2 + repeats)] if name == "next_batch" else ()
+    clocks = [ops.array(ops.to_numpy(arguments["clock"])) for _ in range(2 + repeats)] if name in NEXT_BATCH else ()
     return iter([{**arguments, "clock": clock} for clock in clocks]) if clocks else repeat(arguments)
 
 
@@ -151,7 +151,7 @@ def time_operations(ops: ObservedOps, step: Callable[[], Any], clock: Clock, rep
 def _operation(name: str, arguments: dict[str, Any], result: Any) -> Work:
     if name == "gather_batch":  # reads only the images of the batch
         arguments = {**arguments, "images": arguments["images"][: len(result)]}
-    if name == "next_batch":
+    if name in NEXT_BATCH:
         arguments = {**arguments, "order": result[0], "labels": result[1], "rates": arguments["rates"][:1]}
     given, made = list(_arrays(arguments.values())), list(_arrays((result,)))
     arrays = [(key, array.shape) for key, value in arguments.items() for array in _arrays((value,))]

@@ -157,7 +157,7 @@ __global__ void __launch_bounds__(256) prelu(const T* __restrict__ x, const floa
 template <int N, class T>
 __device__ __forceinline__ void prelu_gradients(const T* __restrict__ dy, const T* __restrict__ x,
                                                 const float* __restrict__ slope, T* __restrict__ dx,
-                                                float* __restrict__ dslope, int rows, int c) {
+                                                float* dslope, float* parts, unsigned* counters, int rows, int c) {
   const ChannelWalk<N> walk(rows, c);
   LongSums<N> own;
   if (walk.active) {
@@ -173,19 +173,18 @@ __device__ __forceinline__ void prelu_gradients(const T* __restrict__ dy, const 
       store_pack(dx + i, g);
     });
   }
-  const auto sums = merge_lanes(own.totals(), walk.lanes, walk.width);
-  if (walk.first) store_pack(dslope + blockIdx.y * c + walk.channel, sums.pack());
+  finish_sums<1>(walk, merge_lanes(own.totals(), walk.lanes, walk.width), {dslope}, parts, counters);
 }
 
-// dx of dy and x, all (rows, c), and dslope (chunks, c): the slope's gradient by each chunk of rows, for `column_sums`
-// to add up. The grid is (tiles of channels, chunks of rows).
+// dx of dy and x, all (rows, c), and dslope (c,). The grid is (tiles of channels, chunks of rows). With several chunks there
+// are parts (chunks, c), and counters for all blocks.
 template <class T>
 __global__ void __launch_bounds__(256)
     prelu_backward(const T* __restrict__ dy, const T* __restrict__ x, const float* __restrict__ slope,
-                   T* __restrict__ dx, float* __restrict__ dslope, int rows, int c) {
-  if (by_fours(c, dy, x, slope, dx, dslope)) {
-    prelu_gradients<4>(dy, x, slope, dx, dslope, rows, c);
+                   T* __restrict__ dx, float* dslope, float* parts, unsigned* counters, int rows, int c) {
+  if (by_fours(c, dy, x, slope, dx)) {
+    prelu_gradients<4>(dy, x, slope, dx, dslope, parts, counters, rows, c);
   } else {
-    prelu_gradients<1>(dy, x, slope, dx, dslope, rows, c);
+    prelu_gradients<1>(dy, x, slope, dx, dslope, parts, counters, rows, c);
   }
 }

@@ -1,30 +1,40 @@
 // From stored images to network input: selection of the next images, their augmentation, and the batch.
+#include "merge.cuh"
 #include "philox.cuh"
 #include "storage.cuh"
 
 // --- the next images of an epoch -------------------------------------------------------------------------------------
 
+// Image `image` of the batch that begins at `first`; beyond the end of order (images,) its last entry.
+__device__ __forceinline__ void next_image(const long long* order, const long long* labels, long long first, int images,
+                                           unsigned image, long long* indices, long long* batch_labels) {
+  const long long index = order[min(first + image, images - 1ll)];
+  indices[image] = index;
+  batch_labels[image] = labels[index];
+}
+
+// The clock after a batch, and the learning rate of it; beyond the end of rates (batches,) the last entry.
+__device__ __forceinline__ void advance(long long* clock, long long step, long long batch, long long next,
+                                        const float* rates, int batches, float* learning_rate) {
+  learning_rate[0] = rates[min(batch, batches - 1ll)];
+  clock[0] = step;
+  clock[1] = batch + 1;
+  clock[2] = next;
+}
+
 // indices and batch_labels (count,): the next `count` images of order (images,) and their labels. clock (3,) is the
 // number of the step, of batches and of images of this epoch so far; the kernel advances it and sets learning_rate (1,)
-// to the batch's entry of rates (batches,). Beyond the end of order or rates the last entry is used. One block: all of
-// its threads read the clock before one of them sets it.
+// to the batch's entry of rates (batches,). One block: all of its threads read the clock before one of them sets it.
 __global__ void __launch_bounds__(256)
     next_batch(const long long* __restrict__ order, const float* __restrict__ rates,
                const long long* __restrict__ labels, long long* clock, float* __restrict__ learning_rate,
                long long* __restrict__ indices, long long* __restrict__ batch_labels, int images, int batches,
                int count) {
-  const long long batch = clock[1], first = clock[2];
+  const long long step = clock[0] + 1, batch = clock[1], first = clock[2];
   __syncthreads();
-  if (threadIdx.x == 0) {
-    learning_rate[0] = rates[min(batch, batches - 1ll)];
-    clock[0] += 1;
-    clock[1] = batch + 1;
-    clock[2] = first + count;
-  }
+  if (threadIdx.x == 0) advance(clock, step, batch, first + count, rates, batches, learning_rate);
   for (int k = threadIdx.x; k < count; k += blockDim.x) {
-    const long long index = order[min(first + k, images - 1ll)];
-    indices[k] = index;
-    batch_labels[k] = labels[index];
+    next_image(order, labels, first, images, k, indices, batch_labels);
   }
 }
 
@@ -43,20 +53,22 @@ __device__ __forceinline__ int side(double area, int most) {
   return max(1, min(most, static_cast<int>(rint(sqrt(area)))));
 }
 
-// affine (count, 2, 3) and erase (count, 4) for `gather_batch`, for images of h x w pixels: the numbers that
-// `Batches.augmentation` in cnn/backends/reference/batches.py draws, also in double precision. clock[0] is the step.
-// With `flip` an image is mirrored with probability one half. It is shifted by up to reach_h rows and reach_w columns,
-// rotated by up to `rotate` degrees and zoomed from 1 - zoom to 1 + zoom. With probability `erase_rate` a rectangle of
-// least_area to most_area of its pixels is erased. One thread per image.
-__global__ void __launch_bounds__(128)
-    augmentation(const long long* __restrict__ clock, float* __restrict__ affine, int* __restrict__ erase, int count,
-                 int h, int w, unsigned seed_low, unsigned seed_high, unsigned move_stream, unsigned warp_stream,
-                 int flip, int reach_h, int reach_w, double rotate, double zoom, double erase_rate, double least_area,
-                 double most_area) {
-  const unsigned image = blockIdx.x * blockDim.x + threadIdx.x;
-  if (image >= count) return;
-  const RandomKey moves(seed_low, seed_high, move_stream, clock[0]);
-  const RandomKey warps(seed_low, seed_high, warp_stream, clock[0]);
+// How images of h x w pixels are augmented. With `flip` an image is mirrored with probability one half. It is shifted by up
+// to reach_h rows and reach_w columns, rotated by up to `rotate` degrees and zoomed from 1 - zoom to 1 + zoom. With
+// probability `erase_rate` a rectangle of least_area to most_area of its pixels is erased. Field order as in structs.py.
+struct AugmentRules {
+  double rotate, zoom, erase_rate, least_area, most_area;
+  unsigned seed_low, seed_high, move_stream, warp_stream;
+  int h, w, flip, reach_h, reach_w;
+};
+
+// affine (2, 3) and erase (4,) of an image of the batch in this step.
+__device__ __forceinline__ void augment(const AugmentRules& rules, long long step, unsigned image, float* affine,
+                                        int* erase) {
+  const auto [rotate, zoom, erase_rate, least_area, most_area, seed_low, seed_high, move_stream, warp_stream, h, w, flip,
+              reach_h, reach_w] = rules;
+  const RandomKey moves(seed_low, seed_high, move_stream, step);
+  const RandomKey warps(seed_low, seed_high, warp_stream, step);
 
   const double sense = flip && uniform(moves, image * 3) < 0.5 ? -1.0 : 1.0;
   const double down = offset(uniform(moves, image * 3 + 1), reach_h);
@@ -68,7 +80,7 @@ __global__ void __launch_bounds__(128)
   cosine /= size;
   const double centre_row = (h - 1) / 2.0, centre_column = (w - 1) / 2.0;
   const double from_row = centre_row + down, from_column = centre_column + right;
-  float* a = affine + image * 6;
+  float* a = affine;
   a[0] = static_cast<float>(cosine);
   a[1] = static_cast<float>(sine);
   a[2] = static_cast<float>(centre_row - (cosine * from_row + sine * from_column));
@@ -87,7 +99,33 @@ __global__ void __launch_bounds__(128)
     rectangle[1] = static_cast<int>(floor(uniform(warps, image * 7 + 6) * (w - rectangle[3] + 1)));
   }
 #pragma unroll
-  for (int k = 0; k < 4; ++k) erase[image * 4 + k] = rectangle[k];
+  for (int k = 0; k < 4; ++k) erase[k] = rectangle[k];
+}
+
+// affine (count, 2, 3) and erase (count, 4) for `gather_batch`: the numbers that `Batches.augmentation` in
+// cnn/backends/reference/batches.py draws, also in double precision. clock[0] is the step. One thread per image.
+__global__ void __launch_bounds__(128)
+    augmentation(const long long* __restrict__ clock, float* __restrict__ affine, int* __restrict__ erase,
+                 const AugmentRules rules, int count) {
+  const unsigned image = blockIdx.x * blockDim.x + threadIdx.x;
+  if (image < count) augment(rules, clock[0], image, affine + image * 6, erase + image * 4);
+}
+
+// `next_batch` and `augmentation` of its step in one launch. The last block advances the clock, when all have read it.
+__global__ void __launch_bounds__(128)
+    next_augmented_batch(const long long* __restrict__ order, const float* __restrict__ rates,
+                         const long long* __restrict__ labels, long long* clock, float* __restrict__ learning_rate,
+                         long long* __restrict__ indices, long long* __restrict__ batch_labels,
+                         float* __restrict__ affine, int* __restrict__ erase, unsigned* counters,
+                         const AugmentRules rules, int images, int batches, int count) {
+  const unsigned image = blockIdx.x * blockDim.x + threadIdx.x;
+  const long long step = clock[0] + 1, batch = clock[1], first = clock[2];
+  if (image < count) {
+    next_image(order, labels, first, images, image, indices, batch_labels);
+    augment(rules, step, image, affine + image * 6, erase + image * 4);
+  }
+  if (!arrives_last(counters, gridDim.x) || threadIdx.x != 0) return;
+  advance(clock, step, batch, first + count, rates, batches, learning_rate);
 }
 
 // --- the batch -------------------------------------------------------------------------------------------------------

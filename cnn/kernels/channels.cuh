@@ -3,6 +3,7 @@
 // rows, so that values per channel stay in registers and no index is divided.
 #pragma once
 #include "elementwise.cuh"
+#include "merge.cuh"
 #include "reduce.cuh"
 
 // The rows from `begin` to before `end`. Unsigned, because near 2^31 rows the end of a chunk may exceed an int.
@@ -105,12 +106,12 @@ struct Sums {
     for (int k = 0; k < N; ++k) at[k] += other.at[k];
   }
 
-  // The sums from FIRST on.
-  template <int M = N, int FIRST = 0>
-  __device__ __forceinline__ Pack<float, M> pack() const {
+  // M of them, from `first` on.
+  template <int M = N>
+  __device__ __forceinline__ Pack<float, M> pack(int first = 0) const {
     Pack<float, M> values;
 #pragma unroll
-    for (int k = 0; k < M; ++k) values.at[k] = at[FIRST + k];
+    for (int k = 0; k < M; ++k) values.at[k] = at[first + k];
     return values;
   }
 };
@@ -129,3 +130,38 @@ struct LongSums {
     return sums;
   }
 };
+
+constexpr unsigned kMergedChunks = 32;  // that one block merges
+
+// Completes sums over rows, SETS of them for each channel: those of this block's chunk, in the walk's first threads, and of
+// all others become results[s] (c,). With several chunks there are parts (chunks, SETS, c), at a multiple of 16 bytes, and
+// counters for every block. Called by the whole block.
+template <int SETS, int N>
+__device__ __forceinline__ void finish_sums(const ChannelWalk<N>& walk, Sums<SETS * N> sums,
+                                            float* const (&results)[SETS], float* parts, unsigned* counters) {
+  const auto place = [&](unsigned chunk, int set) { return parts + (chunk * SETS + set) * walk.c + walk.channel; };
+  const bool all = merge_blocks<kMergedChunks>(
+      blockIdx.y, gridDim.y, counters + blockIdx.x * gridDim.y,
+      [&](unsigned chunk) {
+        if (!walk.first) return;
+#pragma unroll
+        for (int set = 0; set < SETS; ++set) store_pack(place(chunk, set), sums.template pack<N>(set * N));
+      },
+      [&](unsigned first, unsigned step, unsigned members) {
+        if (!walk.first) return;
+        LongSums<SETS * N> merged;
+#pragma unroll 8
+        for (unsigned member = 0; member < members; ++member) {
+#pragma unroll
+          for (int set = 0; set < SETS; ++set) {
+            const auto part = merged_load<N>(place(first + member * step, set));
+#pragma unroll
+            for (int k = 0; k < N; ++k) merged.add(set * N + k, part.at[k]);
+          }
+        }
+        sums = merged.totals();
+      });
+  if (!all || !walk.first) return;
+#pragma unroll
+  for (int set = 0; set < SETS; ++set) store_floats(results[set] + walk.channel, sums.template pack<N>(set * N));
+}

@@ -1,8 +1,7 @@
 // Convolution of NHWC images with (kh, kw, c / groups, filters) filters as implicit matrix products: forward, data
 // gradient and filter gradient. The operand iterators below read the windows directly from the images.
 //
-// In all three blockIdx.z = group * splits + split. With splits > 1 the output is (splits, rows, ld), partial sums that
-// `sum_splits` adds up.
+// In all three blockIdx.z = group * splits + split. parts and counters: see `gemm`.
 #include "fast_divmod.cuh"
 #include "gemm.cuh"
 #include "window.cuh"
@@ -193,27 +192,27 @@ struct WgradImages {
 template <class T, bool VECTOR>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     conv_forward(const float* __restrict__ x, const float* __restrict__ w, const float* __restrict__ bias,
-                 float* __restrict__ y, Window2D window, ConvDivmods by, int filters, int groups, int splits,
-                 int relu) {
+                 float* __restrict__ y, float* parts, unsigned* counters, Window2D window, ConvDivmods by, int filters,
+                 int groups, int splits, int relu) {
   const int group = blockIdx.z / splits, channels = window.c / groups, group_filters = filters / groups;
   const int first = group * group_filters;
   const ForwardImages<VECTOR> a{x + group * channels, window, by, channels};
   const LinesOfK<VECTOR> b{w + first, group_filters, filters};
   const Epilogue epilogue{bias ? bias + first : nullptr, relu != 0};
-  gemm<T, VECTOR>(a, b, y + first, window.n * window.p * window.q, group_filters, window.kh * window.kw * channels,
-                  filters, blockIdx.z % splits, splits, epilogue);
+  gemm<T, VECTOR>(a, b, y + first, parts, counters, window.n * window.p * window.q, group_filters, window.kh * window.kw * channels,
+                  filters, splits, epilogue);
 }
 
 // dx (n, h, w, c) of dy (n, p, q, filters). Gathers: every input pixel sums over the windows that contain it.
 template <class T, bool VECTOR>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     conv_backward_input(const float* __restrict__ dy, const float* __restrict__ w, float* __restrict__ dx,
-                        Window2D window, ConvDivmods by, int filters, int groups, int splits) {
+                        float* parts, unsigned* counters, Window2D window, ConvDivmods by, int filters, int groups, int splits) {
   const int group = blockIdx.z / splits, channels = window.c / groups, group_filters = filters / groups;
   const DgradGradients<VECTOR> a{dy + group * group_filters, window, by, filters, group_filters};
   const DgradFilters<VECTOR> b{w + group * group_filters, by, channels, filters, group_filters};
-  gemm<T, VECTOR>(a, b, dx + group * channels, window.n * window.h * window.w, channels,
-                  window.kh * window.kw * group_filters, window.c, blockIdx.z % splits, splits,
+  gemm<T, VECTOR>(a, b, dx + group * channels, parts, counters, window.n * window.h * window.w, channels,
+                  window.kh * window.kw * group_filters, window.c, splits,
                   Epilogue{nullptr, false});
 }
 
@@ -221,11 +220,11 @@ __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
 template <class T, bool VECTOR>
 __global__ void __launch_bounds__(T::kThreads, T::kBlocks)
     conv_backward_filter(const float* __restrict__ x, const float* __restrict__ dy, float* __restrict__ dw,
-                         Window2D window, ConvDivmods by, int filters, int groups, int splits) {
+                         float* parts, unsigned* counters, Window2D window, ConvDivmods by, int filters, int groups, int splits) {
   const int group = blockIdx.z / splits, channels = window.c / groups, group_filters = filters / groups;
   const int first = group * group_filters;
   const WgradImages<VECTOR> a{x + group * channels, window, by, channels};
   const LinesOfK<VECTOR> b{dy + first, group_filters, filters};
-  gemm<T, VECTOR>(a, b, dw + first, window.kh * window.kw * channels, group_filters, window.n * window.p * window.q,
-                  filters, blockIdx.z % splits, splits, Epilogue{nullptr, false});
+  gemm<T, VECTOR>(a, b, dw + first, parts, counters, window.kh * window.kw * channels, group_filters, window.n * window.p * window.q,
+                  filters, splits, Epilogue{nullptr, false});
 }

@@ -1,6 +1,7 @@
 // Convolutions for which a matrix product would waste most of its work: images of one channel, where a window has only
 // a few numbers, and depthwise convolutions, where every filter reads one channel.
 #include "fast_divmod.cuh"
+#include "merge.cuh"
 #include "storage.cuh"
 #include "window.cuh"
 
@@ -108,7 +109,7 @@ __global__ void __launch_bounds__(256)
 // order from shared memory, one tap at a time.
 template <int KH, int KW, int FILTERS, int RUN, class T>
 __device__ __forceinline__ void filter_gradient_one_channel(const T* __restrict__ x, const T* __restrict__ dy,
-                                                            float* __restrict__ parts, float* lanes_sums,
+                                                            float* parts, float* lanes_sums,
                                                             const Window2D& window, const FastDivmod& p,
                                                             const FastDivmod& q, int filters) {
   const int filter_lanes = min((filters + FILTERS - 1) / FILTERS, 256), pixel_lanes = 256 / filter_lanes;
@@ -165,17 +166,20 @@ __device__ __forceinline__ void filter_gradient_one_channel(const T* __restrict_
   }
 }
 
-// Partial sums of dw: parts (blocks, KH * KW, filters), one from the pixels of each block; `column_sums` adds them up.
+// dw (KH, KW, 1, filters) from parts (blocks, KH * KW, filters), one of the pixels of each block, and counters for the
+// blocks. If there is one block, parts is dw.
 template <int KH, int KW, int FILTERS, class T>
 __global__ void __launch_bounds__(256, KH * KW < 25 ? 2 : 1)
-    conv_one_channel_backward_filter(const T* __restrict__ x, const T* __restrict__ dy, float* __restrict__ parts,
-                                     Window2D window, FastDivmod p, FastDivmod q, int filters) {
+    conv_one_channel_backward_filter(const T* __restrict__ x, const T* __restrict__ dy, float* parts, float* dw,
+                                     unsigned* counters, Window2D window, FastDivmod p, FastDivmod q, int filters) {
   __shared__ float lanes_sums[256 * FILTERS];
   if (in_runs(window)) {
     filter_gradient_one_channel<KH, KW, FILTERS, kGradientRun>(x, dy, parts, lanes_sums, window, p, q, filters);
   } else {
     filter_gradient_one_channel<KH, KW, FILTERS, 1>(x, dy, parts, lanes_sums, window, p, q, filters);
   }
+  const unsigned size = KH * KW * filters;
+  add_parts(blockIdx.x, gridDim.x, parts, size, size, dw, counters, threadIdx.x, 256);
 }
 
 // --- depthwise: filter k reads only channel k / multiplier ----------------------------------------------------------
@@ -231,12 +235,13 @@ __global__ void __launch_bounds__(256)
   }
 }
 
-// Partial sums of dw: parts (chunks, kh * kw, filters); `column_sums` adds them up. blockIdx.x is for 32 filters,
-// blockIdx.y a tap, blockIdx.z a chunk of the output pixels; a block is 32 filters x 8 pixel lanes.
+// dw (kh, kw, 1, filters) from parts (chunks, kh * kw, filters), and counters for all blocks; with one chunk parts is dw.
+// blockIdx.x is for 32 filters, blockIdx.y a tap, blockIdx.z a chunk of the output pixels; a block is 32 filters x 8 pixel
+// lanes.
 template <class T>
 __global__ void __launch_bounds__(256)
-    conv_depthwise_backward_filter(const T* __restrict__ x, const T* __restrict__ dy, float* __restrict__ parts,
-                                   Window2D window, int filters) {
+    conv_depthwise_backward_filter(const T* __restrict__ x, const T* __restrict__ dy, float* parts, float* dw,
+                                   unsigned* counters, Window2D window, int filters) {
   __shared__ float lane_sums[8][32];
   const int k = blockIdx.x * 32 + threadIdx.x, tap = blockIdx.y, lane = threadIdx.y;
   const int r = tap / window.kw, s = tap % window.kw, pixels = window.n * window.p * window.q;
@@ -261,4 +266,7 @@ __global__ void __launch_bounds__(256)
     for (int l = 0; l < 8; ++l) total += lane_sums[l][threadIdx.x];
     parts[(chunk * static_cast<int>(gridDim.y) + tap) * filters + k] = total;
   }
+  const unsigned begin_k = tap * filters + blockIdx.x * 32, tile = blockIdx.y * gridDim.x + blockIdx.x;
+  add_parts(chunk, chunks, parts + begin_k, gridDim.y * filters, min(filters - blockIdx.x * 32, 32u), dw + begin_k,
+            counters + tile * chunks, lane * 32 + threadIdx.x, 256);
 }

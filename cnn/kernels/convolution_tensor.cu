@@ -157,7 +157,8 @@ template <class Tile, Along FILTERS, bool FITS>
 __device__ __forceinline__ void gathered_product(const typename Tile::Element* images,
                                                  const typename Tile::Element* filters, const float* bias,
                                                  typename Tile::Element* out, const typename Tile::Element* added,
-                                                 float* parts, float* moments, const GatherShape& g, bool relu) {
+                                                 float* parts, float* moments, float* tile_moments, unsigned* counters,
+                                                 const GatherShape& g, int splits, bool relu) {
   extern __shared__ __align__(1024) unsigned char shared[];
   const int column_tiles = (g.n + Tile::BN - 1) / Tile::BN;
   const int m0 = blockIdx.x / column_tiles * Tile::BM, n0 = blockIdx.x % column_tiles * Tile::BN;
@@ -166,13 +167,7 @@ __device__ __forceinline__ void gathered_product(const typename Tile::Element* i
   GatherFetch<Tile, FILTERS, FITS> fetch(g, images, filters, m0, n0, first);
   multiply_tiles<Along::Sum, FILTERS>(Tile(), sums, shared_address(shared), min(all_steps - first, g.steps_per_split),
                                       fetch);
-  if (parts) {
-    const int first_row = static_cast<int>(blockIdx.z) * g.rows;
-    store_sums<Tile>(sums, parts, n0, g.n, [&](int row) {
-      return m0 + row < g.rows ? (first_row + m0 + row) * g.n : -1;
-    });
-    return;
-  }
+  if (!add_splits<Tile>(sums, blockIdx.x, blockIdx.z, splits, parts, counters)) return;
   add_bias<Tile>(sums, bias, relu, n0, g.n);
   auto row_offset = [&](int row) {
     if (m0 + row >= g.rows) return -1;
@@ -185,33 +180,39 @@ __device__ __forceinline__ void gathered_product(const typename Tile::Element* i
     store_sums<Tile>(sums, out, n0, g.n, row_offset);
   } else {
     __syncthreads();  // the stages have been read
-    float* own = moments ? moments + static_cast<size_t>(blockIdx.x / column_tiles) * 2 * g.n : nullptr;
-    store_rounded<Tile>(sums, shared, out, added, own, n0, g.n, min(g.rows - m0, Tile::BM), row_offset);
+    const auto own = store_rounded<Tile>(sums, shared, out, added, moments != nullptr, n0, g.n, min(g.rows - m0, Tile::BM),
+                                         row_offset);
+    const int row_tiles = gridDim.x / column_tiles;
+    unsigned* of_columns = counters + splits * gridDim.x + blockIdx.x % column_tiles * row_tiles;
+    if (moments) merge_moments<Tile>(own, shared, moments, tile_moments, of_columns, m0 / Tile::BM, n0, g.n, g.rows);
   }
 }
 
-// One block a multiprocessor in the launch bounds: without a number the compiler may stop at 128 registers, and spill.
+// In the launch bounds one block a multiprocessor, even where more are meant to fit, but for tiles that would else take more
+// than 128 registers, for the sums over splits: without a number the compiler may stop at 128 registers, and spill.
 
-// y = x * w, plus bias (n,), then ReLU if `relu`. With several splits each writes its part of the sum to
-// parts (splits, rows, n), and y is null; bias and ReLU come with `sum_splits`. moments (tiles of rows, 2, n), only for
-// bfloat16, gets the mean and the variance of y's columns in each tile of BM rows.
+// y = x * w, plus bias (n,), then ReLU if `relu`. With several splits of the sum there are parts for all blocks (tiles,
+// splits, BM, BN). moments (2, n), only for bfloat16, gets mean and variance of y's columns; with several tiles of rows by
+// way of tile_moments (tiles of rows, 2, n). counters: for the blocks, and behind them for the tiles.
 template <class Tile, bool FITS>
-__global__ void __launch_bounds__(Tile::kThreads, 1)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kResident)
     tensor_forward(const typename Tile::Element* __restrict__ x, const typename Tile::Element* __restrict__ w,
-                   const float* __restrict__ bias, typename Tile::Element* __restrict__ y, float* __restrict__ parts,
-                   float* __restrict__ moments, const GatherShape shape, int splits, int relu) {
-  gathered_product<Tile, Along::Result, FITS>(x, w, bias, y, nullptr, parts, moments, shape, relu != 0);
+                   const float* __restrict__ bias, typename Tile::Element* __restrict__ y, float* parts, float* moments,
+                   float* tile_moments, unsigned* counters, const GatherShape shape, int splits, int relu) {
+  gathered_product<Tile, Along::Result, FITS>(x, w, bias, y, nullptr, parts, moments, tile_moments, counters, shape, splits,
+                                              relu != 0);
 }
 
 // dx from dy: pixel (i, j) gets tap (r, s) of the window that has it there. With strides, the pixels of one parity class
 // (alike in i % stride_h and j % stride_w) have the same taps, and are a product of stride 1 with the taps in reverse
 // order; a launch computes one class. Where `added` (like dx, only for bfloat16) is given it is added to dx.
 template <class Tile, bool FITS>
-__global__ void __launch_bounds__(Tile::kThreads, 1)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kResident)
     tensor_backward_input(const typename Tile::Element* __restrict__ dy, const typename Tile::Element* __restrict__ w,
                           typename Tile::Element* __restrict__ dx, const typename Tile::Element* __restrict__ added,
-                          float* __restrict__ parts, const GatherShape shape, int splits) {
-  gathered_product<Tile, Along::Sum, FITS>(dy, w, nullptr, dx, added, parts, nullptr, shape, false);
+                          float* parts, unsigned* counters, const GatherShape shape, int splits) {
+  gathered_product<Tile, Along::Sum, FITS>(dy, w, nullptr, dx, added, parts, nullptr, nullptr, counters, shape, splits,
+                                           false);
 }
 
 // The filter gradient: rows are taps and channels as they lie in dw, columns filters, the sum runs over pixels of dy.
@@ -224,11 +225,11 @@ struct WgradShape {
   int kh, kw;
 };
 
-// parts (splits, kh, kw, c, n): each the sum over a part of the pixels. With one split it is dw.
+// dw (kh, kw, c, n). With several splits of the sum there are parts for all blocks (tiles, splits, BM, BN), and counters.
 template <class Tile, bool FITS>
-__global__ void __launch_bounds__(Tile::kThreads, 1)
+__global__ void __launch_bounds__(Tile::kThreads, Tile::kResident)
     tensor_backward_filter(const typename Tile::Element* __restrict__ x, const typename Tile::Element* __restrict__ dy,
-                           float* __restrict__ parts, const WgradShape g, int splits) {
+                           float* __restrict__ dw, float* parts, unsigned* counters, const WgradShape g, int splits) {
   using T = typename Tile::Element;
   using A = typename Tile::template View<Along::Result, true>;
   using B = typename Tile::template View<Along::Result, false>;
@@ -294,57 +295,6 @@ __global__ void __launch_bounds__(Tile::kThreads, 1)
   Accumulators<Tile> sums;
   multiply_tiles<Along::Result, Along::Result>(Tile(), sums, shared_address(shared),
                                                (max(end - begin, 0) + Tile::BK - 1) / Tile::BK, fetch);
-  const int first_row = static_cast<int>(blockIdx.z) * rows;
-  store_sums<Tile>(sums, parts, n0, g.n, [&](int row) { return m0 + row < rows ? (first_row + m0 + row) * g.n : -1; });
-}
-
-// A count of numbers, their mean and their biased variance.
-struct TileMoments {
-  float n = 0.f, mean = 0.f, variance = 0.f;
-
-  // Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
-  __device__ __forceinline__ void merge(const TileMoments& other) {
-    if (other.n == 0.f) return;
-    const float total = n + other.n, weight = n / total, other_weight = other.n / total, delta = other.mean - mean;
-    mean += delta * other_weight;
-    variance = variance * weight + other.variance * other_weight + delta * other_weight * (delta * weight);
-    n = total;
-  }
-};
-
-// Merges the mean and biased variance of parts (count, 2, c) of the rows of a matrix: part i has rows_of_part rows, the
-// last perhaps fewer. Block (x, g) merges the parts_of_group parts of group g for 8 columns into result (groups, 2, c): 32
-// lanes a column, four parts at a time, so that their loads overlap; then pairs of lanes.
-__global__ void __launch_bounds__(256)
-    merge_tile_moments(const float* __restrict__ parts, float* __restrict__ result, int rows, int c, int count,
-                       int rows_of_part, int parts_of_group) {
-  constexpr int kLanes = 32, kAtOnce = 4;
-  __shared__ TileMoments of_lanes[kLanes][8];
-  const int own_column = threadIdx.x % 8, lane = threadIdx.x / 8, column = blockIdx.x * 8 + own_column;
-  const int begin = blockIdx.y * parts_of_group, end = min(begin + parts_of_group, count);
-  TileMoments own;
-  if (column < c) {
-    for (int first = begin + lane; first < end; first += kAtOnce * kLanes) {
-      TileMoments given[kAtOnce];
-#pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) {
-        const int i = first + k * kLanes;
-        if (i >= end) continue;
-        const size_t at = static_cast<size_t>(i) * 2 * c + column;
-        given[k].n = min(rows - i * rows_of_part, rows_of_part);
-        given[k].mean = parts[at];
-        given[k].variance = parts[at + c];
-      }
-#pragma unroll
-      for (int k = 0; k < kAtOnce; ++k) own.merge(given[k]);
-    }
-  }
-  for (int half = kLanes / 2; half; half /= 2) {
-    if (lane >= half && lane < 2 * half) of_lanes[lane][own_column] = own;
-    __syncthreads();
-    if (lane < half) own.merge(of_lanes[lane + half][own_column]);
-  }
-  if (lane || column >= c) return;
-  result[blockIdx.y * 2 * c + column] = own.mean;
-  result[(blockIdx.y * 2 + 1) * c + column] = own.variance;
+  if (!add_splits<Tile>(sums, blockIdx.x, blockIdx.z, splits, parts, counters)) return;
+  store_sums<Tile>(sums, dw, n0, g.n, [&](int row) { return m0 + row < rows ? (m0 + row) * g.n : -1; });
 }

@@ -12,6 +12,7 @@
 //   Cursor at(int i)      its state for row i of a (column i of b), computed once before the loop,
 //   float4 load(cursor, int k, int k_end)   the values at k (or k ... k + 3), zeros outside the matrix and from k_end.
 #pragma once
+#include "merge.cuh"
 #include "vectors.cuh"
 
 // A sum is cut at multiples of so many values of k, whatever a tile's BK is: the tile changes no sum.
@@ -233,13 +234,17 @@ __device__ __forceinline__ Range split_range(int k, int split, int splits) {
   return {begin < k ? begin : k, end < k ? end : k};
 }
 
-// A product: tile (blockIdx.x, blockIdx.y) of split `split`, written to c + split * rows * ld.
+// A product: tile (blockIdx.x, blockIdx.y), split blockIdx.z % splits of its sum. With several splits there are parts for
+// all blocks (tiles, splits, BM, BN), and counters for them.
 template <class T, bool VECTOR, class A, class B>
-__device__ __forceinline__ void gemm(const A& a, const B& b, float* c, int rows, int columns, int k, int ld, int split,
-                                     int splits, const Epilogue& epilogue) {
-  const int m0 = blockIdx.x * T::BM, n0 = blockIdx.y * T::BN;
+__device__ __forceinline__ void gemm(const A& a, const B& b, float* c, float* parts, unsigned* counters, int rows,
+                                     int columns, int k, int ld, int splits, const Epilogue& epilogue) {
+  const int m0 = blockIdx.x * T::BM, n0 = blockIdx.y * T::BN, split = blockIdx.z % splits;
   const Range range = split_range(k, split, splits);
   float sums[T::TM][T::TN];
   multiply_tile<T>(a, b, m0, n0, range.begin, range.end, sums);
-  write_tile<T, VECTOR>(sums, c + static_cast<long long>(split) * rows * ld, m0, n0, rows, columns, ld, epilogue);
+  const unsigned tile = (blockIdx.z / splits * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
+  const bool all = add_splits<T::kThreads, T::TM * T::TN / 4>(
+      tile, split, splits, parts, counters, [&](int i) { return &sums[i / (T::TN / 4)][i % (T::TN / 4) * 4]; });
+  if (all) write_tile<T, VECTOR>(sums, c, m0, n0, rows, columns, ld, epilogue);
 }

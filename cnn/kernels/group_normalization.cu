@@ -156,8 +156,8 @@ __global__ void __launch_bounds__(256)
 
 template <int N, class T>
 __device__ __forceinline__ void sum_group_gradients(const T* __restrict__ dy, const T* __restrict__ x,
-                                                    const float* __restrict__ statistics, float* __restrict__ dgamma,
-                                                    float* __restrict__ dbeta, int rows, int c, int pitch,
+                                                    const float* __restrict__ statistics, float* dgamma, float* dbeta,
+                                                    float* parts, unsigned* counters, int rows, int c,
                                                     const FastDivmod& pixels, int groups, float eps) {
   const ChannelWalk<N> walk(rows, c);
   LongSums<2 * N> own;  // N of gamma, N of beta
@@ -172,22 +172,19 @@ __device__ __forceinline__ void sum_group_gradients(const T* __restrict__ dy, co
       own.add(N + k, g.at[k]);
     }
   });
-  const auto sums = merge_lanes(own.totals(), walk.lanes, walk.width);
-  if (!walk.first) return;
-  store_pack(dgamma + blockIdx.y * pitch + walk.channel, sums.template pack<N, 0>());
-  store_pack(dbeta + blockIdx.y * pitch + walk.channel, sums.template pack<N, N>());
+  finish_sums<2>(walk, merge_lanes(own.totals(), walk.lanes, walk.width), {dgamma, dbeta}, parts, counters);
 }
 
-// dgamma and dbeta of each chunk of dy and x (rows, c); those of the next chunk are `pitch` elements further. An
-// example has `pixels` rows. The grid is (tiles of channels, chunks).
+// dgamma and dbeta (c,) of dy and x (rows, c). An example has `pixels` rows. The grid is (tiles of channels, chunks of
+// rows). With several chunks there are parts (chunks, 2, c), and counters for all blocks.
 template <class T>
 __global__ void __launch_bounds__(256)
     group_norm_backward_sums(const T* __restrict__ dy, const T* __restrict__ x, const float* __restrict__ statistics,
-                             float* __restrict__ dgamma, float* __restrict__ dbeta, int rows, int c, int pitch,
+                             float* dgamma, float* dbeta, float* parts, unsigned* counters, int rows, int c,
                              FastDivmod pixels, int groups, float eps) {
-  if (c / groups % 4 == 0 && by_fours(c, dy, x, dgamma, dbeta)) {
-    sum_group_gradients<4>(dy, x, statistics, dgamma, dbeta, rows, c, pitch, pixels, groups, eps);
+  if (c / groups % 4 == 0 && by_fours(c, dy, x)) {
+    sum_group_gradients<4>(dy, x, statistics, dgamma, dbeta, parts, counters, rows, c, pixels, groups, eps);
   } else {
-    sum_group_gradients<1>(dy, x, statistics, dgamma, dbeta, rows, c, pitch, pixels, groups, eps);
+    sum_group_gradients<1>(dy, x, statistics, dgamma, dbeta, parts, counters, rows, c, pixels, groups, eps);
   }
 }

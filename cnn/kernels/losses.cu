@@ -1,5 +1,6 @@
 // Softmax and its loss, one warp per row; the L2 penalty.
 #include "elementwise.cuh"
+#include "merge.cuh"
 #include "reduce.cuh"
 
 // --- rows of logits: blocks of eight warps -------------------------------------------------------------------------
@@ -88,32 +89,23 @@ __global__ void __launch_bounds__(256)
   if (warp_lane() == 0) row_losses[warp_row()] = loss;
 }
 
-// The same with labels (rows,) and class_weights (classes,) in place of targets: 1 - smoothing + smoothing / classes at
-// the label, smoothing / classes at the other classes, but 0 where the logit is -infinity. A row whose label is
-// `ignored` does not count, nor in the number of rows that the mean divides by; a label out of range gives NaN.
-// outcomes (rows,): 1 if the argmax is the label, 0 if it is not, 2 for a row that does not count.
-__global__ void __launch_bounds__(256, 4)  // without the 4 the compiler uses fewer registers and spills
-    cross_entropy(const float* __restrict__ logits, const long long* __restrict__ labels,
-                  const float* __restrict__ class_weights, float* __restrict__ row_losses,
-                  unsigned char* __restrict__ outcomes, float* __restrict__ dlogits, int rows, int classes,
-                  float smoothing, int ignoring, long long ignored) {
-  int counted = rows;
-  if (ignoring) {  // every block counts all labels, which are few
-    counted = 0;
-    for (int i = 0; i < rows; i += 256) {
-      counted += __syncthreads_count(i + static_cast<int>(threadIdx.x) < rows && labels[i + threadIdx.x] != ignored);
-    }
-  }
-  if (warp_row() >= rows) return;
+// Of a row in `cross_entropy`, in lane 0 of its warp: its part of the mean loss, and 1 if the argmax is the label, 0 if it is
+// not, 2 if the row does not count.
+struct RowOutcome {
+  float loss;
+  unsigned char outcome;
+};
+
+__device__ __forceinline__ RowOutcome labelled_row(const float* __restrict__ logits,
+                                                   const long long* __restrict__ labels,
+                                                   const float* __restrict__ class_weights,
+                                                   float* __restrict__ dlogits, int counted, int classes,
+                                                   float smoothing, bool ignoring, long long ignored) {
   const long long label = labels[warp_row()];
-  float* out = dlogits + warp_row() * classes;
   if (ignoring && label == ignored) {
+    float* out = dlogits + warp_row() * classes;
     for (int j = warp_lane(); j < classes; j += 32) out[j] = 0.f;
-    if (warp_lane() == 0) {
-      row_losses[warp_row()] = 0.f;
-      outcomes[warp_row()] = 2;
-    }
-    return;
+    return {0.f, 2};
   }
   const bool known = 0 <= label && label < classes;
   const float weight = (known ? class_weights[label] : nanf("")) / static_cast<float>(counted);
@@ -122,32 +114,47 @@ __global__ void __launch_bounds__(256, 4)  // without the 4 the compiler uses fe
     return j == label ? own : logit >= -kLargestFloat || logit != logit ? other : 0.f;
   });
   const int best = row_argmax(logits + warp_row() * classes, classes);
-  if (warp_lane() == 0) {
-    row_losses[warp_row()] = loss;
-    outcomes[warp_row()] = best == label;
-  }
+  return {loss, static_cast<unsigned char>(best == label)};
 }
 
-// loss (), the sum of row_losses (rows,); and totals (3,), if given, in place: += loss * counted rows, correct rows,
-// counted rows. outcomes as in `cross_entropy`. One block, double precision, in a fixed order.
-__global__ void __launch_bounds__(256)
-    sum_cross_entropy(const float* __restrict__ row_losses, const unsigned char* __restrict__ outcomes,
-                      float* __restrict__ loss, double* __restrict__ totals, int rows) {
-  double sum = 0.0, found = 0.0, counted = 0.0;
+// loss () and dlogits (rows, classes) of logits (rows, classes), labels (rows,) and class_weights (classes,). Targets are
+// 1 - smoothing + smoothing / classes at the label, smoothing / classes at the other classes, but 0 where the logit is
+// -infinity. A row whose label is `ignored` does not count, nor in the number of rows that the mean divides by; a label out
+// of range gives NaN. totals (3,), if given, in place: += loss * counted rows, correct rows, counted rows. row_losses and
+// outcomes (rows,) are for the block that adds them up, the last one, in double precision and a fixed order; one counter.
+__global__ void __launch_bounds__(256, 4)  // without the 4 the compiler uses fewer registers and spills
+    cross_entropy(const float* __restrict__ logits, const long long* __restrict__ labels,
+                  const float* __restrict__ class_weights, float* row_losses, unsigned char* outcomes,
+                  float* __restrict__ dlogits, float* loss, double* totals, unsigned* counters, int rows, int classes,
+                  float smoothing, int ignoring, long long ignored) {
+  int counted = rows;
+  if (ignoring) {  // every block counts all labels, which are few
+    counted = 0;
+    for (int i = 0; i < rows; i += 256) {
+      counted += __syncthreads_count(i + static_cast<int>(threadIdx.x) < rows && labels[i + threadIdx.x] != ignored);
+    }
+  }
+  if (warp_row() < rows) {
+    const auto own = labelled_row(logits, labels, class_weights, dlogits, counted, classes, smoothing, ignoring, ignored);
+    if (warp_lane() == 0) row_losses[warp_row()] = own.loss, outcomes[warp_row()] = own.outcome;
+  }
+  if (!arrives_last(counters, gridDim.x)) return;
+  double sum = 0.0, found = 0.0, all = 0.0;
   for (int row = threadIdx.x; row < rows; row += 256) {
-    sum += row_losses[row];
-    found += outcomes[row] == 1;
-    counted += outcomes[row] != 2;
+    const unsigned char outcome = __ldcg(outcomes + row);
+    sum += __ldcg(row_losses + row);
+    found += outcome == 1;
+    all += outcome != 2;
   }
   sum = block_sum<256, 0>(sum);
   found = block_sum<256, 1>(found);
-  counted = block_sum<256, 2>(counted);
+  all = block_sum<256, 2>(all);
   if (threadIdx.x != 0) return;
   loss[0] = static_cast<float>(sum);
   if (totals) {
-    totals[0] += sum * counted;
+    totals[0] += sum * all;
     totals[1] += found;
-    totals[2] += counted;
+    totals[2] += all;
   }
 }
 

@@ -1,13 +1,13 @@
 // Statistics of x (rows, c) per channel, and sums over rows, which biases and gradients use.
 //
-// Sums over rows take two kernels: `moments` and the `..._sums` give a result for each chunk of rows, and a second
-// kernel merges the chunks in their order. The number of chunks depends only on the shape.
+// Each block has a chunk of the rows; the number of chunks depends only on the shape, and blocks merge them in their order.
 #include "channels.cuh"
+#include "moments.cuh"
 
 // --- column sums -----------------------------------------------------------------------------------------------------
 
 template <int N, class T>
-__device__ __forceinline__ void sum_columns(const T* __restrict__ x, float* __restrict__ sums, float* __restrict__ more,
+__device__ __forceinline__ void sum_columns(const T* __restrict__ x, float* sums, float* parts, unsigned* counters,
                                             int rows, int c) {
   const ChannelWalk<N> walk(rows, c);
   LongSums<N> own;
@@ -16,46 +16,22 @@ __device__ __forceinline__ void sum_columns(const T* __restrict__ x, float* __re
 #pragma unroll
     for (int k = 0; k < N; ++k) own.add(k, u.at[k]);
   });
-  const auto total = merge_lanes(own.totals(), walk.lanes, walk.width);
-  if (!walk.first) return;
-  const unsigned half = more ? c / 2 : c;
-  float* out = walk.channel < half ? sums + walk.channel : more + (walk.channel - half);
-  store_pack(out + blockIdx.y * half, total.pack());
+  finish_sums<1>(walk, merge_lanes(own.totals(), walk.lanes, walk.width), {sums}, parts, counters);
 }
 
-// sums (chunks, c) of x (rows, c), where the grid is (tiles of channels, chunks). With `more` the second half of the
-// channels is written there: then both are (chunks, c / 2).
+// sums (c,) of x (rows, c). The grid is (tiles of channels, chunks of rows). With several chunks there are parts
+// (chunks, c), and counters for all blocks.
 template <class T>
-__global__ void __launch_bounds__(256) column_sums(const T* __restrict__ x, float* __restrict__ sums,
-                                                   float* __restrict__ more, int rows, int c) {
-  if (by_fours(more ? c / 2 : c, x, sums, more)) {
-    sum_columns<4>(x, sums, more, rows, c);
+__global__ void __launch_bounds__(256)
+    column_sums(const T* __restrict__ x, float* sums, float* parts, unsigned* counters, int rows, int c) {
+  if (by_fours(c, x)) {
+    sum_columns<4>(x, sums, parts, counters, rows, c);
   } else {
-    sum_columns<1>(x, sums, more, rows, c);
+    sum_columns<1>(x, sums, parts, counters, rows, c);
   }
 }
 
 // --- moments ---------------------------------------------------------------------------------------------------------
-
-// Count, mean and variance of some rows of N channels. The variance instead of the sum of squares, which overflows
-// earlier.
-template <int N>
-struct Moments {
-  float count, mean[N], variance[N];
-
-  // Chan, Golub & LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
-  __device__ __forceinline__ void merge(const Moments& other) {
-    if (other.count == 0.f) return;
-    const float total = count + other.count, weight = count / total, other_weight = other.count / total;
-#pragma unroll
-    for (int k = 0; k < N; ++k) {
-      const float delta = other.mean[k] - mean[k], step = delta * other_weight;
-      mean[k] += step;
-      variance[k] = variance[k] * weight + other.variance[k] * other_weight + step * (delta * weight);
-    }
-    count = total;
-  }
-};
 
 // Of ROWS values per channel, in two passes over registers.
 template <int N, int ROWS>
@@ -95,8 +71,8 @@ __device__ __forceinline__ Moments<N> moments_of_rows(const T* __restrict__ x, c
 }
 
 template <int N, class T>
-__device__ __forceinline__ void moments_of_chunk(const T* __restrict__ x, float* __restrict__ means,
-                                                 float* __restrict__ variances, int rows, int c) {
+__device__ __forceinline__ void moments_of_channels(const T* __restrict__ x, float* result, float* parts,
+                                                    unsigned* counters, int rows, int c) {
   constexpr int kRows = 8;  // rows at a time: their loads overlap, and they share one division
   const ChannelWalk<N> walk(rows, c);
   Moments<N> own{};
@@ -110,80 +86,51 @@ __device__ __forceinline__ void moments_of_chunk(const T* __restrict__ x, float*
     for (; row < walk.end; row += walk.lanes) own.merge(moments_of_rows<1>(x, walk, row, shift));
   }
   own = merge_lanes(own, walk.lanes, walk.width);
-  if (!walk.first) return;
+  const auto place = [&](unsigned chunk) { return parts + chunk * 2 * c + walk.channel; };
+  const bool all = merge_blocks<kMergedChunks>(
+      blockIdx.y, gridDim.y, counters + blockIdx.x * gridDim.y,
+      [&](unsigned chunk) {
+        if (!walk.first) return;
+        Pack<float, N> mean, variance;
+#pragma unroll
+        for (int k = 0; k < N; ++k) mean.at[k] = own.mean[k], variance.at[k] = own.variance[k];
+        store_pack(place(chunk), mean);
+        store_pack(place(chunk) + c, variance);
+      },
+      [&](unsigned first, unsigned step, unsigned members) {
+        if (!walk.first) return;
+        own = {};
+#pragma unroll 4
+        for (unsigned member = 0; member < members; ++member) {
+          const unsigned chunk = first + member * step;
+          const auto mean = merged_load<N>(place(chunk)), variance = merged_load<N>(place(chunk) + c);
+          Moments<N> part;
+          part.count = static_cast<float>(chunk_of_rows(rows, min(chunk + step, gridDim.y) - 1, gridDim.y).end -
+                                          chunk_of_rows(rows, chunk, gridDim.y).begin);
+#pragma unroll
+          for (int k = 0; k < N; ++k) part.mean[k] = mean.at[k], part.variance[k] = variance.at[k];
+          own.merge(part);
+        }
+      });
+  if (!all || !walk.first) return;
   Pack<float, N> mean, variance;
 #pragma unroll
-  for (int k = 0; k < N; ++k) {
-    mean.at[k] = gridDim.y == 1 ? shift.at[k] + own.mean[k] : own.mean[k];
-    variance.at[k] = own.variance[k];
-  }
-  store_pack(means + blockIdx.y * c + walk.channel, mean);
-  store_pack(variances + blockIdx.y * c + walk.channel, variance);
+  for (int k = 0; k < N; ++k) mean.at[k] = shift.at[k] + own.mean[k], variance.at[k] = own.variance[k];
+  store_floats(result + walk.channel, mean);
+  store_floats(result + c + walk.channel, variance);
 }
 
-// Mean and biased variance of x (rows, c) in one pass: means and variances (chunks, c) of each chunk of rows. The
-// channel's first value x[0] is subtracted from all values, because a mean much larger than the deviation would cost it
-// its digits; with several chunks `merge_moments` adds it to the means again. A variance too large for a float is
-// infinite. The grid is (tiles of channels, chunks).
+// result (2, c): mean and biased variance of x (rows, c) in one pass. The channel's first value x[0] is subtracted from all
+// values, because a mean much larger than the deviation would cost it its digits. A variance too large for a float is
+// infinite. The grid is (tiles of channels, chunks of rows). With several chunks there are parts (chunks, 2, c), and
+// counters for all blocks.
 template <class T>
 __global__ void __launch_bounds__(256)
-    moments(const T* __restrict__ x, float* __restrict__ means, float* __restrict__ variances, int rows, int c) {
-  if (by_fours(c, x, means, variances)) {
-    moments_of_chunk<4>(x, means, variances, rows, c);
+    moments(const T* __restrict__ x, float* result, float* parts, unsigned* counters, int rows, int c) {
+  if (by_fours(c, x)) {
+    moments_of_channels<4>(x, result, parts, counters, rows, c);
   } else {
-    moments_of_chunk<1>(x, means, variances, rows, c);
-  }
-}
-
-template <int N, class T>
-__device__ __forceinline__ void merge_chunks(const T* __restrict__ x, const float* __restrict__ means,
-                                             const float* __restrict__ variances, float* __restrict__ result, int rows,
-                                             int c, int chunks) {
-  constexpr int kChunks = 4;  // at a time: their loads overlap
-  const ChannelWalk<N> walk(chunks, c);
-  Moments<N> own{};
-  for (unsigned first = walk.row; first < walk.end; first += kChunks * walk.lanes) {
-    Pack<float, N> mean[kChunks], variance[kChunks];
-#pragma unroll
-    for (int i = 0; i < kChunks; ++i) {
-      const unsigned chunk = first + i * walk.lanes;
-      if (chunk >= walk.end) continue;
-      mean[i] = load_pack<N>(means + chunk * c + walk.channel);
-      variance[i] = load_pack<N>(variances + chunk * c + walk.channel);
-    }
-#pragma unroll
-    for (int i = 0; i < kChunks; ++i) {
-      const unsigned chunk = first + i * walk.lanes;
-      if (chunk >= walk.end) continue;
-      const Rows part = chunk_of_rows(rows, chunk, chunks);
-      Moments<N> other;
-      other.count = static_cast<float>(part.end - part.begin);
-#pragma unroll
-      for (int k = 0; k < N; ++k) {
-        other.mean[k] = mean[i].at[k];
-        other.variance[k] = variance[i].at[k];
-      }
-      own.merge(other);
-    }
-  }
-  own = merge_lanes(own, walk.lanes, walk.width);
-  if (!walk.first) return;
-#pragma unroll
-  for (int k = 0; k < N; ++k) {
-    result[walk.channel + k] = loaded(x[walk.channel + k]) + own.mean[k];
-    result[c + walk.channel + k] = own.variance[k];
-  }
-}
-
-// Merges the chunks of `moments` into result (2, c), mean and variance of x (rows, c). The grid is tiles of channels.
-template <class T>
-__global__ void __launch_bounds__(256)
-    merge_moments(const T* __restrict__ x, const float* __restrict__ means, const float* __restrict__ variances,
-                  float* __restrict__ result, int rows, int c, int chunks) {
-  if (by_fours(c, means, variances)) {
-    merge_chunks<4>(x, means, variances, result, rows, c, chunks);
-  } else {
-    merge_chunks<1>(x, means, variances, result, rows, c, chunks);
+    moments_of_channels<1>(x, result, parts, counters, rows, c);
   }
 }
 

@@ -51,10 +51,9 @@ __device__ __forceinline__ T block_sum(T value) {
 
 // Merges, by T::merge, the values of threads that are `width` apart: thread j < width gets those of the `lanes` threads
 // j, j + width, ...; the results of other threads have no meaning, and threads from lanes * width on have no values.
-// Called by the whole block of at most 256 threads, once in a kernel.
+// `handed` is shared memory for every thread's value. Called by the whole block, with a barrier before the next such use.
 template <class T>
-__device__ __forceinline__ T merge_lanes(T value, int lanes, int width) {
-  __shared__ T handed[256];
+__device__ __forceinline__ T merge_lanes(T value, int lanes, int width, T* handed) {
   const int lane = threadIdx.x / width;
   while (lanes > 1) {
     const int half = (lanes + 1) / 2;
@@ -64,4 +63,11 @@ __device__ __forceinline__ T merge_lanes(T value, int lanes, int width) {
     lanes = half;
   }
   return value;
+}
+
+// The same of a block of at most 256 threads, once in a kernel.
+template <class T>
+__device__ __forceinline__ T merge_lanes(T value, int lanes, int width) {
+  __shared__ T handed[256];
+  return merge_lanes(value, lanes, width, handed);
 }

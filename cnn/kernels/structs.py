@@ -52,6 +52,15 @@ STRUCTS: Mapping[str, np.dtype[Any]] = {
         ],
         align=True,
     ),
+    # batches.cu: how images are augmented
+    "AugmentRules": np.dtype(
+        [
+            *((name, np.float64) for name in ("rotate", "zoom", "erase_rate", "least_area", "most_area")),
+            *((name, np.uint32) for name in ("seed_low", "seed_high", "move_stream", "warp_stream")),
+            *((name, np.int32) for name in ("h", "w", "flip", "reach_h", "reach_w")),
+        ],
+        align=True,
+    ),
     # fast_divmod.cuh: fast division by a constant, and all divisors of a convolution
     "FastDivmod": _DIVMOD,
     "ConvDivmods": np.dtype([(name, _DIVMOD) for name in _CONV_DIVMODS], align=True),

@@ -247,8 +247,8 @@ template <int N, bool POOL, bool DROPOUT, class T>
 __device__ __forceinline__ void sum_gradients(const T* __restrict__ dy, const T* __restrict__ x,
                                               const float* __restrict__ gamma, const float* __restrict__ beta,
                                               const float* __restrict__ moments, const long long* __restrict__ clock,
-                                              float* __restrict__ dgamma, float* __restrict__ dbeta, int rows, int c,
-                                              int pitch, float eps, const TailStages& stages) {
+                                              float* dgamma, float* dbeta, float* parts, unsigned* counters, int rows,
+                                              int c, float eps, const TailStages& stages) {
   constexpr int kTaps = POOL ? 4 : 1;
   const ChannelWalk<N> walk(rows, c);
   LongSums<2 * N> own;       // N of gamma, N of beta
@@ -279,26 +279,27 @@ __device__ __forceinline__ void sum_gradients(const T* __restrict__ dy, const T*
         });
   }
   auto sums = merge_lanes(own.totals(), walk.lanes, walk.width);
-  if (!walk.first) return;
-  const auto variance = load_floats<N>(moments + c + walk.channel);
+  if (walk.first) {
+    const auto variance = load_floats<N>(moments + c + walk.channel);
 #pragma unroll
-  for (int k = 0; k < N; ++k) sums.at[k] /= sqrtf(variance.at[k] + eps);
-  store_floats(dgamma + blockIdx.y * pitch + walk.channel, sums.template pack<N, 0>());
-  store_floats(dbeta + blockIdx.y * pitch + walk.channel, sums.template pack<N, N>());
+    for (int k = 0; k < N; ++k) sums.at[k] /= sqrtf(variance.at[k] + eps);
+  }
+  finish_sums<2>(walk, sums, {dgamma, dbeta}, parts, counters);
 }
 
-// dgamma and dbeta of each chunk of dy (rows, c) and x as in `tail`; those of the next chunk are `pitch` elements
-// further. The stages may have neither a sum nor a ReLU behind it. The grid is (tiles of channels, chunks).
+// dgamma and dbeta (c,) of dy (rows, c) and x as in `tail`. The stages may have neither a sum nor a ReLU behind it. The grid
+// is (tiles of channels, chunks of rows). With several chunks there are parts (chunks, 2, c), and counters for all blocks.
 template <bool POOL, bool DROPOUT, class T>
 __global__ void __launch_bounds__(256, POOL || DROPOUT || sizeof(T) > 2 ? 2 : 3)
     tail_backward_sums(const T* __restrict__ dy, const T* __restrict__ x, const float* __restrict__ gamma,
                        const float* __restrict__ beta, const float* __restrict__ moments,
-                       const long long* __restrict__ clock, float* __restrict__ dgamma, float* __restrict__ dbeta,
-                       int rows, int c, int pitch, float eps, TailStages stages) {
+                       const long long* __restrict__ clock, float* dgamma, float* dbeta, float* parts,
+                       unsigned* counters, int rows, int c, float eps, TailStages stages) {
   if (by_packs<kNarrow>(c, dy, x)) {
-    sum_gradients<kNarrow, POOL, DROPOUT>(dy, x, gamma, beta, moments, clock, dgamma, dbeta, rows, c, pitch, eps, stages);
+    sum_gradients<kNarrow, POOL, DROPOUT>(dy, x, gamma, beta, moments, clock, dgamma, dbeta, parts, counters, rows, c, eps,
+                                          stages);
   } else {
-    sum_gradients<1, POOL, DROPOUT>(dy, x, gamma, beta, moments, clock, dgamma, dbeta, rows, c, pitch, eps, stages);
+    sum_gradients<1, POOL, DROPOUT>(dy, x, gamma, beta, moments, clock, dgamma, dbeta, parts, counters, rows, c, eps, stages);
   }
 }
 

@@ -4,7 +4,10 @@
 // A block computes BM x BN of the result, a warp WM x WN of it. It goes along the sum in steps of BK. Copies from global
 // to shared memory run ahead of the multiplication by up to STAGES - 1 steps, 16 bytes (a "chunk") at a time.
 #pragma once
+#include "merge.cuh"
+#include "moments.cuh"
 #include "ptx.cuh"
+#include "reduce.cuh"
 #include "storage.cuh"
 
 // Along which side an operand's elements are neighbours: the sum's (k), or the result's (m of a, n of b).
@@ -22,6 +25,7 @@ struct TensorTile {
   static constexpr int kWarpsN = BN / WN, kThreads = BM / WM * kWarpsN * 32;
   static constexpr int kChunk = 16 / sizeof(T);  // elements of a chunk
   static constexpr bool kWarpgroups = false;
+  static constexpr int kResident = 1;  // blocks of a multiprocessor that must have registers
   static constexpr int kPieces = WM / 16;                // fragments of rows of a thread, each of two rows
   static constexpr int kPixelLanes = sizeof(T) == 4 ? 8 : 4;  // threads that copy a pixel: so swizzled chunks do not meet
   static constexpr int kBytesA = BM * BK * sizeof(T), kStageBytes = kBytesA + BN * BK * sizeof(T);
@@ -185,6 +189,15 @@ __device__ __forceinline__ void multiply_tiles(Tile, Accumulators<Tile>& sums, S
 
 // --- the way out -----------------------------------------------------------------------------------------------------
 
+// Sums over the splits of a tile: see `add_splits`.
+template <class Tile>
+__device__ __forceinline__ bool add_splits(Accumulators<Tile>& sums, int tile, int split, int splits, float* parts,
+                                           unsigned* counters) {
+  constexpr int kFours = Tile::kPieces * Tile::WN / 8;
+  return add_splits<Tile::kThreads, kFours>(tile, split, splits, parts, counters,
+                                            [&](int i) { return sums[i / (Tile::WN / 8)][i % (Tile::WN / 8)]; });
+}
+
 // What happens to the sums of column n0 and on: bias (may be null) and ReLU.
 template <class Tile>
 __device__ __forceinline__ void add_bias(Accumulators<Tile>& sums, const float* bias, bool relu, int n0, int columns) {
@@ -256,12 +269,13 @@ struct ShiftedSums {
 };
 
 // The same rounded to bfloat16: through shared memory, so that whole chunks are written. All stages must have been read.
-// To each chunk that of `added`, which is laid out like `out`, is added, if it is given. `moments`, if given, gets the
-// mean of each column of the tile, and `columns` further the biased variance, of its first `rows` rows, which exist.
+// To each chunk that of `added`, which is laid out like `out`, is added, if it is given. With `moments`, threads below BN get
+// those of a column of the tile each, of its first `rows` rows, which exist.
 template <class Tile, class Rows>
-__device__ __forceinline__ void store_rounded(Accumulators<Tile>& sums, unsigned char* shared, bfloat16* out,
-                                              const bfloat16* added, float* moments, int n0, int columns, int rows,
-                                              Rows row_offset) {
+__device__ __forceinline__ Moments<1> store_rounded(Accumulators<Tile>& sums, unsigned char* shared, bfloat16* out,
+                                                    const bfloat16* added, bool moments, int n0, int columns, int rows,
+                                                    Rows row_offset) {
+  static_assert(Tile::kThreads >= Tile::BN, "a thread for each column");
   constexpr int kPitch = Tile::BN * 2, kChunks = Tile::BN / 8, kStep = Tile::kThreads / kChunks;
   int* offsets = reinterpret_cast<int*>(shared + Tile::BM * kPitch);
   float* parts = reinterpret_cast<float*>(offsets + Tile::BM);  // sums and squares of each thread's rows
@@ -283,19 +297,60 @@ __device__ __forceinline__ void store_rounded(Accumulators<Tile>& sums, unsigned
       if (moments) own.add(v);
     }
   }
-  if (!moments) return;
+  Moments<1> result{};
+  if (!moments) return result;
 #pragma unroll
   for (int e = 0; e < 8; ++e) {
     parts[first_row * 2 * Tile::BN + chunk * 8 + e] = own.sum[e];
     parts[(first_row * 2 + 1) * Tile::BN + chunk * 8 + e] = own.square[e];
   }
   __syncthreads();
-  for (int c = threadIdx.x; c < Tile::BN && n0 + c < columns; c += Tile::kThreads) {
+  if (const int c = threadIdx.x; c < Tile::BN && n0 + c < columns) {
     float sum = 0.f, square = 0.f;
     for (int i = 0; i < kStep; ++i) sum += parts[i * 2 * Tile::BN + c], square += parts[(i * 2 + 1) * Tile::BN + c];
     const unsigned bits = *reinterpret_cast<const unsigned short*>(shared + swizzled<kPitch>(0, c / 8) + c % 8 * 2);
     const float mean = sum / rows, variance = square / rows - mean * mean;
-    moments[n0 + c] = __uint_as_float(bits << 16) + mean;
-    moments[columns + n0 + c] = variance < 0.f ? 0.f : variance;  // NaN stays NaN
+    result.count = rows;
+    result.mean[0] = __uint_as_float(bits << 16) + mean;
+    result.variance[0] = variance < 0.f ? 0.f : variance;  // NaN stays NaN
   }
+  return result;
+}
+
+// result (2, columns): mean and variance of the columns from n0 on over all `rows` rows, from those of each tile of BM, which
+// threads below BN have. parts (tiles, 2, columns) and counters, one a tile, are theirs to meet. All of `shared` may be used.
+template <class Tile>
+__device__ __forceinline__ void merge_moments(Moments<1> own, unsigned char* shared, float* result, float* parts,
+                                              unsigned* counters, int tile, int n0, int columns, int rows) {
+  constexpr int kLanes = Tile::kThreads / Tile::BN, kAtOnce = 4;
+  const int lane = threadIdx.x / Tile::BN, column = n0 + threadIdx.x % Tile::BN, tiles = (rows + Tile::BM - 1) / Tile::BM;
+  const bool exists = column < columns, first_lane = lane == 0 && exists;
+  const auto place = [&](unsigned number) { return parts + static_cast<size_t>(number) * 2 * columns + column; };
+  const bool all = merge_blocks<64>(
+      tile, tiles, counters,
+      [&](unsigned number) {
+        if (!first_lane) return;
+        place(number)[0] = own.mean[0];
+        place(number)[columns] = own.variance[0];
+      },
+      [&](unsigned first, unsigned step, unsigned members) {
+        own = {};
+        for (unsigned begin = lane; exists && begin < members; begin += kAtOnce * kLanes) {
+          Moments<1> given[kAtOnce] = {};  // their loads overlap
+#pragma unroll
+          for (int i = 0; i < kAtOnce; ++i) {
+            const unsigned member = begin + i * kLanes, number = first + member * step;
+            if (member >= members) continue;
+            given[i].count = min(rows - static_cast<int>(number) * Tile::BM, static_cast<int>(step) * Tile::BM);
+            given[i].mean[0] = merged_load<1>(place(number)).at[0];
+            given[i].variance[0] = merged_load<1>(place(number) + columns).at[0];
+          }
+#pragma unroll
+          for (int i = 0; i < kAtOnce; ++i) own.merge(given[i]);
+        }
+        own = merge_lanes(own, kLanes, Tile::BN, reinterpret_cast<Moments<1>*>(shared));
+      });
+  if (!all || !first_lane) return;
+  result[column] = own.mean[0];
+  result[columns + column] = own.variance[0];
 }

@@ -58,7 +58,7 @@ class Costs:
     copy: float  # of an element of an operand, from global to shared memory
     start: float  # of a block: its first loads, which nothing hides, and its last stores
     part: float  # of an element of a part of the sum, written and read again, by the whole device
-    launch: float  # of the launch that adds the parts
+    launch: float  # of adding the parts, beside them: of the launch that did it when this was measured
 
 
 # From the arithmetic and the bandwidth of an H100: 40 float32, 250 tf32 or 500 bfloat16 TFLOP/s, 3 TB/s to memory.

@@ -11,6 +11,7 @@ struct WarpgroupTile {
   using Element = bfloat16;
   static constexpr int BM = BM_, BN = BN_, BK = 64, WN = BN_, STAGES = STAGES_, kThreads = 256;
   static constexpr bool kWarpgroups = true, kDrained = DRAINED;
+  static constexpr int kResident = DRAINED ? 2 : 1;
   static constexpr int kAhead = DRAINED ? STAGES - 1 : STAGES - 2;  // steps that copies run ahead
   static constexpr int kChunk = 8, kPieces = BM / 128, kPixelLanes = 8;
   static constexpr int kBytesA = BM * BK * 2, kStageBytes = kBytesA + BN * BK * 2;

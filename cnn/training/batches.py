@@ -67,27 +67,43 @@ class BatchMaker:
         )
         self._plain = self.rules == Augmentation(seed, erase_area=self.rules.erase_area)
 
+    def next(
+        self,
+        images: Array,
+        labels: Array,
+        order: Array,
+        rates: Array,
+        clock: Array,
+        learning_rate: Array,
+        count: int,
+    ) -> tuple[Array, Array]:
+        """Begin a training step as `Ops.next_batch` does: its batch, augmented, and the batch's labels."""
+        given = order, rates, labels, clock, learning_rate, count
+        if self._plain:
+            indices, labels = self.ops.next_batch(*given)
+            return self.plain(images, indices), labels
+        indices, labels, moves = self.ops.next_augmented_batch(*given, images.shape[1:3], self.rules)
+        return self._gathered(images, indices, *moves), labels
+
     def augmented(self, images: Array, indices: Array, clock: Array) -> Array:
         """The batch, augmented for training step `clock[0]`: (n, h, w, c), or (n, c) of vectors."""
         if self._plain:
             return self.plain(images, indices)
-        affine, erase = self.ops.augmentation(clock, len(indices), images.shape[1:3], self.rules)
-        return self._shaped(
-            self.ops.gather_batch(images, indices, affine, erase, self._scale, self._offset, self._storage)
+        return self._gathered(
+            images, indices, *self.ops.augmentation(clock, len(indices), images.shape[1:3], self.rules)
         )
 
     def plain(self, images: Array, indices: Array) -> Array:
         """The batch without augmentation, only scaled: (n, h, w, c), or (n, c) of vectors."""
-        return self._shaped(
-            self.ops.gather_batch(images, indices, None, None, self._scale, self._offset, self._storage)
-        )
+        return self._gathered(images, indices, None, None)
 
     def viewed(self, images: Array, indices: Array, view: NDArray[np.float32]) -> Array:
         """The batch of images (n, h, w, c), each as one view (2, 3) shows it: see `Ops.gather_batch`."""
         affine = self.ops.array(np.tile(view, (len(indices), 1, 1)))
-        return self.ops.gather_batch(images, indices, affine, None, self._scale, self._offset, self._storage)
+        return self._gathered(images, indices, affine, None)
 
-    def _shaped(self, batch: Array) -> Array:
+    def _gathered(self, images: Array, indices: Array, affine: Array | None, erase: Array | None) -> Array:
+        batch = self.ops.gather_batch(images, indices, affine, erase, self._scale, self._offset, self._storage)
         return batch.reshape(len(batch), -1) if self._vectors else batch
 
 

@@ -69,7 +69,7 @@ class Optimizer(ABC):
     """Updates a model's parameters in place; a checkpoint has its moments.
 
     Parameters, gradients and moments are arenas of one layout, so an update is one memory pass over each of their two
-    parts: the parameters with weight decay, and those without.
+    parts, the parameters with weight decay and those without; without weight decay it is one pass over all.
     """
 
     slots: ClassVar[tuple[str, ...]]
@@ -86,7 +86,7 @@ class Optimizer(ABC):
                 None if model.rounded is None else model.rounded.flat[part],
                 decay,
             )
-            for part, decay in ((slice(0, model.decayed), weight_decay), (slice(model.decayed, None), 0.0))
+            for part, decay in _parts(model.decayed, weight_decay)
             if model.values.flat[part].size
         ]
 
@@ -123,6 +123,13 @@ class Optimizer(ABC):
                     )
         for slot, arena in self._moments.items():
             arena.fill({name: state[f"{slot}/{name}"] for name in arena.tensors})
+
+
+def _parts(decayed: int, weight_decay: float) -> list[tuple[slice, float]]:
+    """The parts of the arenas, and the weight decay of each."""
+    if not weight_decay:
+        return [(slice(None), 0.0)]
+    return [(slice(0, decayed), weight_decay), (slice(decayed, None), 0.0)]
 
 
 class Sgd(Optimizer):

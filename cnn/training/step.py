@@ -63,9 +63,9 @@ class TrainingStep:
 
     def run(self, count: int) -> None:
         """Run the step without capture."""
-        ops, clock = self.ops, self._clock
-        indices, labels = ops.next_batch(self._order, self._rates, self.labels, clock, self._learning_rate, count)
-        x = self.batches.augmented(self.images, indices, clock)
+        clock = self._clock
+        state = self._order, self._rates, clock, self._learning_rate
+        x, labels = self.batches.next(self.images, self.labels, *state, count)
         logits, saved = self.model.forward(x, True, clock)
         _, dlogits = self.loss(logits, labels, self._totals)
         self.model.backward(saved, dlogits)

@@ -34,19 +34,6 @@ def test_moments(device, shape, rng):
     device.assert_close(out, expected, 1e-6)
 
 
-@pytest.mark.parametrize(("rows", "c", "chunks"), [(2001, 4, 1000), (2001, 3, 701), (5000, 12, 300)])
-def test_chunks_of_a_large_batch_are_merged(cuda, rows, c, chunks, rng):
-    """What `moments` leaves for a batch of millions of rows: more chunks than a block has lanes, one shorter."""
-    x = rng.normal(3, 2, (rows, c)).astype(np.float32)
-    length = -(-rows // chunks)
-    parts = [x[begin : begin + length] for begin in range(0, length * chunks, length)]
-    shifted = np.array([(part - x[0]).mean(axis=0) if len(part) else np.zeros(c) for part in parts])
-    variances = np.array([part.var(axis=0) if len(part) else np.zeros(c) for part in parts])
-    means, variances, result = *(cuda.array(a.astype(np.float32)) for a in (shifted, variances)), cuda.floats(2, c)
-    cuda.launch("merge_moments", cuda.array(x), means, variances, result, rows, c, chunks)
-    np.testing.assert_allclose(cuda.to_numpy(result), [x.mean(axis=0), x.var(axis=0)], rtol=1e-5)
-
-
 def test_moments_of_a_mean_a_million_deviations_away(cuda, rng):
     x = rng.normal(1e4, 1e-2, (1600, 4)).astype(np.float32)
     mean, variance = cuda.to_numpy(cuda.moments(cuda.array(x)))

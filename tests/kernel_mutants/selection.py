@@ -51,6 +51,17 @@ TEST_FILES: dict[str, set[str]] = {
     "test_dropout": {"dropout.cu", "arrays.cu"},
     "test_joins": {"joins.cu", "arrays.cu"},
     "test_losses": {"losses.cu"},
+    "test_merges": {
+        *(
+            "normalization.cu",
+            "tail.cu",
+            "group_normalization.cu",
+            "activations.cu",
+            "convolution_direct.cu",
+            "dense.cu",
+        ),
+        "losses.cu",
+    },
     "test_chains": {"tail.cu", "normalization.cu"},
     "test_normalization": {"normalization.cu", "tail.cu", "group_normalization.cu", "pooling.cu", "arrays.cu"},
     "test_pooling": {"pooling.cu", "arrays.cu"},

@@ -333,6 +333,7 @@ def test_the_totals_so_far_are_those_of_the_images_so_far(ops):
         assert hits == pytest.approx((logits[:done].argmax(axis=1) == labels[:done]).mean())
 
 
+@pytest.mark.parametrize("decay", [0.0, 1e-6])
 @pytest.mark.parametrize(
     "schedule",
     [
@@ -343,9 +344,10 @@ def test_the_totals_so_far_are_those_of_the_images_so_far(ops):
     ],
     ids=lambda schedule: schedule["name"],
 )
-def test_the_rate_of_each_step_reaches_its_update(make_trainer, pack, schedule):
+def test_the_rate_of_each_step_reaches_its_update(make_trainer, pack, schedule, decay):
     noting = Noting()
-    optimizer = AdamSettings(learning_rate=1e-9)  # so small that no epoch is better than the first
+    # A rate so small that no epoch is better than the first.
+    optimizer = AdamSettings(learning_rate=1e-9, weight_decay=decay)
     trainer = make_trainer(backend=noting, optimizer=optimizer, schedule=schedule, epochs=4)
     with Progress(False, False) as progress:
         trainer.fit(pack.splits["train"], pack.splits["validation"], progress)
@@ -355,7 +357,8 @@ def test_the_rate_of_each_step_reaches_its_update(make_trainer, pack, schedule):
         rates += [expected.learning_rate(6 * epoch + number) for number in range(1, 7)]
         expected.epoch_end(row["val_accuracy"])
         assert row["learning_rate"] == rates[-1]
-    # An update goes over the weights and over the rest.
-    assert noting.steps == np.repeat(np.arange(1, 25), 2).tolist()
-    np.testing.assert_allclose(noting.rates, np.repeat(rates, 2), rtol=1e-6)
+    # With weight decay an update goes over the weights and over the rest.
+    passes = 2 if decay else 1
+    assert noting.steps == np.repeat(np.arange(1, 25), passes).tolist()
+    np.testing.assert_allclose(noting.rates, np.repeat(rates, passes), rtol=1e-6)
     assert schedule["name"] == "constant" or len(set(noting.rates)) > 1

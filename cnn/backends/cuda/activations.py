@@ -6,9 +6,8 @@ import numpy as np
 
 from cnn.backends.blocks import Activation, Array
 from cnn.backends.cuda.arrays import BFLOAT16, named, rows_and_channels
-from cnn.backends.cuda.normalization import CudaNormalization, column_sums
+from cnn.backends.cuda.normalization import CudaNormalization, chunk_parts
 from cnn.backends.reference.arrays import round_to_bfloat16
-from cnn.kernels.families.channel_rules import row_chunks
 
 
 class CudaActivations(CudaNormalization):
@@ -32,11 +31,8 @@ class CudaActivations(CudaNormalization):
 
     def prelu_backward(self, dy: Array, x: Array, slope: Array, out: Array | None = None) -> tuple[Array, Array]:
         rows, c = rows_and_channels(x)
-        dx, dslope, chunks = self.empty(x.shape, x.dtype), self.floats(c) if out is None else out, row_chunks(rows, c)
-        parts = dslope if chunks == 1 else self.floats(chunks, c)
-        self.launch(named("prelu_backward", x), dy, x, slope, dx, parts, rows, c)
-        if chunks > 1:
-            column_sums(self, parts, chunks, c, dslope)
+        dx, dslope = self.empty(x.shape, x.dtype), self.floats(c) if out is None else out
+        self.launch(named("prelu_backward", x), dy, x, slope, dx, dslope, *chunk_parts(self, rows, c), rows, c)
         return dx, dslope
 
 

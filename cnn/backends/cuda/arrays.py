@@ -26,6 +26,8 @@ from cnn.kernels.families.tensor_plan import TensorPlan, estimate
 # The dtype of arrays with bfloat16 bits: neither NumPy nor CuPy has the type.
 BFLOAT16 = np.dtype(np.uint16)
 
+_FEWEST_COUNTERS = 4096
+
 
 class CudaArrays:
     """Has the array module and the launcher. Arrays are from the module's memory pool."""
@@ -57,6 +59,7 @@ class CudaArrays:
         self.replays = graph and not cublas
         self._recorded: weakref.WeakSet[RecordedStep] = weakref.WeakSet()
         self._side: SideStream | None = None  # while a captured step runs or is recorded
+        self._counters: dict[int, list[Array]] = {}  # by stream, each longer than the one before
 
     def capture(self, step: Callable[[], Any]) -> Callable[[], Any]:
         if not self.replays:
@@ -134,6 +137,20 @@ class CudaArrays:
     def floats(self, *shape: int) -> Array:
         """A float32 array with undefined values; a kernel then writes every element."""
         return self.empty(shape, np.float32)
+
+    def counters(self, count: int) -> Array:
+        """At least `count` zeros, uint32, for the blocks of a launch to meet at (`merge.cuh`), which leaves zeros.
+
+        Launches on one stream follow each other and have the same ones. None is ever freed, as graphs have addresses.
+        """
+        of_stream = self._counters.setdefault(self.xp.cuda.get_current_stream().ptr, [])
+        if not of_stream or of_stream[-1].size < count:
+            of_stream.append(self.zeros((max(_FEWEST_COUNTERS, 2 * count),), np.uint32))
+        return of_stream[-1][:count]
+
+    def parts(self, count: int, size: int, tiles: int = 1) -> tuple[Array | None, Array | None]:
+        """For launches whose blocks merge `count` parts of `size` floats: those, and counters for `tiles` merges."""
+        return (None, None) if count == 1 else (self.floats(count, size), self.counters(count * tiles))
 
     def aligned(self, *arrays: Array) -> bool:
         """Whether the addresses of the arrays are aligned to vectors of four floats."""

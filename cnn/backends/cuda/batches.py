@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from cnn.backends.blocks import Array, Augmentation
 from cnn.backends.cuda.arrays import BFLOAT16, CudaArrays, named
 from cnn.backends.cuda.dropout import seed_words
 from cnn.backends.reference.batches import AUGMENTATION_STREAM, WARP_STREAM
+from cnn.kernels import STRUCTS
 
 
 class CudaBatches(CudaArrays):
@@ -23,13 +28,28 @@ class CudaBatches(CudaArrays):
 
     def augmentation(self, clock: Array, count: int, hw: tuple[int, int], rules: Augmentation) -> tuple[Array, Array]:
         affine, erase = self.floats(count, 2, 3), self.empty((count, 4), np.int32)
-        reach = (int(np.round(rules.shift * side)) for side in hw)
-        self.launch(
-            "augmentation",
-            *(clock, affine, erase, count, *hw, *seed_words(rules.seed), AUGMENTATION_STREAM, WARP_STREAM),
-            *(int(rules.flip), *reach, rules.rotate, rules.zoom, rules.erase, *rules.erase_area),
-        )
+        self.launch("augmentation", clock, affine, erase, _rules_struct(rules, hw), count)
         return affine, erase
+
+    def next_augmented_batch(
+        self,
+        order: Array,
+        rates: Array,
+        labels: Array,
+        clock: Array,
+        learning_rate: Array,
+        count: int,
+        hw: tuple[int, int],
+        rules: Augmentation,
+    ) -> tuple[Array, Array, tuple[Array, Array]]:
+        indices, batch_labels = self.empty((count,), np.int64), self.empty((count,), np.int64)
+        moves = self.floats(count, 2, 3), self.empty((count, 4), np.int32)
+        self.launch(
+            "next_augmented_batch",
+            *(order, rates, labels, clock, learning_rate, indices, batch_labels, *moves, self.counters(1)),
+            *(_rules_struct(rules, hw), len(order), len(rates), count),
+        )
+        return indices, batch_labels, moves
 
     def gather_batch(
         self,
@@ -45,3 +65,12 @@ class CudaBatches(CudaArrays):
         kernel = "gather_batch" if images.dtype == np.uint8 else "gather_batch_of_floats"
         self.launch(named(kernel, batch), images, indices, affine, erase, scale, offset, batch, *batch.shape)
         return batch
+
+
+@functools.lru_cache(maxsize=1024)
+def _rules_struct(rules: Augmentation, hw: tuple[int, int]) -> NDArray[Any]:
+    """The struct argument of the kernels."""
+    reach = (int(np.round(rules.shift * side)) for side in hw)
+    streams = *seed_words(rules.seed), AUGMENTATION_STREAM, WARP_STREAM
+    numbers = rules.rotate, rules.zoom, rules.erase, *rules.erase_area
+    return np.array([(*numbers, *streams, *hw, int(rules.flip), *reach)], STRUCTS["AugmentRules"])

@@ -12,10 +12,10 @@ from cnn.backends.blocks import Array, Epilogue
 from cnn.backends.cuda.arrays import named, window_struct
 from cnn.backends.cuda.dense import NOTHING, CudaDense, ends_in_relu, moments_of_product
 from cnn.backends.cuda.joins import CudaJoins
-from cnn.backends.cuda.normalization import column_sums
 from cnn.backends.window import Window
 from cnn.kernels import STRUCTS, fast_divmod
 from cnn.kernels.families.convolution import ONE_CHANNEL, depthwise_parts, one_channel_parts
+from cnn.kernels.tile_choice import ceil_div
 
 
 class CudaConvolution(CudaDense, CudaJoins):
@@ -49,8 +49,8 @@ class CudaConvolution(CudaDense, CudaJoins):
             groups,
             group_channels % 4 == 0 and group_filters % 4 == 0 and self.aligned(x, w),
             y,
-            lambda name, y, splits, bias, fused: self.launch(
-                name, x, w, bias, y, geometry, by, filters, groups, splits, fused
+            lambda name, y, bias, parts, splits, fused: self.launch(
+                name, x, w, bias, y, *parts, geometry, by, filters, groups, splits, fused
             ),
             b,
             relu,
@@ -92,7 +92,9 @@ class CudaConvolution(CudaDense, CudaJoins):
             groups,
             group_channels % 4 == 0 and group_filters % 4 == 0 and self.aligned(dy, w),
             dx,
-            lambda name, dx, splits, *_: self.launch(name, dy, w, dx, geometry, by, filters, groups, splits),
+            lambda name, dx, _, parts, splits, __: self.launch(
+                name, dy, w, dx, *parts, geometry, by, filters, groups, splits
+            ),
         )
 
     def conv2d_backward_filter(
@@ -110,24 +112,28 @@ class CudaConvolution(CudaDense, CudaJoins):
         if self.by_tensor_cores(x, window, channels, filters, groups):
             return self.tensor_backward_filter(dy, x, window, dw)
         if direct := _direct(window, channels, groups):
+            by: tuple[NDArray[Any], ...] = ()
             if _is_depthwise(channels, groups):
-                parts = self.floats(depthwise_parts(n * p * q, filters, window.taps), *dw.shape)
-                self.launch(named("conv_depthwise_backward_filter", x), x, dy, parts, geometry, filters)
+                name = "conv_depthwise_backward_filter"
+                count, tiles = depthwise_parts(n * p * q, filters, window.taps), ceil_div(filters, 32) * window.taps
             else:
-                parts = self.floats(one_channel_parts(n * p * q), *dw.shape)
                 name = direct.replace("one_channel", "one_channel_backward_filter")
-                self.launch(named(name, x), x, dy, parts, geometry, *_output_divmods(window), filters)
-            column_sums(self, parts, len(parts), dw.size, dw)
+                by, count, tiles = _output_divmods(window), one_channel_parts(n * p * q), 1
+            parts, counters = self.parts(count, dw.size, tiles)
+            arrays = x, dy, *((dw, None) if parts is None else (parts, dw)), counters
+            self.launch(named(name, x), *arrays, geometry, *by, filters)
             return dw
         dy, x = self.widened(dy, x)
-        by = _divmods(window, group_channels, group_filters)
+        divmods = _divmods(window, group_channels, group_filters)
         return self.product(
             "conv_backward_filter",
             (window.taps * group_channels, n * p * q, group_filters),
             groups,
             group_channels % 4 == 0 and group_filters % 4 == 0 and self.aligned(x, dy, dw),
             dw,
-            lambda name, dw, splits, *_: self.launch(name, x, dy, dw, geometry, by, filters, groups, splits),
+            lambda name, dw, _, parts, splits, __: self.launch(
+                name, x, dy, dw, *parts, geometry, divmods, filters, groups, splits
+            ),
         )
 
 

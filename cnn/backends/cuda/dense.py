@@ -11,6 +11,7 @@ from cnn.backends.cuda.arrays import BFLOAT16, rows_and_channels
 from cnn.backends.cuda.normalization import column_sums
 from cnn.backends.cuda.tensor_products import CudaTensorProducts
 from cnn.backends.window import Window
+from cnn.kernels.tile_choice import Product
 
 NOTHING = Epilogue()
 
@@ -42,7 +43,7 @@ class CudaDense(CudaTensorProducts):
         (rows, k), columns = x.shape, w.shape[1]
         if self.cublas:
             y = self.floats(rows, columns)
-            self.add_parts(self.xp.matmul(x, w), y, 1, b, relu)
+            self.launch("add_bias", self.xp.matmul(x, w), b, y, y.size, columns, int(relu))
             return y
         return self.product(
             "dense_forward",
@@ -50,7 +51,9 @@ class CudaDense(CudaTensorProducts):
             1,
             k % 4 == 0 and columns % 4 == 0 and self.aligned(x, w),
             self.floats(rows, columns),
-            lambda name, y, splits, bias, fused: self.launch(name, x, w, bias, y, rows, k, columns, splits, fused),
+            lambda name, y, bias, parts, splits, fused: self.launch(
+                name, x, w, bias, y, *parts, rows, k, columns, splits, fused
+            ),
             b,
             relu,
         )
@@ -71,7 +74,7 @@ class CudaDense(CudaTensorProducts):
             1,
             k % 4 == 0 and columns % 4 == 0 and self.aligned(dy, w),
             self.floats(rows, columns),
-            lambda name, dx, splits, *_: self.launch(name, dy, w, dx, rows, k, columns, splits),
+            lambda name, dx, _, parts, splits, __: self.launch(name, dy, w, dx, *parts, rows, k, columns, splits),
         )
 
     def dense_backward_filter(self, dy: Array, x: Array, out: Array | None = None) -> Array:
@@ -90,7 +93,7 @@ class CudaDense(CudaTensorProducts):
             1,
             rows % 4 == 0 and columns % 4 == 0 and self.aligned(x, dy, dw),
             dw,
-            lambda name, dw, splits, *_: self.launch(name, x, dy, dw, rows, k, columns, splits),
+            lambda name, dw, _, parts, splits, __: self.launch(name, x, dy, dw, *parts, rows, k, columns, splits),
         )
 
     def stored_like(self, x: Array, y: Array) -> Array:
@@ -123,24 +126,19 @@ class CudaDense(CudaTensorProducts):
         batches: int,
         vector: bool,
         y: Array,
-        run: Callable[[str, Array, int, Array | None, int], None],
+        run: Callable[[str, Array, Array | None, tuple[Array | None, Array | None], int, int], None],
         bias: Array | None = None,
         relu: bool = False,
     ) -> Array:
         """`batches` products of `size` = rows, k, columns, written to y, which is returned.
 
-        `run` launches a kernel, given its name, the output array, the number of splits, the bias and whether a ReLU
-        follows. The parts of a split product are added up afterwards, with bias and ReLU.
+        `run` launches a kernel, given its name, the output array, the bias, the arrays in which the parts of a split
+        product are added up, the number of splits, and whether a ReLU follows.
         """
         rows, k, columns = size
         variant, splits = self.plan(rows, columns, k, batches, vector, self.limits)
-        name = f"{function}_{variant.suffix}"
-        if splits == 1:
-            run(name, y, 1, bias, int(relu))
-        else:
-            parts = self.floats(splits, *y.shape)
-            run(name, parts, splits, None, 0)
-            self.add_parts(parts, y, splits, bias, relu)
+        parts = self.split_parts(Product(rows, columns, k, batches), variant.tile, splits)
+        run(f"{function}_{variant.suffix}", y, bias, parts, splits, int(relu))
         return y
 
 

@@ -30,13 +30,12 @@ class CudaLosses(CudaArrays):
         """As in the reference; a label that is neither a class nor `ignore_index` gives NaN."""
         n = len(logits)
         row_losses, outcomes, dlogits = self.floats(n), self.empty((n,), np.uint8), self.floats(*logits.shape)
-        ignoring = (0, 0) if ignore_index is None else (1, ignore_index)
+        ignoring, loss = (0, 0) if ignore_index is None else (1, ignore_index), self.floats()
         self.launch(
             "cross_entropy",
-            *(logits, labels, class_weights, row_losses, outcomes, dlogits, *logits.shape, smoothing, *ignoring),
+            *(logits, labels, class_weights, row_losses, outcomes, dlogits, loss, totals, self.counters(1)),
+            *(*logits.shape, smoothing, *ignoring),
         )
-        loss = self.floats()
-        self.launch("sum_cross_entropy", row_losses, outcomes, loss, totals, n)
         return loss, dlogits
 
     def softmax_cross_entropy(self, logits: Array, targets: Array, weights: Array) -> tuple[Array, Array]:

@@ -10,48 +10,23 @@ import numpy as np
 from cnn.backends.blocks import Array, Normalize
 from cnn.backends.cuda.arrays import CudaArrays, named, rows_and_channels
 from cnn.kernels import STRUCTS, fast_divmod
-from cnn.kernels.families.channel_rules import row_chunks
+from cnn.kernels.families.channel_rules import row_chunks, tiles
 from cnn.kernels.families.group_normalization import shared_by
 
 
-def column_sums(
-    ops: CudaArrays, x: Array, rows: int, c: int, out: Array | None = None, more: Array | None = None
-) -> Array:
+def column_sums(ops: CudaArrays, x: Array, rows: int, c: int, out: Array | None = None) -> Array:
     """Sums (c,) over the rows of x, reshaped to (rows, c), in `out` if it is given.
 
-    With `more` the sums of the second half of the columns are written to it. The order of additions depends only on the
-    shape.
+    The order of additions depends only on the shape.
     """
-    chunks = row_chunks(rows, c)
-    if chunks > 1:
-        parts = ops.floats(chunks, c)
-        ops.launch(named("column_sums", x), x, parts, None, rows, c)
-        return column_sums(ops, parts, chunks, c, out, more)
     out = ops.floats(c) if out is None else out
-    ops.launch(named("column_sums", x), x, out, more, rows, c)
+    ops.launch(named("column_sums", x), x, out, *chunk_parts(ops, rows, c), rows, c)
     return out
 
 
-def two_column_sums(
-    ops: CudaArrays,
-    rows: int,
-    c: int,
-    out: tuple[Array, Array] | None,
-    run: Callable[[Array, Array, int], None],
-) -> tuple[Array, Array]:
-    """Two arrays (c,) of sums over rows, in `out` if it is given; `run` computes the sums of chunks of rows.
-
-    `run` gets the arrays for the first chunk's sums of both, and the distance to those of the next chunk.
-    """
-    first, second = out or (ops.floats(c), ops.floats(c))
-    chunks = row_chunks(rows, c)
-    if chunks == 1:
-        run(first, second, c)
-    else:
-        parts = ops.floats(chunks * 2 * c)
-        run(parts, parts[c:], 2 * c)
-        column_sums(ops, parts, chunks, 2 * c, first, second)
-    return first, second
+def chunk_parts(ops: CudaArrays, rows: int, c: int, sums: int = 1) -> tuple[Array | None, Array | None]:
+    """The parts and counters of a kernel that computes `sums` sums (c,) over rows (rows, c), chunk by chunk."""
+    return ops.parts(row_chunks(rows, c), sums * c, tiles(c))
 
 
 class CudaNormalization(CudaArrays):
@@ -62,11 +37,8 @@ class CudaNormalization(CudaArrays):
 
     def moments(self, x: Array, out: Array | None = None) -> Array:
         rows, c = rows_and_channels(x)
-        result, chunks = self.floats(2, c) if out is None else out, row_chunks(rows, c)
-        means, variances = result if chunks == 1 else self.floats(2, chunks, c)
-        self.launch(named("moments", x), x, means, variances, rows, c)
-        if chunks > 1:
-            self.launch(named("merge_moments", x), x, means, variances, result, rows, c, chunks)
+        result = self.floats(2, c) if out is None else out
+        self.launch(named("moments", x), x, result, *chunk_parts(self, rows, c, 2), rows, c)
         return result
 
     def normalize(self, x: Array, gamma: Array, beta: Array, moments: Array, eps: float) -> Array:
@@ -109,15 +81,11 @@ class CudaNormalization(CudaArrays):
     ) -> tuple[Array, Array, Array]:
         n, pixels, c = _examples(x)
         by_pixels = np.array([fast_divmod(pixels)], STRUCTS["FastDivmod"])
-        dgamma, dbeta = two_column_sums(
-            self,
-            n * pixels,
-            c,
-            out,
-            lambda dgamma, dbeta, pitch: self.launch(
-                named("group_norm_backward_sums", x),
-                *(dy, x, statistics, dgamma, dbeta, n * pixels, c, pitch, by_pixels, groups, eps),
-            ),
+        dgamma, dbeta = out or (self.floats(c), self.floats(c))
+        self.launch(
+            named("group_norm_backward_sums", x),
+            *(dy, x, statistics, dgamma, dbeta, *chunk_parts(self, n * pixels, c, 2), n * pixels, c),
+            *(by_pixels, groups, eps),
         )
         dx = self.empty(x.shape, x.dtype)
         kernel = named(f"group_norm_backward_input_by_{shared_by(pixels * c // groups)}", x)

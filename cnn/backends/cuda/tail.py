@@ -15,7 +15,7 @@ from cnn.backends.cuda.arrays import named, rows_and_channels
 from cnn.backends.cuda.convolution import CudaConvolution
 from cnn.backends.cuda.dropout import CudaDropout, seed_words
 from cnn.backends.cuda.joins import CudaJoins
-from cnn.backends.cuda.normalization import two_column_sums
+from cnn.backends.cuda.normalization import chunk_parts
 from cnn.backends.cuda.pooling import CudaPooling
 from cnn.backends.reference.dropout import dropout_threshold
 from cnn.backends.reference.tail import Tail
@@ -152,15 +152,10 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
             chain = chain.up_to_sum()
         norm, (rows, c) = chain.norm, rows_and_channels(dy)
         clock, stages, numbers = _clock(chain), _stages(chain), (norm.gamma, norm.beta, norm.moments)
-        dgamma, dbeta = two_column_sums(
-            self,
-            rows,
-            c,
-            norm.gradients,
-            lambda dgamma, dbeta, pitch: self.launch(
-                named(f"{chain.kernel}_backward_sums", x),
-                *(dy, x, *numbers, clock, dgamma, dbeta, rows, c, pitch, norm.eps, stages),
-            ),
+        dgamma, dbeta = norm.gradients or (self.floats(c), self.floats(c))
+        self.launch(
+            named(f"{chain.kernel}_backward_sums", x),
+            *(dy, x, *numbers, clock, dgamma, dbeta, *chunk_parts(self, rows, c, 2), rows, c, norm.eps, stages),
         )
         dx = self.empty(x.shape, x.dtype)
         self.launch(

@@ -11,17 +11,16 @@ from numpy.typing import NDArray
 
 from cnn.backends.blocks import Array
 from cnn.backends.cuda.activations import CudaActivations
-from cnn.backends.cuda.arrays import BFLOAT16, named
+from cnn.backends.cuda.arrays import BFLOAT16
 from cnn.backends.reference.arrays import TENSOR_CORES
 from cnn.backends.window import Window
 from cnn.kernels import STRUCTS, fast_divmod
 from cnn.kernels.families.tensor_plan import BACKWARD_FILTER, BACKWARD_INPUT, FORWARD, TensorProduct
 from cnn.kernels.families.tensor_rules import MOST_TAPS, TensorTile, chunk, gather_step
-from cnn.kernels.tile_choice import Device, Product, ceil_div
+from cnn.kernels.tile_choice import Device, Product, Tile, ceil_div
 
 # The kernels count bytes of the images in 32 bits.
 _MOST_FLOATS = 2**30
-_MERGED_AT_ONCE = 256  # the most parts of moments that a block merges
 
 
 class CudaTensorProducts(CudaActivations):
@@ -60,91 +59,73 @@ class CudaTensorProducts(CudaActivations):
     ) -> tuple[Array, bool]:
         """x (n, h, w, c) and w (kh, kw, c, k), of one type, to y (n, p, q, k); and whether `moments` was filled.
 
-        `moments` (2, k), if given, gets the mean and the biased variance of y per channel, where a block has whole sums
-        in bfloat16.
+        `moments` (2, k), if given, gets the mean and the biased variance of y per channel, if that is bfloat16.
         """
         n, c, k, element = x.shape[0], x.shape[3], w.shape[3], _element(x)
         rows = n * window.output_hw[0] * window.output_hw[1]
-        tile, splits = self.tensor_plan(TensorProduct(FORWARD, element, rows, k, c, window.taps), self.limits)
+        product = TensorProduct(FORWARD, element, rows, k, c, window.taps)
+        tile, splits = self.tensor_plan(product, self.limits)
         y = self.empty((n, *window.output_hw, k), x.dtype)
         shape = _with_splits(_forward_shape(window, n, c, k), window.taps, c, splits, element)
+        parts, counters = self.split_parts(product.product, tile, splits)
+        tile_moments, filled = None, moments is not None and x.dtype == BFLOAT16 and rows > 0
+        if filled and rows > tile.m:
+            tile_moments = self.floats(ceil_div(rows, tile.m), 2, k)
+            counters = self.counters(product.product.blocks(tile, splits + 1))
         x, w = self._at_chunks(x), self._at_chunks(w)
-        name = f"tensor_forward_{tile.suffix}"
-        if splits > 1:
-            parts = self.floats(splits, *y.shape)
-            self.launch(name, x, w, None, None, parts, None, shape, splits, 0)
-            self.add_parts(parts, y, splits, b, relu)
-            return y, False
-        if moments is None or x.dtype != BFLOAT16 or not rows:
-            self.launch(name, x, w, b, y, None, None, shape, 1, int(relu))
-            return y, False
-        found = self.floats(ceil_div(rows, tile.m), 2, k)
-        self.launch(name, x, w, b, y, None, found, shape, 1, int(relu))
-        self._merge_moments(found, moments, rows, tile.m)
-        return y, True
+        arrays = x, w, b, y, parts, moments if filled else None, tile_moments, counters
+        self.launch(f"tensor_forward_{tile.suffix}", *arrays, shape, splits, int(relu))
+        return y, filled
 
-    def _merge_moments(self, parts: Array, moments: Array, rows: int, rows_of_part: int) -> None:
-        """`moments` (2, k) of parts (parts, 2, k), each of `rows_of_part` of the `rows`; many parts in two launches."""
-        (count, _, k), at_once = parts.shape, parts.shape[0]
-        if count > _MERGED_AT_ONCE:
-            at_once = _MERGED_AT_ONCE
-            groups = self.floats(ceil_div(count, at_once), 2, k)
-            self.launch("merge_tile_moments", parts, groups, rows, k, count, rows_of_part, at_once)
-            return self._merge_moments(groups, moments, rows, rows_of_part * at_once)
-        return self.launch("merge_tile_moments", parts, moments, rows, k, count, rows_of_part, at_once)
+    def split_parts(self, product: Product, tile: Tile, splits: int) -> tuple[Array | None, Array | None]:
+        """The parts and the counters of a product whose sum is cut: every block has a tile of parts and a counter."""
+        blocks = product.blocks(tile, splits)
+        return (None, None) if splits == 1 else (self.floats(blocks, tile.m, tile.n), self.counters(blocks))
 
     def tensor_backward_input(
         self, dy: Array, w: Array, window: Window, added: Array | None = None
     ) -> tuple[Array, bool]:
         """dy (n, p, q, k) and w (kh, kw, c, k), of one type, to dx (n, h, w, c); and whether `added` was added to it.
 
-        `added`, if given, is an array like dx. It is added where a block has whole sums in bfloat16, after rounding.
+        `added`, if given, is an array like dx. To bfloat16 it is added after rounding.
         """
         n, k, c, element = dy.shape[0], dy.shape[3], w.shape[2], _element(dy)
         dx = self.empty((n, *window.input_hw, c), dy.dtype)
         dy, w = self._at_chunks(dy), self._at_chunks(w)
         one_class = window.stride == (1, 1)
-        plans = list(self._gradient_plans(dy, window, n, c, k, one_class))
-        in_kernels = added is not None and dy.dtype == BFLOAT16 and all(splits == 1 for *_, splits in plans)
-        summand = self._at_chunks(added) if in_kernels else None
-        for shape, taps, tile, splits in plans:
-            name, cut = f"tensor_backward_input_{tile.suffix}", _with_splits(shape, taps, k, splits, element)
-            if splits == 1:
-                self.launch(name, dy, w, dx, summand, None, cut, 1)
-            else:
-                parts = self.floats(splits, *dx.shape)
-                self.launch(name, dy, w, None, None, parts, cut, splits)
-                self.add_parts(parts, dx, splits)
-        return dx, in_kernels
+        with_added = added is not None and dy.dtype == BFLOAT16
+        summand = self._at_chunks(added) if with_added else None
+        for shape, product, tile, splits in self._gradient_plans(dy, window, n, c, k, one_class):
+            cut = _with_splits(shape, product.pieces, k, splits, element)
+            parts = self.split_parts(product, tile, splits)
+            self.launch(f"tensor_backward_input_{tile.suffix}", dy, w, dx, summand, *parts, cut, splits)
+        return dx, with_added
 
     def _gradient_plans(
         self, dy: Array, window: Window, n: int, c: int, k: int, one_class: bool
-    ) -> Iterator[tuple[NDArray[Any], int, TensorTile, int]]:
-        """For each parity class: its shape, its taps, the tile, the number of parts."""
+    ) -> Iterator[tuple[NDArray[Any], Product, TensorTile, int]]:
+        """For each parity class: its shape, its product, the tile, the number of parts."""
         for shape, rows, taps in _gradient_shapes(window, n, c, k):
             product = TensorProduct(BACKWARD_INPUT, _element(dy), rows, c, k, taps, one_class)
-            yield shape, taps, *self.tensor_plan(product, self.limits)
+            yield shape, product.product, *self.tensor_plan(product, self.limits)
 
     def tensor_backward_filter(self, dy: Array, x: Array, window: Window, dw: Array) -> Array:
         """dy (n, p, q, k) and x (n, h, w, c), of one type, to dw (kh, kw, c, k), float32, which is returned."""
         (n, p, q, k), c = dy.shape, x.shape[3]
         product = TensorProduct(BACKWARD_FILTER, _element(x), n * p * q, k, c, window.taps)
         tile, splits = self.tensor_plan(product, self.limits)
-        parts = dw if splits == 1 and dw.data.ptr % 8 == 0 else self.floats(splits, *dw.shape)
-        shape = _wgrad_shape(window, n, c, k, Product(0, 0, n * p * q).length(tile.k, splits))
+        shape = _wgrad_shape(window, n, c, k, product.product.length(tile.k, splits))
+        parts = self.split_parts(product.product, tile, splits)
+        to = dw if dw.data.ptr % 8 == 0 else self.floats(*dw.shape)
         name = f"tensor_backward_filter_{tile.suffix}"
-        self.launch(name, self._at_chunks(x), self._at_chunks(dy), parts, shape, splits)
-        if parts is not dw:
-            self.add_parts(parts, dw, splits)
+        self.launch(name, self._at_chunks(x), self._at_chunks(dy), to, *parts, shape, splits)
+        if to is not dw:
+            self.launch("add_bias", to, None, dw, dw.size, k, 0)
         return dw
 
     def _at_chunks(self, x: Array) -> Array:
         """x, or a copy of it where it does not lie at a multiple of 16 bytes."""
         return x if x.data.ptr % 16 == 0 else x.copy()
-
-    def add_parts(self, parts: Array, y: Array, splits: int, bias: Array | None = None, relu: bool = False) -> None:
-        """y = the sum of parts (splits, *y.shape) in order, plus bias by the last axis, then ReLU if `relu`."""
-        self.launch(named("sum_splits", y), parts, bias, y, y.size, splits, y.shape[-1], int(relu))
 
 
 def _struct(name: str, fields: dict[str, Any]) -> NDArray[Any]:

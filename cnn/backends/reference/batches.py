@@ -52,6 +52,21 @@ class Batches:
         rectangles[further[:, 2] >= rules.erase] = 0
         return inverse_affine(size, mirrored, angle, zoom, shift), rectangles
 
+    def next_augmented_batch(
+        self,
+        order: Array,
+        rates: Array,
+        labels: Array,
+        clock: Array,
+        learning_rate: Array,
+        count: int,
+        hw: tuple[int, int],
+        rules: Augmentation,
+    ) -> tuple[Array, Array, tuple[Array, Array]]:
+        """`next_batch`, and the `augmentation` of its step: indices, labels, and the arrays for `gather_batch`."""
+        indices, batch_labels = self.next_batch(order, rates, labels, clock, learning_rate, count)
+        return indices, batch_labels, self.augmentation(clock, count, hw, rules)
+
     def gather_batch(
         self,
         images: Array,

@@ -69,7 +69,8 @@ ACTIVATIONS += [
         "prelu_backward",
         _SOURCE,
         "prelu_backward<T>",
-        "const T* dy, const T* x, const float* slope, T* dx, float* dslope, int rows, int c",
+        "const T* dy, const T* x, const float* slope, T* dx, float* dslope, float* parts?, unsigned* counters?, "
+        "int rows, int c",
         _BLOCK,
         channel_rules.sums,
         channel_rules.operations(5),

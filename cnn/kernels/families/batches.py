@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from cnn.kernels.families.launch_rules import ceil_div
-from cnn.kernels.kernel import Kernel, for_each_storage
+from cnn.kernels.kernel import Grid, Kernel, Values, for_each_storage
 
 _SOURCE = "batches.cu"
+
+
+def _images(values: Values) -> Grid:
+    """A thread for each image."""
+    return (ceil_div(values["count"], 128),)
+
 
 BATCHES = [
     Kernel(
@@ -21,11 +27,20 @@ BATCHES = [
         "augmentation",
         _SOURCE,
         "augmentation",
-        "const long long* clock, float* affine, int* erase, int count, int h, int w, unsigned seed_low, "
-        "unsigned seed_high, unsigned move_stream, unsigned warp_stream, int flip, int reach_h, int reach_w, "
-        "double rotate, double zoom, double erase_rate, double least_area, double most_area",
+        "const long long* clock, float* affine, int* erase, AugmentRules rules, int count",
         (128,),
-        lambda v: (ceil_div(v["count"], 128),),
+        _images,
+        flops=lambda v: 100 * v["count"],
+    ),
+    Kernel(
+        "next_augmented_batch",
+        _SOURCE,
+        "next_augmented_batch",
+        "const long long* order, const float* rates, const long long* labels, long long* clock, float* learning_rate, "
+        "long long* indices, long long* batch_labels, float* affine, int* erase, unsigned* counters, "
+        "AugmentRules rules, int images, int batches, int count",
+        (128,),
+        _images,
         flops=lambda v: 100 * v["count"],
     ),
     *(

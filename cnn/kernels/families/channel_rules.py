@@ -7,8 +7,7 @@ from collections.abc import Callable
 from cnn.kernels.families.launch_rules import ceil_div
 from cnn.kernels.kernel import Grid, Values
 
-# Up to this number of rows one block sums a tile of channels, in one launch instead of two. The partial sums of
-# `row_chunks` chunks are also summed by one block, so this is the largest number of chunks too.
+# Up to this number of rows one block sums a tile of channels; it is the largest number of chunks, too.
 _ROWS_OF_ONE_CHUNK = 1024
 
 

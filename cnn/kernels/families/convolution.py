@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnn.kernels.families.gemm_rules import gemm_grid, variants
+from cnn.kernels.families.gemm_rules import PARTS, gemm_grid, variants
 from cnn.kernels.families.launch_rules import ceil_div, elements
 from cnn.kernels.kernel import STORAGES, Grid, Kernel, Tiling, Values, for_each_storage
 from cnn.kernels.tile_choice import Product
@@ -38,11 +38,11 @@ def _flops(v: Values) -> int:
 _SIZES = "Window2D window, ConvDivmods by, int filters, int groups, int splits"
 _PRODUCTS = {
     "conv_forward": (
-        f"const float* x, const float* w, const float* bias?, float* y, {_SIZES}, int relu",
+        f"const float* x, const float* w, const float* bias?, float* y, {PARTS}, {_SIZES}, int relu",
         _forward,
     ),
-    "conv_backward_input": (f"const float* dy, const float* w, float* dx, {_SIZES}", _backward_input),
-    "conv_backward_filter": (f"const float* x, const float* dy, float* dw, {_SIZES}", _backward_filter),
+    "conv_backward_input": (f"const float* dy, const float* w, float* dx, {PARTS}, {_SIZES}", _backward_input),
+    "conv_backward_filter": (f"const float* x, const float* dy, float* dw, {PARTS}, {_SIZES}", _backward_filter),
 }
 
 CONVOLUTION = [
@@ -110,8 +110,8 @@ def _one_channel(kh: int, kw: int, filters: int, storage: str) -> list[Kernel]:
             f"conv_one_channel_backward_filter{ending}",
             _DIRECT,
             f"conv_one_channel_backward_filter{template}",
-            f"const {storage}* x, const {storage}* dy, float* parts, Window2D window, FastDivmod p, FastDivmod q, "
-            "int filters",
+            f"const {storage}* x, const {storage}* dy, float* parts, float* dw?, unsigned* counters?, Window2D window, "
+            "FastDivmod p, FastDivmod q, int filters",
             (_BLOCK,),
             lambda v: (one_channel_parts(_output_pixels(v)),),
             flops=_one_channel_flops,
@@ -166,7 +166,7 @@ CONVOLUTION += [
         "conv_depthwise_backward_filter",
         _DIRECT,
         "conv_depthwise_backward_filter<T>",
-        "const T* x, const T* dy, float* parts, Window2D window, int filters",
+        "const T* x, const T* dy, float* parts, float* dw?, unsigned* counters?, Window2D window, int filters",
         (32, 8),
         _depthwise_filter_grid,
         _flops,

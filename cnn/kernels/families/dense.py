@@ -1,18 +1,18 @@
-"""Matrix products of dense layers, and the sum over the partial sums of a split product."""
+"""Matrix products of dense layers."""
 
 from __future__ import annotations
 
-from cnn.kernels.families.gemm_rules import gemm_grid, variants
+from cnn.kernels.families.gemm_rules import PARTS, gemm_grid, variants
 from cnn.kernels.families.launch_rules import elements
-from cnn.kernels.kernel import Kernel, Tiling, Values, for_each_storage
+from cnn.kernels.kernel import Kernel, Tiling, Values
 from cnn.kernels.tile_choice import Product
 
 _SOURCE = "dense.cu"
 _SIZES = "int rows, int k, int columns, int splits"
 _PARAMETERS = {
-    "dense_forward": f"const float* x, const float* w, const float* bias?, float* y, {_SIZES}, int relu",
-    "dense_backward_input": f"const float* dy, const float* w, float* dx, {_SIZES}",
-    "dense_backward_filter": f"const float* x, const float* dy, float* dw, {_SIZES}",
+    "dense_forward": f"const float* x, const float* w, const float* bias?, float* y, {PARTS}, {_SIZES}, int relu",
+    "dense_backward_input": f"const float* dy, const float* w, float* dx, {PARTS}, {_SIZES}",
+    "dense_backward_filter": f"const float* x, const float* dy, float* dw, {PARTS}, {_SIZES}",
 }
 
 
@@ -35,12 +35,14 @@ DENSE = [
     for variant in variants()
     for tiling in [Tiling(variant.tile, _product)]
 ]
-DENSE += for_each_storage(
-    "sum_splits",
-    _SOURCE,
-    "sum_splits<T>",
-    "const float* parts, const float* bias?, T* y, int count, int splits, int columns, int relu",
-    (256,),
-    elements(per_thread=1),
-    flops=lambda v: v["count"] * v["splits"],
-)
+DENSE += [
+    Kernel(
+        "add_bias",
+        _SOURCE,
+        "add_bias",
+        "const float* x, const float* bias?, float* y, int count, int columns, int relu",
+        (256,),
+        elements(per_thread=1),
+        flops=lambda v: v["count"],
+    )
+]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cnn.kernels.kernel import Grid, Tiling, Values
 from cnn.kernels.tile_choice import FLOAT32, Device, Product, best_splits, best_tile, ceil_div
 
+PARTS = "float* parts?, unsigned* counters?"  # parameters for products whose sum is cut
 SHORTEST_SPLIT = 8  # steps of k: below, writing and adding up the parts costs more than it saves
 
 

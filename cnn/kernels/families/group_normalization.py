@@ -57,8 +57,8 @@ GROUP_NORMALIZATION += for_each_storage(
     "group_norm_backward_sums",
     _SOURCE,
     "group_norm_backward_sums<T>",
-    "const T* dy, const T* x, const float* statistics, float* dgamma, float* dbeta, int rows, int c, int pitch, "
-    "FastDivmod pixels, int groups, float eps",
+    "const T* dy, const T* x, const float* statistics, float* dgamma, float* dbeta, float* parts?, "
+    "unsigned* counters?, int rows, int c, FastDivmod pixels, int groups, float eps",
     _BLOCK,
     channel_rules.sums,
     channel_rules.operations(8),

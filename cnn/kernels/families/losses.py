@@ -45,20 +45,11 @@ LOSSES = [
         _SOURCE,
         "cross_entropy",
         "const float* logits, const long long* labels, const float* class_weights, float* row_losses, "
-        "unsigned char* outcomes, float* dlogits, int rows, int classes, float smoothing, int ignoring, "
-        "long long ignored",
+        "unsigned char* outcomes, float* dlogits, float* loss, double* totals?, unsigned* counters, int rows, "
+        "int classes, float smoothing, int ignoring, long long ignored",
         _BLOCK,
         _rows,
         flops=_operations(17),
-    ),
-    Kernel(
-        "sum_cross_entropy",
-        _SOURCE,
-        "sum_cross_entropy",
-        "const float* row_losses, const unsigned char* outcomes, float* loss, double* totals?, int rows",
-        _BLOCK,
-        lambda v: (1,),
-        flops=lambda v: 3 * v["rows"],
     ),
     Kernel(
         "l2_penalty",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnn.kernels.families import channel_rules
-from cnn.kernels.families.channel_rules import operations, tiles
+from cnn.kernels.families.channel_rules import operations
 from cnn.kernels.families.launch_rules import elements
 from cnn.kernels.kernel import Kernel, for_each_storage
 
@@ -14,7 +14,7 @@ NORMALIZATION = [
         "column_sums",
         _SOURCE,
         "column_sums<T>",
-        "const T* x, float* sums, float* more?, int rows, int c",
+        "const T* x, float* sums, float* parts?, unsigned* counters?, int rows, int c",
         _BLOCK,
         channel_rules.sums,
         operations(1),
@@ -23,19 +23,10 @@ NORMALIZATION = [
         "moments",
         _SOURCE,
         "moments<T>",
-        "const T* x, float* means, float* variances, int rows, int c",
+        "const T* x, float* result, float* parts?, unsigned* counters?, int rows, int c",
         _BLOCK,
         channel_rules.sums,
         operations(6),
-    ),
-    *for_each_storage(
-        "merge_moments",
-        _SOURCE,
-        "merge_moments<T>",
-        "const T* x, const float* means, const float* variances, float* result, int rows, int c, int chunks",
-        _BLOCK,
-        lambda v: (tiles(v["c"], 4), 1),
-        lambda v: 10 * v["chunks"] * v["c"],
     ),
     Kernel(
         "running_average",

@@ -51,8 +51,8 @@ TAIL = [
             f"tail{suffix}_backward_sums",
             _SOURCE,
             f"tail_backward_sums<{arguments}>",
-            f"const T* dy, const T* x, {_NORM}, const long long* clock?, float* dgamma, float* dbeta, int rows, int c, "
-            "int pitch, float eps, TailStages stages",
+            f"const T* dy, const T* x, {_NORM}, const long long* clock?, float* dgamma, float* dbeta, "
+            "float* parts?, unsigned* counters?, int rows, int c, float eps, TailStages stages",
             _BLOCK,
             channel_rules.sums,
             _operations(6, taps),

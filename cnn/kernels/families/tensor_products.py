@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cnn.kernels.families.tensor_rules import GATHER_TILES, WGRAD_TILES, TensorTile
 from cnn.kernels.kernel import Grid, Kernel, Tiling, Values
-from cnn.kernels.tile_choice import Product, ceil_div
+from cnn.kernels.tile_choice import Product
 
 _SOURCE = "convolution_tensor.cu"
 
@@ -42,11 +42,12 @@ def _of(tile: TensorTile, parameters: str) -> str:
 
 _GATHERS = {
     "tensor_forward": (
-        "const T* x, const T* w, const float* bias?, T* y?, float* parts?, float* moments?, GatherShape shape, "
-        "int splits, int relu"
+        "const T* x, const T* w, const float* bias?, T* y?, float* parts?, float* moments?, "
+        "float* tile_moments?, unsigned* counters?, GatherShape shape, int splits, int relu"
     ),
     "tensor_backward_input": (
-        "const T* dy, const T* w, T* dx?, const T* added?, float* parts?, GatherShape shape, int splits"
+        "const T* dy, const T* w, T* dx?, const T* added?, float* parts?, unsigned* counters?, GatherShape shape, "
+        "int splits"
     ),
 }
 
@@ -75,7 +76,7 @@ TENSOR_PRODUCTS += [
         f"tensor_backward_filter_{tile.suffix}",
         _SOURCE,
         f"tensor_backward_filter{tile.template}",
-        _of(tile, "const T* x, const T* dy, float* parts, WgradShape g, int splits"),
+        _of(tile, "const T* x, const T* dy, float* dw, float* parts?, unsigned* counters?, WgradShape g, int splits"),
         (tile.threads,),
         _grid(tiling),
         flops=_flops(tiling),
@@ -88,15 +89,4 @@ TENSOR_PRODUCTS += [
     )
     for tile in WGRAD_TILES
     for tiling in [Tiling(tile, _filter_gradient)]
-]
-TENSOR_PRODUCTS += [
-    Kernel(
-        "merge_tile_moments",
-        _SOURCE,
-        "merge_tile_moments",
-        "const float* parts, float* result, int rows, int c, int count, int rows_of_part, int parts_of_group",
-        (256,),
-        lambda v: (ceil_div(v["c"], 8), ceil_div(v["count"], v["parts_of_group"])),
-        flops=lambda v: 12 * v["count"] * v["c"],
-    )
 ]

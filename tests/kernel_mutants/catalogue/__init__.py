@@ -7,6 +7,7 @@ from kernel_mutants.catalogue.gemm import GEMM
 from kernel_mutants.catalogue.headers import HEADERS
 from kernel_mutants.catalogue.joins import JOINS
 from kernel_mutants.catalogue.losses import LOSSES
+from kernel_mutants.catalogue.merging import MERGING
 from kernel_mutants.catalogue.normalization import NORMALIZATION
 from kernel_mutants.catalogue.pooling import POOLING
 from kernel_mutants.catalogue.small_files import SMALL_FILES
@@ -16,6 +17,7 @@ from kernel_mutants.mutant import Mutant
 
 MUTANTS: list[Mutant] = [
     *HEADERS,
+    *MERGING,
     *GEMM,
     *CONVOLUTION,
     *CONVOLUTION_DIRECT,

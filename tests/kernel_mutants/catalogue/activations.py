@@ -65,13 +65,10 @@ ACTIVATIONS = [
     ),
     _activation("infinity", "PReLU's slope: 0 times infinity", "u.at[k] >= 0.f ? 0.f : g", "u.at[k] > 0.f ? 0.f : g"),
     _activation(
-        "index",
-        "PReLU's slope: every chunk is written over the first",
-        "dslope + blockIdx.y * c + walk.channel",
-        "dslope + walk.channel",
-    ),
-    _activation(
-        "reduction", "PReLU's slope: every lane writes its own", "if (walk.first) store", "if (walk.active) store"
+        "reduction",
+        "PReLU's slope: of one lane alone",
+        "merge_lanes(own.totals(), walk.lanes, walk.width), {dslope}",
+        "own.totals(), {dslope}",
     ),
     _activation(
         "infinity", "PReLU: a slope of 0 is multiplied", "scaled(g.at[k], factor.at[k])", "g.at[k] * factor.at[k]"

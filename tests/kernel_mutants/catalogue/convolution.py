@@ -62,12 +62,6 @@ CONVOLUTION = [
         1,
         3,
     ),
-    _conv(
-        "split",
-        "forward: every split sums the same part",
-        "blockIdx.z % splits, splits, epilogue",
-        "0, splits, epilogue",
-    ),
     # --- reaching gradients: data gradient ---
     _conv("padding", "data gradient: padding is forgotten on top", "i + window.top,", "i,"),
     _conv(

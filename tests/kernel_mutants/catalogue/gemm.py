@@ -80,5 +80,13 @@ GEMM = [
         "end = begin + per_split * kSplitStep;",
         "end = begin + (per_split + 1) * kSplitStep;",
     ),
-    _gemm("group", "parts of a group's size lie too close", "(split) * rows * ld,", "(split) * rows * columns,"),
+    _gemm("split", "every split sums the same part", "split = blockIdx.z % splits;", "split = 0;"),
+    _gemm(
+        "group",
+        "groups share the place of their parts",
+        "(blockIdx.z / splits * gridDim.y + blockIdx.y)",
+        "(blockIdx.y)",
+    ),
+    _gemm("index", "tiles of a row share the place of their parts", "gridDim.x + blockIdx.x;", "gridDim.x;"),
+    _gemm("race", "every split writes the tile", "if (all) write_tile", "write_tile"),
 ]

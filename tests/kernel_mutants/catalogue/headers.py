@@ -23,7 +23,7 @@ HEADERS = [
     _channels("index", "every lane starts at the chunk's first row", "chunk.begin + lane", "chunk.begin"),
     _channels("bound", "a chunk takes the first row of the next", "r < end; r += lanes", "r <= end; r += lanes"),
     _channels("reduction", "every lane writes its own result", "first = active && lane == 0", "first = active"),
-    _channels("index", "sums from the first, not from FIRST on", "at[FIRST + k]", "at[k]"),
+    _channels("index", "sums from the first, not from where asked", "at[first + k]", "at[k]"),
     _channels("reduction", "of two sums the second alone stays", "at[k] += other.at[k]", "at[k] = other.at[k]"),
     _channels("vector", "vectors although channels do not come in packs", "c % N == 0 && (...", "(..."),
     _channels("vector", "vectors at any address", " && (... && packs_at<N>(arrays))", ""),

@@ -9,36 +9,6 @@ _group = partial(Mutant, "group_normalization.cu")
 
 NORMALIZATION = [
     _norm(
-        "index",
-        "column sums: every chunk over the first",
-        "store_pack(out + blockIdx.y * half, total",
-        "store_pack(out, total",
-    ),
-    _norm(
-        "index", "column sums: the second half after the first", "more + (walk.channel - half)", "more + walk.channel"
-    ),
-    _norm(
-        "index",
-        "column sums: with a second half, chunks as far apart as without",
-        "more ? c / 2 : c;\n  float",
-        "c;\n  float",
-    ),
-    _norm(
-        "statistics",
-        "merging gives both variances half",
-        "variance[k] * weight + other.variance[k] * other_weight",
-        "variance[k] * 0.5f + other.variance[k] * 0.5f",
-    ),
-    _norm("statistics", "merging means gives both sides half", "step = delta * other_weight", "step = delta * 0.5f"),
-    _norm("statistics", "merging forgets that means differ", " + step * (delta * weight)", ""),
-    _norm(
-        "overflow",
-        "merging squares the difference of means",
-        "step * (delta * weight)",
-        "delta * delta * (weight * other_weight)",
-    ),
-    _norm("statistics", "merging nothing with nothing divides by zero", "if (other.count == 0.f) return;", ""),
-    _norm(
         "statistics",
         "squares, not squared deviations",
         "deviation = values[i].at[k] - mean;",
@@ -63,29 +33,33 @@ NORMALIZATION = [
         "for (; row < walk.end; row += walk.lanes) own.merge",
         "for (; row > walk.end; row += walk.lanes) own.merge",
     ),
+    _norm("index", "tiles of channels share counters", "counters + blockIdx.x * gridDim.y", "counters"),
     _norm(
-        "statistics",
-        "one chunk: the mean is not shifted back",
-        "gridDim.y == 1 ? shift.at[k] + own.mean[k]",
-        "gridDim.y == 1 ? own.mean[k]",
-    ),
-    _norm("statistics", "several chunks: the mean is shifted back twice", "gridDim.y == 1 ? shift", "true ? shift"),
-    _norm(
-        "tail", "merging: of four chunks of a lane the last is lost", "int i = 0; i < kChunks", "int i = 0; i < 3", 1, 2
+        "index",
+        "merging: members are neighbours on every level",
+        "chunk = first + member * step;",
+        "chunk = first + member;",
     ),
     _norm(
         "statistics",
         "chunks count alike, though the last is shorter",
-        "static_cast<float>(part.end - part.begin)",
-        "static_cast<float>((rows + chunks - 1) / chunks)",
+        "chunk_of_rows(rows, min(chunk + step, gridDim.y) - 1, gridDim.y).end",
+        "(chunk + step) * ((rows + gridDim.y - 1) / gridDim.y)",
     ),
-    _norm("statistics", "the mean is not shifted back", "loaded(x[walk.channel + k]) + own.mean[k]", "own.mean[k]"),
+    _norm(
+        "statistics",
+        "merged chunks count as one",
+        "min(chunk + step, gridDim.y) - 1, gridDim.y).end",
+        "chunk, gridDim.y).end",
+    ),
+    _norm("statistics", "the mean is not shifted back", "shift.at[k] + own.mean[k]", "own.mean[k]"),
     _norm(
         "index",
         "mean and variance change places",
-        "result[c + walk.channel + k] = own.variance[k]",
-        "result[c + walk.channel + k] = own.mean[k]",
+        "store_floats(result + c + walk.channel, variance)",
+        "store_floats(result + c + walk.channel, mean)",
     ),
+    _norm("index", "chunks overlap", "parts + chunk * 2 * c", "parts + chunk * c"),
     _norm(
         "statistics",
         "running average: the weights change places",
@@ -171,8 +145,7 @@ NORMALIZATION = [
         "(pixels.quotient(row) * groups + group) * 2",
         "pixels.quotient(row) * groups * 2",
     ),
-    _group("index", "sums: dbeta and dgamma change places", "pack<N, 0>()", "pack<N, N>()"),
-    _group("index", "sums: chunks overlap", "dbeta + blockIdx.y * pitch", "dbeta + blockIdx.y * c"),
+    _group("index", "sums: dbeta and dgamma change places", "{dgamma, dbeta}", "{dbeta, dgamma}"),
     _group(
         "vector", "sums: vectors although a group's channels do not come in fours", "c / groups % 4 == 0 && by", "by"
     ),

@@ -107,8 +107,7 @@ TAIL = [
         "sums.at[k] /= sqrtf(variance.at[k] + eps)",
         "sums.at[k] /= sqrtf(variance.at[k])",
     ),
-    _tail("index", "backward: dbeta and dgamma change places", "pack<N, 0>()", "pack<N, N>()"),
-    _tail("index", "backward: chunks overlap", "dgamma + blockIdx.y * pitch", "dgamma + blockIdx.y * c"),
+    _tail("index", "backward: dbeta and dgamma change places", "{dgamma, dbeta}", "{dbeta, dgamma}"),
     _tail(
         "eps",
         "backward: dx without eps",

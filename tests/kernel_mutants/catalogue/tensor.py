@@ -84,8 +84,8 @@ TENSOR = [
     _gemm(
         "barrier",
         "none before threads' sums are added up",
-        "  __syncthreads();\n  for (int c = threadIdx.x",
-        "  for (int c = threadIdx.x",
+        "  __syncthreads();\n  if (const int c = threadIdx.x",
+        "  if (const int c = threadIdx.x",
     ),
     _gemm(
         "barrier", "none before rounded chunks are read", "  __syncthreads();\n  const int chunk", "  const int chunk"
@@ -204,19 +204,20 @@ TENSOR = [
         "g.steps_per_split",
     ),
     _conv(
-        "split",
-        "every part is written over the first",
-        "(first_row + m0 + row) * g.n : -1;\n    });\n    return;",
-        "(m0 + row) * g.n : -1;\n    });\n    return;",
+        "race",
+        "every part of a filter gradient is written",
+        "splits, parts, counters)) return;\n  store_sums",
+        "splits, parts, counters)) {}\n  store_sums",
     ),
+    _conv(
+        "race",
+        "every part of a gathered product is written",
+        "splits, parts, counters)) return;\n  add_bias",
+        "splits, parts, counters)) {}\n  add_bias",
+    ),
+    _conv("moments", "columns of tiles share counters", "blockIdx.x % column_tiles * row_tiles", "0"),
     _conv("barrier", "none before the stages are written over", "__syncthreads();  // the stages", ";  // the stages"),
     _conv("moments", "rows that do not exist count", "min(g.rows - m0, Tile::BM)", "Tile::BM"),
-    _conv(
-        "moments",
-        "every tile's moments are written over the first's",
-        "static_cast<size_t>(blockIdx.x / column_tiles) * 2",
-        "static_cast<size_t>(0) * 2",
-    ),
     _conv("stride", "a parity class is written side by side", "down * g.step_h + g.first_h", "down + g.first_h"),
     _conv("index", "a class begins at the first column", "across * g.step_w + g.first_w", "across * g.step_w"),
     # --- the filter gradient ---
