@@ -248,6 +248,8 @@ def test_paths_count_from_the_start_of_the_command_also_if_hydra_changes_the_fol
         ("cnn.train", [], ["config", "merge/default", "data/toy_faces", "data/fer2013", "trainer/default"]),
         ("cnn.train", ["model=vgg_small", "merge=official"], ["model/vgg_small", "merge/official", "merge/default"]),
         ("cnn.evaluate", [], ["evaluate", "backend/auto"]),
+        ("cnn.compare", [], ["compare", "backend/auto"]),
+        ("cnn.lr_find", ["optimizer=sgd"], ["lr_find", "optimizer/sgd"]),
         ("data_tools.prepare", ["data=ferplus"], ["data/ferplus"]),
     ],
 )  # fmt: skip
