@@ -79,6 +79,7 @@ class ClassFolders:
         self._layout = Layout(self._classes)
         folders: set[PurePosixPath] = set()
         filled: set[PurePosixPath] = set()  # folders with an image or another real file
+        seen: set[PurePosixPath] = set()  # folders with an image
         archives: list[str] = []
         images, strays = 0, Strays()
         for member in self._container.members():
@@ -96,7 +97,9 @@ class ClassFolders:
             elif (entry := self._image(member, path)) is not None:
                 images += 1
                 filled.update(path.parents)
-                strays.add(path.parent.parts, self._layout.split_of(path.parent.parts))
+                if path.parent not in seen:
+                    seen.add(path.parent)
+                    strays.add(path.parent.parts, self._layout.split_of(path.parent.parts))
                 yield entry
             else:
                 self.ignored += 1

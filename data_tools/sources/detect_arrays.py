@@ -55,6 +55,6 @@ def detect_cifar(path: Path, batches: Sequence[str], names_file: bytes, classes:
     lines = [
         f"{path}: CIFAR-{100 if hundred else 10}'s batches; 32 x 32 pixels, colour.",
         classes_line(names),
-        f"Splits: {', '.join(found)}.",
+        f"Splits: {', '.join(found)}{'; validation is drawn from train' if 'train' in found else ''}.",
     ]
     return Detected("files", {"stem": path.name}, tuple(classes or names), found, 32, 3, tuple(lines))

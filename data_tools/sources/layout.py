@@ -40,9 +40,15 @@ class Layout:
         self._known = {comparable(name) for name in known}
         self.numbered: set[str] = set()  # class folders that were read without their number
         self.plain: set[str] = set()  # and those that have none
+        self._places: dict[Folders, tuple[str, str]] = {}  # folders repeat for every image in them
 
     def place(self, folders: Folders) -> tuple[str, str]:
         """Split and class; '' if the folders do not name them."""
+        if folders not in self._places:
+            self._places[folders] = self._place(folders)
+        return self._places[folders]
+
+    def _place(self, folders: Folders) -> tuple[str, str]:
         at = self.split_of(folders)
         if at is None:
             candidates, default = folders[::-1], folders[-1] if folders else ""
