@@ -71,8 +71,19 @@ def run(config: DictConfig, folder: Path) -> dict[str, Any]:
 
 
 def arguments(given: Sequence[str]) -> list[str]:
-    """The command line for Hydra: several `path=...` become a list, and paths may have any character."""
+    """The command line for Hydra: several `path=...` become a list, and paths may have any character.
+
+    Raises `UserError` for an option that would not be used.
+    """
     paths = [argument.partition("=")[2] for argument in given if argument.startswith("path=")]
+    for argument in given:
+        name = re.split(r"[=.]", argument.lstrip("+~"), maxsplit=1)[0]
+        if paths and name in ("data", "merge") and not re.match(r"\+*merge\.twins[.=]", argument):
+            raise UserError(
+                f"{argument} is not used with path=...: of merge only merge.twins is, and no option of data"
+            )
+        if not paths and name == "duplicates":
+            raise UserError(f"{argument} is for path=...; with data=... write data.audit or merge.{argument}")
     others = [argument for argument in given if not argument.startswith("path=")]
     # A value with a comma and without brackets would be a sweep.
     others = [re.sub(r"^fail_on=([\w,| ]+)$", lambda found: f"fail_on=[{_commas(found[1])}]", each) for each in others]

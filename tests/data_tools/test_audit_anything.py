@@ -209,6 +209,22 @@ def test_lists_of_paths_and_of_checks() -> None:
         assert (config.path, list(config.fail_on), config.data.name) == (None, ["never"], "fed")
 
 
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (["path=a", "data=fed"], "data=fed"),
+        (["data.root=x", "path=a"], "data.root=x"),
+        (["path=a", "merge.duplicates=pixels"], "merge.duplicates=pixels"),
+        (["path=a", "merge=official"], "merge=official"),
+        (["data=fed", "duplicates=pixels"], "merge.duplicates=pixels"),
+    ],
+)
+def test_an_option_that_would_not_be_used_is_refused(given: list[str], named: str) -> None:
+    with pytest.raises(UserError, match=re.escape(named)):
+        arguments(given)
+    assert arguments(["path=a", "merge.twins.strangers=1", "duplicates=near"])
+
+
 def called(*given: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "data_tools.audit", *given, "hydra.run.dir=out"],
