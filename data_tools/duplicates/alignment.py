@@ -79,7 +79,7 @@ class Aligner:
         return float(np.vdot(one, other)) / float(np.sqrt(spread))
 
     def plain(self, image: int) -> bool:
-        """Whether an image has little fine structure to recognise its warped copies by, as a sky or the edge of a wall."""
+        """Whether an image has little fine structure to recognise its warped copies by, as a sky."""
         return self.cells(image) < self.config.cells
 
     def cells(self, image: int) -> float:

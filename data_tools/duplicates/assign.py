@@ -126,8 +126,8 @@ def _safe(
         return False
     if seen.plain > 0.01:
         found.note = (
-            f"duplicates: about {seen.plain:.0%} of the images have little fine structure; of these hardly any but unwarped "
-            "and mirrored copies are found"
+            f"duplicates: about {seen.plain:.0%} of the images have little fine structure; of these hardly any copies "
+            "but unwarped and mirrored ones are found"
         )
     return True
 
