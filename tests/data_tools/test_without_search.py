@@ -14,6 +14,7 @@ from foundation.errors import UserError
 from foundation.files import read_json
 
 SEARCHED = ["near", "mirrored", "augmented"]
+SEARCHES = {"strangers": 1}  # the images of noise are searched, whatever they have in common
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ def test_a_searched_level_that_is_asked_for_says_what_to_install(
 
 
 def test_with_it_the_default_looks_for_everything(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pack = prepared(configured(root, "tiny", duplicates="auto", data={"audit": "auto"}))
+    pack = prepared(configured(root, "tiny", duplicates="auto", data={"audit": "auto"}, twins=SEARCHES))
     assert pack.json["options"]["merge"]["duplicates"] == "augmented"
     assert pack.json_beside("audit.json")["not_looked_for"] == {"levels": [], "reason": ""}
     assert "not looked for" not in capsys.readouterr().out
@@ -71,7 +72,7 @@ def test_with_it_the_default_looks_for_everything(root: Path, capsys: pytest.Cap
 
 
 def test_a_level_below_is_named_as_the_reason(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pack = prepared(configured(root, "tiny", duplicates="bytes", data={"audit": "near"}))
+    pack = prepared(configured(root, "tiny", duplicates="bytes", data={"audit": "near"}, twins=SEARCHES))
     assert pack.json_beside("audit.json")["not_looked_for"] == {
         "levels": ["mirrored", "augmented"], "reason": "data.audit=near"
     }  # fmt: skip
