@@ -80,10 +80,11 @@ class FerCsv:
         return (known or paths)[0]
 
     def _rows(self, rows: CsvRows, path: str) -> Iterator[Entry]:
-        first = list(itertools.islice(rows, FIRST_ROWS))
+        numbered = iter(rows)  # once: another iterator would count from 1 again
+        first = list(itertools.islice(numbered, FIRST_ROWS))
         sizes = Counter(len(split_pixels(row["pixels"])) for _, row in first if not isinstance(row, RowError))
         side = side_of(sizes)
-        for number, fields in itertools.chain(first, rows):
+        for number, fields in itertools.chain(first, numbered):
             yield self._entry(fields, f"{path}:{number}", number, side)
 
     def _entry(self, fields: dict[str, str] | RowError, path: str, number: int, side: int) -> Entry:
