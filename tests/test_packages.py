@@ -151,7 +151,7 @@ def test_a_training_step_stands_in_one_place():
                 call = f"{ast.unparse(node.func.value).split('.')[-1]}.{node.func.attr}"
                 found.setdefault(call, set()).add(path.relative_to(ROOT).as_posix())
     assert found["optimizer.step"] == {"cnn/training/step.py"}
-    assert found["ops.next_batch"] == {"cnn/training/step.py", "cnn/training/inference.py"}
+    assert found["ops.next_batch"] == {"cnn/training/batches.py", "cnn/training/inference.py"}
 
 
 def import_graph(root: Path, packages: tuple[str, ...]) -> dict[str, set[str]]:

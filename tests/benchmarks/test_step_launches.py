@@ -23,10 +23,10 @@ def test_a_step_takes_nothing_from_the_host(model):
 @pytest.mark.parametrize(
     ("model", "most", "gigabytes"), [("baseline", 54, 2.8), ("vgg_small", 62, 3.3), ("resnet9", 60, 9.75)]
 )
-def test_a_step_keeps_to_its_launches_and_bytes(model, launches, gigabytes):
+def test_a_step_keeps_to_its_launches_and_bytes(model, most, gigabytes):
     """Of 512 images with bfloat16. Parts are merged by the launch that computes them, so none is there to merge."""
     step = measure(model, 512, "bfloat16")
-    assert step.launches <= launches
+    assert step.launches <= most
     assert step.moved <= gigabytes * 1e9
 
 

@@ -4,7 +4,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from cnn.assembly import model_of, ops_of, optimizer_settings
+from cnn.assembly import GROUPS as TYPES
+from cnn.assembly import RunSettings, groups, model_of, ops_of, optimizer_settings
 from cnn.backends import gpu_missing
 from cnn.training.batches import AugmentSettings
 from cnn.training.loop import TrainerSettings
@@ -12,6 +13,7 @@ from cnn.training.optimizers import build_optimizer
 from cnn.training.schedules import ScheduleSettings, build_schedule
 from data_tools.config import load
 from foundation.config import config_dir, typed
+from foundation.text_yaml import read_with
 
 GROUPS = ("data", "merge", "augment", "model", "optimizer", "schedule", "trainer", "backend", "experiment")
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((config_dir() / group).glob("*.yaml"))]
@@ -25,6 +27,7 @@ NEEDS_GPU = pytest.mark.skipif(gpu_missing() is not None, reason=f"{gpu_missing(
 
 
 def composed(*overrides):
+    read_with(groups(*TYPES, top=RunSettings))  # as cnn.train, whatever command ran in this process before
     with initialize_config_dir(str(config_dir()), version_base="1.3"):
         return compose("config", overrides=list(overrides))
 
