@@ -149,7 +149,6 @@ EXCEPTIONS = (
     ),
     Allowance("*cross_entropy", "*", 0.5, "a few numbers for an image"),
     Allowance("next_augmented_batch", "*", 0.15, "a few numbers for an image"),
-    Allowance("*", "* counters", 0.12, "one number for a block"),
 )
 
 

@@ -75,8 +75,8 @@ One HGMMA multiplies 64 × 16 by 16 × N in N / 2 cycles of the tensor cores of 
 they do 2,048 multiply-adds of bfloat16 a cycle. It reads both operands from shared memory and runs on by itself.
 
 Issued: instructions of a loop, of both warps of a quarter, for each of these cycles; a quarter issues one a cycle. At
-most {ISSUED} in tiles of 128 and more each way: then each may wait nearly as long again, and the products still run on. At
-most {ISSUED_NARROW:.0f} in tiles of 64 columns, which compute the same addresses for half the products.
+most {ISSUED} in tiles of 128 and more each way: then each may wait nearly as long again, and the products still run on.
+At most {ISSUED_NARROW:.0f} in tiles of 64 columns, which compute the same addresses for half the products.
 
 Cycles: of shared memory for each 2,048 multiply-adds, as many as an HMMA does; at most {CYCLES}. Above 1 they bound the
 products before the tensor cores do.

@@ -6,15 +6,17 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
-
-from omegaconf import MISSING, DictConfig
+from typing import TYPE_CHECKING, Any
 
 from data_tools.duplicates.levels import AUGMENTED, AUTO, LEVELS, NONE, PIXELS, SEARCHED, search_missing
 from data_tools.duplicates.settings import SearchConfig
 from data_tools.sources.base import SPLITS
 from foundation.config import typed
 from foundation.errors import UserError
+from foundation.schema import UNSET
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 NOT_IN_PACK = ("path", "root", "pack_dir", "workers", "downloads")  # keys of `data` that do not change the pack
 FORMAT_VERSION = 3  # of the pack; raise it when older packs must be written again
@@ -34,17 +36,17 @@ METHODS = ("none", "class_weight", "oversample", "undersample", "augment_to")
 class DataConfig:
     """`conf/data/*.yaml`: the sources, and the size, channels and classes of the pack."""
 
-    name: str = MISSING
+    name: str = UNSET
     path: str | None = None
     root: str = "data"
     pack_dir: str = "packs"
     image_size: int = 48
     channels: int = 1
     workers: int | None = None
-    classes: list[str] = MISSING
+    classes: list[str] = UNSET  # type: ignore[assignment]
     label_map: dict[str, str] = field(default_factory=dict)
     audit: str = AUTO
-    sources: dict[str, dict[str, Any]] = MISSING
+    sources: dict[str, dict[str, Any]] = UNSET  # type: ignore[assignment]
     downloads: dict[str, str] = field(default_factory=dict)
 
 
@@ -52,12 +54,12 @@ class DataConfig:
 class DataOptions(DataConfig):
     """The same as composed: what is null is found out at `path`, see data_tools/detection.py."""
 
-    name: str | None = MISSING  # type: ignore[assignment]
+    name: str | None = UNSET  # type: ignore[assignment]
     root: str | None = "data"  # type: ignore[assignment]
     image_size: int | None = 48  # type: ignore[assignment]
     channels: int | None = 1  # type: ignore[assignment]
-    classes: list[str] | None = MISSING  # type: ignore[assignment]
-    sources: dict[str, dict[str, Any]] | None = MISSING  # type: ignore[assignment]
+    classes: list[str] | None = UNSET  # type: ignore[assignment]
+    sources: dict[str, dict[str, Any]] | None = UNSET  # type: ignore[assignment]
 
 
 @dataclass

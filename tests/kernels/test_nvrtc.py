@@ -27,6 +27,7 @@ C_TYPES = {
     "int": np.int32,
     "unsigned": np.uint32,
     "float": np.float32,
+    "double": np.float64,
     "longlong": np.int64,
     "unsignedlonglong": np.uint64,
     **STRUCTS,
@@ -62,7 +63,7 @@ def local_memory(compiled) -> list[str]:
 def test_compiles_without_local_memory(compiled, source, architecture):
     result = compiled(source, architecture)
     assert list(result.kernels) == [kernel.name for kernel in kernels_of(source, architecture)]
-    assert result.cubin_bytes > 0
+    assert result.cubin_bytes > 0 or not result.kernels  # no kernel of the file runs on this architecture
     # 128: a loop that no instance of a template reaches, behind an `if` on a template argument
     warnings = [warning for warning in result.warnings if "#128-D" not in warning]
     assert not warnings, "\n".join(warnings)

@@ -117,6 +117,10 @@ def batch_calls() -> Iterator[Call]:
         yield Call("augmentation", name, lambda rng, a=(clock, count, hw, rules): given(*a))
     for name, images, count, clock in _NEXT:
         yield Call("next_batch", name, lambda rng, a=(images, count, clock): _next_batch(rng, *a))
+        for rules in (Augmentation(5, flip=True, shift=0.1), Augmentation(3, True, 0.1, 10, 0.1, 0.5, (0.02, 0.4))):
+            more = ((24, 17), rules)
+            what = f"{name}_{'warped' if rules.warps else 'moved'}"
+            yield Call("next_augmented_batch", what, lambda rng, a=(images, count, clock, *more): _next_batch(rng, *a))
 
 
 def _in_bfloat16(rng, affine: bool, erase: bool):
@@ -134,8 +138,8 @@ def _in_bfloat16(rng, affine: bool, erase: bool):
     )
 
 
-def _next_batch(rng, images: int, count: int, clock: tuple[int, int, int]):
+def _next_batch(rng, images: int, count: int, clock: tuple[int, int, int], *more):
     rates = Exactly(rng.uniform(0.01, 0.5, 9).astype(np.float32))
     learning_rate = Filled(Exactly(np.full(1, np.nan, np.float32)))
     labels = rng.integers(7, size=images)
-    return given(rng.permutation(images), rates, labels, Filled(np.array(clock)), learning_rate, count)
+    return given(rng.permutation(images), rates, labels, Filled(np.array(clock)), learning_rate, count, *more)

@@ -20,7 +20,7 @@ _OPERATIONS = {
         clip_by_global_norm""",
     "statistics": """
         moments normalize normalize_backward group_norm group_norm_backward tail tail_backward""",
-    "position": "augmentation",
+    "position": "augmentation next_augmented_batch",
 }
 # Which of them an operation is held to; "element" where none is named.
 TOLERANCE_OF = {op: kind for kind, ops in _OPERATIONS.items() for op in ops.split()}

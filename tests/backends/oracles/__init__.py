@@ -7,7 +7,7 @@ float32 array among the results stands for one that is float32 in every run.
 
 from backends.oracles.activations import FUNCTIONS, activation, prelu
 from backends.oracles.arrays import array, constant, copy_in, stored, to_numpy, zeros
-from backends.oracles.batches import augmentation, gather_batch, next_batch
+from backends.oracles.batches import augmentation, gather_batch, next_augmented_batch, next_batch
 from backends.oracles.joins import add, concat, multiply, split
 from backends.oracles.losses import cross_entropy, l2_penalty, l2_penalty_backward, softmax, softmax_cross_entropy
 from backends.oracles.normalization import group_norm, moments, normalize, running_average
@@ -41,6 +41,7 @@ __all__ = [
     "max_pool2d",
     "moments",
     "multiply",
+    "next_augmented_batch",
     "next_batch",
     "normalize",
     "philox4x32_10",

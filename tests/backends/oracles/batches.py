@@ -25,6 +25,11 @@ def next_batch(order, rates, labels, clock, learning_rate, count):
     )
 
 
+def next_augmented_batch(order, rates, labels, clock, learning_rate, count, hw, rules):
+    indices, chosen, after, rate = next_batch(order, rates, labels, clock, learning_rate, count)
+    return indices, chosen, *augmentation(after, count, hw, rules), after, rate
+
+
 def augmentation(clock, count, hw, rules):
     step = int(clock[0])
     plain = random_uniform(rules.seed, _AUGMENTATION_STREAM, step, 3 * count)
