@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,7 @@ def find_groups(
     if level not in SEARCHED:
         return found
     # OpenCV and FAISS are the extra `audit`: only the search needs them.
+    logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # else it says at each start what it loads
     from data_tools.duplicates.alignment import Aligner  # noqa: PLC0415
     from data_tools.duplicates.grouping import Groups, loose  # noqa: PLC0415
     from data_tools.duplicates.search import find_near_duplicates  # noqa: PLC0415
