@@ -6,6 +6,7 @@ option decides, before YAML does.
 
 from __future__ import annotations
 
+from dataclasses import is_dataclass
 from pathlib import PurePosixPath
 from typing import Any, ClassVar, get_args, get_origin
 
@@ -69,7 +70,8 @@ def _read(folder: str, name: str) -> str:
 def _retag(node: yaml.Node, schemas: Schemas, path: tuple[str, ...]) -> None:
     """Walk down to the options."""
     hint = hint_at(schemas, path)
-    if hint is not None:
+    # A group may have several types, one for each of its files: `hint_at` finds the one that has an option.
+    if hint is not None and not (is_dataclass(hint) and isinstance(node, yaml.MappingNode)):
         _as_typed(node, hint)
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
