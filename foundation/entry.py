@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import functools
-import io
 import os
 import re
 import sys
@@ -70,9 +69,6 @@ def entry(
 
             main = hydra.main(version_base="1.3", config_path=str(config_dir()), config_name=config_name)(guarded)
             try:
-                for stream in (sys.stdout, sys.stderr):
-                    if isinstance(stream, io.TextIOWrapper):
-                        stream.reconfigure(line_buffering=True)  # a log shows a line when it is printed
                 if {"--help", "-h"} & set(sys.argv[1:]):
                     print(help_text(config_name, sys.argv[1:]))
                     return

@@ -1,4 +1,4 @@
-"""What a command prints, on any console: characters that it lacks are escaped; a closed pipe does not end the work."""
+"""What a command prints, on any console: line by line, what the console lacks escaped; a closed pipe ends no work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Lasting:
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)  # a log shows a line when it is printed
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -53,3 +53,15 @@ def test_other_errors_are_raised_and_the_streams_come_back(monkeypatch: pytest.M
     monkeypatch.setattr(sys, "stdout", None)
     with lasting_output():
         print("nowhere")
+
+
+@pytest.mark.parametrize("which", ["stdout", "stderr"])
+def test_a_line_is_there_when_it_is_printed(which: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    monkeypatch.setattr(sys, which, stream(writer, "utf-8"))
+    with lasting_output():
+        print("epoch 1", file=getattr(sys, which))
+        os.set_blocking(reader, False)
+        assert os.read(reader, 100) == b"epoch 1\n"
+    getattr(sys, which).close()
+    os.close(reader)
