@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from data_tools.config import DataConfig, MergeConfig, load
 from data_tools.reading.labels import normalise
-from data_tools.sources.base import Entry, Fingerprint, Source
+from data_tools.sources.base import Entry, Fingerprint, Source, WrappedSource
 from data_tools.sources.detect import NO_LABEL, Detected, detect
 from data_tools.sources.find import make_source
 from data_tools.sources.split_names import split_named
@@ -96,26 +96,16 @@ def _classes(found: Sequence[Detected]) -> list[str]:
     return sorted(classes.values())
 
 
-class _OfSplit:
+class _OfSplit(WrappedSource):
     """A source all of whose images are of one split."""
 
     def __init__(self, source: Source, split: str) -> None:
-        self.name, self._source, self._split = source.name, source, split
-
-    @property
-    def ignored(self) -> int:
-        return self._source.ignored
-
-    @ignored.setter
-    def ignored(self, number: int) -> None:
-        self._source.ignored = number
+        super().__init__(source.name, source)
+        self._split = split
 
     def entries(self) -> Iterator[Entry]:
         for entry in self._source.entries():
             yield replace(entry, original_split=self._split)
 
     def fingerprint(self) -> Fingerprint:
-        return {**self._source.fingerprint(), "split": self._split}
-
-    def expected(self) -> int | None:
-        return self._source.expected()
+        return {**super().fingerprint(), "split": self._split}

@@ -51,3 +51,28 @@ class Source(Protocol):
     def expected(self) -> int | None:
         """The number of entries, for a progress bar; None if counting them would be slow."""
         ...
+
+
+class WrappedSource:
+    """A source that changes the entries of another one: a subclass has `entries`, and extends the fingerprint."""
+
+    def __init__(self, name: str, source: Source) -> None:
+        self.name = name
+        self._source = source
+
+    @property
+    def ignored(self) -> int:
+        """The number of files that the other source ignored."""
+        return self._source.ignored
+
+    @ignored.setter
+    def ignored(self, number: int) -> None:
+        self._source.ignored = number
+
+    def fingerprint(self) -> Fingerprint:
+        """Fingerprint of the other source."""
+        return self._source.fingerprint()
+
+    def expected(self) -> int | None:
+        """The number of entries of the other source."""
+        return self._source.expected()

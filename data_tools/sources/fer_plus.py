@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from data_tools.randomness import generator_for
-from data_tools.sources.base import Entry, Fingerprint, Source
+from data_tools.sources.base import Entry, Fingerprint, Source, WrappedSource
 from data_tools.sources.containers import file_fingerprint
 from data_tools.sources.csv_rows import CsvRows, RowError, csv_text
 from data_tools.sources.fer_csv import FerCsv, parse_usage
@@ -49,7 +49,7 @@ class Votes:
     error: str = ""
 
 
-class FerPlus:
+class FerPlus(WrappedSource):
     """The images of `source` (FER-2013 as table or as files) with labels from the votes.
 
     The rows of a table are joined by position. Files are joined by `names`, a CSV `fer_files,ferplus_names`; of an
@@ -71,29 +71,16 @@ class FerPlus:
                 f"{key}.names: FER+ numbers the rows of fer2013.csv, and your files need a CSV fer_files,ferplus_names "
                 f"with their rows; use fer2013.csv, or put such a CSV beside {votes.name}"
             )
-        self.name = name
-        self._source, self._votes, self._names, self._policy = source, votes, names, policy
-
-    @property
-    def ignored(self) -> int:
-        """The number of files that the source of the images ignored."""
-        return self._source.ignored
-
-    @ignored.setter
-    def ignored(self, number: int) -> None:
-        self._source.ignored = number
+        super().__init__(name, source)
+        self._votes, self._names, self._policy = votes, names, policy
 
     def fingerprint(self) -> Fingerprint:
         """Fingerprint of the images, the votes and the names."""
-        found = dict(self._source.fingerprint())
+        found = dict(super().fingerprint())
         for kind, path in (("votes", self._votes), ("names", self._names)):
             if path is not None:
                 found |= {f"{kind}_{key}": value for key, value in file_fingerprint(path).items()}
         return found
-
-    def expected(self) -> int | None:
-        """The number of entries of the source of the images."""
-        return self._source.expected()
 
     def entries(self) -> Iterator[Entry]:
         """Stream the images. An image for which the votes give no label is refused."""
