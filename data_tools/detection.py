@@ -9,7 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from data_tools.sources.detect import Detected, detect
+from data_tools.sources.detect import detect
+from data_tools.sources.detected import Detected, named
 from foundation.errors import UserError
 
 # Keys of `data` that are found out if they are null.
@@ -61,24 +62,20 @@ def fill_in(config: DictConfig, say: Callable[[str], object] = print) -> None:
 
 def values_for(path: Path, found: Detected) -> dict[str, Any]:
     """The keys of `data` for what was found at `path`."""
-    whole, name = _whole(path), name_for(path)
+    whole, name = named(path), name_for(path)
     return {
         "name": name,
         "root": str(whole.parent),
         "image_size": found.image_size,
         "channels": found.channels,
         "classes": list(found.classes),
-        "sources": {name: {"kind": found.kind, **found.options}},
+        "sources": {name: found.config},
     }
 
 
 def name_for(path: Path) -> str:
     """The name of the data set at `path`."""
-    return re.sub(r"[^\w-]+", "_", _whole(path).name.partition(".")[0]).strip("_") or "images"
-
-
-def _whole(path: Path) -> Path:
-    return path.resolve() if path.name in ("", "..", ".") else path
+    return re.sub(r"[^\w-]+", "_", named(path).name.partition(".")[0]).strip("_") or "images"
 
 
 def recall(config: DictConfig, descriptions: Iterable[Mapping[str, Any]]) -> bool:
@@ -99,7 +96,7 @@ def recall(config: DictConfig, descriptions: Iterable[Mapping[str, Any]]) -> boo
             found.append(recorded)
     if len(found) != 1:
         return False
-    _set(config, {**{key: found[0][key] for key in FOUND if key in found[0]}, "root": str(_whole(path).parent)})
+    _set(config, {**{key: found[0][key] for key in FOUND if key in found[0]}, "root": str(named(path).parent)})
     return True
 
 

@@ -14,6 +14,7 @@ from data_tools.reading.manifest import KEPT
 from data_tools.reading.read import read
 from data_tools.reading.reasons import why_left_out
 from data_tools.sources.detect import detect
+from data_tools.sources.detected import named
 from data_tools.sources.find import make_source
 from foundation.errors import UserError
 
@@ -41,9 +42,7 @@ def load_images(
 
     Raises `UserError` if there are no labels or no usable image.
     """
-    place = Path(path).expanduser()
-    if place.name in ("", "..", "."):
-        place = place.resolve()
+    place = named(Path(path).expanduser())
     found = detect(place, classes)
     names = list(classes or found.classes)
     if not names:
@@ -52,7 +51,7 @@ def load_images(
     if size < 1 or depth not in (1, 3):
         raise UserError(f"image_size must be positive and channels 1 or 3, got {size} and {depth}")
     labels = LabelMap(names)
-    source = make_source(place.name, str(place.parent), {"kind": found.kind, **found.options}, labels.names)
+    source = make_source(place.name, str(place.parent), found.config, labels.names)
     collection = read([source], {source.name: labels}, size, depth, lambda: None, workers)
     rows = [row for row in collection.rows if row.status == KEPT]
     left_out = why_left_out(collection.rows)

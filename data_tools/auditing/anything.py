@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from data_tools.config import DataConfig, MergeConfig, load
 from data_tools.reading.labels import normalise
 from data_tools.sources.base import Entry, Fingerprint, Source, WrappedSource
-from data_tools.sources.detect import NO_LABEL, Detected, detect
+from data_tools.sources.detect import detect
+from data_tools.sources.detected import NO_LABEL, Detected, named
 from data_tools.sources.find import make_source
 from data_tools.sources.split_names import split_named
 
@@ -70,8 +71,8 @@ def subject_of(paths: Sequence[Path], config: DictConfig) -> Subject:
 
 
 def _source(name: str, path: Path, detected: Detected) -> Source:
-    whole = path.resolve() if path.name in ("", ".", "..") else path
-    source = make_source(name, str(whole.parent), {"kind": detected.kind, **detected.options}, detected.classes)
+    whole = named(path)
+    source = make_source(name, str(whole.parent), detected.config, detected.classes)
     split = None if detected.splits else split_named(whole.name.partition(".")[0])
     return _OfSplit(source, split) if split else source
 

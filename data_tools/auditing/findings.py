@@ -13,7 +13,7 @@ from data_tools.packs.pack import count
 from data_tools.packs.tables import without_images
 from data_tools.preparation import Prepared
 from data_tools.reading.manifest import KEPT, MADE, SET_ASIDE, Row
-from data_tools.sources.detect import NO_LABEL
+from data_tools.sources.detected import NO_LABEL
 
 EVALUATED = ("validation", "test")
 Cell = tuple[str, str]  # source and original split

@@ -15,7 +15,7 @@ from data_tools.sources.cifar import batch_split, is_batch, is_hundred, is_names
 from data_tools.sources.class_folders import is_archive_name, is_image_name, is_rubbish, may_be_image
 from data_tools.sources.containers import Folder, LoneFile, Member, MemberError, damaged, open_container
 from data_tools.sources.detect_arrays import detect_cifar, detect_idx
-from data_tools.sources.detected import NO_LABEL, Detected, classes_line, in_order, splits_line
+from data_tools.sources.detected import NO_LABEL, Detected, classes_line, in_order, named, splits_line
 from data_tools.sources.file_names import FileNames
 from data_tools.sources.folder_levels import FoundClasses, read_folders
 from data_tools.sources.idx import idx_name
@@ -40,8 +40,7 @@ def detect(path: Path, classes: Sequence[str] | None = None) -> Detected:
         raise UserError(f"{path}: there is no such folder, archive or table")
     if not (path.is_dir() or path.is_file()):
         raise UserError(f"{path} is neither a folder, an archive nor a table of images")
-    if path.name in ("", "..", "."):
-        path = path.resolve()
+    path = named(path)
     container = open_container(path)
     survey = _Survey()
     with damaged(path):

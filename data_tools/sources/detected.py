@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from data_tools.sources.base import SPLITS
@@ -13,7 +14,7 @@ NO_LABEL = "image"  # the label that images without labels have in common, so th
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """What was found. `make_source(name, str(path.parent), {"kind": kind, **options})` reads it."""
+    """What was found. `make_source(name, str(named(path).parent), config)` reads it."""
 
     kind: str
     options: dict[str, Any]
@@ -22,6 +23,16 @@ class Detected:
     image_size: int
     channels: int
     lines: tuple[str, ...]  # what was found, as short sentences
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The kind of source and its options, as in `data.sources`."""
+        return {"kind": self.kind, **self.options}
+
+
+def named(path: Path) -> Path:
+    """The path with a name as its last part: `.` and the like stand for the folder that they mean."""
+    return path.resolve() if path.name in ("", "..", ".") else path
 
 
 def classes_line(classes: Collection[str]) -> str:
