@@ -15,27 +15,17 @@ from rich.text import Text
 
 from cnn.assembly import groups
 from cnn.reporting.comparison import PairedCounts, SeedDifference
-from cnn.scored_runs import ScoredRun, difference_of_recipes, folders_of, score_runs, split_of
+from cnn.scored_runs import ScoredRun, ScoringSettings, difference_of_recipes, folders_of, score_runs, split_of
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import write_json
-from foundation.schema import UNSET
 
 
 @dataclass
-class CompareSettings:
+class CompareSettings(ScoringSettings):
     """The options outside the groups."""
 
-    run: str | list[str] = UNSET
     against: str | list[str] | None = None
-    split: str = "validation"
-    tta: str = "none"
-    tta_shift: int = 2
-    tta_crop: float = 0.875
-    batch_size: int = 256
-    root: str | None = None
-    pack_dir: str | None = None
-    pack: str | None = None
     json: str | None = None
 
 

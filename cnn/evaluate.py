@@ -19,29 +19,19 @@ from cnn.reporting.calibration import Reliability, apply_temperature, fit_temper
 from cnn.reporting.intervals import Interval, Mean, accuracy, bootstrap_interval, macro_f1, mean_interval
 from cnn.reporting.metrics import Scores, compute_scores
 from cnn.reporting.reliability_plot import describe_reliability, plot_reliability
-from cnn.scored_runs import ScoredRun, difference_of_recipes, folders_of, score_runs, split_of
+from cnn.scored_runs import ScoredRun, ScoringSettings, difference_of_recipes, folders_of, score_runs, split_of
 from foundation.entry import entry
 from foundation.files import write_json
-from foundation.schema import UNSET
 
 Probabilities = dict[str, NDArray[Any]]  # split -> (n, classes)
 
 
 @dataclass
-class EvaluateSettings:
+class EvaluateSettings(ScoringSettings):
     """The options outside the groups."""
 
-    run: str | list[str] = UNSET
-    split: str = "validation"
-    tta: str = "none"
-    tta_shift: int = 2
-    tta_crop: float = 0.875
     calibrate: bool = False
     bootstrap: int = 2000
-    batch_size: int = 256
-    root: str | None = None
-    pack_dir: str | None = None
-    pack: str | None = None
     out: str | None = None
 
 

@@ -20,6 +20,22 @@ from data_tools.prepare import prepare
 from data_tools.reading.manifest import read_manifest
 from data_tools.sources.base import SPLITS
 from foundation.errors import UserError
+from foundation.schema import UNSET
+
+
+@dataclass
+class ScoringSettings:
+    """The options outside the groups that `cnn.evaluate` and `cnn.compare` share."""
+
+    run: str | list[str] = UNSET
+    split: str = "validation"
+    tta: str = "none"
+    tta_shift: int = 2
+    tta_crop: float = 0.875
+    batch_size: int = 256
+    root: str | None = None
+    pack_dir: str | None = None
+    pack: str | None = None
 
 
 @dataclass(frozen=True)
