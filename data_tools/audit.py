@@ -25,6 +25,7 @@ from data_tools.detection import fill_in
 from data_tools.packs.tables import console, show_leaks, show_levels, show_not_looked_for
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
 from data_tools.progress import bar
+from foundation.command_line import quote
 from foundation.entry import entry
 from foundation.errors import UserError
 
@@ -97,10 +98,8 @@ def _commas(names: str) -> str:
 
 
 def _quoted(path: str) -> str:
-    """The path in quotes of Hydra's grammar, in which backslashes before a quote are doubled."""
-    path = path.strip("'\"") if len(path) > 1 and path[0] == path[-1] and path[0] in "'\"" else path
-    escaped = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), path)
-    return f"'{escaped}'"
+    """The path as Hydra reads it as text, without quotes that the person has put around it."""
+    return quote(path.strip("'\"") if len(path) > 1 and path[0] == path[-1] and path[0] in "'\"" else path)
 
 
 def _paths(given: Any) -> list[Path]:
