@@ -14,7 +14,7 @@ from cnn.backends.cpu.updates import CpuUpdates
 class CpuOps(
     CpuTail, CpuConvolution, CpuPooling, CpuActivations, CpuJoins, CpuDropout, CpuLosses, CpuUpdates, CpuBatches
 ):
-    """All families together, in float32 and float64. Small operations, such as cross-entropy, run the reference."""
+    """All families together, in float32 and float64. Small operations, such as softmax, run the reference."""
 
 
 __all__ = ["CpuOps"]

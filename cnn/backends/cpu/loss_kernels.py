@@ -8,6 +8,14 @@ from cnn.backends.cpu.jit import compiled
 
 
 @compiled
+def target_of(c, label, logit, on, off, zero):
+    """The target of class c, of the logits' type: `zero` for a masked one, whose logit is -inf."""
+    if c == label:
+        return on
+    return zero if logit == -np.inf else off
+
+
+@compiled
 def cross_entropy(logits, labels, class_weights, on, off, ignores, ignored, count, dlogits, sums):
     """Fill dlogits (n, k); add to sums (2,) the loss and the number of rows whose argmax is the label.
 
@@ -41,18 +49,14 @@ def cross_entropy(logits, labels, class_weights, on, off, ignores, ignored, coun
         terms, mass = zero, zero
         for c in range(classes):
             shifted = (logits[n, c] - largest) - level
-            target = on if c == label else off
-            if c != label and logits[n, c] == -np.inf:
-                target = zero  # a masked class
+            target = target_of(c, label, logits[n, c], on, off, zero)
             if target != zero:
                 terms += target * shifted
             mass += target
             dlogits[n, c] = shifted
         for c in range(classes):
             shifted = dlogits[n, c]
-            target = on if c == label else off
-            if c != label and logits[n, c] == -np.inf:
-                target = zero
+            target = target_of(c, label, logits[n, c], on, off, zero)
             dlogits[n, c] = weight * (np.exp(shifted) * mass - target)
         sums[0] -= np.float64(weight * terms)
     return True

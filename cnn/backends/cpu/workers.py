@@ -35,7 +35,7 @@ WORTH_A_THREAD = 1 << 20
 
 # Wait until the int64 at an address has a value, for at most so many looks; whether it had.
 Spin = Callable[[int, int, int], bool]
-# The fewest and the most looks before a thread goes to sleep, of a nanosecond or so each. To wake a thread takes longer
+# The fewest and the most looks before a thread goes to sleep, of tens of nanoseconds each. Waking it takes longer
 # than a layer of a single image; but where the cores are busy, the thread that spins has the core that the other needs.
 _LOOKS = (1 << 9, 1 << 17)
 
