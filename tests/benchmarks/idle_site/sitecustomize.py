@@ -4,7 +4,7 @@ import sys
 from importlib.abc import MetaPathFinder
 from typing import Any
 
-MISSING = {"antlr4", "cv2", "faiss", "hydra", "llvmlite", "numba", "omegaconf", "onnx", "torch", "yaml"}
+MISSING = {"antlr4", "cv2", "faiss", "filelock", "hydra", "llvmlite", "numba", "omegaconf", "onnx", "torch", "yaml"}
 
 
 class Refusing(MetaPathFinder):
