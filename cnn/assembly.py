@@ -13,6 +13,7 @@ from cnn.backends import Ops, get_ops
 from cnn.models import Model, build_model
 from cnn.models.builder import check_model
 from cnn.models.precision import ops_of_precision, resolve_precision, storage_of
+from cnn.training.averaging import Lookahead, MovingAverage
 from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.best import Best
 from cnn.training.loop import Trainer, TrainerSettings, steps_of_epoch
@@ -238,4 +239,8 @@ def new_trainer(
         folder=folder,
         metadata=metadata,
         best=Best(settings.early_stopping),
+        average=None if settings.ema is None else MovingAverage(model, settings.ema),
+        lookahead=None
+        if settings.lookahead is None
+        else Lookahead(model, settings.lookahead, settings.lookahead_share),
     )

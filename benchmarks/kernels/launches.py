@@ -22,7 +22,7 @@ READ_IN_PART: Mapping[tuple[str, str], Callable[[Mapping[str, Any]], int]] = {
         for name in ("gather_batch", "gather_batch_of_floats")
     },
     **{(name, array): lambda v: v["count"] for name in NEXT_BATCH for array in ("order", "labels")},
-    **{(name, "rates"): lambda v: 1 for name in NEXT_BATCH},
+    **{(name, "schedule"): lambda v: v["width"] for name in NEXT_BATCH},
 }
 # Arrays that are read and written:
 UPDATED = {
@@ -34,7 +34,12 @@ UPDATED = {
         for storage in ("", "_bf16")
     ),
     ("l2_penalty_backward", "dw"),
-    *(("cross_entropy", array) for array in ("totals", "row_losses", "outcomes")),
+    *(
+        (name, array)
+        for name in ("cross_entropy", "soft_cross_entropy")
+        for array in ("totals", "row_losses", "outcomes")
+    ),
+    ("blend", "into"),
     ("sgd_update", "param"),
     ("sgd_update", "velocity"),
     ("adam_update", "param"),
@@ -47,7 +52,7 @@ UPDATED = {
 UPDATED_EVERYWHERE = {"parts", "tile_moments", "counters"}
 
 # Scalars that do not change the work, and are ignored when launches are compared.
-_IDLE_SCALARS = {"seed_low", "seed_high", "stream", "move_stream", "warp_stream"}
+_IDLE_SCALARS = {"seed_low", "seed_high", "stream", "move_stream", "warp_stream", "crop_stream", "tone_stream"}
 
 
 @dataclass(frozen=True)

@@ -152,7 +152,7 @@ def _operation(name: str, arguments: dict[str, Any], result: Any) -> Work:
     if name == "gather_batch":  # reads only the images of the batch
         arguments = {**arguments, "images": arguments["images"][: len(result)]}
     if name in NEXT_BATCH:
-        arguments = {**arguments, "order": result[0], "labels": result[1], "rates": arguments["rates"][:1]}
+        arguments = {**arguments, "order": result[0], "labels": result[1], "schedule": arguments["schedule"][:1]}
     given, made = list(_arrays(arguments.values())), list(_arrays((result,)))
     arrays = [(key, array.shape) for key, value in arguments.items() for array in _arrays((value,))]
     arrays += [("result", array.shape) for array in made]

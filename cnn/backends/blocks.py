@@ -113,7 +113,7 @@ Stage = Normalize | Activation | PReLU | Join | Pool | Dropout
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The augmentation of a batch: mirroring, rotation, zoom, shift, and erased rectangles."""
+    """The augmentation of a batch: mirroring, rotation, zoom, shift, crops, tones, and erased rectangles."""
 
     seed: int
     flip: bool = False  # mirror left to right, with probability one half
@@ -122,8 +122,16 @@ class Augmentation:
     zoom: float = 0.0  # sizes from 1 - zoom to 1 + zoom
     erase: float = 0.0  # probability that a rectangle is erased
     erase_area: tuple[float, float] = (0.02, 0.33)  # least and largest fraction of the image that it covers
+    crop: float = 1.0  # least area of a random crop, as a fraction of the image's; 1 for none
+    brightness: float = 0.0  # largest shift of the network's input
+    contrast: float = 0.0  # the network's input is multiplied by 1 - contrast to 1 + contrast
 
     @property
     def warps(self) -> bool:
         """Whether it does more than mirror and shift by integer pixels."""
         return bool(self.rotate or self.zoom or self.erase)
+
+    @property
+    def tones(self) -> bool:
+        """Whether it changes brightness or contrast."""
+        return bool(self.brightness or self.contrast)

@@ -76,17 +76,52 @@ __global__ void __launch_bounds__(256)
   for (int j = warp_lane(); j < classes; j += 32) out[j] = expf(row[j] - largest) / sum;
 }
 
-// row_losses (rows,) and dlogits (rows, classes) of logits, targets (rows, classes) and weights (rows,). A row has the
-// weight weight / rows in the mean over the batch.
+// loss () and, if given, totals (3,) in place: += loss * counted rows, correct rows, counted rows. They are of row_losses
+// (rows,) and outcomes (rows,): 1 for a correct row, 0 for another, 2 for one that does not count. The last block adds
+// them up, in double precision and a fixed order; one counter. Called by all blocks.
+__device__ __forceinline__ void add_rows(const float* row_losses, const unsigned char* outcomes, float* loss,
+                                         double* totals, unsigned* counters, int rows) {
+  if (!arrives_last(counters, gridDim.x)) return;
+  double sum = 0.0, found = 0.0, all = 0.0;
+  for (int row = threadIdx.x; row < rows; row += 256) {
+    const unsigned char outcome = __ldcg(outcomes + row);
+    sum += __ldcg(row_losses + row);
+    found += outcome == 1;
+    all += outcome != 2;
+  }
+  sum = block_sum<256, 0>(sum);
+  found = block_sum<256, 1>(found);
+  all = block_sum<256, 2>(all);
+  if (threadIdx.x != 0) return;
+  loss[0] = static_cast<float>(sum);
+  if (totals) {
+    totals[0] += sum * all;
+    totals[1] += found;
+    totals[2] += all;
+  }
+}
+
+// `cross_entropy` below, expected for labels drawn from targets (rows, classes), which need not sum to one: class j weighs
+// (1 - smoothing) * targets[j] * class_weights[j] and smoothing / classes times the sum of all targets * class_weights. A
+// row is correct if its argmax is that of its targets. row_losses, outcomes and totals are as in add_rows.
 __global__ void __launch_bounds__(256)
-    softmax_cross_entropy(const float* __restrict__ logits, const float* __restrict__ targets,
-                          const float* __restrict__ weights, float* __restrict__ row_losses,
-                          float* __restrict__ dlogits, int rows, int classes) {
-  if (warp_row() >= rows) return;
-  const float* target = targets + warp_row() * classes;
-  const float weight = weights[warp_row()] / static_cast<float>(rows);
-  const float loss = row_loss(logits, dlogits, classes, weight, [=](int j, float) { return target[j]; });
-  if (warp_lane() == 0) row_losses[warp_row()] = loss;
+    soft_cross_entropy(const float* __restrict__ logits, const float* __restrict__ targets,
+                       const float* __restrict__ class_weights, float* row_losses, unsigned char* outcomes,
+                       float* __restrict__ dlogits, float* loss, double* totals, unsigned* counters, int rows,
+                       int classes, float smoothing) {
+  if (warp_row() < rows) {
+    const float* target = targets + warp_row() * classes;
+    float all = 0.f;
+    for (int j = warp_lane(); j < classes; j += 32) all += target[j] * class_weights[j];
+    const float even = smoothing / static_cast<float>(classes) * warp_sum(all);
+    const float row = row_loss(logits, dlogits, classes, 1.f / static_cast<float>(rows), [=](int j, float logit) {
+      const bool masked = logit < -kLargestFloat && target[j] == 0.f;
+      return masked ? 0.f : (1.f - smoothing) * target[j] * class_weights[j] + even;
+    });
+    const int best = row_argmax(logits + warp_row() * classes, classes), shown = row_argmax(target, classes);
+    if (warp_lane() == 0) row_losses[warp_row()] = row, outcomes[warp_row()] = best == shown;
+  }
+  add_rows(row_losses, outcomes, loss, totals, counters, rows);
 }
 
 // Of a row in `cross_entropy`, in lane 0 of its warp: its part of the mean loss, and 1 if the argmax is the label, 0 if it is
@@ -120,8 +155,7 @@ __device__ __forceinline__ RowOutcome labelled_row(const float* __restrict__ log
 // loss () and dlogits (rows, classes) of logits (rows, classes), labels (rows,) and class_weights (classes,). Targets are
 // 1 - smoothing + smoothing / classes at the label, smoothing / classes at the other classes, but 0 where the logit is
 // -infinity. A row whose label is `ignored` does not count, nor in the number of rows that the mean divides by; a label out
-// of range gives NaN. totals (3,), if given, in place: += loss * counted rows, correct rows, counted rows. row_losses and
-// outcomes (rows,) are for the block that adds them up, the last one, in double precision and a fixed order; one counter.
+// of range gives NaN. row_losses, outcomes and totals are as in add_rows.
 __global__ void __launch_bounds__(256, 4)  // without the 4 the compiler uses fewer registers and spills
     cross_entropy(const float* __restrict__ logits, const long long* __restrict__ labels,
                   const float* __restrict__ class_weights, float* row_losses, unsigned char* outcomes,
@@ -138,24 +172,7 @@ __global__ void __launch_bounds__(256, 4)  // without the 4 the compiler uses fe
     const auto own = labelled_row(logits, labels, class_weights, dlogits, counted, classes, smoothing, ignoring, ignored);
     if (warp_lane() == 0) row_losses[warp_row()] = own.loss, outcomes[warp_row()] = own.outcome;
   }
-  if (!arrives_last(counters, gridDim.x)) return;
-  double sum = 0.0, found = 0.0, all = 0.0;
-  for (int row = threadIdx.x; row < rows; row += 256) {
-    const unsigned char outcome = __ldcg(outcomes + row);
-    sum += __ldcg(row_losses + row);
-    found += outcome == 1;
-    all += outcome != 2;
-  }
-  sum = block_sum<256, 0>(sum);
-  found = block_sum<256, 1>(found);
-  all = block_sum<256, 2>(all);
-  if (threadIdx.x != 0) return;
-  loss[0] = static_cast<float>(sum);
-  if (totals) {
-    totals[0] += sum * all;
-    totals[1] += found;
-    totals[2] += all;
-  }
+  add_rows(row_losses, outcomes, loss, totals, counters, rows);
 }
 
 // --- L2 penalty ----------------------------------------------------------------------------------------------------

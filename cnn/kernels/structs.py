@@ -18,6 +18,12 @@ _WINDOW_FIELDS = (
 )
 
 
+_AUGMENT_DOUBLES = (
+    *("rotate", "zoom", "erase_rate", "least_area", "most_area"),
+    *("least_crop", "brightness", "contrast"),
+)
+_AUGMENT_WORDS = ("seed_low", "seed_high", "move_stream", "warp_stream", "crop_stream", "tone_stream")
+
 _DIVMOD = np.dtype([(name, np.uint32) for name in ("divisor", "multiplier", "shift")], align=True)
 _SLIDING = ("stride_h", "stride_w", "dilation_h", "dilation_w", "top", "left", "kh", "kw")
 _GATHER_FIELDS = (
@@ -55,8 +61,8 @@ STRUCTS: Mapping[str, np.dtype[Any]] = {
     # batches.cu: how images are augmented
     "AugmentRules": np.dtype(
         [
-            *((name, np.float64) for name in ("rotate", "zoom", "erase_rate", "least_area", "most_area")),
-            *((name, np.uint32) for name in ("seed_low", "seed_high", "move_stream", "warp_stream")),
+            *((name, np.float64) for name in _AUGMENT_DOUBLES),
+            *((name, np.uint32) for name in _AUGMENT_WORDS),
             *((name, np.int32) for name in ("h", "w", "flip", "reach_h", "reach_w")),
         ],
         align=True,

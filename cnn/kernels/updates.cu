@@ -71,15 +71,15 @@ struct Adam {
   }
 };
 
-// Stochastic gradient descent of param (count,) by grad, with velocity; learning_rate (1,). `copy` (count,) or null: the
+// Stochastic gradient descent of param (count,) by grad, with velocity; learning_rate and momentum (1,). `copy` (count,) or null: the
 // new parameters in bfloat16.
 __global__ void __launch_bounds__(256)
     sgd_update(float* __restrict__ param, const float* __restrict__ grad, float* __restrict__ velocity,
-               const float* __restrict__ learning_rate, bfloat16* __restrict__ copy, int count, float momentum,
-               int nesterov, float weight_decay, int decoupled) {
+               const float* __restrict__ learning_rate, const float* __restrict__ momentum,
+               bfloat16* __restrict__ copy, int count, int nesterov, float weight_decay, int decoupled) {
   const float rate = learning_rate[0];
   const Decay decay{weight_decay, rate, decoupled != 0};
-  update(param, grad, velocity, velocity, copy, count, Sgd{decay, rate, momentum, nesterov != 0});
+  update(param, grad, velocity, velocity, copy, count, Sgd{decay, rate, momentum[0], nesterov != 0});
 }
 
 // 1 - beta^step from the logarithm of beta, without the cancellation of digits for beta near 1.
@@ -87,20 +87,43 @@ __device__ __forceinline__ float bias_correction(long long step, float log_beta)
   return -expm1f(static_cast<float>(step) * log_beta);
 }
 
-// Adam of param (count,) by grad, with both moments; learning_rate (1,), and clock[0] is the step, counted from 1.
+// Adam of param (count,) by grad, with both moments; learning_rate and beta1 (1,), and clock[0] is the step, counted from 1.
 // `copy` is as in sgd_update.
 __global__ void __launch_bounds__(256)
     adam_update(float* __restrict__ param, const float* __restrict__ grad, float* __restrict__ first,
                 float* __restrict__ second, const float* __restrict__ learning_rate,
-                const long long* __restrict__ clock, bfloat16* __restrict__ copy, int count, float beta1,
-                float one_minus_beta1, float log_beta1, float beta2, float one_minus_beta2, float log_beta2, float eps,
-                float weight_decay, int decoupled) {
-  const float rate = learning_rate[0];
-  const float step_size = rate / bias_correction(clock[0], log_beta1);
+                const float* __restrict__ beta1, const long long* __restrict__ clock, bfloat16* __restrict__ copy,
+                int count, float beta2, float one_minus_beta2, float log_beta2, float eps, float weight_decay,
+                int decoupled) {
+  const float rate = learning_rate[0], inertia = beta1[0];
+  const float step_size = rate / bias_correction(clock[0], logf(inertia));
   const float correction2 = 1.f / bias_correction(clock[0], log_beta2);
   const Decay decay{weight_decay, rate, decoupled != 0};
   update(param, grad, first, second, copy, count,
-         Adam{decay, step_size, beta1, one_minus_beta1, beta2, one_minus_beta2, correction2, eps});
+         Adam{decay, step_size, inertia, 1.f - inertia, beta2, one_minus_beta2, correction2, eps});
+}
+
+// In place: into (count,) += share (1,) * (values - into). A share of 1 gives values, and one of 0 changes nothing. `copy`
+// is as in sgd_update.
+__global__ void __launch_bounds__(256)
+    blend(float* __restrict__ into, const float* __restrict__ values, const float* __restrict__ share,
+          bfloat16* __restrict__ copy, int count) {
+  const float part = share[0];
+  if (part == 0.f) return;
+  const auto mix = [=](float own, float other) { return part == 1.f ? other : own + part * (other - own); };
+  const unsigned packs = packs_at<4>(into) && packs_at<4>(values) && packs_at<4>(copy) ? count / 4 : 0;  // null fits
+  for (unsigned i = grid_thread(); i < packs; i += grid_threads()) {
+    auto u = load_pack<4>(into + i * 4);
+    const auto v = load_pack<4>(values + i * 4);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) u.at[k] = mix(u.at[k], v.at[k]);
+    store_pack(into + i * 4, u);
+    if (copy) store_pack(copy + i * 4, u);
+  }
+  for (unsigned i = packs * 4 + grid_thread(); i < count; i += grid_threads()) {
+    into[i] = mix(into[i], values[i]);
+    if (copy) assign(copy[i], into[i]);
+  }
 }
 
 // --- clipping by the global norm -------------------------------------------------------------------------------------

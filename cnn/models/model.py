@@ -49,6 +49,7 @@ class Model:
         if storage not in STORAGES:
             raise ValueError(f"there is no storage '{storage}'; choose one of: {', '.join(STORAGES)}")
         self.name, self.ops, self.seed, self.storage = name, ops, seed, storage
+        self._init, self._fuse = init, fuse
         self.dtype, self.input_shape = np.dtype(dtype), graph.input_shape
         streams = Streams(seed)
         self._specs: dict[str, Parameter] = {}
@@ -70,6 +71,13 @@ class Model:
         self._make_tensors(initial)
         self._training = self._executor(train=True, fuse=fuse)
         self._scoring = self._executor(train=False, fuse=fuse)
+
+    def twin(self) -> Model:
+        """Another model of the same graph, with copies of the parameters and running statistics."""
+        options = self._init, self.dtype.name, self.storage, self._fuse
+        other = Model(self.name, self.graph, self.ops, self.seed, *options)
+        other.load_state(self.state(), "the model")
+        return other
 
     def _make_tensors(self, initial: Mapping[str, NDArray[Any]]) -> None:
         decays = [name for name, spec in self._specs.items() if spec.decay]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,15 +24,27 @@ class AugmentSettings:
     zoom: float = 0.0  # sizes from 1 - zoom to 1 + zoom
     erase: float = 0.0  # probability that a rectangle is erased
     erase_area: list[float] = field(default_factory=lambda: [0.02, 0.33])  # least and largest fraction of the image
+    crop: float = 1.0  # least area of a random crop, as a fraction of the image; 1 for none
+    brightness: float = 0.0  # largest shift of the network's input
+    contrast: float = 0.0  # the network's input is multiplied by 1 - contrast to 1 + contrast
+    mixup: float = 0.0  # alpha of mixup; 0 for none
+    cutmix: float = 0.0  # alpha of CutMix; 0 for none
+    mix_probability: float = 1.0  # that the images of a step are mixed
 
     def __post_init__(self) -> None:
-        for name in ("shift", "zoom"):
+        for name in ("shift", "zoom", "contrast"):
             if not 0 <= (value := getattr(self, name)) < 1:
                 raise UserError(f"augment.{name} must be from 0 to below 1, not {value}")
         if not 0 <= self.rotate <= 180:
             raise UserError(f"augment.rotate must be from 0 to 180 degrees, not {self.rotate}")
-        if not 0 <= self.erase <= 1:
-            raise UserError(f"augment.erase must be a probability from 0 to 1, not {self.erase}")
+        for name in ("erase", "mix_probability"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise UserError(f"augment.{name} must be a probability from 0 to 1, not {value}")
+        if not 0 < self.crop <= 1:
+            raise UserError(f"augment.crop is a fraction of the image, above 0 and at most 1, not {self.crop}")
+        for name in ("brightness", "mixup", "cutmix"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise UserError(f"augment.{name} must be at least 0, not {value}")
         if len(self.erase_area) != 2 or not 0 < self.erase_area[0] <= self.erase_area[1] <= 1:
             raise UserError(
                 "augment.erase_area must be two fractions of the image, the least above 0 and the most up to 1, not "
@@ -41,7 +54,13 @@ class AugmentSettings:
     def rules(self, seed: int) -> Augmentation:
         """The settings as the backend takes them."""
         area = (self.erase_area[0], self.erase_area[1])
-        return Augmentation(seed, self.flip, self.shift, self.rotate, self.zoom, self.erase, area)
+        warps = self.flip, self.shift, self.rotate, self.zoom, self.erase, area
+        return Augmentation(seed, *warps, self.crop, self.brightness, self.contrast)
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with others."""
+        return bool((self.mixup or self.cutmix) and self.mix_probability)
 
 
 class BatchMaker:
@@ -72,18 +91,22 @@ class BatchMaker:
         images: Array,
         labels: Array,
         order: Array,
-        rates: Array,
+        schedule: Array,
         clock: Array,
-        learning_rate: Array,
+        numbers: Array,
+        mixing: Array,
         count: int,
     ) -> tuple[Array, Array]:
-        """Begin a training step as `Ops.next_batch` does: its batch, augmented, and the batch's labels."""
-        given = order, rates, labels, clock, learning_rate, count
+        """Begin a training step as `Ops.next_batch` does: its batch, augmented, and the batch's labels.
+
+        `mixing`, for `Ops.mix_batch`, is a part of the step's `numbers`.
+        """
+        given = order, schedule, labels, clock, numbers, count
         if self._plain:
             indices, labels = self.ops.next_batch(*given)
-            return self.plain(images, indices), labels
+            return self._gathered(images, indices, None, None, None, mixing), labels
         indices, labels, moves = self.ops.next_augmented_batch(*given, images.shape[1:3], self.rules)
-        return self._gathered(images, indices, *moves), labels
+        return self._gathered(images, indices, *moves, mixing), labels
 
     def augmented(self, images: Array, indices: Array, clock: Array) -> Array:
         """The batch, augmented for training step `clock[0]`: (n, h, w, c), or (n, c) of vectors."""
@@ -95,15 +118,26 @@ class BatchMaker:
 
     def plain(self, images: Array, indices: Array) -> Array:
         """The batch without augmentation, only scaled: (n, h, w, c), or (n, c) of vectors."""
-        return self._gathered(images, indices, None, None)
+        return self._gathered(images, indices, None, None, None)
 
     def viewed(self, images: Array, indices: Array, view: NDArray[np.float32]) -> Array:
         """The batch of images (n, h, w, c), each as one view (2, 3) shows it: see `Ops.gather_batch`."""
         affine = self.ops.array(np.tile(view, (len(indices), 1, 1)))
-        return self._gathered(images, indices, affine, None)
+        return self._gathered(images, indices, affine, None, None)
 
-    def _gathered(self, images: Array, indices: Array, affine: Array | None, erase: Array | None) -> Array:
-        batch = self.ops.gather_batch(images, indices, affine, erase, self._scale, self._offset, self._storage)
+    def _gathered(
+        self,
+        images: Array,
+        indices: Array,
+        affine: Array | None,
+        erase: Array | None,
+        tone: Array | None,
+        mixing: Array | None = None,
+    ) -> Array:
+        given = affine, erase, tone, self._scale, self._offset, self._storage
+        batch = self.ops.gather_batch(images, indices, *given)
+        if mixing is not None and self.augment.mixes:
+            batch = self.ops.mix_batch(batch, mixing, self._storage)
         return batch.reshape(len(batch), -1) if self._vectors else batch
 
 

@@ -62,7 +62,8 @@ class Scoring:
         self._order, self._clock = self.ops.array(np.arange(count)), self.ops.zeros((3,), integers)
         # The other arguments of `next_batch`, which scoring ignores.
         self._labels = self.ops.zeros((count,), integers)
-        self._rates, self._rate = self.ops.zeros((-(-count // batch_size),), floats), self.ops.zeros((1,), floats)
+        self._schedule = self.ops.zeros((-(-count // batch_size), 1), floats)
+        self._numbers = self.ops.zeros((1,), floats)
 
     def __call__(self, advance: Callable[[int], None] = lambda _: None) -> NDArray[Any]:
         """Probabilities (n, classes) float32; `advance` is called with the size of each batch."""
@@ -84,7 +85,8 @@ class Scoring:
     def _batch(self, count: int) -> Array:
         """The probabilities of the next `count` images."""
         assert self._network is not None
-        indices, _ = self.ops.next_batch(self._order, self._rates, self._labels, self._clock, self._rate, count)
+        state = self._order, self._schedule, self._labels, self._clock, self._numbers
+        indices, _ = self.ops.next_batch(*state, count)
         return self.ops.softmax(self._network.forward(self.batches.plain(self.images, indices)))
 
 

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from cnn.models import Model
 from cnn.models.precision import check_precision
+from cnn.training.averaging import Lookahead, MovingAverage, check_averaging
 from cnn.training.batches import AugmentSettings, BatchMaker, epoch_order
 from cnn.training.best import Best
 from cnn.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
 from cnn.training.inference import Scoring, loss_and_accuracy
 from cnn.training.losses import CrossEntropy, check_rule, check_smoothing
+from cnn.training.mixing import mixing_of_epoch
 from cnn.training.optimizers import Optimizer, check_clip_norm
 from cnn.training.pack import Split
 from cnn.training.pixel_scaling import check_pixels
@@ -38,6 +40,9 @@ class TrainerSettings:
     pixels: str = "standardize"  # or unit: pixels / 255
     class_weights: str = "none"  # or balanced
     label_smoothing: float = 0.0
+    ema: float | None = None  # the weight of the past in a moving average of the weights, which is then scored
+    lookahead: int | None = None  # steps after which the weights return to slow ones
+    lookahead_share: float = 0.5  # by how much the slow weights move then
     clip_norm: float | None = None  # the largest norm of the gradient of all parameters
     early_stopping: int | None = None  # epochs without a better validation accuracy before training stops
     monitor: str = "val_accuracy"
@@ -52,6 +57,7 @@ class TrainerSettings:
         check_rule(self.class_weights)
         check_smoothing(self.label_smoothing)
         check_clip_norm(self.clip_norm)
+        check_averaging(self.ema, self.lookahead, self.lookahead_share)
         for name in ("early_stopping", "max_minutes"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise UserError(f"trainer.{name} must be above 0, or null for none, not {value}")
@@ -80,7 +86,14 @@ class Trainer:
     step: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # sentences about the training for the person
+    average: MovingAverage | None = None
+    lookahead: Lookahead | None = None
     _best_weights: dict[str, NDArray[Any]] = field(default_factory=dict)  # if there is no folder
+
+    @property
+    def scored(self) -> Model:
+        """The model that validation scores: the average, if there is one."""
+        return self.model if self.average is None else self.average.model
 
     def fit(
         self, train: Split, validation: Split | None, progress: Progress, on_epoch: Callable[[], None] = lambda: None
@@ -108,10 +121,12 @@ class Trainer:
             train.images,
             train.labels,
             self.settings.batch_size,
+            self.average,
+            self.lookahead,
         )
         scoring = None
         if validation is not None:
-            scoring = Scoring(self.model, validation.images, self.batches, self.settings.batch_size)
+            scoring = Scoring(self.scored, validation.images, self.batches, self.settings.batch_size)
         while self.epoch < self.settings.epochs and not self.best.exhausted(self.epoch):
             minutes = (time.perf_counter() - started) / 60
             if self.settings.max_minutes is not None and minutes >= self.settings.max_minutes:
@@ -133,10 +148,15 @@ class Trainer:
 
     def _train_epoch(self, step: TrainingStep, sizes: list[int], progress: Progress) -> dict[str, Any]:
         epoch, count = self.epoch + 1, sum(sizes)
-        rates = [self.schedule.learning_rate(self.step + number + 1) for number in range(len(sizes))]
+        numbers = range(self.step + 1, self.step + len(sizes) + 1)
+        rates = [self.schedule.learning_rate(number) for number in numbers]
+        momenta = [self.schedule.momentum(number, self.optimizer.momentum) for number in numbers]
+        augment, hw = self.batches.augment, step.images.shape[1:3]
+        mixing = mixing_of_epoch(augment, hw, self.seed, epoch, len(sizes))
         progress.begin(f"epoch {epoch}/{self.settings.epochs}", count, count * (self.settings.epochs - epoch))
         started = time.perf_counter()
-        step.begin_epoch(epoch_order(len(step.images), self.seed, epoch), np.array(rates, np.float32), self.step)
+        order = epoch_order(len(step.images), self.seed, epoch)
+        step.begin_epoch(order, np.array(rates, np.float32), self.step, np.array(momenta, np.float32), mixing)
         for images in sizes:
             step(images)
             progress.advance(images, step.totals)
@@ -172,17 +192,19 @@ class Trainer:
             self.model.load_state(load_checkpoint(self.folder / BEST)[0], BEST)
         elif self._best_weights:
             self.model.load_state(self._best_weights, "the best epoch")
+        elif self.average is not None:
+            self.model.load_state(self.average.model.state(), "the average")
 
     def _save(self, improved: bool) -> None:
         if self.folder is None:
             if improved and "val_accuracy" in self.history[-1]:
-                self._best_weights = self.model.state()
+                self._best_weights = self.scored.state()
             return
-        weights = self.model.state()
         if improved:
-            save_checkpoint(self.folder / BEST, weights, {**self.metadata, "epoch": self.epoch})
-        tensors = {f"model/{name}": tensor for name, tensor in weights.items()}
-        tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizer.state().items()}
+            save_checkpoint(self.folder / BEST, self.scored.state(), {**self.metadata, "epoch": self.epoch})
+        tensors = {
+            f"{part}/{name}": tensor for part, held in self._parts().items() for name, tensor in held.state().items()
+        }
         progress = {
             "epoch": self.epoch,
             "step": self.step,
@@ -191,6 +213,15 @@ class Trainer:
             "best": self.best.state(),
         }
         save_checkpoint(self.folder / LAST, tensors, {**self.metadata, "training": progress})
+
+    def _parts(self) -> dict[str, Model | Optimizer | Lookahead]:
+        """What has tensors in the checkpoint, by the name that they begin with."""
+        parts: dict[str, Model | Optimizer | Lookahead] = {"model": self.model, "optimizer": self.optimizer}
+        if self.average is not None:
+            parts["average"] = self.average.model
+        if self.lookahead is not None:
+            parts["lookahead"] = self.lookahead
+        return parts
 
     def resume(self) -> None:
         """Load the state of `checkpoint.last.safetensors`. Raises `UserError` if it is of another model."""
@@ -208,15 +239,15 @@ class Trainer:
                 raise UserError(
                     f"{path} was made with another {key}{changed}: a run is resumed with its own options and data"
                 )
-        parts: dict[str, dict[str, Any]] = {"model": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Any]] = {name: {} for name in self._parts()}
         for name, tensor in tensors.items():
             part, _, rest = name.partition("/")
             if part not in parts:
-                raise UserError(f"{path} holds a tensor '{name}', which is neither the model's nor the optimizer's")
+                raise UserError(f"{path} holds a tensor '{name}', which is of none of {', '.join(parts)}")
             parts[part][rest] = tensor
         progress = metadata["training"]
-        self.model.load_state(parts["model"], str(path))
-        self.optimizer.load_state(parts["optimizer"])
+        for name, held in self._parts().items():
+            held.load_state(parts[name], str(path))
         self.schedule.load_state(progress["schedule"])
         self.best.load_state(progress["best"])
         self.epoch, self.step, self.history = progress["epoch"], progress["step"], progress["history"]

@@ -23,7 +23,12 @@ class CrossEntropy:
         self._class_weights = ops.array(class_weights)
 
     def __call__(self, logits: Array, labels: Array, totals: Array | None = None) -> tuple[Array, Array]:
-        """Logits (n, k) and labels (n,) to the loss () and its gradient (n, k); see `Ops.cross_entropy`."""
+        """Logits (n, k) and labels (n,) to the loss () and its gradient (n, k); see `Ops.cross_entropy`.
+
+        Labels may be distributions (n, k) float32; see `Ops.soft_cross_entropy`.
+        """
+        if labels.ndim == 2:
+            return self.ops.soft_cross_entropy(logits, labels, self._class_weights, self.smoothing, totals)
         return self.ops.cross_entropy(logits, labels, self._class_weights, self.smoothing, self.ignore_index, totals)
 
 

@@ -90,16 +90,30 @@ class Optimizer(ABC):
             if model.values.flat[part].size
         ]
 
-    def step(self, learning_rate: Array, clock: Array) -> None:
-        """One update by the gradients of the backward pass; learning_rate is float32 (1,), clock[0] int64 the step."""
+    @property
+    @abstractmethod
+    def momentum(self) -> float:
+        """The setting: of Adam, beta1."""
+
+    def step(self, learning_rate: Array, momentum: Array, clock: Array) -> None:
+        """One update by the gradients of the backward pass.
+
+        learning_rate and momentum (of Adam, beta1) are float32 (1,), clock[0] int64 is the step.
+        """
         if self.clip_norm is not None:
             self.ops.clip_by_global_norm(self.model.gradients.flat, self.clip_norm)
         for arrays, copy, decay in self._parts:
-            self._update(arrays, copy, decay, learning_rate, clock)
+            self._update(arrays, copy, decay, learning_rate, momentum, clock)
 
     @abstractmethod
     def _update(
-        self, arrays: list[Array], copy: Array | None, decay: float, learning_rate: Array, clock: Array
+        self,
+        arrays: list[Array],
+        copy: Array | None,
+        decay: float,
+        learning_rate: Array,
+        momentum: Array,
+        clock: Array,
     ) -> None:
         """Update parameters by gradients and moments: flat arrays, in this order. `copy` gets them rounded."""
 
@@ -111,16 +125,15 @@ class Optimizer(ABC):
             for name, tensor in arena.on_host().items()
         }
 
-    def load_state(self, state: Mapping[str, NDArray[Any]]) -> None:
-        """Load moments. Raises `UserError` if they are of another optimizer or model; then nothing has changed."""
+    def load_state(self, state: Mapping[str, NDArray[Any]], origin: str = "the checkpoint") -> None:
+        """Load moments. Raises `UserError`, naming `origin`, if they are of another optimizer or model; then nothing
+        has changed."""
         if set(state) != {f"{slot}/{name}" for slot in self.slots for name in self.model.values.tensors}:
-            raise UserError("the checkpoint's optimizer state is of another optimizer or model: resume with the same")
+            raise UserError(f"{origin}'s optimizer state is of another optimizer or model: resume with the same")
         for slot, arena in self._moments.items():
             for name, tensor in arena.tensors.items():
                 if (shape := state[f"{slot}/{name}"].shape) != tensor.shape:
-                    raise UserError(
-                        f"the checkpoint's {slot} of {name} has shape {shape}, the model needs {tensor.shape}"
-                    )
+                    raise UserError(f"{origin}'s {slot} of {name} has shape {shape}, the model needs {tensor.shape}")
         for slot, arena in self._moments.items():
             arena.fill({name: state[f"{slot}/{name}"] for name in arena.tensors})
 
@@ -137,17 +150,28 @@ class Sgd(Optimizer):
 
     slots = ("velocity",)
 
+    @property
+    def momentum(self) -> float:
+        """The setting."""
+        return self.settings.momentum
+
     def __init__(self, model: Model, settings: SgdSettings, clip_norm: float | None = None) -> None:
         super().__init__(model, settings.learning_rate, settings.weight_decay, clip_norm)
         self.settings = settings
 
     def _update(
-        self, arrays: list[Array], copy: Array | None, decay: float, learning_rate: Array, clock: Array
+        self,
+        arrays: list[Array],
+        copy: Array | None,
+        decay: float,
+        learning_rate: Array,
+        momentum: Array,
+        clock: Array,
     ) -> None:
         self.ops.sgd_update(
             *arrays,
             learning_rate=learning_rate,
-            momentum=self.settings.momentum,
+            momentum=momentum,
             nesterov=self.settings.nesterov,
             weight_decay=decay,
             decoupled=self.settings.decoupled,
@@ -160,18 +184,29 @@ class Adam(Optimizer):
 
     slots = ("first_moment", "second_moment")
 
+    @property
+    def momentum(self) -> float:
+        """The setting beta1."""
+        return self.settings.beta1
+
     def __init__(self, model: Model, settings: AdamSettings, clip_norm: float | None = None) -> None:
         super().__init__(model, settings.learning_rate, settings.weight_decay, clip_norm)
         self.settings = settings
 
     def _update(
-        self, arrays: list[Array], copy: Array | None, decay: float, learning_rate: Array, clock: Array
+        self,
+        arrays: list[Array],
+        copy: Array | None,
+        decay: float,
+        learning_rate: Array,
+        momentum: Array,
+        clock: Array,
     ) -> None:
         self.ops.adam_update(
             *arrays,
             learning_rate=learning_rate,
             clock=clock,
-            beta1=self.settings.beta1,
+            beta1=momentum,
             beta2=self.settings.beta2,
             eps=self.settings.eps,
             weight_decay=decay,

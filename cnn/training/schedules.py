@@ -20,6 +20,7 @@ class ScheduleSettings:
     factor: float = 0.5  # plateau: the rate is multiplied by it
     patience: int = 3  # plateau: epochs without a better monitored value before the rate is multiplied
     minimum: float = 1e-6  # plateau: the least learning rate, absolute
+    base_momentum: float | None = None  # one_cycle: momentum (beta1 of Adam) at the peak; None leaves it constant
 
     def __post_init__(self) -> None:
         if self.name not in SCHEDULES:
@@ -30,6 +31,11 @@ class ScheduleSettings:
             raise UserError(f"schedule.factor must be between 0 and 1, not {self.factor}")
         if self.patience < 1:
             raise UserError(f"schedule.patience must be at least 1 epoch, not {self.patience}")
+        if self.base_momentum is not None:
+            if self.name != "one_cycle":
+                raise UserError(f"schedule.base_momentum is an option of one_cycle, which {self.name} does not use")
+            if not 0 <= self.base_momentum < 1:
+                raise UserError(f"schedule.base_momentum must be from 0 to below 1, not {self.base_momentum}")
 
 
 class Schedule:
@@ -41,6 +47,10 @@ class Schedule:
     def learning_rate(self, step: int) -> float:
         """The rate for training step `step`."""
         return self.base
+
+    def momentum(self, step: int, own: float) -> float:
+        """The momentum for training step `step`, where `own` is the optimizer's."""
+        return own
 
     def epoch_end(self, value: float) -> None:
         """Called at the end of an epoch with the monitored value (higher is better)."""
@@ -60,18 +70,28 @@ class Cosine(Schedule):
     if that comes later. It is `end` at step `total_steps + 1`, which is the one after the last. So every step trains,
     with `end = 0` too, and a run of one step trains at the base rate.
 
-    One-cycle (Smith & Topin 2018) is the same shape with a long rise from a small start.
+    One-cycle (Smith & Topin 2018) is the same shape with a long rise from a small start. With `base_momentum` momentum
+    mirrors it: it falls from the optimizer's to that at the peak, and returns.
     """
 
     def learning_rate(self, step: int) -> float:
         """The rate for training step `step`, from 1 to `total_steps`."""
-        s = self.settings
-        rise = s.warmup * self.total_steps
+        low = self.settings.start if step <= self.settings.warmup * self.total_steps else self.settings.end
+        return self.base * (low + (1 - low) * self._height(step))
+
+    def momentum(self, step: int, own: float) -> float:
+        """The momentum for training step `step`, where `own` is the optimizer's."""
+        base = self.settings.base_momentum
+        return own if base is None else own + (base - own) * self._height(step)
+
+    def _height(self, step: int) -> float:
+        """How high above its ends the cycle is at a step: 1 at the peak."""
+        rise = self.settings.warmup * self.total_steps
         if step <= rise:
-            return self.base * (s.start + (1 - s.start) * step / rise)
+            return step / rise
         peak = max(rise, 1.0)
         done = min(1.0, (step - peak) / (self.total_steps + 1 - peak))
-        return self.base * (s.end + (1 - s.end) * (1 + math.cos(math.pi * done)) / 2)
+        return (1 + math.cos(math.pi * done)) / 2
 
 
 class Plateau(Schedule):

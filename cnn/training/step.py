@@ -10,19 +10,23 @@ from numpy.typing import NDArray
 
 from cnn.backends import Array
 from cnn.models import Model
+from cnn.training.averaging import Lookahead, MovingAverage
 from cnn.training.batches import BatchMaker
 from cnn.training.losses import CrossEntropy
+from cnn.training.mixing import MIXING_NUMBERS, UNMIXED
 from cnn.training.optimizers import Optimizer
 
 _CLOCK, _TOTALS = 3, 3  # words of `next_batch`'s clock, and of the loss's totals
+# The numbers of a step, in this order, which `next_batch` selects.
+_NUMBERS = ("learning_rate", "momentum", "average", "slow", "fast", *MIXING_NUMBERS)
 
 
 class TrainingStep:
     """Gather and augment, forward, loss, backward, update: `step(count)` trains on the next `count` images.
 
     The values that change from step to step are on the backend: the clock, the sums of loss and correct predictions,
-    the order of the images, the learning rates. `begin_epoch` sends them in one transfer. So the step reads nothing
-    from the host, and a backend may record it once and replay it.
+    the order of the images, the numbers of each step. `begin_epoch` sends them in one transfer. So the step reads
+    nothing from the host, and a backend may record it once and replay it.
     """
 
     def __init__(
@@ -34,25 +38,52 @@ class TrainingStep:
         images: Array,
         labels: Array,
         batch_size: int,
+        average: MovingAverage | None = None,
+        lookahead: Lookahead | None = None,
     ) -> None:
-        """images (n, h, w, c) uint8 or float32 and labels (n,) int64 are on the backend; an epoch uses each once."""
+        """images (n, h, w, c) uint8 or float32 and labels (n,) int64 are on the backend; an epoch uses each once.
+
+        `average` and `lookahead` follow the weights after each update.
+        """
         self.model, self.loss, self.optimizer, self.batches = model, loss, optimizer, batches
         self.ops, self.images, self.labels, self.batch_size = model.ops, images, labels, batch_size
+        self.average, self.lookahead = average, lookahead
         count, steps = len(images), -(-len(images) // batch_size)
-        # 64-bit words: the clock, the totals, the order, and two learning rates to a word.
-        self._state = self.ops.zeros((_CLOCK + _TOTALS + count + -(-steps // 2),), np.dtype(np.int64))
-        self._parts = _parts(self._state, count)
-        self._clock, self._totals, self._order, self._rates = self._parts
-        self._learning_rate = self.ops.zeros((1,), np.dtype(np.float32))
+        # 64-bit words: the clock, the totals, the order, and two numbers of a step to a word.
+        self._steps, words = steps, -(-steps * len(_NUMBERS) // 2)
+        self._state = self.ops.zeros((_CLOCK + _TOTALS + count + words,), np.dtype(np.int64))
+        self._clock, self._totals, self._order, self._schedule = _parts(self._state, count, steps)
+        self._numbers = self.ops.zeros((len(_NUMBERS),), np.dtype(np.float32))
+        self._number = {name: self._numbers[place : place + 1] for place, name in enumerate(_NUMBERS)}
+        self._mixing = self._numbers[-len(MIXING_NUMBERS) + 1 :]
         self._recorded: dict[int, Callable[[], Any]] = {}
 
-    def begin_epoch(self, order: NDArray[np.int64], rates: NDArray[np.float32], steps_before: int) -> None:
-        """Begin an epoch with this order of images, learning rate of each step, and number of earlier steps."""
+    def begin_epoch(
+        self,
+        order: NDArray[np.int64],
+        rates: NDArray[np.float32],
+        steps_before: int,
+        momenta: NDArray[np.float32] | None = None,
+        mixing: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Begin an epoch with this order of images, and number of earlier steps.
+
+        rates (steps,) is the learning rate of each of its steps, momenta (steps,) the momentum, by default the
+        optimizer's, mixing (steps, 6) what `mixing_of_epoch` returns, by default unmixed.
+        """
         state = np.zeros(self._state.shape, np.int64)
-        clock, _, own_order, own_rates = _parts(state, len(self.images))
+        clock, _, own_order, schedule = _parts(state, len(self.images), self._steps)
         clock[0] = steps_before
         own_order[...] = order
-        own_rates[: len(rates)] = rates
+        count = len(rates)
+        numbers = steps_before + 1 + np.arange(count)
+        schedule[:count, 0] = rates
+        schedule[:count, 1] = self.optimizer.momentum if momenta is None else momenta
+        if self.average is not None:
+            schedule[:count, 2] = self.average.shares(numbers)
+        if self.lookahead is not None:
+            schedule[:count, 3:5] = self.lookahead.shares(numbers)
+        schedule[:count, 5:] = UNMIXED if mixing is None else mixing
         self.ops.copy_in(self._state, state)
 
     def __call__(self, count: int) -> None:
@@ -63,13 +94,19 @@ class TrainingStep:
 
     def run(self, count: int) -> None:
         """Run the step without capture."""
-        clock = self._clock
-        state = self._order, self._rates, clock, self._learning_rate
+        clock, number = self._clock, self._number
+        state = self._order, self._schedule, clock, self._numbers, self._mixing
         x, labels = self.batches.next(self.images, self.labels, *state, count)
         logits, saved = self.model.forward(x, True, clock)
+        if self.batches.augment.mixes:
+            labels = self.ops.batch_targets(labels, logits.shape[1], number["share"])
         _, dlogits = self.loss(logits, labels, self._totals)
         self.model.backward(saved, dlogits)
-        self.optimizer.step(self._learning_rate, clock)
+        self.optimizer.step(number["learning_rate"], number["momentum"], clock)
+        if self.lookahead is not None:
+            self.lookahead.update(number["slow"], number["fast"])
+        if self.average is not None:
+            self.average.update(number["average"])
 
     def totals(self) -> tuple[float, float]:
         """The mean loss and the accuracy of the epoch so far. Waits for the device."""
@@ -77,12 +114,13 @@ class TrainingStep:
         return loss / max(rows, 1), hits / max(rows, 1)
 
 
-def _parts(state: Any, count: int) -> tuple[Any, Any, Any, Any]:
-    """Views of the state's words: clock int64, totals float64, order int64, learning rates float32."""
+def _parts(state: Any, count: int, steps: int) -> tuple[Any, Any, Any, Any]:
+    """Views of the state's words: clock int64, totals float64, order int64, numbers of the steps float32 (steps, k)."""
     begin = _CLOCK + _TOTALS
+    numbers = state[begin + count :].view(np.float32)[: steps * len(_NUMBERS)]
     return (
         state[:_CLOCK],
         state[_CLOCK:begin].view(np.float64),
         state[begin : begin + count],
-        state[begin + count :].view(np.float32),
+        numbers.reshape(steps, len(_NUMBERS)),
     )

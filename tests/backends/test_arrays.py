@@ -55,7 +55,7 @@ def test_a_captured_step_reads_its_state_anew_each_time(backend: Backend, rng):
     """The clock, the learning rate and the random numbers of each call are those of the step that it is."""
     ops, images = backend.ops, 12
     order, labels = rng.permutation(images), rng.integers(5, size=images)
-    rates = rng.uniform(size=3).astype(np.float32)
+    rates = rng.uniform(size=(3, 1)).astype(np.float32)
     placed = [ops.array(values) for values in (order, rates, labels)]
     clock, rate = ops.array(np.array([40, 0, 0])), ops.array(np.zeros(1, np.float32))
     ones = ops.array(np.ones((4, 8), backend.dtype))

@@ -105,18 +105,35 @@ def test_extreme_logits(cuda):
     check(cuda, logits, np.array([1, 0, 2, 0]), np.ones(3, np.float32))
 
 
+@pytest.mark.parametrize("classes", [1, 6, 33])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_soft_targets_are_labels_by_their_weight(cuda, classes, smoothing, rng):
+    logits = rng.normal(0, 3, (ROWS, classes)).astype(np.float32)
+    targets = rng.dirichlet(np.ones(classes), ROWS).astype(np.float32) * (rng.random((ROWS, classes)) < 0.7)
+    weights, totals = rng.uniform(0, 2, classes).astype(np.float32), cuda.array(np.array([10.0, 20, 30]))
+    given = (cuda.array(values) for values in (logits, targets, weights))
+    loss, gradient = cuda.soft_cross_entropy(*given, smoothing, totals)
+    expected, slope = 0.0, np.zeros(logits.shape)
+    for i, row in enumerate(targets.astype(float)):
+        for label in range(classes):
+            one, part, _ = expected_of(logits[i : i + 1], [label], weights, smoothing)
+            expected += row[label] * one / ROWS
+            slope[i] += row[label] * part[0] / ROWS
+    assert float(cuda.to_numpy(loss)) == pytest.approx(expected, rel=2e-6)
+    np.testing.assert_allclose(cuda.to_numpy(gradient), slope, atol=1e-6)
+    hits = (logits.argmax(axis=1) == targets.argmax(axis=1)).sum()
+    np.testing.assert_allclose(cuda.to_numpy(totals) - [10, 20, 30], [ROWS * expected, hits, ROWS], rtol=2e-6)
+
+
 def test_targets_of_0_add_nothing_where_the_logit_is_minus_infinity(cuda, rng):
     logits = rng.normal(size=(ROWS, 6)).astype(np.float32)
     logits[:, 2] = -np.inf
     targets = rng.uniform(0, 1, (ROWS, 6)).astype(np.float32)
-    targets[:, 2], weights = 0, rng.uniform(0, 2, ROWS).astype(np.float32)
-    weights[4] = 0
-    loss, gradient = cuda.softmax_cross_entropy(*(cuda.array(values) for values in (logits, targets, weights)))
+    targets[:, 2] = targets[4] = 0
+    loss, gradient = cuda.soft_cross_entropy(*(cuda.array(values) for values in (logits, targets, np.ones(6, "f4"))))
     logs = np.where(targets == 0, 0, special.log_softmax(logits.astype(float), axis=1))
-    expected = -(weights[:, None] * targets * logs).sum() / ROWS
-    assert float(cuda.to_numpy(loss)) == pytest.approx(expected, rel=2e-6)
-    mass = targets.sum(axis=1, keepdims=True)
-    slope = weights[:, None] / ROWS * (special.softmax(logits.astype(float), axis=1) * mass - targets)
+    assert float(cuda.to_numpy(loss)) == pytest.approx(-(targets * logs).sum() / ROWS, rel=2e-6)
+    slope = (special.softmax(logits.astype(float), axis=1) * targets.sum(axis=1, keepdims=True) - targets) / ROWS
     np.testing.assert_allclose(cuda.to_numpy(gradient), slope, atol=1e-6)
 
 

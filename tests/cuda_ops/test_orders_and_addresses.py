@@ -62,9 +62,11 @@ CALLS = {
     "global_avg_pool2d_backward": lambda o, a: o.global_avg_pool2d_backward(a["gate"], (5, 3)),
     "dropout": lambda o, a: o.dropout(a["x"], 0.3, RandomKey(1, 2, a["clock"])),
     "cross_entropy": lambda o, a: o.cross_entropy(a["logits"], a["labels"], a["gamma"], 0.1, 3),
+    "soft_cross_entropy": lambda o, a: o.soft_cross_entropy(a["logits"], o.softmax(a["logits"]), a["gamma"], 0.1),
     "softmax": lambda o, a: o.softmax(a["logits"]),
     "clip_by_global_norm": lambda o, a: (o.clip_by_global_norm(a["flat"], 1.0), a["flat"]),
     "augmentation": lambda o, a: o.augmentation(a["clock"], 200, (9, 8), Augmentation(1, True, 0.1, 9.0, 0.1, 0.5)),
+    "mix_batch": lambda o, a: o.mix_batch(a["x"], a["gamma"][:5]),
     "gather_batch": lambda o, a: gathered(o, a),  # noqa: PLW0108 - it stands below
     "conv2d_backward_filter": lambda o, a: o.conv2d_backward_filter(
         o.stored(a["x"], "float32"), o.stored(a["dy"], "float32"), Window.over((12, 10), 3, padding="same"), 1
@@ -92,7 +94,7 @@ def chain_backward(ops, a):
 
 def gathered(ops, a):
     """The batch in both storage types."""
-    given = a["pixels"], a["indices"], None, None, a["gamma"][:4], a["beta"][:4]
+    given = a["pixels"], a["indices"], None, None, None, a["gamma"][:4], a["beta"][:4]
     return tuple(ops.gather_batch(*given, storage) for storage in ("float32", "bfloat16"))
 
 

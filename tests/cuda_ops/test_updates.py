@@ -22,7 +22,7 @@ def test_sgd(cuda, size, weight_decay, decoupled, nesterov, rng):
     cuda.sgd_update(
         *arrays,
         learning_rate=rate,
-        momentum=0.9,
+        momentum=cuda.array(np.array([0.9], np.float32)),
         nesterov=nesterov,
         weight_decay=weight_decay,
         decoupled=decoupled,
@@ -49,7 +49,7 @@ def test_adam(cuda, size, weight_decay, decoupled, step, rng):
         *arrays,
         learning_rate=cuda.array(np.array([RATE], np.float32)),
         clock=cuda.array(np.array([step, 3, 4])),
-        beta1=beta1,
+        beta1=cuda.array(np.array([beta1], np.float32)),
         beta2=beta2,
         eps=eps,
         weight_decay=weight_decay,
@@ -72,7 +72,7 @@ def test_adam_without_memory_of_the_gradient(cuda):
         *(p, g, cuda.zeros((3,), np.float32), cuda.zeros((3,), np.float32)),
         learning_rate=cuda.array(np.array([0.1], np.float32)),
         clock=cuda.array(np.array([1])),
-        **{"beta1": 0.0, "beta2": 0.0, "eps": 1e-12, "weight_decay": 0.0, "decoupled": False},
+        **{"beta1": cuda.zeros((1,), np.float32), "beta2": 0.0, "eps": 1e-12, "weight_decay": 0.0, "decoupled": False},
     )
     np.testing.assert_allclose(cuda.to_numpy(p), [-0.1, 0.1, -0.1], rtol=1e-5)
 
@@ -84,7 +84,12 @@ def test_part_of_an_arena_is_updated_in_place(cuda, rng):
     cuda.sgd_update(
         *(arena[part] for arena in arenas),
         learning_rate=cuda.array(np.array([0.5], np.float32)),
-        **{"momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "decoupled": False},
+        **{
+            "momentum": cuda.array(np.array([0.9], np.float32)),
+            "nesterov": False,
+            "weight_decay": 0.0,
+            "decoupled": False,
+        },
     )
     changed = cuda.to_numpy(arenas[0]) != before
     assert changed[part].all()
@@ -99,7 +104,10 @@ def test_a_copy_in_bfloat16_may_begin_anywhere_and_ends_with_the_parameters(cuda
     moments = (m,) if op == "sgd_update" else (m, np.abs(v))
     copies = cuda.array(np.full(48, 0xBEEF, np.uint16))
     arrays = [cuda.array(values) for values in (p, g, *moments)]
-    options = {"momentum": 0.9, "nesterov": True} if op == "sgd_update" else {"beta1": 0.9, "beta2": 0.99, "eps": 1e-8}
+    inertia = cuda.array(np.array([0.9], np.float32))
+    options = {"momentum": inertia, "nesterov": True}
+    if op == "adam_update":
+        options = {"beta1": inertia, "beta2": 0.99, "eps": 1e-8}
     if op == "adam_update":
         options["clock"] = cuda.array(np.array([3, 0, 0]))
     rate = cuda.array(np.array([RATE], np.float32))
@@ -121,7 +129,12 @@ def test_arrays_of_different_length_are_refused(cuda):
         cuda.sgd_update(
             *arrays,
             learning_rate=cuda.zeros((1,), np.float32),
-            **{"momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "decoupled": False},
+            **{
+                "momentum": cuda.array(np.array([0.9], np.float32)),
+                "nesterov": False,
+                "weight_decay": 0.0,
+                "decoupled": False,
+            },
         )
     with pytest.raises(ValueError, match=r"^an update's arrays must be equally long, not of 8, 8, 8, 9 elements$"):
         cuda.sgd_update(
@@ -129,8 +142,42 @@ def test_arrays_of_different_length_are_refused(cuda):
             cuda.zeros((8,), np.float32),
             learning_rate=cuda.zeros((1,), np.float32),
             copy=cuda.zeros((9,), np.uint16),
-            **{"momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "decoupled": False},
+            **{
+                "momentum": cuda.array(np.array([0.9], np.float32)),
+                "nesterov": False,
+                "weight_decay": 0.0,
+                "decoupled": False,
+            },
         )
+
+
+@SIZES
+@pytest.mark.parametrize("share", [0.0, 1e-3, 0.5, 1.0])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_blend(cuda, size, share, first, rng):
+    into, values = numbers(rng, size + first, 2)
+    values[0] = np.nan if share == 0 else values[0]
+    array = cuda.array(into)
+    cuda.blend(array[first:], cuda.array(values)[first:], cuda.array(np.array([share], np.float32)))
+    expected = into.astype(float)
+    if share:
+        expected[first:] += share * (values[first:].astype(float) - into[first:])
+    found = cuda.to_numpy(array)
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+    if share in (0, 1):
+        np.testing.assert_array_equal(found[first:], (values if share else into)[first:])
+
+
+@SIZES
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_blend_fills_a_copy_unless_nothing_changes(cuda, size, share, rng):
+    into, values = (cuda.array(each) for each in numbers(rng, size, 2))
+    copies = cuda.array(np.full(size, 0xBEEF, np.uint16))
+    cuda.blend(into, values, cuda.array(np.array([share], np.float32)), copies)
+    if share:
+        np.testing.assert_array_equal(cuda.to_numpy(copies), cuda.to_numpy(cuda.stored(into, "bfloat16")))
+    else:
+        assert (cuda.xp.asnumpy(copies) == 0xBEEF).all()
 
 
 @SIZES

@@ -16,13 +16,13 @@ def maker(ops, flip=True, shift=0.125, seed=3, scaling=AS_IT_IS, **options):
 
 
 def draw(batches, count, height, width, step):
-    """The matrices and the erased rectangles of a training step."""
+    """The matrices, the erased rectangles and the tones of a training step."""
     return batches.ops.augmentation(np.array([step, 5, 99]), count, (height, width), batches.rules)
 
 
 def moves(batches, count, height, width, step):
     """Flips (n,) and shifts (n, 2), down and right, of matrices that do nothing else."""
-    affine, erase = draw(batches, count, height, width, step)
+    affine, erase, _ = draw(batches, count, height, width, step)
     assert affine.shape == (count, 2, 3)
     assert affine.dtype == np.float32
     assert not erase.any()
@@ -83,7 +83,7 @@ def test_draws_are_a_function_of_seed_and_step_alone(ops):
     everything = {"shift": 0.3, "rotate": 30, "zoom": 0.2, "erase": 1.0}
 
     def drawn(seed, step):
-        affine, erase = draw(maker(ops, seed=seed, **everything), 300, 48, 48, step)
+        affine, erase, _ = draw(maker(ops, seed=seed, **everything), 300, 48, 48, step)
         return np.column_stack([affine.reshape(300, 6), erase])
 
     first = drawn(3, 7)
@@ -154,7 +154,7 @@ def shown(ops, image, mirrored=False, degrees=0.0, zoom=1.0, shift=(0, 0)):
     """An image (h, w) after `inverse_affine` of one set of numbers."""
     size = np.array(image.shape)
     affine = inverse_affine(size, *map(np.array, ([mirrored], [np.deg2rad(degrees)], [zoom], [shift])))
-    arguments = (image[None, :, :, None], np.array([0]), affine, np.zeros((1, 4), np.int32))
+    arguments = (image[None, :, :, None], np.array([0]), affine, np.zeros((1, 4), np.int32), None)
     return ops.gather_batch(*arguments, np.ones(1), np.zeros(1))[0, :, :, 0]
 
 
@@ -204,7 +204,7 @@ def test_a_turn_there_and_back_shows_the_same_smooth_image(ops):
 
 
 def test_turns_and_zooms_fill_their_range_evenly(ops):
-    affine, _ = draw(maker(ops, flip=False, shift=0, rotate=30, zoom=0.2), 20_000, 48, 24, step=1)
+    affine, _, _ = draw(maker(ops, flip=False, shift=0, rotate=30, zoom=0.2), 20_000, 48, 24, step=1)
     inverse = affine[:, :, :2].astype(float)
     zoom = 1 / np.sqrt(np.linalg.det(inverse))
     degrees = np.rad2deg(np.arctan2(inverse[:, 0, 1], inverse[:, 0, 0]))
@@ -220,7 +220,7 @@ def test_turns_and_zooms_fill_their_range_evenly(ops):
 
 @pytest.mark.parametrize(("height", "width"), [(48, 48), (48, 20), (3, 5), (1, 1)])
 def test_erased_rectangles_lie_inside_and_are_as_many_as_asked_for(ops, height, width):
-    _, erase = draw(maker(ops, erase=0.25), 20_000, height, width, step=1)
+    _, erase, _ = draw(maker(ops, erase=0.25), 20_000, height, width, step=1)
     assert erase.shape == (20_000, 4)
     assert erase.dtype == np.int32
     erased = erase[:, 2] > 0
@@ -234,7 +234,7 @@ def test_erased_rectangles_lie_inside_and_are_as_many_as_asked_for(ops, height, 
 
 
 def test_erased_rectangles_have_the_area_and_the_shapes_asked_for(ops):
-    _, erase = draw(maker(ops, erase=1.0, erase_area=[0.02, 0.2]), 20_000, 200, 200, step=1)
+    _, erase, _ = draw(maker(ops, erase=1.0, erase_area=[0.02, 0.2]), 20_000, 200, 200, step=1)
     top, left, height, width = erase.T
     fraction, aspect = height * width / 40_000, height / width
     assert 0.0195 < fraction.min() < 0.021
@@ -254,7 +254,7 @@ def test_a_strongly_augmented_batch_is_erased_to_the_mean(ops):
     images = np.random.default_rng(0).integers(100, 256, (5, 8, 6, 1), dtype=np.uint8)
     scaling = PixelScaling(np.array([0.02], np.float32), np.array([-1.5], np.float32))
     batches = maker(ops, scaling=scaling, rotate=20, zoom=0.2, erase=1.0)
-    _, erase = draw(batches, 40, 8, 6, step=2)
+    _, erase, _ = draw(batches, 40, 8, 6, step=2)
     batch = batches.augmented(images, np.arange(40) % 5, np.array([2]))
     assert batch.dtype == np.float32
     for image, (top, left, height, width) in zip(batch[..., 0], erase, strict=True):

@@ -23,9 +23,11 @@ from cnn.backends import Activation, RandomKey, get_ops, gpu_missing
 from cnn.backends.cuda import CudaOps
 from cnn.backends.cuda.graph import SideStream
 from cnn.models import build_model
+from cnn.training.averaging import Lookahead, MovingAverage
 from cnn.training.batches import AugmentSettings, BatchMaker, epoch_order
 from cnn.training.inference import Scoring, predict_probabilities
 from cnn.training.losses import CrossEntropy
+from cnn.training.mixing import mixing_of_epoch
 from cnn.training.optimizers import AdamSettings, SgdSettings, build_optimizer
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.step import TrainingStep
@@ -69,27 +71,44 @@ def data(seed: int):
     return rng.integers(0, 256, (IMAGES, *IMAGE), dtype=np.uint8), rng.integers(0, CLASSES, IMAGES)
 
 
-def make_step(ops, optimizer=ADAMW, seed: int = 1, storage: str = "float32") -> TrainingStep:
+MIXED = AugmentSettings(flip=True, crop=0.5, brightness=0.3, contrast=0.2, mixup=0.4, cutmix=1.0)
+
+
+def make_step(ops, optimizer=ADAMW, seed: int = 1, storage: str = "float32", parts: bool = False) -> TrainingStep:
+    """With `parts` images are mixed, and averages of the weights are kept."""
     images, labels = data(seed)
     model = build_model({"name": "net", "layers": LAYERS}, ops, IMAGE, CLASSES, seed, storage=storage)
     loss = CrossEntropy(ops, np.linspace(0.5, 1.5, CLASSES).astype(np.float32), 0.1)
-    batches = BatchMaker(ops, PixelScaling.fit("standardize", images), AUGMENT, seed, storage=storage)
+    augment = MIXED if parts else AUGMENT
+    batches = BatchMaker(ops, PixelScaling.fit("standardize", images), augment, seed, storage=storage)
     optimizer = build_optimizer(optimizer, model, clip_norm=2.0)
-    return TrainingStep(model, loss, optimizer, batches, ops.array(images), ops.array(labels), BATCH)
+    averages = (MovingAverage(model, 0.7), Lookahead(model, 2, 0.5)) if parts else ()
+    return TrainingStep(model, loss, optimizer, batches, ops.array(images), ops.array(labels), BATCH, *averages)
+
+
+def begin(step: TrainingStep, epoch: int) -> None:
+    """An epoch with another order, and another learning rate, momentum and mixing in every step."""
+    rates = np.array([0.02, 0.03, 0.005], np.float32) / epoch
+    momenta = np.array([0.9, 0.5, 0.0], np.float32)
+    mixing = mixing_of_epoch(step.batches.augment, IMAGE[:2], 1, epoch, len(COUNTS))
+    step.begin_epoch(epoch_order(IMAGES, 1, epoch), rates, len(COUNTS) * (epoch - 1), momenta, mixing)
 
 
 def train(step: TrainingStep, epoch: int) -> tuple[float, float]:
-    """An epoch with another order and learning rate in every step; its mean loss and accuracy."""
-    rates = np.array([0.02, 0.03, 0.005], np.float32) / epoch
-    step.begin_epoch(epoch_order(IMAGES, 1, epoch), rates, len(COUNTS) * (epoch - 1))
+    """An epoch; its mean loss and accuracy."""
+    begin(step, epoch)
     for count in COUNTS:
         step(count)
     return step.totals()
 
 
 def everything(step: TrainingStep) -> dict[str, bytes]:
-    """Parameters, running statistics, moments."""
-    return {name: tensor.tobytes() for name, tensor in (step.model.state() | step.optimizer.state()).items()}
+    """Parameters, running statistics, moments, averages."""
+    found = step.model.state() | step.optimizer.state()
+    if step.average is not None and step.lookahead is not None:
+        found |= {f"average/{name}": each for name, each in step.average.model.state().items()}
+        found |= {f"lookahead/{name}": each for name, each in step.lookahead.state().items()}
+    return {name: tensor.tobytes() for name, tensor in found.items()}
 
 
 # --- the same bits ----------------------------------------------------------------------------------------------------
@@ -97,10 +116,14 @@ def everything(step: TrainingStep) -> dict[str, bytes]:
 
 @WHERE
 @pytest.mark.parametrize("storage", ["float32", "bfloat16"])
-@pytest.mark.parametrize("optimizer", [SGD, ADAMW], ids=["sgd", "adamw"])
-def test_a_captured_step_has_the_bits_of_an_eager_one(where, optimizer, storage):
+@pytest.mark.parametrize(
+    ("optimizer", "parts"), [(SGD, False), (ADAMW, False), (SGD, True)], ids=["sgd", "adamw", "sgd_with_every_part"]
+)
+def test_a_captured_step_has_the_bits_of_an_eager_one(where, optimizer, parts, storage):
     """Over epochs with other learning rates, orders, dropout masks, augmentations, and a smaller last batch."""
-    eager, captured = (make_step(new_ops(where, graph), optimizer, storage=storage) for graph in (False, True))
+    eager, captured = (
+        make_step(new_ops(where, graph), optimizer, storage=storage, parts=parts) for graph in (False, True)
+    )
     for epoch in range(1, 5):
         assert train(captured, epoch) == train(eager, epoch)
         assert everything(captured) == everything(eager)
@@ -122,9 +145,7 @@ def test_two_models_at_once_do_not_disturb_each_other():
         for step in alone:
             train(step, epoch)
         for step in together:
-            step.begin_epoch(
-                epoch_order(IMAGES, 1, epoch), np.array([0.02, 0.03, 0.005], np.float32) / epoch, 3 * (epoch - 1)
-            )
+            begin(step, epoch)
         for count in COUNTS:  # in turns
             for step in together:
                 step(count)

@@ -133,11 +133,33 @@ def interrupt(trainer, pack, after):
         fit(trainer, pack, stop)
 
 
-@pytest.mark.parametrize("schedule", [PLATEAU, ONE_CYCLE], ids=["plateau", "one_cycle"])
-@pytest.mark.parametrize("optimizer", [SGD, ADAM], ids=["sgd", "adam"])
+RECIPE = {
+    "optimizer": SGD,
+    "schedule": ONE_CYCLE | {"base_momentum": 0.5},
+    "augment": {"flip": True, "crop": 0.6, "brightness": 0.2, "contrast": 0.3, "mixup": 0.3, "cutmix": 1.0},
+    "ema": 0.9,
+    "lookahead": 4,
+    "label_smoothing": 0.1,
+    "class_weights": "balanced",
+    "clip_norm": 1.0,
+}
+SHORT = {"augment": {"flip": True, "shift": 0.2}}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SHORT | {"optimizer": SGD, "schedule": PLATEAU},
+        SHORT | {"optimizer": ADAM, "schedule": PLATEAU},
+        SHORT | {"optimizer": ADAM, "schedule": ONE_CYCLE},
+        RECIPE,
+        RECIPE | {"optimizer": ADAM, "precision": "bfloat16"},
+    ],
+    ids=["sgd_plateau", "adam_plateau", "adam_one_cycle", "every_part", "every_part_bfloat16"],
+)
 @pytest.mark.parametrize("after", [1, 3])
-def test_a_resumed_run_ends_exactly_as_an_uninterrupted_one(make_trainer, pack, optimizer, schedule, after):
-    settings = {"optimizer": optimizer, "schedule": schedule, "epochs": 5, "augment": {"flip": True, "shift": 0.2}}
+def test_a_resumed_run_ends_exactly_as_an_uninterrupted_one(make_trainer, pack, settings, after):
+    settings = settings | {"epochs": 5}
     whole = fit(make_trainer("whole", **settings), pack)
     interrupt(make_trainer("broken", **settings), pack, after)
     resumed = make_trainer("broken", **settings)

@@ -56,6 +56,21 @@ def test_one_cycle_begins_low_peaks_at_its_fraction_and_ends_near_nothing():
     assert (np.diff(found[59:]) < 0).all()
 
 
+def test_the_momentum_of_one_cycle_mirrors_its_rate():
+    schedule = build_schedule(ScheduleSettings(name="one_cycle", warmup=0.3, base_momentum=0.85), 0.2, 200)
+    momenta = np.array([schedule.momentum(step, 0.95) for step in range(1, 201)])
+    own = np.array([schedule.learning_rate(step) for step in range(1, 201)])
+    np.testing.assert_allclose(momenta, 0.95 - 0.1 * own / 0.2, rtol=1e-12)
+    assert momenta.argmin() == 59
+    assert momenta.min() == pytest.approx(0.85)
+
+
+def test_other_schedules_leave_the_momentum():
+    for settings in ({}, {"name": "cosine"}, {"name": "plateau"}, {"name": "one_cycle"}):
+        schedule = build_schedule(ScheduleSettings(**settings), 0.2, 50)
+        assert {schedule.momentum(step, 0.9) for step in range(1, 51)} == {0.9}
+
+
 @pytest.mark.parametrize("total", [1, 2, 3, 7, 100, 4999])
 @pytest.mark.parametrize("warmup", [0.0, 0.05, 0.3, 0.5, 0.9, 0.999])
 @pytest.mark.parametrize(("start", "end"), [(0.0, 0.0), (0.04, 1e-4), (0.5, 0.5)])
@@ -249,7 +264,8 @@ def update(optimizer, gradient, rate=0.1, step=1):
     """One update by `gradient`, which is everywhere the same or given by name."""
     for name, place in optimizer.model.gradients.tensors.items():
         place[...] = gradient[name] if isinstance(gradient, dict) else gradient
-    optimizer.step(np.array([rate], np.float32), np.array([step, 0, 0]))
+    momentum = np.array([optimizer.momentum], np.float32)
+    optimizer.step(np.array([rate], np.float32), momentum, np.array([step, 0, 0]))
 
 
 def test_the_settings_choose_the_optimizer(ops):

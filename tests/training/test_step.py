@@ -128,8 +128,8 @@ def by_hand(ops: Ops, step: TrainingStep, optimizer, clip_norm, epochs):
             number += 1
             clock = np.array([number])
             own = order[BATCH * batch : BATCH * (batch + 1)]
-            affine, erase = ops.augmentation(clock, len(own), IMAGE[:2], rules)
-            x = ops.gather_batch(images, own, affine, erase, scaling.scale.astype(float), scaling.offset.astype(float))
+            moves = ops.augmentation(clock, len(own), IMAGE[:2], rules)
+            x = ops.gather_batch(images, own, *moves, scaling.scale.astype(float), scaling.offset.astype(float))
             key, gamma = RandomKey(SEED, stream, clock), t["batch_norm_1.gamma"]
             # Forward.
             active = np.maximum(ops.conv2d(x, t["conv2d_1.weight"], t["conv2d_1.bias"], conv_window, 1), 0)

@@ -10,8 +10,9 @@ from cnn.backends.cpu.jit import compiled
 
 
 @compiled
-def gather(images, indices, affine, erase, scale, offset, batch):
-    """images (m, h, w, c) of bytes or of batch's type, affine (n, 2, 3) float32, erase (n, 4) int32 to (n, h, w, c)."""
+def gather(images, indices, affine, erase, tone, scale, offset, batch):
+    """images (m, h, w, c) of bytes or of batch's type, affine (n, 2, 3) float32, erase (n, 4) int32, tone (n, 2) of
+    batch's type to (n, h, w, c)."""
     height, width, channels = batch.shape[1], batch.shape[2], batch.shape[3]
     zero = batch.dtype.type(0)
     last_row, last_column = np.float32(height - 1), np.float32(width - 1)
@@ -21,6 +22,7 @@ def gather(images, indices, affine, erase, scale, offset, batch):
         for part in range(2):
             for number in range(3):
                 straight = straight and affine[n, part, number] == np.round(affine[n, part, number])
+        gain, shift = tone[n, 0], tone[n, 1]
         top, left, tall, wide = erase[n, 0], erase[n, 1], erase[n, 2], erase[n, 3]
         for i in range(height):
             for j in range(width):
@@ -36,7 +38,7 @@ def gather(images, indices, affine, erase, scale, offset, batch):
                 upper, beside = math.floor(row), math.floor(column)
                 if straight:
                     for c in range(channels):
-                        batch[n, i, j, c] = images[index, upper, beside, c] * scale[c] + offset[c]
+                        batch[n, i, j, c] = (images[index, upper, beside, c] * scale[c] + offset[c]) * gain + shift
                     continue
                 fr, fc = batch.dtype.type(row - np.float32(upper)), batch.dtype.type(column - np.float32(beside))
                 lower, right = min(upper + 1, height - 1), min(beside + 1, width - 1)
@@ -46,4 +48,4 @@ def gather(images, indices, affine, erase, scale, offset, batch):
                     v10 = batch.dtype.type(images[index, lower, beside, c])
                     v11 = batch.dtype.type(images[index, lower, right, c])
                     above, below = v00 + fc * (v01 - v00), v10 + fc * (v11 - v10)
-                    batch[n, i, j, c] = (above + fr * (below - above)) * scale[c] + offset[c]
+                    batch[n, i, j, c] = ((above + fr * (below - above)) * scale[c] + offset[c]) * gain + shift

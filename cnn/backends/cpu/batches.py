@@ -20,6 +20,7 @@ class CpuBatches(CpuArrays):
         indices: FloatArray,
         affine: FloatArray | None,
         erase: FloatArray | None,
+        tone: FloatArray | None,
         scale: FloatArray,
         offset: FloatArray,
         storage: str = "float32",
@@ -28,11 +29,13 @@ class CpuBatches(CpuArrays):
         batch = self.memory.empty((count, *images.shape[1:]), scale.dtype)
         matrices = np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1)) if affine is None else affine
         rectangles = np.zeros((count, 4), np.int32) if erase is None else erase
+        tones = np.tile(np.array([1, 0], scale.dtype), (count, 1)) if tone is None else tone.astype(scale.dtype)
         matrices, rectangles = matrices.astype(np.float32, copy=False), rectangles.astype(np.int32, copy=False)
 
         def run(chunk: slice) -> None:
             part = batch[chunk]
-            kernels.gather(images, indices[chunk], matrices[chunk], rectangles[chunk], scale, offset, part)
+            own = indices[chunk], matrices[chunk], rectangles[chunk], tones[chunk]
+            kernels.gather(images, *own, scale, offset, part)
             if storage == "bfloat16":
                 round_chunk(part.reshape(-1), out=part.reshape(-1))
 

@@ -82,6 +82,14 @@ def dropout(x, key, stream, step, first_block, threshold, scale, y):
 
 
 @compiled
+def blend(into, values, share):
+    """`Ops.blend` for a share other than 0, in place."""
+    wide_vectors()
+    for e in range(into.shape[0]):
+        into[e] = values[e] if share == 1 else into[e] + share * (values[e] - into[e])
+
+
+@compiled
 def sgd(p, g, v, rate, momentum, nesterov, decay, decoupled):
     """One step of `Ops.sgd_update` for a tensor, in place."""
     wide_vectors()

@@ -38,11 +38,22 @@ class CudaLosses(CudaArrays):
         )
         return loss, dlogits
 
-    def softmax_cross_entropy(self, logits: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
-        n = len(logits)
-        row_losses, dlogits = self.floats(n), self.floats(*logits.shape)
-        self.launch("softmax_cross_entropy", logits, targets, weights, row_losses, dlogits, *logits.shape)
-        return column_sums(self, row_losses, n, 1).reshape(()), dlogits
+    def soft_cross_entropy(
+        self,
+        logits: Array,
+        targets: Array,
+        class_weights: Array,
+        smoothing: float = 0.0,
+        totals: Array | None = None,
+    ) -> tuple[Array, Array]:
+        n, loss = len(logits), self.floats()
+        row_losses, outcomes, dlogits = self.floats(n), self.empty((n,), np.uint8), self.floats(*logits.shape)
+        self.launch(
+            "soft_cross_entropy",
+            *(logits, targets, class_weights, row_losses, outcomes, dlogits, loss, totals, self.counters(1)),
+            *(*logits.shape, smoothing),
+        )
+        return loss, dlogits
 
     def l2_penalty(self, w: Array, coefficient: float) -> Array:
         blocks = sum_blocks(w.size)

@@ -21,7 +21,7 @@ class CudaUpdates(CudaArrays):
         velocities: Array,
         *,
         learning_rate: Array,
-        momentum: float,
+        momentum: Array,
         nesterov: bool,
         weight_decay: float,
         decoupled: bool,
@@ -29,8 +29,8 @@ class CudaUpdates(CudaArrays):
     ) -> None:
         self.launch(
             "sgd_update",
-            *(params, grads, velocities, learning_rate, copy, _count(params, grads, velocities, copy)),
-            *(momentum, int(nesterov), weight_decay, int(decoupled)),
+            *(params, grads, velocities, learning_rate, momentum, copy, _count(params, grads, velocities, copy)),
+            *(int(nesterov), weight_decay, int(decoupled)),
         )
 
     def adam_update(
@@ -42,7 +42,7 @@ class CudaUpdates(CudaArrays):
         *,
         learning_rate: Array,
         clock: Array,
-        beta1: float,
+        beta1: Array,
         beta2: float,
         eps: float,
         weight_decay: float,
@@ -52,9 +52,12 @@ class CudaUpdates(CudaArrays):
         count = _count(params, grads, first_moments, second_moments, copy)
         self.launch(
             "adam_update",
-            *(params, grads, first_moments, second_moments, learning_rate, clock, copy, count),
-            *(beta1, 1 - beta1, _log(beta1), beta2, 1 - beta2, _log(beta2), eps, weight_decay, int(decoupled)),
+            *(params, grads, first_moments, second_moments, learning_rate, beta1, clock, copy, count),
+            *(beta2, 1 - beta2, math.log(beta2) if beta2 > 0 else -math.inf, eps, weight_decay, int(decoupled)),
         )
+
+    def blend(self, into: Array, values: Array, share: Array, copy: Array | None = None) -> None:
+        self.launch("blend", into, values, share, copy, _count(into, values, copy))
 
     def clip_by_global_norm(self, grads: Array, limit: float) -> Array:
         blocks = sum_blocks(grads.size)
@@ -70,7 +73,3 @@ def _count(params: Array, *others: Array | None) -> int:
     if len(set(sizes)) > 1:
         raise ValueError(f"an update's arrays must be equally long, not of {', '.join(map(str, sizes))} elements")
     return params.size
-
-
-def _log(beta: float) -> float:
-    return math.log(beta) if beta > 0 else -math.inf

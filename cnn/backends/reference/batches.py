@@ -11,37 +11,47 @@ from cnn.backends.reference.arrays import FloatArray, round_to_bfloat16
 
 # Random streams of the training loop; layers number theirs from 1 upwards.
 AUGMENTATION_STREAM, SHUFFLE_STREAM, WARP_STREAM = 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
+CROP_STREAM, TONE_STREAM, MIXING_STREAM = 0xFFFFFFFC, 0xFFFFFFFB, 0xFFFFFFFA
 
 
 class Batches:
     """The network's input from stored images."""
 
     def next_batch(
-        self, order: Array, rates: Array, labels: Array, clock: Array, learning_rate: Array, count: int
+        self, order: Array, schedule: Array, labels: Array, clock: Array, numbers: Array, count: int
     ) -> tuple[Array, Array]:
         """Begin a training step of `count` images: their indices (count,) and labels (count,), int64.
 
-        order (m,) int64 is the epoch's order of the images, rates (steps,) float32 the learning rate of each of its
-        steps, labels int64 those of all images. clock int64 (3,) is changed in place: the number of the step, of
-        batches and of images of this epoch so far. learning_rate float32 (1,) is set to that of the step. So no value
-        that changes from step to step is read from the host.
+        order (m,) int64 is the epoch's order of the images, labels int64 those of all images, schedule (steps, k)
+        float32 the numbers of each of its steps, such as the learning rate. clock int64 (3,) is changed in place: the
+        number of the step, of batches and of images of this epoch so far. numbers float32 (k,) is set to those of the
+        step. So no value that changes from step to step is read from the host.
         """
         _, batch, first = clock.tolist()
-        learning_rate[0] = rates[batch]
+        numbers[...] = schedule[batch]
         clock += [1, 1, count]
         indices = order[first : first + count].copy()
         return indices, labels[indices]
 
-    def augmentation(self, clock: Array, count: int, hw: tuple[int, int], rules: Augmentation) -> tuple[Array, Array]:
-        """Matrices (count, 2, 3) float32 and erased rectangles (count, 4) int32 for `gather_batch`.
+    def augmentation(
+        self, clock: Array, count: int, hw: tuple[int, int], rules: Augmentation
+    ) -> tuple[Array, Array, Array]:
+        """Matrices (count, 2, 3) float32, erased rectangles (count, 4) int32 and tones (count, 2) float32.
+
+        They are for `gather_batch`.
 
         They depend only on the rules and the step clock[0]. Every option has its own random numbers, so that one option
         does not change the effect of another. Images have `hw` pixels.
         """
         uniform = random_uniform(RandomKey(rules.seed, AUGMENTATION_STREAM, clock), 3 * count).reshape(count, 3)
-        further = np.zeros((count, 7))
-        if rules.warps:  # else they have no effect
+        further, crop, tone = np.zeros((count, 7)), np.zeros((count, 4)), np.full((count, 2), 0.5)
+        # Where a stream has no effect it is not drawn.
+        if rules.warps:
             further = random_uniform(RandomKey(rules.seed, WARP_STREAM, clock), 7 * count).reshape(count, 7)
+        if rules.crop < 1:
+            crop = random_uniform(RandomKey(rules.seed, CROP_STREAM, clock), 4 * count).reshape(count, 4)
+        if rules.tones:
+            tone = random_uniform(RandomKey(rules.seed, TONE_STREAM, clock), 2 * count).reshape(count, 2)
         size = np.array(hw)
         mirrored = (uniform[:, 0] < 0.5) & rules.flip
         reach = np.round(rules.shift * size).astype(np.int64)
@@ -50,21 +60,25 @@ class Batches:
         zoom = 1 + rules.zoom * (2 * further[:, 1] - 1)
         rectangles = _rectangles(further[:, 3:], size, rules.erase_area)
         rectangles[further[:, 2] >= rules.erase] = 0
-        return inverse_affine(size, mirrored, angle, zoom, shift), rectangles
+        affine = inverse_affine(size, mirrored, angle, zoom, shift)
+        if rules.crop < 1:
+            affine = _cropped(affine, crop, size, rules.crop)
+        tones = [1, 0] + np.array([rules.contrast, rules.brightness]) * (2 * tone - 1)
+        return affine.astype(np.float32), rectangles, tones.astype(np.float32)
 
     def next_augmented_batch(
         self,
         order: Array,
-        rates: Array,
+        schedule: Array,
         labels: Array,
         clock: Array,
-        learning_rate: Array,
+        numbers: Array,
         count: int,
         hw: tuple[int, int],
         rules: Augmentation,
-    ) -> tuple[Array, Array, tuple[Array, Array]]:
+    ) -> tuple[Array, Array, tuple[Array, Array, Array]]:
         """`next_batch`, and the `augmentation` of its step: indices, labels, and the arrays for `gather_batch`."""
-        indices, batch_labels = self.next_batch(order, rates, labels, clock, learning_rate, count)
+        indices, batch_labels = self.next_batch(order, schedule, labels, clock, numbers, count)
         return indices, batch_labels, self.augmentation(clock, count, hw, rules)
 
     def gather_batch(
@@ -73,11 +87,12 @@ class Batches:
         indices: Array,
         affine: Array | None,
         erase: Array | None,
+        tone: Array | None,
         scale: Array,
         offset: Array,
         storage: str = "float32",
     ) -> Array:
-        """Select, warp, normalise and erase: images (m, h, w, c) to (n, h, w, c) of scale's dtype.
+        """Select, warp, normalise, change the tone and erase: images (m, h, w, c) to (n, h, w, c) of scale's dtype.
 
         With storage "bfloat16" the result is that of `stored`.
 
@@ -95,9 +110,10 @@ class Batches:
 
             top = v00 + fc * (v01 - v00), bottom = v10 + fc * (v11 - v10), value = top + fr * (bottom - top)
 
-        The result is scale (c,) * value + offset (c,), and 0 inside the image's rectangle of erase (n, 4)
-        int32: top, left, height, width in output pixels. The rectangle lies inside the image; one of height or
-        width 0 erases nothing. Without `affine` the images are not warped, without `erase` nothing is erased.
+        The result is scale (c,) * value + offset (c,), then with a gain and a shift of each image, tone (n, 2) float32,
+        gain * result + shift; and 0 inside the image's rectangle of erase (n, 4) int32: top, left, height, width in
+        output pixels. The rectangle lies inside the image; one of height or width 0 erases nothing. Without `affine`
+        the images are not warped, without `erase` nothing is erased, without `tone` the gain is 1 and the shift 0.
 
         For a matrix of integers (identity, mirror, shifts by integer pixels) positions and values are exact. For others
         a backend may fuse a multiplication with an addition, which changes the position by a rounding error; as the
@@ -108,10 +124,56 @@ class Batches:
             stored = images[index]
             seen = stored if affine is None else sampled(stored, affine[k].astype(np.float32), scale.dtype)
             batch[k] = seen * scale + offset
+            if tone is not None:
+                gain, shift = tone[k].astype(scale.dtype)
+                batch[k] = batch[k] * gain + shift
             if erase is not None:
                 top, left, height, width = erase[k]
                 batch[k, top : top + height, left : left + width] = 0
         return batch if storage == "float32" else round_to_bfloat16(batch)
+
+    def mix_batch(self, x: Array, mixing: Array, storage: str = "float32") -> Array:
+        """Each image mixed with its partner, image n - 1 - i with image i: (n, h, w, c) of x (n, h, w, c).
+
+        mixing float32 (5,) is blend, top, left, height, width. A pixel is blend * own + (1 - blend) * partner's (mixup,
+        Zhang et al. 2018), and the partner's inside the rectangle, in pixels, which lies inside the image (CutMix, Yun
+        et al. 2019). `storage` is that of x and of the result.
+        """
+        blend, top, left, height, width = mixing.tolist()
+        blend = x.dtype.type(blend)
+        mixed = blend * x + (1 - blend) * x[::-1]
+        box = np.s_[:, int(top) : int(top + height), int(left) : int(left + width)]
+        mixed[box] = x[::-1][box]
+        return mixed if storage == "float32" else round_to_bfloat16(mixed)
+
+    def batch_targets(
+        self, labels: Array, classes: int, share: Array, table: Array | None = None, indices: Array | None = None
+    ) -> Array:
+        """What the images of a mixed batch show, as distributions: targets (n, classes) float32.
+
+        Row i is share * own + (1 - share) * that of row n - 1 - i, with share float32 (1,). A row's own distribution is
+        all on its label, of labels (n,) int64, or table[indices[i]] of table (images, classes) float32.
+        """
+        own = np.eye(classes, dtype=np.float32)[labels] if table is None else table[indices]
+        part = float(share[0])
+        return np.asarray(part * own + (1 - part) * own[::-1], own.dtype)
+
+
+def _cropped(
+    affine: NDArray[np.float64], uniform: NDArray[np.float64], size: NDArray[np.int64], least: float
+) -> NDArray[np.float64]:
+    """Matrices (n, 2, 3) whose positions are in a crop of the input, stretched to its size, by uniform numbers (n, 4).
+
+    The crop's area is uniform from `least` to 1 of the image's, its height / width relative to the image's log-uniform
+    from 3/4 to 4/3 (Szegedy et al. 2015), a side longer than the image's cut to it, its place uniform.
+    """
+    area, aspect = least + (1 - least) * uniform[:, 0], (4 / 3) ** (2 * uniform[:, 1] - 1)
+    sides = np.minimum(np.sqrt(np.stack([area * aspect, area / aspect], axis=1)), 1)
+    centre = (size - 1) / 2
+    moved = (uniform[:, 2:] - 0.5) * (1 - sides) * size
+    affine = affine * sides[:, :, None]
+    affine[:, :, 2] += centre * (1 - sides) + moved
+    return affine
 
 
 def sampled(image: FloatArray, a: FloatArray, dtype: np.dtype) -> FloatArray:
@@ -152,7 +214,7 @@ def inverse_affine(
     angle: NDArray[np.float64],
     zoom: NDArray[np.float64],
     shift: NDArray[np.int64],
-) -> NDArray[np.float32]:
+) -> NDArray[np.float64]:
     """The matrices (n, 2, 3) that map each output pixel to its position in the input.
 
     An image of `size` (2,) is mirrored left to right, rotated anticlockwise by `angle` (n,) in radians and enlarged
@@ -166,7 +228,7 @@ def inverse_affine(
     linear = np.stack([cosine, sine, -sense * sine, sense * cosine], axis=1).reshape(-1, 2, 2)
     centre = (size - 1) / 2
     start = centre - np.einsum("nij,nj->ni", linear, centre + shift)
-    return np.concatenate([linear, start[:, :, None]], axis=2).astype(np.float32)
+    return np.concatenate([linear, start[:, :, None]], axis=2)
 
 
 def _rectangles(uniform: NDArray[np.float64], size: NDArray[np.int64], area: tuple[float, float]) -> NDArray[np.int32]:

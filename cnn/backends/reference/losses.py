@@ -46,13 +46,32 @@ class Losses:
             totals += [float(loss) * rows, np.count_nonzero((logits.argmax(axis=1) == labels) & counted), rows]
         return loss, dlogits
 
-    def softmax_cross_entropy(self, logits: Array, targets: Array, weights: Array) -> tuple[Array, Array]:
-        """Mean over the batch of weights (n,) times cross-entropy of targets (n, k), with its gradient.
+    def soft_cross_entropy(
+        self,
+        logits: Array,
+        targets: Array,
+        class_weights: Array,
+        smoothing: float = 0.0,
+        totals: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """The mean over the rows of `cross_entropy` expected for labels drawn from `targets`, and its gradient.
 
-        Returns loss () and dlogits (n, k). The mean divides by n, not by the sum of weights. Targets need not sum to
-        one; a target of 0 adds nothing, also if the logit is -inf.
+        logits (n, k), targets (n, k) float32 and class_weights (k,) to loss () and dlogits (n, k). With t of a row's
+        targets and s the smoothing, class j weighs (1 - s) * t[j] * class_weights[j] + s / k * sum(t * class_weights).
+        Targets need not sum to one. A class whose target is 0 and whose logit is -inf is masked, as in `cross_entropy`.
+
+        `totals` float64 (3,) is changed in place: loss * n, the rows whose argmax is that of the targets, and n are
+        added.
         """
-        return _weighted(logits, targets, weights / len(logits))
+        weighted = targets.astype(logits.dtype) * class_weights
+        masked = np.isneginf(logits) & (targets == 0)
+        even = smoothing / logits.shape[1] * weighted.sum(axis=1, keepdims=True)
+        full = np.where(masked, 0, (1 - smoothing) * weighted + even).astype(logits.dtype)
+        loss, dlogits = _weighted(logits, full, np.full(len(logits), 1 / len(logits), logits.dtype))
+        if totals is not None:
+            hits = np.count_nonzero(logits.argmax(axis=1) == targets.argmax(axis=1))
+            totals += [float(loss) * len(logits), hits, len(logits)]
+        return loss, dlogits
 
     def l2_penalty(self, w: Array, coefficient: float) -> Array:
         """Coefficient * sum(w ** 2), a scalar array ()."""

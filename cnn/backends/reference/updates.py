@@ -18,7 +18,7 @@ class Updates:
         velocities: Array,
         *,
         learning_rate: Array,
-        momentum: float,
+        momentum: Array,
         nesterov: bool,
         weight_decay: float,
         decoupled: bool,
@@ -27,14 +27,15 @@ class Updates:
         """Stochastic gradient descent with (Nesterov) momentum, in place; all arrays are flat and equally long.
 
         `v = momentum * v + g; p -= lr * (g + momentum * v if nesterov else v)`. Weight decay is added to g as
-        `decay * p` or, if decoupled, subtracted as `p -= lr * decay * p` before the step. learning_rate float32 (1,).
+        `decay * p` or, if decoupled, subtracted as `p -= lr * decay * p` before the step. learning_rate and momentum
+        float32 (1,).
         `copy`, an array of the type that `stored` returns for bfloat16, is filled with the new parameters, rounded.
         """
-        rate = float(learning_rate[0])
+        rate, inertia = float(learning_rate[0]), float(momentum[0])
         g = _decayed(params, grads, weight_decay, decoupled, rate)
-        velocities *= momentum
+        velocities *= inertia
         velocities += g
-        params -= rate * (g + momentum * velocities if nesterov else velocities)
+        params -= rate * (g + inertia * velocities if nesterov else velocities)
         if copy is not None:
             copy[...] = round_to_bfloat16(params)
 
@@ -47,7 +48,7 @@ class Updates:
         *,
         learning_rate: Array,
         clock: Array,
-        beta1: float,
+        beta1: Array,
         beta2: float,
         eps: float,
         weight_decay: float,
@@ -56,18 +57,31 @@ class Updates:
     ) -> None:
         """Adam (Kingma & Ba 2015, algorithm 1); decoupled decay makes it AdamW (Loshchilov & Hutter 2019).
 
-        clock[0] is the step, counted from 1. Weight decay and `copy` are as in `sgd_update`.
+        clock[0] is the step, counted from 1; beta1 float32 (1,) is that of this step, also in the correction of the
+        bias. Weight decay and `copy` are as in `sgd_update`.
         """
-        rate, step = float(learning_rate[0]), int(clock[0])
+        rate, step, inertia = float(learning_rate[0]), int(clock[0]), float(beta1[0])
         g = _decayed(params, grads, weight_decay, decoupled, rate)
-        first_moments *= beta1
-        first_moments += (1 - beta1) * g
+        first_moments *= inertia
+        first_moments += (1 - inertia) * g
         second_moments *= beta2
         second_moments += (1 - beta2) * (g * g)
-        step_size, correction2 = rate / (1 - beta1**step), 1 - beta2**step
+        step_size, correction2 = rate / (1 - inertia**step), 1 - beta2**step
         params -= step_size * first_moments / (np.sqrt(second_moments / correction2) + eps)
         if copy is not None:
             copy[...] = round_to_bfloat16(params)
+
+    def blend(self, into: Array, values: Array, share: Array, copy: Array | None = None) -> None:
+        """In place: into += share * (values - into), of equally long flat arrays; share float32 (1,).
+
+        A share of 1 gives `values`, and one of 0 changes nothing. `copy` is as in `sgd_update`.
+        """
+        part = into.dtype.type(share[0])
+        if part == 0:
+            return
+        into[...] = values if part == 1 else into + part * (values - into)
+        if copy is not None:
+            copy[...] = round_to_bfloat16(into)
 
     def clip_by_global_norm(self, grads: Array, limit: float) -> Array:
         """In place: grads (m,) *= limit / norm if their Euclidean norm is above `limit` (Pascanu et al. 2013).

@@ -31,14 +31,15 @@ LOSSES = [
         flops=_operations(7),
     ),
     Kernel(
-        "softmax_cross_entropy",
+        "soft_cross_entropy",
         _SOURCE,
-        "softmax_cross_entropy",
-        "const float* logits, const float* targets, const float* weights, float* row_losses, float* dlogits, "
-        "int rows, int classes",
+        "soft_cross_entropy",
+        "const float* logits, const float* targets, const float* class_weights, float* row_losses, "
+        "unsigned char* outcomes, float* dlogits, float* loss, double* totals?, unsigned* counters, int rows, "
+        "int classes, float smoothing",
         _BLOCK,
         _rows,
-        flops=_operations(15),
+        flops=_operations(19),
     ),
     Kernel(
         "cross_entropy",

@@ -18,8 +18,8 @@ UPDATES = [
         "sgd_update",
         _SOURCE,
         "sgd_update",
-        "float* param, const float* grad, float* velocity, const float* learning_rate, bfloat16* copy?, int count, "
-        "float momentum, int nesterov, float weight_decay, int decoupled",
+        "float* param, const float* grad, float* velocity, const float* learning_rate, const float* momentum, "
+        "bfloat16* copy?, int count, int nesterov, float weight_decay, int decoupled",
         _BLOCK,
         elements(),
         flops=lambda v: 8 * v["count"],
@@ -29,11 +29,20 @@ UPDATES = [
         _SOURCE,
         "adam_update",
         "float* param, const float* grad, float* first, float* second, const float* learning_rate, "
-        "const long long* clock, bfloat16* copy?, int count, float beta1, float one_minus_beta1, float log_beta1, "
-        "float beta2, float one_minus_beta2, float log_beta2, float eps, float weight_decay, int decoupled",
+        "const float* beta1, const long long* clock, bfloat16* copy?, int count, float beta2, float one_minus_beta2, "
+        "float log_beta2, float eps, float weight_decay, int decoupled",
         _BLOCK,
         elements(),
         flops=lambda v: 15 * v["count"],
+    ),
+    Kernel(
+        "blend",
+        _SOURCE,
+        "blend",
+        "float* into, const float* values, const float* share, bfloat16* copy?, int count",
+        _BLOCK,
+        elements(),
+        flops=lambda v: 3 * v["count"],
     ),
     Kernel(
         "sum_squares",

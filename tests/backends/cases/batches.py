@@ -25,13 +25,15 @@ class GatherCase:
     grain: int | None = None  # matrices are multiples of 1 / grain, so that float32 positions are exact
     erases: bool = False
     augments: bool = True
+    tones: bool = False
 
     def arguments(self, rng):
         images = rng.integers(0, 256, (6, *self.hw, self.channels), dtype=np.uint8)
         affine, erase = Exactly(self.affine(rng).astype(np.float32)), self.rectangles(rng).astype(np.int32)
         scale, offset = rng.uniform(0.001, 0.1, self.channels), rng.normal(size=self.channels)
         both = (affine, erase) if self.augments else (None, None)
-        return given(images, rng.integers(6, size=self.n), *both, scale, offset)
+        tone = np.stack([rng.uniform(0.5, 1.5, self.n), rng.normal(size=self.n)], axis=1).astype(np.float32)
+        return given(images, rng.integers(6, size=self.n), *both, Exactly(tone) if self.tones else None, scale, offset)
 
     def affine(self, rng):
         """Matrices that mirror, turn and shift about the middle, and what `warps` adds to them."""
@@ -82,6 +84,9 @@ GATHERS = [
     GatherCase("sixteenths_of_one_row", 9, (1, 11), 3, reach=1, warps=0.3, grain=16),
     GatherCase("sixteenths_of_one_pixel", 9, (1, 1), 1, reach=1, warps=0.3, grain=16),
     GatherCase("sixteenths_of_large_steps", 9, (13, 11), 2, warps=3, grain=16),
+    GatherCase("toned", 9, (5, 7), 3, augments=False, tones=True),
+    GatherCase("toned_and_erased", 9, (7, 4), 1, reach=2, erases=True, tones=True),
+    GatherCase("toned_sixteenths", 20, (9, 7), 3, reach=2, warps=0.3, grain=16, erases=True, tones=True),
     GatherCase("warped", 20, (9, 7), 3, reach=1, flips=True, warps=0.2, erases=True),
     GatherCase("warped_batch_1", 1, (8, 11), 1, warps=0.2),
     GatherCase("warped_many_chunks", 70, (48, 48), 1, reach=4, flips=True, warps=0.2, erases=True),
@@ -98,12 +103,31 @@ AUGMENTATIONS = [
     ("erases", 8, 40, (20, 31), Augmentation(1, erase=0.6)),
     ("erases_thin_images", 9, 40, (3, 40), Augmentation(1, erase=1.0, erase_area=(0.3, 0.9))),
     ("everything", 9, 300, (48, 40), Augmentation(3, True, 0.1, 10, 0.1, 0.5, (0.02, 0.4))),
+    ("crops", 10, 40, (20, 31), Augmentation(1, crop=0.3)),
+    ("crops_flipped_and_turned", 11, 40, (48, 40), Augmentation(2**40, True, 0.1, 20, 0.2, crop=0.08)),
+    ("brightness", 12, 40, (9, 7), Augmentation(1, brightness=0.3)),
+    ("brightness_and_contrast", 13, 300, (9, 7), Augmentation(1, flip=True, brightness=0.2, contrast=0.9)),
     ("one_image_of_one_pixel", 1, 1, (1, 1), Augmentation(3, True, 0.5, 10, 0.1, 0.5)),
 ]
 
 # Name, images of the data set, of a batch, and the clock: step, batches and images of the epoch so far.
 _NEXT = [("first", 20, 6, (0, 0, 0)), ("third", 20, 6, (41, 2, 12)), ("smaller_last", 20, 2, (7, 3, 18))]
 _NEXT += [("one_image", 1, 1, (2**40, 0, 0)), ("many", 700, 300, (9, 1, 300))]
+
+# Name, shape, and how images are mixed: blend, top, left, height, width.
+_MIXED = [
+    ("not_at_all", (5, 7, 6, 3), [1, 0, 0, 0, 0]),
+    ("blended", (6, 5, 9, 1), [0.3, 0, 0, 0, 0]),
+    ("a_rectangle", (7, 9, 8, 2), [1, 2, 1, 5, 7]),
+    ("a_rectangle_at_the_end", (4, 9, 20, 3), [1, 3, 12, 6, 8]),
+    ("all_of_the_partner", (3, 6, 4, 1), [1, 0, 0, 6, 4]),
+    ("blended_beside_a_rectangle", (9, 17, 19, 3), [0.75, 16, 0, 1, 19]),
+    ("one_image_of_one_pixel", (1, 1, 1, 1), [0.5, 0, 0, 1, 1]),
+    ("many", (70, 48, 48, 1), [0.6, 5, 6, 7, 8]),
+]
+# Name, images, classes, share, and whether the images have distributions.
+_TARGETS = [("labels", 9, 7, 0.7, False), ("soft", 8, 8, 0.25, True), ("all_own", 5, 3, 1.0, False)]
+_TARGETS += [("one_image", 1, 2, 0.4, True), ("one_class", 4, 1, 0.4, False), ("many_classes", 64, 100, 0.9, False)]
 
 
 def batch_calls() -> Iterator[Call]:
@@ -115,9 +139,16 @@ def batch_calls() -> Iterator[Call]:
     for name, step, count, hw, rules in AUGMENTATIONS:
         clock = np.array([step, 2, 128])
         yield Call("augmentation", name, lambda rng, a=(clock, count, hw, rules): given(*a))
+    for name, shape, mixing in _MIXED:
+        yield Call("mix_batch", name, lambda rng, a=(shape, mixing): _mixed(rng, *a))
+    for name, *numbers in _TARGETS:
+        yield Call("batch_targets", name, lambda rng, a=numbers: _targets(rng, *a), any_type=True)
     for name, images, count, clock in _NEXT:
         yield Call("next_batch", name, lambda rng, a=(images, count, clock): _next_batch(rng, *a))
-        for rules in (Augmentation(5, flip=True, shift=0.1), Augmentation(3, True, 0.1, 10, 0.1, 0.5, (0.02, 0.4))):
+        for rules in (
+            Augmentation(5, flip=True, shift=0.1),
+            Augmentation(3, True, 0.1, 10, 0.1, 0.5, (0.02, 0.4), 0.5, 0.1, 0.2),
+        ):
             more = ((24, 17), rules)
             what = f"{name}_{'warped' if rules.warps else 'moved'}"
             yield Call("next_augmented_batch", what, lambda rng, a=(images, count, clock, *more): _next_batch(rng, *a))
@@ -132,6 +163,7 @@ def _in_bfloat16(rng, affine: bool, erase: bool):
         rng.integers(5, size=18),
         matrices if affine else None,
         rectangles if erase else None,
+        None,
         np.array([0.0625, 1.0, 0.75]),
         np.array([-3.0, 64.125, 0.0]),
         "bfloat16",
@@ -139,7 +171,17 @@ def _in_bfloat16(rng, affine: bool, erase: bool):
 
 
 def _next_batch(rng, images: int, count: int, clock: tuple[int, int, int], *more):
-    rates = Exactly(rng.uniform(0.01, 0.5, 9).astype(np.float32))
-    learning_rate = Filled(Exactly(np.full(1, np.nan, np.float32)))
+    schedule = Exactly(rng.uniform(0.01, 0.5, (9, 3)).astype(np.float32))
+    numbers = Filled(Exactly(np.full(3, np.nan, np.float32)))
     labels = rng.integers(7, size=images)
-    return given(rng.permutation(images), rates, labels, Filled(np.array(clock)), learning_rate, count, *more)
+    return given(rng.permutation(images), schedule, labels, Filled(np.array(clock)), numbers, count, *more)
+
+
+def _mixed(rng, shape: tuple[int, ...], mixing: list[float]):
+    return given(rng.normal(size=shape), Exactly(np.array(mixing, np.float32)))
+
+
+def _targets(rng, count: int, classes: int, share: float, soft: bool):
+    table = rng.dirichlet(np.ones(classes), 20)
+    more = (table, rng.integers(20, size=count)) if soft else ()
+    return given(rng.integers(classes, size=count), classes, Exactly(np.array([share], np.float32)), *more)

@@ -221,12 +221,12 @@ def _losses() -> Iterator[Gradient]:
             ),
         )
         yield Gradient(
-            "softmax_cross_entropy",
-            f"softmax_cross_entropy-{c.name}",
-            lambda rng, c=c: given(c.logits(rng), c.targets(rng), c.weights(rng)),
+            "soft_cross_entropy",
+            f"soft_cross_entropy-{c.name}",
+            lambda rng, c=c: given(c.logits(rng), c.targets(rng).values, rng.uniform(0.2, 3, c.classes), c.smoothing),
             (0,),
-            lambda ops, *a: ops.softmax_cross_entropy(*a)[0],
-            lambda ops, dy, *a: dy * ops.softmax_cross_entropy(*a)[1],
+            lambda ops, *a: ops.soft_cross_entropy(*a)[0],
+            lambda ops, dy, *a: dy * ops.soft_cross_entropy(*a)[1],
         )
 
     def l2_backward(ops, dy, w):

@@ -16,7 +16,7 @@ _OPERATIONS = {
     "sum": """
         conv2d conv2d_backward_input conv2d_backward_filter bias_backward dense dense_backward_input
         dense_backward_filter max_pool2d_backward avg_pool2d avg_pool2d_backward global_avg_pool2d
-        l2_penalty softmax softmax_cross_entropy cross_entropy adam_update multiply_backward prelu_backward
+        l2_penalty softmax soft_cross_entropy cross_entropy adam_update multiply_backward prelu_backward
         clip_by_global_norm""",
     "statistics": """
         moments normalize normalize_backward group_norm group_norm_backward tail tail_backward""",

@@ -32,18 +32,18 @@ def clock(step: int) -> np.ndarray:
     return np.array([step, 3, 192])
 
 
-_SGD = {"learning_rate": rate(0.1), "momentum": 0.9, "nesterov": False, "weight_decay": 0.0, "decoupled": False}
+_SGD = {"learning_rate": rate(0.1), "momentum": rate(0.9), "nesterov": False, "weight_decay": 0.0, "decoupled": False}
 _ADAM = {
     "learning_rate": rate(0.01),
     "clock": clock(5),
-    "beta1": 0.9,
+    "beta1": rate(0.9),
     "beta2": 0.999,
     "eps": 1e-8,
     "weight_decay": 0.0,
     "decoupled": False,
 }
 UPDATES = [
-    UpdateCase("plain", "sgd_update", 97, _SGD | {"momentum": 0.0}),
+    UpdateCase("plain", "sgd_update", 97, _SGD | {"momentum": rate(0.0)}),
     UpdateCase("momentum", "sgd_update", 97, _SGD),
     UpdateCase("nesterov", "sgd_update", 97, _SGD | {"nesterov": True}),
     UpdateCase("l2_decay", "sgd_update", 5, _SGD | {"weight_decay": 0.1}),
@@ -71,11 +71,19 @@ _CLIPS = [("below", 97, 0.5, 2.0), ("above", 97, 4.0, 1.5), ("fours", 64, 4.0, 1
 _CLIPS += [("many_chunks", 70_001, 9.0, 0.25), ("tiny", 97, 1e-25, 1e-26), ("huge", 97, 1e25, 1e20)]
 
 
+_BLENDS = [("share", 97, 0.25), ("none", 97, 0.0), ("all", 97, 1.0), ("fours", 64, 1e-3), ("one_number", 1, 0.9)]
+_BLENDS += [("many_chunks", 70_001, 0.3)]
+
+
 def update_calls() -> Iterator[Call]:
     for c in UPDATES:
         yield Call(c.op, c.name, c.arguments)
     for name, size, norm, limit in _CLIPS:
         yield Call("clip_by_global_norm", name, lambda rng, s=size, n=norm, at=limit: _clip(rng, s, n, at))
+    for name, size, share in _BLENDS:
+        yield Call(
+            "blend", name, lambda rng, s=size, at=share: given(Filled(rng.normal(size=s)), rng.normal(size=s), rate(at))
+        )
     yield Call("clip_by_global_norm", "zero", lambda rng: given(Filled(np.zeros(33)), 1.0))
 
 

@@ -7,15 +7,22 @@ float32 array among the results stands for one that is float32 in every run.
 
 from backends.oracles.activations import FUNCTIONS, activation, prelu
 from backends.oracles.arrays import array, constant, copy_in, stored, to_numpy, zeros
-from backends.oracles.batches import augmentation, gather_batch, next_augmented_batch, next_batch
+from backends.oracles.batches import (
+    augmentation,
+    batch_targets,
+    gather_batch,
+    mix_batch,
+    next_augmented_batch,
+    next_batch,
+)
 from backends.oracles.joins import add, concat, multiply, split
-from backends.oracles.losses import cross_entropy, l2_penalty, l2_penalty_backward, softmax, softmax_cross_entropy
+from backends.oracles.losses import cross_entropy, l2_penalty, l2_penalty_backward, soft_cross_entropy, softmax
 from backends.oracles.normalization import group_norm, moments, normalize, running_average
 from backends.oracles.pooling import avg_pool2d, global_avg_pool2d, max_pool2d, smallest_gap
 from backends.oracles.products import conv2d, dense
 from backends.oracles.randomness import dropout, philox4x32_10, random_halves
 from backends.oracles.tail import tail
-from backends.oracles.updates import adam_update, clip_by_global_norm, sgd_update
+from backends.oracles.updates import adam_update, blend, clip_by_global_norm, sgd_update
 
 __all__ = [
     "FUNCTIONS",
@@ -25,6 +32,8 @@ __all__ = [
     "array",
     "augmentation",
     "avg_pool2d",
+    "batch_targets",
+    "blend",
     "clip_by_global_norm",
     "concat",
     "constant",
@@ -39,6 +48,7 @@ __all__ = [
     "l2_penalty",
     "l2_penalty_backward",
     "max_pool2d",
+    "mix_batch",
     "moments",
     "multiply",
     "next_augmented_batch",
@@ -50,8 +60,8 @@ __all__ = [
     "running_average",
     "sgd_update",
     "smallest_gap",
+    "soft_cross_entropy",
     "softmax",
-    "softmax_cross_entropy",
     "split",
     "stored",
     "tail",

@@ -30,11 +30,21 @@ def cross_entropy(logits, labels, class_weights, smoothing=0.0, ignore_index=Non
     return *results, np.add(totals, (loss * len(rows), hits, len(rows)))
 
 
-def softmax_cross_entropy(logits, targets, weights):
-    logs, n = special.log_softmax(logits, axis=1), len(logits)
-    terms = [-weights[i] * t * logs[i, c] for (i, c), t in np.ndenumerate(targets) if t]
-    gradient = weights[:, None] / n * (np.exp(logs) * targets.sum(axis=1, keepdims=True) - targets)
-    return np.array(math.fsum(terms) / n), gradient
+def soft_cross_entropy(logits, targets, class_weights, smoothing=0.0, totals=None):
+    """Every class of a row in turn is its label, with the weight of its target."""
+    (n, k), loss, gradient = logits.shape, 0.0, np.zeros(logits.shape)
+    for i, target in enumerate(targets.astype(float)):
+        masked = (logits[i] == -math.inf) & (target == 0)
+        for label in np.flatnonzero(target):
+            row = np.where(masked, -math.inf, logits[i])[None]
+            one, slope = cross_entropy(row, [label], class_weights, smoothing)
+            loss += target[label] * float(one) / n
+            gradient[i] += target[label] * slope[0] / n
+    results = np.array(loss), gradient
+    if totals is None:
+        return results
+    hits = sum(max(range(k), key=logits[i].__getitem__) == max(range(k), key=targets[i].__getitem__) for i in range(n))
+    return *results, np.add(totals, (loss * n, hits, n))
 
 
 def l2_penalty(w, coefficient):

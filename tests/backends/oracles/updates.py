@@ -14,7 +14,7 @@ def _each_number(rule, *arrays):
 
 
 def sgd_update(params, grads, velocities, *, learning_rate, momentum, nesterov, weight_decay, decoupled):
-    rate = float(learning_rate[0])
+    rate, momentum = float(learning_rate[0]), float(momentum[0])
 
     def rule(p, g, v):
         if decoupled:
@@ -41,7 +41,7 @@ def adam_update(
     weight_decay,
     decoupled,
 ):
-    rate, step = float(learning_rate[0]), int(clock[0])
+    rate, step, beta1 = float(learning_rate[0]), int(clock[0]), float(beta1[0])
 
     def rule(p, g, m, v):
         if decoupled:  # AdamW, algorithm 2 of Loshchilov & Hutter with the schedule inside the learning rate
@@ -59,3 +59,8 @@ def adam_update(
 def clip_by_global_norm(grads, limit):
     norm = math.sqrt(math.fsum(value * value for value in grads.tolist()))
     return np.array(norm), grads * (limit / norm) if norm > limit else grads
+
+
+def blend(into, values, share):
+    (part,) = share.tolist()
+    return (np.array([(1 - part) * a + part * b for a, b in zip(into.tolist(), values.tolist(), strict=True)]),)
