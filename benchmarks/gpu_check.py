@@ -10,6 +10,7 @@ conformance  | conformance.md              | the tests marked gpu, float32 and b
 tiles        | tiles.md, tiles.json        | every tile of every product of the models
 layers       | layers_*.md, layers_*.json  | every kernel beside the measured ceilings
 training     | training.md, training.json  | images/s beside PyTorch eager and compiled
+variants     | variants_<name>.md          | with --data and --variants: changes of an experiment, on validation
 recipe       | recipe_<name>.md            | with --data: an experiment, several seeds
 (all)        | summary.md                  | what became of each stage
 """
@@ -56,7 +57,7 @@ STAGES = (
     Stage("layers", 70, "layers"),
     Stage("training", 190, "training"),
 )
-RECIPE = Stage("recipe", 60, "recipe")
+TRAINED = (Stage("variants", 60, "variants"), Stage("recipe", 60, "recipe"))  # on a pack
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -70,9 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     chosen.out.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * chosen.minutes
-    stages = [stage for stage in (*STAGES, RECIPE) if stage.name in chosen.stages]
-    if chosen.data is None and RECIPE in stages:
-        stages.remove(RECIPE)
+    trained = () if chosen.data is None else TRAINED if chosen.variants is not None else TRAINED[1:]
+    stages = [stage for stage in (*STAGES, *trained) if stage.name in chosen.stages]
     outcomes: list[tuple[str, str, float]] = []
     for number, stage in enumerate(stages):
         rest = sum(each.weight for each in stages[number:])
@@ -122,7 +122,7 @@ def _end(process: subprocess.Popen[str]) -> None:
 
 def _run_stage(chosen: argparse.Namespace) -> int:
     """Run one stage here; its last line says what became of it."""
-    (stage,) = [each for each in (*STAGES, RECIPE) if each.name == chosen.stage]
+    (stage,) = [each for each in (*STAGES, *TRAINED) if each.name == chosen.stage]
     shown = " ".join(["python -m benchmarks.gpu_check", *_shown(sys.argv[1:])])
     turn = Turn(
         chosen.out,
@@ -133,6 +133,7 @@ def _run_stage(chosen: argparse.Namespace) -> int:
         recipe=chosen.recipe,
         seeds=tuple(chosen.seeds),
         tests=tuple(chosen.tests.split()),
+        variants=chosen.variants,
     )
     try:
         print(importlib.import_module(f"benchmarks.gpu.{stage.module}").run(turn))
@@ -164,7 +165,7 @@ def _summary(given: list[str], outcomes: list[tuple[str, str, float]]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    names = [stage.name for stage in (*STAGES, RECIPE)]
+    names = [stage.name for stage in (*STAGES, *TRAINED)]
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.gpu_check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -172,6 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=MINUTES, help=f"for all stages ({MINUTES:g})")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="a pack; then its recipe is trained")
     parser.add_argument("--recipe", default=Turn.recipe, metavar="NAME", help=f"of conf/experiment ({Turn.recipe})")
+    parser.add_argument(
+        "--variants", type=Path, metavar="FILE", help="JSON: options that variants of the recipe change"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the recipe's runs (0 1 2)")
     parser.add_argument("--stages", nargs="+", choices=names, default=names, metavar="STAGE", help="only these")
     parser.add_argument("--tests", default="", help="arguments of pytest, in place of its files")

@@ -8,7 +8,9 @@ and Hydra's for all files.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from foundation.errors import UserError
@@ -36,10 +38,13 @@ def read_group(group: str, name: str, **overrides: Any) -> dict[str, Any]:
     return resolved({group: _read(group, name) | overrides})[group]
 
 
-def compose(experiment: str | None = None, **choices: str) -> dict[str, Any]:
+def compose(
+    experiment: str | None = None, more: Mapping[str, str | dict[str, Any]] = MappingProxyType({}), **choices: str
+) -> dict[str, Any]:
     """The groups of `choices` (such as `optimizer="adam"`) by name, and what `conf/experiment` changes in them.
 
-    An experiment also replaces the choices that it overrides.
+    An experiment also replaces the choices that it overrides. `more` changes further options of groups, or names
+    another file for a group, without what the experiment changes in it.
     """
     changes = {} if experiment is None else _read("experiment", experiment)
     for entry in changes.pop("defaults", ()):
@@ -47,6 +52,10 @@ def compose(experiment: str | None = None, **choices: str) -> dict[str, Any]:
         group = key.removeprefix("override /")
         if group in choices:
             choices[group] = name
+    for group, value in more.items():
+        if isinstance(value, str):
+            choices[group] = value
+        changes[group] = {} if isinstance(value, str) else _merged(changes.get(group, {}), value)
     groups = {group: _merged(_read(group, name), changes.get(group, {})) for group, name in choices.items()}
     return resolved(groups)
 

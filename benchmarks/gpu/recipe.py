@@ -1,4 +1,7 @@
-"""Trains a recipe of `conf/experiment` on a pack with several seeds, and scores the best epoch of each once."""
+"""Trains a recipe of `conf/experiment` on a pack with several seeds, and scores the best epoch of each once.
+
+The test split is scored without and with test-time augmentation (`tta=flip`), and by the mean of all runs.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.gpu.turn import Turn, header
 from cnn.assembly import TrainingOptions, loss_weights, new_trainer
@@ -20,11 +26,12 @@ from cnn.training.pack import Pack, load_pack
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.progress import Progress
 from cnn.training.schedules import ScheduleSettings
+from cnn.training.views import ViewSettings
 from foundation.files import write_text
 from foundation.plain_config import compose
 
 _RESERVED = 15.0  # seconds for the last epoch to end and for the test split
-DEFAULTS = {
+DEFAULTS: dict[str, Any] = {
     "augment": "flip_shift",
     "model": "lenet",
     "optimizer": "adam",
@@ -58,8 +65,11 @@ def run(turn: Turn) -> str:
         with Progress(False, False) as progress:
             trainer.fit(pack.splits["train"], pack.splits["validation"], progress, write)
         test = pack.splits["test"]
-        probabilities = predict_probabilities(trainer.model, test.images, trainer.batches, trainer.settings.batch_size)
-        runs[-1].score = loss_and_accuracy(probabilities, test.host_labels)[1]
+        given = trainer.model, test.images, trainer.batches, trainer.settings.batch_size
+        mirrored = ViewSettings("flip").views(pack.image_shape[:2])
+        runs[-1].score = loss_and_accuracy(predict_probabilities(*given), test.host_labels)[1]
+        runs[-1].probabilities = predict_probabilities(*given, views=mirrored)
+        runs[-1].mirrored = loss_and_accuracy(runs[-1].probabilities, test.host_labels)[1]
         runs[-1].seconds = taken = begun - turn.left
         write()
     return _summary(runs, pack)
@@ -67,19 +77,30 @@ def run(turn: Turn) -> str:
 
 @dataclass
 class Run:
-    """One training; `score` is the test accuracy of its best epoch."""
+    """One training; `score` is the test accuracy of its best epoch, `mirrored` that with `tta=flip`."""
 
     trainer: Trainer
     score: float | None = None
+    mirrored: float | None = None
+    probabilities: NDArray[Any] | None = None  # (n, classes) of the test split, with `tta=flip`
     seconds: float = 0.0
 
 
 def _summary(runs: list[Run], pack: Pack) -> str:
-    scores = [run.score for run in runs if run.score is not None]
-    text = f"test accuracy {fmean(scores):.4f}" if scores else "no test accuracy"
-    if len(scores) > 1:
-        text += f" ± {stdev(scores):.4f} over {len(scores)} seeds"
+    scored = [run for run in runs if run.score is not None]
+    if not scored:
+        return "no test accuracy"
+    plain, mirrored = (_over([getattr(run, name) for run in scored]) for name in ("score", "mirrored"))
+    text = f"test accuracy {plain}, with tta=flip {mirrored}"
+    if len(scored) > 1:
+        mean = np.mean([run.probabilities for run in scored if run.probabilities is not None], axis=0)
+        together = loss_and_accuracy(mean, pack.splits["test"].host_labels)[1]
+        text += f" over {len(scored)} seeds, the mean of all runs with tta=flip {together:.4f},"
     return f"{text} on {len(pack.splits['test'])} images, each of the epoch with the best validation accuracy"
+
+
+def _over(scores: list[float]) -> str:
+    return f"{fmean(scores):.4f}" + (f" ± {stdev(scores):.4f}" if len(scores) > 1 else "")
 
 
 def _trainer(turn: Turn, ops: Any, pack: Pack, seed: int) -> Trainer:
@@ -115,11 +136,12 @@ def _markdown(facts: dict[str, Any], runs: list[Run], pack: Pack) -> str:
         f"{first.model.name} in {first.settings.precision} on the pack {pack.name}: training on "
         f"{len(pack.splits['train']):,} images. {_summary(runs, pack).capitalize()}.",
         "",
-        "| seed | epochs | of | best epoch | its validation accuracy | test accuracy | seconds |",
-        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| seed | epochs | of | best epoch | its validation accuracy | test accuracy | with tta=flip | seconds |",
+        "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
     for run in runs:
-        trainer, score = run.trainer, "" if run.score is None else f"{run.score:.4f}"
+        trainer = run.trainer
+        score = " | ".join("" if each is None else f"{each:.4f}" for each in (run.score, run.mirrored))
         lines.append(
             f"| {trainer.seed} | {trainer.epoch} | {trainer.settings.epochs} | {trainer.best.epoch} "
             f"| {_number(trainer.best.value)} | {score} | {run.seconds:.1f} |"

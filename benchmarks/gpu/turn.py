@@ -23,6 +23,7 @@ class Turn:
     recipe: str = "baseline_tuned"  # of conf/experiment
     seeds: tuple[int, ...] = (0,)  # of the recipe's runs
     tests: tuple[str, ...] = ()  # arguments of pytest
+    variants: Path | None = None  # of the recipe: a JSON file
     begun: float = field(default_factory=time.monotonic)
 
     @property

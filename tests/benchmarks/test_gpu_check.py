@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.gpu import compiling, conformance, recipe
+from benchmarks.gpu import compiling, conformance, recipe, variants
 from benchmarks.gpu.turn import Turn
 from benchmarks.gpu_check import main
 from cnn.backends import Ops, gpu_missing
 from cnn.kernels import KERNELS, compiled_with
+from foundation.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(__file__).resolve().parent / "idle_site"
@@ -143,7 +144,11 @@ def test_without_a_gpu_nothing_runs(tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_recipe_is_trained_with_the_time_that_is_left(tmp_path, monkeypatch):
+@pytest.fixture
+def drawn_pack(tmp_path, monkeypatch) -> Path:
+    """A pack of 16 images a split, which the stages load to the reference."""
+    for stage in (recipe, variants):
+        monkeypatch.setattr(stage, "get_ops", lambda name: Ops())
     rng = np.random.default_rng(0)
     folder = tmp_path / "pack"
     folder.mkdir()
@@ -154,8 +159,33 @@ def test_the_recipe_is_trained_with_the_time_that_is_left(tmp_path, monkeypatch)
     np.save(folder / "splits.npy", np.arange(48) // 3 % 3)
     description = {"name": "drawn", "classes": ["a", "b", "c"], "split_names": ["train", "validation", "test"]}
     (folder / "pack.json").write_text(json.dumps(description | {"content_hash": "0"}))
-    monkeypatch.setattr(recipe, "get_ops", lambda name: Ops())
-    said = recipe.run(Turn(tmp_path, 60, "the command", data=folder, seeds=(0, 1)))
+    return folder
+
+
+def test_variants_of_a_recipe_are_compared_on_the_validation_split(tmp_path, drawn_pack):
+    file = tmp_path / "variants.json"
+    file.write_text(
+        json.dumps(
+            {
+                "short": {"model": {"widths": [4, 4, 4, 4]}, "trainer": {"epochs": 2}},
+                "another": {"trainer": {"epochs": 3, "ema": 0.9}, "model": "lenet", "augment": {"mixup": 0.2}},
+            }
+        )
+    )
+    said = variants.run(Turn(tmp_path, 600, "the command", data=drawn_pack, variants=file))
+    assert said == "2 variants, 0 left out for want of time"
+    text = (tmp_path / "variants_baseline_tuned.md").read_text()
+    assert "| short | 2 | " in text
+    assert "- another: `trainer.epochs=3`, `trainer.ema=0.9`, `model=lenet`, `augment.mixup=0.2`" in text
+    assert "The test split was not scored." in text
+    assert variants.run(Turn(tmp_path, 5, "", data=drawn_pack)).startswith("left out")
+    file.write_text("[1]")
+    with pytest.raises(UserError, match=r"variants\.json is not a mapping"):
+        variants.run(Turn(tmp_path, 5, "", data=drawn_pack, variants=file))
+
+
+def test_the_recipe_is_trained_with_the_time_that_is_left(tmp_path, drawn_pack):
+    said = recipe.run(Turn(tmp_path, 600, "the command", data=drawn_pack, seeds=(0, 1)))
     assert said.startswith("test accuracy")
     text = (tmp_path / "recipe_baseline_tuned.md").read_text()
     assert "baseline in float32 on the pack drawn: training on 18 images. Test accuracy" in text
