@@ -172,8 +172,8 @@ def test_adam_updates_are_the_references_for_equal_gradients(where):
         gradients = {name: rng.normal(size=part.shape) for name, part in trainings[0].gradients().items()}
         for training in trainings:
             training.model.gradients.fill(gradients)
-            rate, clock = training.ops.array(np.array([1e-3], np.float32)), training.ops.array(np.array([step, 0, 0]))
-            training.optimizer.step(rate, clock)
+            rate, inertia = (training.ops.array(np.array([value], np.float32)) for value in (1e-3, ADAM.beta1))
+            training.optimizer.step(rate, inertia, training.ops.array(np.array([step, 0, 0])))
     wanted, found = (training.model.state() for training in trainings)
     for tensor in wanted:
         if np.linalg.norm(wanted[tensor]):
