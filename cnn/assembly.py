@@ -177,7 +177,7 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
         )
     scaling = PixelScaling.fit(settings.pixels, ops.to_numpy(train.images))
     metadata = {
-        "model": to_container(config.model),
+        "model": _recorded_model(config),
         "classes": list(pack.classes),
         "image_shape": list(pack.image_shape),
         "pixel_scale": scaling.scale.tolist(),
@@ -200,6 +200,12 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
     return new_trainer(
         model_of(config, ops, settings.precision), len(train), scaling, weights, options, folder, metadata
     )
+
+
+def _recorded_model(config: DictConfig) -> dict[str, Any]:
+    """The group `model` for a checkpoint: without `drop_path` if that is off, as in runs made before it existed."""
+    model = to_container(config.model)
+    return model if model.get("drop_path") else {key: value for key, value in model.items() if key != "drop_path"}
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from cnn.layers import BatchNorm, Dense, Dropout, ElementwiseJoin, Pointwise, Producer
+from cnn.layers import BatchNorm, Dense, Dropout, DropPath, ElementwiseJoin, Pointwise, Producer
 from cnn.layers.activations import ActivationLayer
 from cnn.models.graph import Graph
+
+_DROPS = (Dropout, DropPath)  # the identity in inference
 
 
 @dataclass
@@ -74,7 +76,7 @@ def make_plan(graph: Graph, train: bool, fuse: bool = True, fold: bool = False) 
     """Group the nodes of `graph` into blocks. Without `fuse` every node is a block of its own.
 
     `fold` is for inference by a caller that multiplies batch norms into the weights before it runs the plan. In
-    inference dropout is the identity and is left out, unless it would be the only node of a block.
+    inference dropout and stochastic depth are the identity and left out, unless it would be the only node of a block.
     """
     return Plan(graph, tuple(_Planner(graph, train, fuse, fold).blocks()), train)
 
@@ -117,7 +119,7 @@ class _Planner:
         while (index := self._next(block)) is not None:
             layer = self.graph.nodes[index].layer
             behind_product = block.producer is not None and not block.tail
-            if isinstance(layer, Dropout) and not self.train:
+            if isinstance(layer, _DROPS) and not self.train:
                 self._skipped.add(index)
             elif isinstance(layer, BatchNorm) and self.fold and (dense := self._dense_behind(index)) is not None:
                 self._ahead[dense] = index
@@ -152,7 +154,7 @@ class _Planner:
         if len(readers) != 1 or readers[0] >= len(self.graph.nodes):
             return None
         layer = self.graph.nodes[readers[0]].layer
-        if isinstance(layer, Dropout):
+        if isinstance(layer, _DROPS):
             return self._dense_behind(readers[0])
         return readers[0] if isinstance(layer, Dense) else None
 
