@@ -23,7 +23,6 @@ LAYERS = [
     {"conv2d": {"filters": 4, "bias": False}},
     "batch_norm",
     "relu",
-    {"residual": {"layers": ["batch_norm"], "drop_path": 0.3}},
     {"max_pool2d": 2},
     "flatten",
     {"dropout": 0.2},
