@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cnn.backends import Ops
@@ -15,6 +15,7 @@ from cnn.models.model import Model
 from foundation.errors import UserError
 
 _RESIDUAL, _REPEAT = "residual", "repeat"
+FEATURES = "features"  # what `freeze` calls the nodes before the last dense layer
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def build_model(
     dtype: str = "float32",
     storage: str = "float32",
     fuse: bool = True,
+    freeze: str | None = None,
 ) -> Model:
     """Build the model that `config` describes, for images (h, w, c) or vectors (c,) of `input_shape`.
 
@@ -59,9 +61,10 @@ def build_model(
     `multiply` and `concat`; or a layer object, or `Branches`. `drop_path` is the drop rate of stochastic depth in the
     last residual block, by default 0; the rates of the blocks before it rise to it linearly (Huang et al. 2016,
     section 3). Raises `UserError` that names the entry for an unknown layer or argument, or a shape that does not fit.
-    `classes` is the number of classes; for the other arguments see `Model`.
+    `classes` is the number of classes. `freeze` is the name of a node, such as conv2d_5: it and the nodes before it are
+    not trained; "features" freezes all before the last dense layer. For the other arguments see `Model`.
     """
-    graph = build_graph(config, input_shape, classes)
+    graph = build_graph(config, input_shape, classes, freeze)
     name = str(config.get("name", "model"))
     try:
         return Model(name, graph, ops, seed, _init_of(config), dtype, storage, fuse)
@@ -69,9 +72,9 @@ def build_model(
         raise UserError(f"model '{name}': {error}") from error
 
 
-def check_model(config: Mapping[str, Any], input_shape: Shape, classes: int) -> None:
+def check_model(config: Mapping[str, Any], input_shape: Shape, classes: int, freeze: str | None = None) -> None:
     """Raise the `UserError` that `build_model` would raise, without making weights."""
-    graph = build_graph(config, input_shape, classes)
+    graph = build_graph(config, input_shape, classes, freeze)
     try:
         for node in graph.nodes:
             node.layer.parameters(node.input_shape, _init_of(config))
@@ -83,7 +86,7 @@ def _init_of(config: Mapping[str, Any]) -> str:
     return str(config.get("init", "he_normal"))
 
 
-def build_graph(config: Mapping[str, Any], input_shape: Shape, classes: int) -> Graph:
+def build_graph(config: Mapping[str, Any], input_shape: Shape, classes: int, freeze: str | None = None) -> Graph:
     """The graph that `config` describes; see `build_model`."""
     entries = config.get("layers")
     if not entries:
@@ -107,7 +110,24 @@ def build_graph(config: Mapping[str, Any], input_shape: Shape, classes: int) -> 
             f"model '{name}' ends in shape {maker.shape_of(output)}, but the dataset has {classes} classes: "
             "end it with `dense: {units: classes}`"
         )
-    return Graph(tuple(maker.nodes), maker.input_shape)
+    graph = Graph(tuple(maker.nodes), maker.input_shape)
+    return graph if freeze is None else _frozen(graph, freeze)
+
+
+def _frozen(graph: Graph, freeze: str) -> Graph:
+    """The graph with the first nodes frozen, up to the node `freeze`, or all "features"."""
+    if freeze == FEATURES:
+        if graph.head is None:
+            raise UserError(f"freeze={FEATURES} freezes all before the last dense layer, and the model has none")
+        frozen = graph.head
+    else:
+        try:
+            frozen = graph.index(freeze) + 1
+        except KeyError as error:
+            raise UserError(f"freeze={freeze}: {error.args[0]}; or give {FEATURES}") from error
+    if not any(node.layer.parameters(node.input_shape) for node in graph.nodes[frozen:]):
+        raise UserError(f"freeze={freeze} leaves nothing to train")
+    return replace(graph, frozen=frozen)
 
 
 @dataclass

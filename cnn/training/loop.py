@@ -215,6 +215,8 @@ class Trainer:
                 raise UserError(f"{path} holds a tensor '{name}', which is neither the model's nor the optimizer's")
             parts[part][rest] = tensor
         progress = metadata["training"]
+        # What only the beginning of the run knew stays known.
+        self.metadata = {key: value for key, value in metadata.items() if key != "training"} | self.metadata
         self.model.load_state(parts["model"], str(path))
         self.optimizer.load_state(parts["optimizer"])
         self.schedule.load_state(progress["schedule"])
