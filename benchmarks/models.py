@@ -18,7 +18,8 @@ def model_config(name: str, **overrides: Any) -> dict[str, Any]:
 
 
 def without_dropout(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The same model without its dropout layers, so that every pass gives the same result."""
+    """The same model without dropout and stochastic depth, so that every pass gives the same result."""
+    config = {key: value for key, value in config.items() if key != "drop_path"}
     return {**config, "layers": _kept(config["layers"])}
 
 
@@ -26,10 +27,11 @@ def _kept(entries: list[Any]) -> list[Any]:
     kept = []
     for entry in entries:
         name, arguments = next(iter(entry.items())) if isinstance(entry, dict) else (entry, {})
-        if name == "dropout":
+        if name in ("dropout", "drop_path"):
             continue
         if name in ("repeat", "residual"):
             inner = {key: _kept(value) if isinstance(value, list) else value for key, value in arguments.items()}
+            inner.pop("drop_path", None)
             kept.append({name: inner})
         else:
             kept.append(entry)

@@ -20,6 +20,7 @@ from cnn.layers import (
     Conv2D,
     Dense,
     Dropout,
+    DropPath,
     Flatten,
     GlobalAvgPool2D,
     GroupNorm,
@@ -260,6 +261,7 @@ _MAKERS: dict[type, Callable[[TorchReference, Node, Any], Any]] = {
     ReLU: lambda own, node, layer: own.torch.nn.ReLU(inplace=own.alone_after_product(node)),
     ActivationLayer: lambda own, node, layer: _activation(own.torch.nn, layer.activation),
     Dropout: lambda own, node, layer: own.torch.nn.Dropout(layer.rate),
+    DropPath: lambda own, node, layer: _drop_path(own.torch, layer.rate),
     MaxPool2D: lambda own, node, layer: _max_pool(own.torch.nn, layer.window(node.input_shape), layer.ceil),
     AvgPool2D: lambda own, node, layer: _average_pool(
         own.torch, layer.window(node.input_shape), layer.ceil, layer.count_include_pad
@@ -407,6 +409,19 @@ def _layer_norm(nn: Any, channels: int, eps: float) -> Any:
             return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
     return ChannelNorm()
+
+
+def _drop_path(torch: Any, rate: float) -> Any:
+    nn: Any = torch.nn
+
+    class StochasticDepth(nn.Module):
+        def forward(self, x: Any) -> Any:
+            if not self.training:
+                return x
+            kept = x.new_empty((x.shape[0], *[1] * (x.dim() - 1))).bernoulli_(1 - rate)
+            return x * kept / (1 - rate)
+
+    return StochasticDepth()
 
 
 def _join(nn: Any, torch: Any, layer: Join) -> Any:

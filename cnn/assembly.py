@@ -23,6 +23,7 @@ from cnn.training.pack import Pack
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.schedules import ScheduleSettings, build_schedule
 from cnn.training.views import ViewSettings
+from cnn.training.warm_start import check_start, start_from
 from data_tools.config import DataOptions, MergeConfig
 from foundation.config import plain, typed
 from foundation.errors import UserError
@@ -75,6 +76,8 @@ class RunSettings:
 
     seed: int = 0
     resume: str | None = None
+    start_from: str | None = None
+    freeze: str | None = None
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
 
 
@@ -101,9 +104,12 @@ def check_training(config: DictConfig) -> None:
     optimizer_settings(config)
     typed(config, "schedule", ScheduleSettings)
     typed(config, "augment", AugmentSettings)
+    if config.get("resume") is None:
+        check_start(config.get("start_from"), config.get("freeze"))
     size, data = config.data.image_size, config.data
     if data.classes and size and data.channels:  # what data=folder leaves null is checked when it is found out
-        check_model(to_container(config.model), (size, size, data.channels), len(data.classes))
+        shape = size, size, data.channels
+        check_model(to_container(config.model), shape, len(data.classes), config.get("freeze"))
 
 
 def require_int(config: DictConfig, key: str, least: int) -> int:
@@ -129,6 +135,7 @@ def model_of(config: DictConfig, ops: Ops, precision: str = "float32") -> Model:
         len(data.classes),
         require_int(config, "seed", 0),
         storage=storage_of(precision),
+        freeze=config.get("freeze"),
     )
 
 
@@ -168,7 +175,10 @@ def optimizer_settings(config: DictConfig) -> SgdSettings | AdamSettings:
 
 
 def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Trainer:
-    """The trainer of a run. Raises `UserError` for options that do not fit the data."""
+    """The trainer of a run, with the weights of another run if `start_from` names one; a resumed run loads its own.
+
+    Raises `UserError` for options that do not fit the data.
+    """
     settings = trainer_settings(config, ops)
     train = pack.splits["train"]
     if settings.batch_size > len(train):
@@ -178,13 +188,15 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
         )
     scaling = PixelScaling.fit(settings.pixels, ops.to_numpy(train.images))
     metadata = {
-        "model": to_container(config.model),
+        "model": _recorded_model(config),
         "classes": list(pack.classes),
         "image_shape": list(pack.image_shape),
         "pixel_scale": scaling.scale.tolist(),
         "pixel_offset": scaling.offset.tolist(),
         "pack_hash": pack.content_hash,
         "seed": config.seed,
+        "start_from": config.get("start_from"),
+        "freeze": config.get("freeze"),
         **{group: to_container(config[group]) for group in ("augment", "optimizer", "schedule", "trainer")},
     }
     if pack.value_top is not None:
@@ -197,10 +209,16 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
         typed(config, "augment", AugmentSettings),
         config.seed,
     )
-    weights = loss_weights(settings.class_weights, pack)
-    return new_trainer(
-        model_of(config, ops, settings.precision), len(train), scaling, weights, options, folder, metadata
-    )
+    weights, model = loss_weights(settings.class_weights, pack), model_of(config, ops, settings.precision)
+    if config.get("start_from") is not None and config.get("resume") is None:
+        metadata["start"] = start_from(model, config.start_from, pack.classes)
+    return new_trainer(model, len(train), scaling, weights, options, folder, metadata)
+
+
+def _recorded_model(config: DictConfig) -> dict[str, Any]:
+    """The group `model` for a checkpoint: without `drop_path` if that is off, as in runs made before it existed."""
+    model = to_container(config.model)
+    return model if model.get("drop_path") else {key: value for key, value in model.items() if key != "drop_path"}
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from cnn.training.inference import predict_probabilities
 from cnn.training.loop import Trainer
 from cnn.training.pack import Pack, load_pack
 from cnn.training.progress import Progress
+from cnn.training.warm_start import started_line
 from data_tools.detection import restore
 from data_tools.prepare import prepare
 from data_tools.progress import bar
@@ -66,6 +67,8 @@ def run(config: DictConfig, folder: Path) -> float:
     if config.resume is not None:
         trainer.resume()
         print(f"resumed after epoch {trainer.epoch}")
+    elif "start" in trainer.metadata:
+        print(started_line(trainer.metadata["start"]))
     try:
         with Progress() as progress:
             trainer.fit(

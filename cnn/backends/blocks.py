@@ -108,7 +108,15 @@ class Dropout:
     key: RandomKey
 
 
-Stage = Normalize | Activation | PReLU | Join | Pool | Dropout
+@dataclass(frozen=True)
+class DropPath:
+    """Stochastic depth (Huang et al. 2016): dropout of whole examples; what is dropped follows from the key."""
+
+    rate: float
+    key: RandomKey
+
+
+Stage = Normalize | Activation | PReLU | Join | Pool | Dropout | DropPath
 
 
 @dataclass(frozen=True)

@@ -30,3 +30,17 @@ __global__ void __launch_bounds__(256)
     }
   }
 }
+
+// y of x, both (n, size): example i is multiplied by `scale` if the stream's 16-bit number i is at least `threshold`, and
+// is 0 otherwise. clock[0] is the step. blockIdx.y is the first of a block's examples, with stride gridDim.y.
+template <class T>
+__global__ void __launch_bounds__(256)
+    drop_path(const T* __restrict__ x, T* __restrict__ y, const long long* __restrict__ clock, int n, int size,
+              unsigned threshold, float scale, unsigned seed_low, unsigned seed_high, unsigned stream) {
+  const RandomKey key(seed_low, seed_high, stream, clock[0]);
+  for (unsigned example = blockIdx.y; example < n; example += gridDim.y) {
+    const bool kept = random_half(random_words(key, example / 8), example % 8) >= threshold;
+    const unsigned first = example * size;
+    map_elements(x + first, y + first, size, [&](float v) { return kept ? v * scale : 0.f; });
+  }
+}

@@ -21,6 +21,7 @@ from cnn.layers.batch_norm import BatchNorm
 from cnn.layers.conv2d import Conv2D
 from cnn.layers.dense import Dense
 from cnn.layers.depthwise_conv2d import DepthwiseConv2D
+from cnn.layers.drop_path import DropPath
 from cnn.layers.dropout import Dropout
 from cnn.layers.flatten import Flatten
 from cnn.layers.global_avg_pool2d import GlobalAvgPool2D
@@ -50,6 +51,7 @@ LAYERS: dict[str, type[Layer]] = {
     "sigmoid": Sigmoid,
     "tanh": Tanh,
     "dropout": Dropout,
+    "drop_path": DropPath,
     "max_pool2d": MaxPool2D,
     "avg_pool2d": AvgPool2D,
     "global_avg_pool2d": GlobalAvgPool2D,
@@ -73,6 +75,7 @@ __all__ = [
     "Conv2D",
     "Dense",
     "DepthwiseConv2D",
+    "DropPath",
     "Dropout",
     "ElementwiseJoin",
     "Flatten",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from cnn.backends import Dropout as DropoutStage
 from cnn.backends import Stage
 from cnn.layers.base import Pass, Pointwise, Tensors, require_float
@@ -16,9 +18,7 @@ class Dropout(Pointwise):
     random = True
 
     def __init__(self, rate: float) -> None:
-        self.rate = require_float(rate, "rate", 0, 1)
-        if self.rate >= 1 - 2**-16:
-            raise ValueError(f"rate {rate} drops everything, since masks are drawn from 16 bits an element")
+        self.rate = require_rate(rate)
 
     def stage(self, params: Tensors, grads: Tensors, ctx: Pass) -> Stage | None:
         """The dropout in training, else None."""
@@ -26,3 +26,11 @@ class Dropout(Pointwise):
             return None
         assert ctx.key is not None
         return DropoutStage(self.rate, ctx.key)
+
+
+def require_rate(value: Any, name: str = "rate") -> float:
+    """`value` as the fraction that is dropped, from 0 to below 1. Raises ValueError."""
+    rate = require_float(value, name, 0, 1)
+    if rate >= 1 - 2**-16:
+        raise ValueError(f"{name} {value} drops everything, since it is decided by random numbers of 16 bits")
+    return rate

@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cnn.backends import Ops
-from cnn.layers import JOINS, LAYERS, Concat, Join, Layer, Shape
+from cnn.layers import JOINS, LAYERS, Concat, DropPath, Join, Layer, Shape
+from cnn.layers.dropout import require_rate
 from cnn.models.graph import INPUT, Graph, GraphMaker
 from cnn.models.model import Model
 from foundation.errors import UserError
 
 _RESIDUAL, _REPEAT = "residual", "repeat"
+FEATURES = "features"  # what `freeze` calls the nodes before the last dense layer
 
 
 @dataclass(frozen=True)
 class Branches:
     """Lists of layers with the same input, whose outputs are joined; an empty list is the identity.
 
-    `join` is add, multiply or concat. `Branches("add", [[...], []])` is a residual block,
-    `Branches("multiply", [[], [...]])` a gate.
+    `join` is add, multiply or concat. `Branches("multiply", [[], [...]])` is a gate. A sum with the input, which may
+    have stochastic depth, is a `Residual`.
     """
 
     join: str
     branches: Sequence[Any]
 
 
-def Residual(layers: Sequence[Any], shortcut: Sequence[Any] = ()) -> Branches:
-    """layers(x) + shortcut(x); an empty shortcut is the identity (He et al. 2016)."""
-    return Branches("add", [layers, shortcut])
+def Residual(
+    layers: Sequence[Any], shortcut: Sequence[Any] = (), drop_path: float | None = None
+) -> dict[str, dict[str, Any]]:
+    """layers(x) + shortcut(x); an empty shortcut is the identity (He et al. 2016).
+
+    `drop_path` is the probability that training leaves out `layers` for an example, with stochastic depth (Huang et al.
+    2016); None takes it from the model's `drop_path`.
+    """
+    block = {"layers": layers, "shortcut": shortcut}
+    return {_RESIDUAL: block if drop_path is None else {**block, "drop_path": drop_path}}
 
 
 def build_model(
@@ -42,16 +51,20 @@ def build_model(
     dtype: str = "float32",
     storage: str = "float32",
     fuse: bool = True,
+    freeze: str | None = None,
 ) -> Model:
     """Build the model that `config` describes, for images (h, w, c) or vectors (c,) of `input_shape`.
 
-    `config` is a plain mapping with `name`, `init` and `layers`. An entry of `layers` is a layer's name, or one key
-    with its arguments: `relu`, `dropout: 0.2`, `conv2d: {filters: 64}`, `repeat: {times: 2, layers: [...]}`,
-    `residual: {layers: [...], shortcut: [...]}`, `add: {branches: [[...], [...]]}` and likewise `multiply` and
-    `concat`; or a layer object, or `Branches`. Raises `UserError` that names the entry for an unknown layer or
-    argument, or a shape that does not fit. `classes` is the number of classes; for the other arguments see `Model`.
+    `config` is a plain mapping of `name`, `init`, `layers` and `drop_path`. An entry of `layers` is a layer's name, or
+    one key with its arguments: `relu`, `dropout: 0.2`, `conv2d: {filters: 64}`, `repeat: {times: 2, layers: [...]}`,
+    `residual: {layers: [...], shortcut: [...], drop_path: 0.1}`, `add: {branches: [[...], [...]]}` and likewise
+    `multiply` and `concat`; or a layer object, or `Branches`. `drop_path` is the drop rate of stochastic depth in the
+    last residual block, by default 0; the rates of the blocks before it rise to it linearly (Huang et al. 2016,
+    section 3). Raises `UserError` that names the entry for an unknown layer or argument, or a shape that does not fit.
+    `classes` is the number of classes. `freeze` is the name of a node, such as conv2d_5: it and the nodes before it are
+    not trained; "features" freezes all before the last dense layer. For the other arguments see `Model`.
     """
-    graph = build_graph(config, input_shape, classes)
+    graph = build_graph(config, input_shape, classes, freeze)
     name = str(config.get("name", "model"))
     try:
         return Model(name, graph, ops, seed, _init_of(config), dtype, storage, fuse)
@@ -59,9 +72,9 @@ def build_model(
         raise UserError(f"model '{name}': {error}") from error
 
 
-def check_model(config: Mapping[str, Any], input_shape: Shape, classes: int) -> None:
+def check_model(config: Mapping[str, Any], input_shape: Shape, classes: int, freeze: str | None = None) -> None:
     """Raise the `UserError` that `build_model` would raise, without making weights."""
-    graph = build_graph(config, input_shape, classes)
+    graph = build_graph(config, input_shape, classes, freeze)
     try:
         for node in graph.nodes:
             node.layer.parameters(node.input_shape, _init_of(config))
@@ -73,15 +86,23 @@ def _init_of(config: Mapping[str, Any]) -> str:
     return str(config.get("init", "he_normal"))
 
 
-def build_graph(config: Mapping[str, Any], input_shape: Shape, classes: int) -> Graph:
+def build_graph(config: Mapping[str, Any], input_shape: Shape, classes: int, freeze: str | None = None) -> Graph:
     """The graph that `config` describes; see `build_model`."""
     entries = config.get("layers")
     if not entries:
         raise UserError("model.layers is empty: a model needs at least one layer")
     name = str(config.get("name", "model"))
-    maker = GraphMaker(input_shape)
+    stochastic = _StochasticDepth()
+
+    def add_all() -> tuple[GraphMaker, int]:
+        maker = GraphMaker(input_shape)
+        return maker, _Builder(maker, classes, stochastic).add_all(entries, "model.layers", INPUT, 0)
+
     try:
-        output = _Builder(maker, classes).add_all(entries, "model.layers", INPUT, 0)
+        maker, output = add_all()
+        if rate := require_rate(0.0 if config.get("drop_path") is None else config["drop_path"], "model.drop_path"):
+            stochastic = _StochasticDepth(rate, max(1, stochastic.seen))  # the blocks are counted now
+            maker, output = add_all()
     except ValueError as error:
         raise UserError(str(error)) from error
     if output == INPUT or maker.shape_of(output) != (classes,):
@@ -89,7 +110,38 @@ def build_graph(config: Mapping[str, Any], input_shape: Shape, classes: int) -> 
             f"model '{name}' ends in shape {maker.shape_of(output)}, but the dataset has {classes} classes: "
             "end it with `dense: {units: classes}`"
         )
-    return Graph(tuple(maker.nodes), maker.input_shape)
+    graph = Graph(tuple(maker.nodes), maker.input_shape)
+    return graph if freeze is None else _frozen(graph, freeze)
+
+
+def _frozen(graph: Graph, freeze: str) -> Graph:
+    """The graph with the first nodes frozen, up to the node `freeze`, or all "features"."""
+    if freeze == FEATURES:
+        if graph.head is None:
+            raise UserError(f"freeze={FEATURES} freezes all before the last dense layer, and the model has none")
+        frozen = graph.head
+    else:
+        try:
+            frozen = graph.index(freeze) + 1
+        except KeyError as error:
+            raise UserError(f"freeze={freeze}: {error.args[0]}; or give {FEATURES}") from error
+    if not any(node.layer.parameters(node.input_shape) for node in graph.nodes[frozen:]):
+        raise UserError(f"freeze={freeze} leaves nothing to train")
+    return replace(graph, frozen=frozen)
+
+
+@dataclass
+class _StochasticDepth:
+    """The drop rates of the residual blocks of a network, which rise linearly to that of the last block."""
+
+    last: float = 0.0
+    blocks: int = 1  # of the network
+    seen: int = 0  # blocks that have their rate
+
+    def next(self) -> float:
+        """The rate of the next block."""
+        self.seen += 1
+        return self.last * self.seen / self.blocks
 
 
 @dataclass(frozen=True)
@@ -98,6 +150,7 @@ class _Builder:
 
     maker: GraphMaker
     classes: int
+    stochastic: _StochasticDepth
 
     def add_all(self, entries: Any, where: str, at: int, depth: int) -> int:
         """Add the entries in sequence after node `at`; return the index of the last node."""
@@ -126,14 +179,24 @@ class _Builder:
                 at = self.add_all(arguments.get("layers"), f"{here}.layers", at, depth)
             return at
         if name == _RESIDUAL:
-            _only(arguments, {"layers", "shortcut"}, here, name)
-            parts = [("layers", arguments.get("layers")), ("shortcut", arguments.get("shortcut", []))]
-            return self._join("add", parts, here, at, depth)
+            return self._residual(arguments, here, at, depth)
         if name in JOINS:
             _only(arguments, {"branches"}, here, name)
             return self._join(name, _numbered(name, arguments.get("branches"), here), here, at, depth)
         layer = _layer(name, arguments, here).for_classes(self.classes)
         return self.maker.add(name, layer, [at], here, depth)
+
+    def _residual(self, arguments: Any, here: str, at: int, depth: int) -> int:
+        """Add layers, their stochastic depth, the shortcut, and the sum. A rate of 0 adds no node."""
+        _only(arguments, {"layers", "shortcut", "drop_path"}, here, _RESIDUAL)
+        rate = self.stochastic.next()  # counts the block even if it has a rate of its own
+        if arguments.get("drop_path") is not None:
+            rate = require_rate(arguments["drop_path"], f"{here}: drop_path")
+        branch = self.add_all(arguments.get("layers"), f"{here}.layers", at, depth + 1)
+        if rate:
+            branch = self.maker.add("drop_path", DropPath(rate), [branch], f"{here}.drop_path", depth + 1)
+        shortcut = self.add_all(arguments.get("shortcut", []), f"{here}.shortcut", at, depth + 1)
+        return self.maker.add("add", JOINS["add"](), [branch, shortcut], here, depth)
 
     def _join(self, kind: str, branches: Sequence[tuple[str, Any]], here: str, at: int, depth: int) -> int:
         """Add all branches after `at`, then their join; sums and products join two at a time."""

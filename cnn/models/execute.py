@@ -67,6 +67,8 @@ class Executor:
     def forward(self, x: Array, clock: Array | None = None) -> tuple[Array, list[SavedBlock]]:
         """The network's output for a batch, and the values that `backward` needs; an empty list in inference.
 
+        In training the frozen part of the network computes as in inference, and has no part in these values.
+
         `clock` has the training step, which is part of dropout's random key. An output is freed after its last use.
         """
         if clock is not self._clock:
@@ -81,7 +83,7 @@ class Executor:
             y, saved = self.block_forward(ready, values)
             values[ready.block.output] = self._stored(y, ready.storage)
             del y
-            if self.plan.train:
+            if ready.block.train:
                 kept.append(saved)
             del saved
             for index in done:
@@ -89,12 +91,12 @@ class Executor:
         return values[len(self._nodes) - 1], kept
 
     def backward(self, saved: list[SavedBlock], dy: Array) -> None:
-        """Fill all gradients, given dy, the gradient of the network's output.
+        """Fill the gradients of all trained parameters, given dy, the gradient of the network's output.
 
         `saved` is emptied: the values of a block are freed after its backward pass.
         """
         given = {len(self._nodes) - 1: dy}
-        for ready in reversed(self._ready):
+        for ready in reversed([ready for ready in self._ready if ready.block.train]):
             self.block_backward(ready, saved.pop(), given)
         self.ops.join()
 
@@ -109,14 +111,14 @@ class Executor:
 
     def _prepared(self, block: Block, clock: Array | None, storage: str) -> ReadyBlock:
         own = block.alone if block.producer is None else block.producer
-        ctx = Pass(self.ops, self.plan.train)
+        ctx = Pass(self.ops, block.train)
         if own is not None:
-            ctx = self._pass(own, clock, input_gradient=block.input != INPUT or block.producer is None)
+            ctx = self._pass(own, block, clock, self._is_trained(block.input) or block.producer is None)
         stages: list[Stage | int] = []
         contexts = {}
         for index in block.tail:
             layer = self._nodes[index].layer
-            contexts[index] = self._pass(index, clock)
+            contexts[index] = self._pass(index, block, clock)
             if index == block.norm or not isinstance(layer, Pointwise) or (layer.random and clock is None):
                 stages.append(index)
             elif (stage := layer.stage(self.params[index], self.grads[index], contexts[index])) is not None:
@@ -129,10 +131,14 @@ class Executor:
         static = not any(isinstance(stage, int) for stage in stages)
         return ReadyBlock(block, ctx, activation, Epilogue(activation), tuple(stages), contexts, static, storage)
 
-    def _pass(self, index: int, clock: Array | None, input_gradient: bool = True) -> Pass:
+    def _is_trained(self, index: int) -> bool:
+        """Whether the output `index` has a gradient: not so the network's input, and what is frozen."""
+        return index >= self.plan.graph.frozen
+
+    def _pass(self, index: int, block: Block, clock: Array | None, input_gradient: bool = True) -> Pass:
         node = self._nodes[index]
         key = RandomKey(self.seed, node.stream, clock) if node.stream and clock is not None else None
-        return Pass(self.ops, self.plan.train, node.input_shape, key, None, input_gradient)
+        return Pass(self.ops, block.train, node.input_shape, key, None, input_gradient)
 
     # --- forward ----------------------------------------------------------------------------------------------------
 
@@ -154,7 +160,7 @@ class Executor:
         stages = ready.stages if ready.static else self._stages(ready, values, moments)
         if not stages:
             return x, saved
-        y, saved.tail = self.ops.tail(x, stages, self.plan.train)  # type: ignore[arg-type]
+        y, saved.tail = self.ops.tail(x, stages, block.train)  # type: ignore[arg-type]
         saved.stages = stages if ready.static else _without_summands(stages)  # type: ignore
         return y, saved
 
@@ -219,7 +225,12 @@ class Executor:
             self._give(given, block.input, dy)
 
     def _give(self, given: dict[int, Array], index: int, gradient: Array) -> None:
-        """Add to the gradient of output `index`, which is a sum if several branches read the output."""
+        """Add to the gradient of output `index`, which is a sum if several branches read the output.
+
+        An output that needs none, the network's input or one of a frozen node, gets none.
+        """
+        if not self._is_trained(index):
+            return
         gradient = self._stored(gradient, self.storage)
         if index in given:
             gradient = self._stored(self.ops.add(given[index], gradient), self.storage)

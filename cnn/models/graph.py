@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cnn.layers import Join, Layer, Shape
+from cnn.layers import Dense, Join, Layer, Shape
 
 INPUT = -1  # the index of the network's input
 
@@ -35,10 +35,17 @@ class Graph:
 
     nodes: tuple[Node, ...]
     input_shape: Shape
+    frozen: int = 0  # so many of the first nodes are not trained: they compute as in inference, without a backward pass
 
     def shape_of(self, index: int) -> Shape:
         """The shape of one example of node `index`'s output, or of the network's input."""
         return self.input_shape if index == INPUT else self.nodes[index].shape
+
+    @property
+    def head(self) -> int | None:
+        """The last dense layer, which maps features to classes; None in a network without one."""
+        found = [index for index, node in enumerate(self.nodes) if isinstance(node.layer, Dense)]
+        return found[-1] if found else None
 
     def consumers(self) -> dict[int, list[int]]:
         """The nodes that read each output, by index; for the network's output also the number of nodes."""

@@ -25,7 +25,8 @@ class Model:
     """Maps images (n, h, w, c) to logits (n, classes).
 
     All parameters are in one arena, their gradients in another of the same layout: first those with weight decay
-    (`decayed` elements), then those without. Running statistics are in a third. With storage bfloat16 there is one
+    (`decayed` elements), then those without (up to `trained` elements), then those of frozen nodes, which no update
+    changes. Running statistics are in a third. With storage bfloat16 there is one
     more: `rounded`, a copy of the parameters in bfloat16, whose weights the products read. Optimizers and `load_state`
     keep it equal to the parameters; after any other change of `values` call `update_rounded`.
     """
@@ -67,7 +68,7 @@ class Model:
                 self._buffers[f"{node.name}.{key}"] = buffer
             random = isinstance(node.layer, Pointwise) and node.layer.random
             nodes.append(replace(node, stream=streams.next()) if random else node)
-        self.graph = Graph(tuple(nodes), graph.input_shape)
+        self.graph = Graph(tuple(nodes), graph.input_shape, graph.frozen)
         self._make_tensors(initial)
         self._training = self._executor(train=True, fuse=fuse)
         self._scoring = self._executor(train=False, fuse=fuse)
@@ -80,11 +81,15 @@ class Model:
         return other
 
     def _make_tensors(self, initial: Mapping[str, NDArray[Any]]) -> None:
-        decays = [name for name, spec in self._specs.items() if spec.decay]
-        order = decays + [name for name, spec in self._specs.items() if not spec.decay]
+        first = {node.name for node in self.graph.nodes[: self.graph.frozen]}
+        self._frozen = [name for name in self._specs if name.rpartition(".")[0] in first]
+        trained = [name for name in self._specs if name not in set(self._frozen)]
+        decays = [name for name in trained if self._specs[name].decay]
+        order = decays + [name for name in trained if not self._specs[name].decay] + self._frozen
         shapes = {name: self._specs[name].shape for name in order}
         self.values, self.gradients = (Arena(self.ops, shapes, self.dtype) for _ in range(2))
-        self.decayed = self.values.begin(order[len(decays)]) if len(decays) < len(order) else self.values.flat.size
+        begins = [self.values.begin(name) for name in order] + [self.values.flat.size]
+        self.decayed, self.trained = begins[len(decays)], begins[len(trained)]
         shapes = {name: buffer.initial.shape for name, buffer in self._buffers.items()}
         self.statistics = Arena(self.ops, shapes, self.dtype)
         self.values.fill(initial)
@@ -134,10 +139,10 @@ class Model:
         return (self._training if train else self._scoring).forward(x, clock)
 
     def backward(self, saved: Any, dlogits: Array) -> None:
-        """Fill `gradients`, including those of the L2 penalties; `saved` is emptied."""
+        """Fill `gradients`, including those of the L2 penalties; those of frozen nodes stay 0. `saved` is emptied."""
         self._training.backward(saved, dlogits)
         for name, spec in self._specs.items():
-            if spec.l2:
+            if spec.l2 and name not in self._frozen:
                 self.ops.l2_penalty_backward(self.values.tensors[name], spec.l2, self.gradients.tensors[name])
 
     def feature_maps(self, x: Array, names: Sequence[str] | None = None) -> dict[str, Array]:
@@ -156,7 +161,7 @@ class Model:
 
         The variance of a batch of one example is then that of one value: it trains on batches of two and more.
         """
-        for node in self.graph.nodes:
+        for node in self.graph.nodes[self.graph.frozen :]:
             if isinstance(node.layer, BatchNorm) and math.prod(node.input_shape[:-1]) == 1:
                 return node.name
         return None
@@ -178,12 +183,15 @@ class Model:
     @property
     def trainable_count(self) -> int:
         """The number of trained elements."""
-        return sum(math.prod(spec.shape) for spec in self._specs.values())
+        return self._count() - sum(math.prod(self._specs[name].shape) for name in self._frozen)
 
     @property
     def parameter_count(self) -> int:
-        """The number of trained elements and running statistics (as in Keras)."""
-        return self.trainable_count + sum(buffer.initial.size for buffer in self._buffers.values())
+        """The number of trained and frozen elements and running statistics (as in Keras)."""
+        return self._count() + sum(buffer.initial.size for buffer in self._buffers.values())
+
+    def _count(self) -> int:
+        return sum(math.prod(spec.shape) for spec in self._specs.values())
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Copies of all parameters and buffers on the host, by name."""

@@ -6,8 +6,8 @@ layers and backends. The results of a network are the same for every plan, up to
 
 In training a batch norm needs the statistics of the whole batch. So it begins a block, or directly follows a producer
 (and its activation), whose epilogue then fills the statistics. In inference the running statistics are known, so a
-batch norm is a stage like any other. With `fold` a batch norm after a product, or before a dense layer, is marked to be
-multiplied into the weights.
+batch norm is a stage like any other; in training it is so in the frozen part of a network. With `fold` a batch norm
+after a product, or before a dense layer, is marked to be multiplied into the weights.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from cnn.layers import BatchNorm, Dense, Dropout, ElementwiseJoin, Pointwise, Producer
+from cnn.layers import BatchNorm, Dense, Dropout, DropPath, ElementwiseJoin, Pointwise, Producer
 from cnn.layers.activations import ActivationLayer
 from cnn.models.graph import Graph
+
+_DROPS = (Dropout, DropPath)  # the identity in inference
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Block:
     joined: dict[int, int] = field(default_factory=dict)  # the other operand of each join in the tail
     alone: int | None = None  # a layer that is neither producer nor stage: the only node of the block
     output: int = 0  # the node whose output is that of the block
+    train: bool = False  # in training, and not frozen: statistics of the batch, and a backward pass
 
     def nodes(self) -> list[int]:
         """All nodes of the block, in the order of the graph."""
@@ -74,7 +77,8 @@ def make_plan(graph: Graph, train: bool, fuse: bool = True, fold: bool = False) 
     """Group the nodes of `graph` into blocks. Without `fuse` every node is a block of its own.
 
     `fold` is for inference by a caller that multiplies batch norms into the weights before it runs the plan. In
-    inference dropout is the identity and is left out, unless it would be the only node of a block.
+    inference and in frozen nodes, dropout and stochastic depth are the identity and are left out, unless such a layer
+    would be the only node of a block.
     """
     return Plan(graph, tuple(_Planner(graph, train, fuse, fold).blocks()), train)
 
@@ -91,11 +95,15 @@ class _Planner:
         for index in range(len(self.graph.nodes)):
             if index not in taken:
                 block = self._begin(index)
+                block.train = self._trains(index)
                 if self.fuse and block.alone is None:
                     self._extend(block)
                 taken |= {*block.nodes(), *self._skipped}
                 found.append(block)
         return found
+
+    def _trains(self, index: int) -> bool:
+        return self.train and index >= self.graph.frozen
 
     def _begin(self, index: int) -> Block:
         """The block whose first node is `index`."""
@@ -103,7 +111,7 @@ class _Planner:
         layer = node.layer
         if isinstance(layer, Producer):
             return Block(node.inputs[0], producer=index, ahead=self._ahead.get(index), output=index)
-        if isinstance(layer, BatchNorm) and self.train:
+        if isinstance(layer, BatchNorm) and self._trains(index):
             return Block(node.inputs[0], norm=index, tail=[index], output=index)
         if isinstance(layer, Pointwise):
             return Block(node.inputs[0], tail=[index], output=index)
@@ -117,20 +125,20 @@ class _Planner:
         while (index := self._next(block)) is not None:
             layer = self.graph.nodes[index].layer
             behind_product = block.producer is not None and not block.tail
-            if isinstance(layer, Dropout) and not self.train:
+            if isinstance(layer, _DROPS) and not block.train:
                 self._skipped.add(index)
             elif isinstance(layer, BatchNorm) and self.fold and (dense := self._dense_behind(index)) is not None:
                 self._ahead[dense] = index
                 self._skipped.add(index)
             elif isinstance(layer, BatchNorm) and self._folds_into(block):
                 block.fold = index
-            elif isinstance(layer, BatchNorm) and self.train:
+            elif isinstance(layer, BatchNorm) and block.train:
                 if not behind_product:
                     return
                 block.norm = index
                 block.tail.append(index)
             elif isinstance(layer, ActivationLayer) and behind_product and block.activation is None:
-                if self.train and layer.activation.needs == "input":
+                if block.train and layer.activation.needs == "input":
                     block.tail.append(index)
                 else:
                     block.activation = index
@@ -152,14 +160,17 @@ class _Planner:
         if len(readers) != 1 or readers[0] >= len(self.graph.nodes):
             return None
         layer = self.graph.nodes[readers[0]].layer
-        if isinstance(layer, Dropout):
+        if isinstance(layer, _DROPS):
             return self._dense_behind(readers[0])
         return readers[0] if isinstance(layer, Dense) else None
 
     def _next(self, block: Block) -> int | None:
-        """The only node that reads the block's output, if it is pointwise and its other operands are computed."""
+        """The only node that reads the block's output, if it is pointwise and its other operands are computed.
+
+        A block does not reach from frozen nodes to trained ones.
+        """
         readers = self.consumers[block.output]
-        if len(readers) != 1 or readers[0] >= len(self.graph.nodes):
+        if len(readers) != 1 or readers[0] >= len(self.graph.nodes) or self._trains(readers[0]) != block.train:
             return None
         node = self.graph.nodes[readers[0]]
         if isinstance(node.layer, Pointwise):

@@ -246,6 +246,8 @@ class Trainer:
                 raise UserError(f"{path} holds a tensor '{name}', which is of none of {', '.join(parts)}")
             parts[part][rest] = tensor
         progress = metadata["training"]
+        # What only the beginning of the run knew stays known.
+        self.metadata = {key: value for key, value in metadata.items() if key != "training"} | self.metadata
         for name, held in self._parts().items():
             held.load_state(parts[name], str(path))
         self.schedule.load_state(progress["schedule"])

@@ -86,7 +86,7 @@ class Optimizer(ABC):
                 None if model.rounded is None else model.rounded.flat[part],
                 decay,
             )
-            for part, decay in _parts(model.decayed, weight_decay)
+            for part, decay in _parts(model.decayed, model.trained, weight_decay)
             if model.values.flat[part].size
         ]
 
@@ -138,11 +138,11 @@ class Optimizer(ABC):
             arena.fill({name: state[f"{slot}/{name}"] for name in arena.tensors})
 
 
-def _parts(decayed: int, weight_decay: float) -> list[tuple[slice, float]]:
-    """The parts of the arenas, and the weight decay of each."""
+def _parts(decayed: int, trained: int, weight_decay: float) -> list[tuple[slice, float]]:
+    """The parts of the arenas that are updated, and the weight decay of each."""
     if not weight_decay:
-        return [(slice(None), 0.0)]
-    return [(slice(0, decayed), weight_decay), (slice(decayed, None), 0.0)]
+        return [(slice(0, trained), 0.0)]
+    return [(slice(0, decayed), weight_decay), (slice(decayed, trained), 0.0)]
 
 
 class Sgd(Optimizer):

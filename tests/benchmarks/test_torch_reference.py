@@ -29,6 +29,7 @@ EVERY_LAYER = {
         "relu",
         {"dropout": 0.5},
         {"residual": {"layers": [{"conv2d": {"filters": 12, "dilation": 2}}, "batch_norm", {"dropout": 0.5}]}},
+        {"residual": {"layers": [{"conv2d": {"filters": 12}}], "drop_path": 0.5}},
         {"max_pool2d": {"kernel": 3, "stride": 2, "padding": "same"}},
         {"depthwise_conv2d": {"kernel": 3, "multiplier": 2}},
         {"residual": {"layers": [{"conv2d": {"filters": 6}}], "shortcut": [{"conv2d": {"filters": 6, "kernel": 1}}]}},
@@ -183,7 +184,8 @@ def test_without_pytorch_it_says_so(monkeypatch):
 
 
 def test_models_lose_their_dropout_and_nothing_else():
-    config = {"name": "m", "layers": ["relu", {"dropout": 0.1}, {"residual": {"layers": [{"dropout": 0.2}, "relu"]}}]}
+    block = {"residual": {"layers": [{"dropout": 0.2}, "relu"], "drop_path": 0.3}}
+    config = {"name": "m", "drop_path": 0.1, "layers": ["relu", {"dropout": 0.1}, block, {"drop_path": 0.2}]}
     assert without_dropout(config) == {"name": "m", "layers": ["relu", {"residual": {"layers": ["relu"]}}]}
     assert set(built(without_dropout(EVERY_LAYER)).state()) == set(built(EVERY_LAYER).state())
 

@@ -1,4 +1,4 @@
-"""Dropout: which elements are kept follows from the key alone, on the device."""
+"""Dropout: which elements, or whole examples, are kept follows from the key alone, on the device."""
 
 import numpy as np
 import pytest
@@ -57,3 +57,39 @@ def test_the_element_whose_number_is_the_threshold_is_kept(device, place):
     clock = device.ops.array(np.array([3]))
     y = device.get(device.ops.dropout(device.put(np.ones(67)), numbers[place] / 65536, RandomKey(SEED, STREAM, clock)))
     np.testing.assert_array_equal(y > 0, numbers >= numbers[place])
+
+
+# --- whole examples -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(19, 5, 3, 4), (17, 7), (1, 3), (9, 5000)], ids=str)
+@pytest.mark.parametrize("step", [3, 2**33 + 1])
+def test_keeps_the_examples_that_the_generator_says(device, shape, step, rng):
+    x = rng.normal(size=shape)
+    clock = device.ops.array(np.array([step, 5, 6]))
+    threshold = round(0.4 * 65536)
+    kept = (halves(step, len(x)) >= threshold).reshape(-1, *[1] * (x.ndim - 1))
+    expected = device.rounded(x) * kept * 65536 / (65536 - threshold)
+    device.assert_close(device.ops.drop_path(device.put(x), 0.4, RandomKey(SEED, STREAM, clock)), expected, 1e-7)
+
+
+def test_the_step_of_dropped_examples_is_read_on_the_device(cuda):
+    x, clock = cuda.array(np.ones((400, 3), np.float32)), cuda.array(np.array([1]))
+    first = cuda.to_numpy(cuda.drop_path(x, 0.5, RandomKey(1, 2, clock)))
+    cuda.copy_in(clock, np.array([2]))
+    assert (first != cuda.to_numpy(cuda.drop_path(x, 0.5, RandomKey(1, 2, clock)))).mean() > 0.4
+
+
+def test_a_dropped_example_is_0_whatever_it_was(device):
+    key = RandomKey(1, 2, device.ops.array(np.array([3])))
+    for size in (4, 7):
+        y = device.get(device.ops.drop_path(device.put(np.full((64, size), np.nan)), 0.5, key))
+        assert 0 < np.isnan(y).all(axis=1).sum() < 64
+        assert not y[~np.isnan(y).all(axis=1)].any()
+
+
+def test_the_example_whose_number_is_the_threshold_is_kept(device):
+    numbers = halves(3, 19)
+    key = RandomKey(SEED, STREAM, device.ops.array(np.array([3])))
+    y = device.get(device.ops.drop_path(device.put(np.ones((19, 5))), numbers[17] / 65536, key))
+    np.testing.assert_array_equal(y > 0, np.repeat(numbers >= numbers[17], 5).reshape(19, 5))

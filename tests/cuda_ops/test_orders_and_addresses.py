@@ -61,6 +61,7 @@ CALLS = {
     "global_avg_pool2d": lambda o, a: o.global_avg_pool2d(a["x"]),
     "global_avg_pool2d_backward": lambda o, a: o.global_avg_pool2d_backward(a["gate"], (5, 3)),
     "dropout": lambda o, a: o.dropout(a["x"], 0.3, RandomKey(1, 2, a["clock"])),
+    "drop_path": lambda o, a: o.drop_path(a["x"], 0.5, RandomKey(1, 2, a["clock"])),
     "cross_entropy": lambda o, a: o.cross_entropy(a["logits"], a["labels"], a["gamma"], 0.1, 3),
     "soft_cross_entropy": lambda o, a: o.soft_cross_entropy(a["logits"], o.softmax(a["logits"]), a["gamma"], 0.1),
     "softmax": lambda o, a: o.softmax(a["logits"]),

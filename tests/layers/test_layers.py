@@ -45,6 +45,8 @@ CASES = [
     ("prelu", {"initial": -0.1}, VECTOR, VECTOR),
     ("dropout", {"rate": 0.4}, IMAGE, IMAGE),
     ("dropout", {"rate": 0}, VECTOR, VECTOR),
+    ("drop_path", {"rate": 0.4}, IMAGE, IMAGE),
+    ("drop_path", {"rate": 0}, VECTOR, VECTOR),
     ("max_pool2d", {}, IMAGE, (4, 3, 3)),
     ("max_pool2d", {"kernel": 3, "stride": 2, "padding": "same"}, (9, 8, 3), (5, 4, 3)),
     ("max_pool2d", {"kernel": "all"}, IMAGE, (1, 1, 3)),
@@ -342,6 +344,32 @@ def test_dropout_layers_of_one_model_draw_from_streams_of_their_own(ops):
     first, second = (ops.dropout(x, 0.5, RandomKey(4, stream, clock)).reshape(4, 30) for stream in streams)
     np.testing.assert_array_equal(model.forward(x, True, clock)[0], first * second)
     assert ((first == 0) != (second == 0)).any()
+
+
+# --- stochastic depth ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("backend", ["ops", "engine"])
+def test_drop_path_drops_examples_whole_and_the_same_ones_in_the_backward_pass(request, backend, rng):
+    ops = request.getfixturevalue(backend)
+    alone = Alone(ops, layer_of("drop_path", {"rate": 0.5}), (3, 4, 2))
+    x, dy = rng.uniform(1, 2, (40, 3, 4, 2)), rng.uniform(1, 2, (40, 3, 4, 2))
+    y, saved = alone.forward(x, train=True, step=3)
+    factors = (y / x).reshape(40, -1)
+    assert (factors == factors[:, :1]).all()
+    assert set(factors[:, 0]) == {0, 2}
+    assert not [part for part in np.atleast_1d(saved).tolist() if part is not None]  # no mask is kept
+    np.testing.assert_allclose(alone.backward(saved, dy, step=3), dy * (y / x), rtol=1e-12)
+    assert (alone.forward(x, train=True, step=4)[0] != y).any()
+    np.testing.assert_array_equal(alone.forward(x, train=False)[0], x)
+
+
+def test_drop_path_keeps_the_fraction_that_its_rate_says_and_the_mean(ops):
+    """4,000 decisions: five standard deviations of their mean are 0.036."""
+    x, alone = np.ones((4000, 1)), Alone(ops, layer_of("drop_path", {"rate": 0.3}), (1,))
+    y, _ = alone.forward(x, train=True)
+    assert abs((y == 0).mean() - 0.3) < 0.036
+    assert abs(y.mean() - 1) < 0.052
 
 
 # --- names --------------------------------------------------------------------------------------------------------

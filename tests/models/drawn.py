@@ -49,11 +49,23 @@ def layers(rng: random.Random, shape: Shape, depth: int, most: int) -> tuple[lis
 def _anywhere(rng: random.Random, channels: int) -> tuple[str, dict[str, Any]]:
     """A layer for images and vectors alike; norms and ReLUs most often."""
     kind = rng.choice(
-        ["batch_norm", "batch_norm", "relu", "relu", "dropout", "group_norm", "layer_norm", "prelu", "", ""]
+        [
+            "batch_norm",
+            "batch_norm",
+            "relu",
+            "relu",
+            "dropout",
+            "drop_path",
+            "group_norm",
+            "layer_norm",
+            "prelu",
+            "",
+            "",
+        ]
     )
     if kind == "group_norm":
         return kind, {"groups": rng.choice(_divisors(channels)), "eps": 0.01}
-    if kind == "dropout":
+    if kind in ("dropout", "drop_path"):
         return kind, {"rate": rng.choice([0.0, 0.2, 0.5])}
     return kind or rng.choice(ACTIVATIONS), {}
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cnn.layers import Add, Conv2D, Dense, ReLU
+from cnn.layers import Add, Conv2D, Dense, DropPath, ReLU
 from cnn.models import Branches, Residual, build_model
 from foundation.errors import UserError
 
@@ -49,6 +49,16 @@ BAD = {
     "dropout of everything": ([{"dropout": 1.0}, *HEAD], "model.layers[0]", "rate must be a number from 0 to below 1"),
     "dropout of all that counts": ([{"dropout": 0.9999999}, *HEAD], "model.layers[0]", "rate"),
     "negative dropout": ([{"dropout": -0.1}, *HEAD], "model.layers[0]", "rate"),
+    "stochastic depth of text": (
+        [CONV, {"residual": {"layers": [CONV], "drop_path": "high"}}, *HEAD],
+        "model.layers[1]: drop_path must be a number from 0 to below 1",
+        "'high'",
+    ),
+    "a branch that is always dropped": (
+        [CONV, {"residual": {"layers": [CONV], "drop_path": 1}}, *HEAD],
+        "model.layers[1]",
+        "drop_path must be a number from 0 to below 1",
+    ),
     "momentum of text": ([{"batch_norm": {"momentum": "x"}}, *HEAD], "model.layers[0]", "momentum"),
     "slope of text": ([{"leaky_relu": "steep"}, *HEAD], "model.layers[0]", "steep"),
     "image shrunk below one pixel": (
@@ -86,7 +96,11 @@ BAD = {
     ),
     "repeat without times": ([{"repeat": {"layers": ["relu"]}}, *HEAD], "model.layers[0]", "whole number of times"),
     "repeat without layers": ([{"repeat": {"times": 2}}, *HEAD], "model.layers[0].layers", "must be a list of layers"),
-    "residual of a number": ([{"residual": 3}, *HEAD], "model.layers[0]", "residual takes layers, shortcut, not 3"),
+    "residual of a number": (
+        [{"residual": 3}, *HEAD],
+        "model.layers[0]",
+        "residual takes drop_path, layers, shortcut, not 3",
+    ),
     "unknown argument of a residual": (
         [{"residual": {"layers": ["relu"], "skip": []}}, *HEAD],
         "model.layers[0]",
@@ -202,6 +216,43 @@ def test_unknown_init_of_the_model_names_the_choices(ops):
 def test_unknown_storage_names_the_choices(ops):
     with pytest.raises(UserError, match="there is no storage 'float8'; choose one of: float32, bfloat16"):
         build_model({"name": "m", "layers": HEAD}, ops, IMAGE, CLASSES, seed=0, storage="float8")
+
+
+BLOCK = {"residual": {"layers": [CONV]}}
+
+
+def rates(ops, layers, **options):
+    """The drop rate of each residual block, 0 without stochastic depth."""
+    model = build_model({"name": "m", "layers": [CONV, *layers, *HEAD], **options}, ops, IMAGE, CLASSES, seed=0)
+    nodes = model.graph.nodes
+    branches = [nodes[node.inputs[0]].layer for node in nodes if node.name.startswith("add")]
+    return [branch.rate if isinstance(branch, DropPath) else 0 for branch in branches]
+
+
+def test_rates_of_stochastic_depth_rise_linearly_to_that_of_the_model(ops):
+    """Block l of L is dropped with probability l / L of the last one's (Huang et al. 2016, equation 4)."""
+    repeated = [BLOCK, {"repeat": {"times": 3, "layers": [BLOCK, "relu"]}}, BLOCK]
+    assert rates(ops, repeated, drop_path=0.5) == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert rates(ops, repeated) == rates(ops, repeated, drop_path=0) == rates(ops, repeated, drop_path=None) == [0] * 5
+    assert rates(ops, [Residual([CONV]), Residual([CONV])], drop_path=0.2) == pytest.approx([0.1, 0.2])
+    inside = [{"multiply": {"branches": [["sigmoid"], [BLOCK]]}}, BLOCK]
+    assert rates(ops, inside, drop_path=0.4) == pytest.approx([0.2, 0.4])
+
+
+def test_a_block_with_a_rate_of_its_own_keeps_it(ops):
+    own = [BLOCK, Residual([CONV], drop_path=0.25), {"residual": {"layers": [CONV], "drop_path": 0}}, BLOCK]
+    assert rates(ops, own, drop_path=0.4) == pytest.approx([0.1, 0.25, 0, 0.4])
+    assert rates(ops, own) == pytest.approx([0, 0.25, 0, 0])
+
+
+def test_a_model_without_residual_blocks_has_no_stochastic_depth(ops):
+    assert rates(ops, ["relu"], drop_path=0.4) == []
+
+
+@pytest.mark.parametrize("rate", [1, -0.1, "high", True, float("nan")])
+def test_a_wrong_rate_of_stochastic_depth_is_refused(ops, rate):
+    message = refusal(ops, [CONV, BLOCK, *HEAD], drop_path=rate)
+    assert message.startswith("model.drop_path must be a number from 0 to below 1")
 
 
 OBJECTS = {

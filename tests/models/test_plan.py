@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cnn.backends import get_ops
-from cnn.layers import Conv2D, Dropout, Layer
+from cnn.layers import Conv2D, Dropout, DropPath, Layer
 from cnn.models import InferenceModel, build_model
 from cnn.models.plan import make_plan
 from cnn.models.summary import summary_rows
@@ -71,7 +71,8 @@ def test_every_node_is_computed_once_and_after_what_it_reads(ops, layers):
             there.add(block.output)
             counted += block.nodes() + ([] if block.ahead is None else [block.ahead])
             assert fuse or len(block.nodes()) == 1
-        left_out = {i for i, node in enumerate(graph.nodes) if not train and isinstance(node.layer, Dropout)}
+        drops = (Dropout, DropPath)
+        left_out = {i for i, node in enumerate(graph.nodes) if not train and isinstance(node.layer, drops)}
         assert sorted({*counted, *left_out}) == list(range(len(graph.nodes)))
         assert len(counted) == len(set(counted))
         assert plan.blocks[-1].output == len(graph.nodes) - 1
@@ -95,6 +96,24 @@ GROUPED = {
     ),
     "conv_norm_relu_pool": (["conv2d + batch_norm + relu + max_pool2d", "flatten", "dense"],) * 3,
     "residual_add_relu": (["conv2d + relu", "conv2d + batch_norm + add + relu", "global_avg_pool2d", "dense"],) * 3,
+    "residual_with_stochastic_depth": (
+        [
+            "conv2d + relu",
+            "conv2d + batch_norm + drop_path + add + relu",
+            "batch_norm + relu",
+            "conv2d + drop_path",
+            *["conv2d + add", "global_avg_pool2d", "dense"],
+        ],
+        *[
+            [
+                "conv2d + relu",
+                "conv2d + batch_norm + add + relu",
+                "batch_norm + relu",
+                *["conv2d", "conv2d + add", "global_avg_pool2d", "dense"],
+            ]
+        ]
+        * 2,
+    ),
     "pool_before_norm": (  # in training the statistics need the pooled image whole
         ["conv2d + max_pool2d", "batch_norm + relu", "flatten", "dense"],
         ["conv2d + max_pool2d + batch_norm + relu", "flatten", "dense"],

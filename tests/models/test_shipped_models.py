@@ -1,5 +1,7 @@
 """The models in conf/model, as the entry points build them."""
 
+import itertools
+
 import numpy as np
 import pytest
 from omegaconf import OmegaConf
@@ -25,8 +27,17 @@ def build(ops, name, image=IMAGE, **overrides):
     return build_model(load(name, **overrides), ops, image, CLASSES, seed=0)
 
 
-def test_the_five_models_are_shipped():
-    assert {"baseline", "lenet", "resnet9", "se_resnet_small", "vgg_small"} <= set(SHIPPED)
+SMALL = ["mobile_small", "preact_resnet_small", "resnet18_small", "se_resnet_small"]
+
+
+def test_the_named_models_are_shipped():
+    assert {"baseline", "lenet", "resnet9", "vgg_small", "vgg_record", *SMALL} <= set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_models_have_less_than_a_million_parameters(ops, name):
+    for image in (IMAGE, (32, 32, 3)):
+        assert build(ops, name, image).parameter_count < 1_000_000
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -70,6 +81,71 @@ def test_se_resnet_small_has_the_parameters_of_its_blocks(ops):
     assert rows["multiply_1"]["inputs"] == "batch_norm_3, sigmoid_1"
     assert rows["add_1"]["inputs"] == "multiply_1, relu_1"
     assert [rows[f"add_{i}"]["output_shape"] for i in (1, 3, 5)] == ["48 × 48 × 32", "24 × 24 × 64", "12 × 12 × 128"]
+
+
+def test_resnet18_small_has_the_parameters_of_the_paper(ops):
+    """With the paper's widths: 3x3 convolutions, two norms a block, 1x1 shortcuts where the size is halved."""
+
+    def block(c, k):
+        return 9 * c * k + 9 * k * k + 2 * 4 * k + (c * k + 4 * k if c != k else 0)
+
+    def resnet18(widths, channels, classes):
+        stages = list(zip([widths[0], *widths], widths, strict=False))
+        return (
+            9 * channels * widths[0]
+            + 4 * widths[0]
+            + sum(block(c, k) + block(k, k) for c, k in stages)
+            + (widths[-1] * classes + classes)
+        )
+
+    wide = build(ops, "resnet18_small", (32, 32, 3), widths=[64, 128, 256, 512])
+    assert wide.parameter_count == resnet18([64, 128, 256, 512], 3, CLASSES)
+    assert (
+        wide.trainable_count == 11_168_832 + 512 * CLASSES + CLASSES
+    )  # as published for CIFAR, without its last layer
+    model = build(ops, "resnet18_small")
+    assert model.parameter_count == resnet18([16, 32, 64, 128], 1, CLASSES)
+    assert sum(isinstance(node.layer, Conv2D) for node in model.graph.nodes) == 17 + 3
+
+
+def test_preact_resnet_small_adds_what_nothing_has_changed(ops):
+    """Each sum is read by the next block's first norm and by its shortcut or sum; no ReLU stands behind a sum."""
+    graph = build(ops, "preact_resnet_small").graph
+    sums = [index for index, node in enumerate(graph.nodes) if node.name.startswith("add")]
+    assert len(sums) == 8
+    for index in sums:
+        readers = [graph.nodes[reader].name.rpartition("_")[0] for reader in graph.consumers()[index]]
+        assert readers[0] == "batch_norm"
+        assert readers[1:] in ([], ["add"])
+    assert sum(isinstance(node.layer, Conv2D) for node in graph.nodes) == 17 + 3
+
+
+def test_mobile_small_filters_only_depthwise_and_ends_blocks_without_activation(ops):
+    model = build(ops, "mobile_small")
+    graph = model.graph
+    first, *others = [node for node in graph.nodes if isinstance(node.layer, Conv2D)]
+    spatial = [node for node in others if node.layer.window(node.input_shape).taps > 1]
+    assert first.layer.window(first.input_shape).taps == 9
+    assert len(spatial) == 3 + 1 + 3 + 3
+    for node in spatial:
+        assert node.layer.groups_and_filters(node.input_shape[2]) == (node.input_shape[2], node.input_shape[2])
+    for node in graph.nodes:
+        if node.name.startswith("add"):
+            assert graph.nodes[node.inputs[0]].name.startswith("batch_norm")
+
+    def block(c, expanded, k):
+        return c * expanded + 9 * expanded + expanded * k + 4 * (2 * expanded + k)
+
+    stages = [(24, 96, 32, 1), (32, 128, 64, 3), (64, 256, 128, 3)]
+    blocks = sum(block(c, e, k) + times * block(k, 4 * k, k) for c, e, k, times in stages)
+    assert model.parameter_count == 9 * 24 + 4 * 24 + blocks + 128 * 512 + 4 * 512 + 512 * CLASSES + CLASSES
+
+
+def test_vgg_record_has_the_parameters_of_its_layers(ops):
+    widths = [1, 64, 64, 128, 128, 256, 256, 512, 512]
+    convs = sum(9 * c * k + 4 * k for c, k in itertools.pairwise(widths))
+    dense = [3 * 3 * 512, 4096, 4096, CLASSES]
+    assert build(ops, "vgg_record").parameter_count == convs + sum(c * k + k for c, k in itertools.pairwise(dense))
 
 
 def test_baseline_parameters_layer_by_layer(ops):

@@ -30,7 +30,11 @@ EVERY_LAYER = {
         "batch_norm",
         "relu",
         {"dropout": 0.1},
-        {"residual": {"layers": [{"conv2d": {"filters": 12, "dilation": 2}}, "silu", "batch_norm"]}},
+        {
+            "residual": {
+                "layers": [{"conv2d": {"filters": 12, "dilation": 2}}, "silu", "batch_norm", {"drop_path": 0.5}]
+            }
+        },
         {"max_pool2d": {"kernel": 3, "stride": 2, "padding": "same_lower", "ceil": True}},
         {"depthwise_conv2d": {"kernel": 3, "multiplier": 2}},
         "gelu",

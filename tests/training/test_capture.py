@@ -46,7 +46,7 @@ LAYERS = [
     "relu",
     {"max_pool2d": 2},
     {"dropout": 0.3},
-    {"residual": {"layers": [{"conv2d": {"filters": 4}}, "batch_norm"]}},
+    {"residual": {"layers": [{"conv2d": {"filters": 4}}, "batch_norm"], "drop_path": 0.5}},
     "gelu",
     "flatten",
     {"dense": {"units": 5, "l2": 0.02}},

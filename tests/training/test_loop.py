@@ -175,7 +175,9 @@ def test_a_resumed_run_ends_exactly_as_an_uninterrupted_one(make_trainer, pack, 
 
 
 def test_a_run_on_the_engine_goes_on_with_another_number_of_threads(make_trainer, pack, engine):
+    block = {"residual": {"layers": [{"conv2d": 4}], "drop_path": 0.5}}
     settings = {"optimizer": ADAM, "schedule": ONE_CYCLE, "epochs": 3, "augment": {"flip": True, "rotate": 20}}
+    settings["layers"] = [*LAYERS[:3], block, *LAYERS[3:]]
     whole = fit(make_trainer("whole", backend=engine, **settings), pack)
     interrupt(make_trainer("broken", backend=engine, **settings), pack, after=1)
     resumed = make_trainer("broken", backend=get_ops("cpu", 2), **settings)

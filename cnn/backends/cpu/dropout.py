@@ -1,4 +1,4 @@
-"""Dropout: random bits and the memory pass in one compiled loop."""
+"""Dropout: random bits and the memory pass in one compiled loop; of whole examples in a pass over those kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from cnn.backends.cpu import elementwise_kernels as kernels
 from cnn.backends.cpu.arrays import CpuArrays, FloatArray
 from cnn.backends.cpu.workers import chunks
-from cnn.backends.philox import RandomKey
+from cnn.backends.philox import RandomKey, random_halves
 from cnn.backends.reference.dropout import dropout_threshold
 
 _CHUNK = 1 << 16  # elements of a chunk; a multiple of eight, the elements per Philox block
@@ -29,4 +29,19 @@ class CpuDropout(CpuArrays):
             kernels.dropout(*(flat_x[chunk], *words, chunk.start // 8, threshold, factor, flat_y[chunk]))
 
         self.workers.map(run, chunks(x.size, _CHUNK))
+        return y
+
+    def drop_path(self, x: FloatArray, rate: float, key: RandomKey) -> FloatArray:
+        threshold, scale = dropout_threshold(rate)
+        kept, factor = random_halves(key, 0, len(x)) >= threshold, x.dtype.type(scale)
+        y = self.memory.empty(x.shape, x.dtype)
+
+        def run(chunk: slice) -> None:
+            for example in range(chunk.start, chunk.stop):
+                if kept[example]:
+                    np.multiply(x[example], factor, out=y[example])
+                else:
+                    y[example] = 0
+
+        self.workers.map(run, chunks(len(x), max(1, _CHUNK // max(1, x[0].size))), x.nbytes)
         return y

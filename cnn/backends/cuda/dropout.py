@@ -1,4 +1,4 @@
-"""Dropout."""
+"""Dropout, of elements and of whole examples."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ class CudaDropout(CudaArrays):
     def dropout(self, x: Array, rate: float, key: RandomKey) -> Array:
         y, seed = self.empty(x.shape, x.dtype), seed_words(key.seed)
         self.launch(named("dropout", x), x, y, key.step, y.size, *dropout_threshold(rate), *seed, key.stream)
+        return y
+
+    def drop_path(self, x: Array, rate: float, key: RandomKey) -> Array:
+        y, seed = self.empty(x.shape, x.dtype), seed_words(key.seed)
+        numbers = len(x), x.size // len(x), *dropout_threshold(rate), *seed, key.stream
+        self.launch(named("drop_path", x), x, y, key.step, *numbers)
         return y
 
 

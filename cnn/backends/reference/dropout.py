@@ -1,4 +1,4 @@
-"""Dropout from the counter-based generator."""
+"""Dropout, of elements and of whole examples, from the counter-based generator."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ class Dropout:
         threshold, scale = dropout_threshold(rate)
         kept = random_halves(key, 0, x.size).reshape(x.shape) >= threshold
         return np.where(kept, x * x.dtype.type(scale), x.dtype.type(0))
+
+    def drop_path(self, x: Array, rate: float, key: RandomKey) -> Array:
+        """Kept examples of x (n, ...) times 65536 / (65536 - t), the others 0, with t = round(rate * 65536).
+
+        This is the stochastic depth of a residual branch (Huang et al. 2016). Example i is kept if the stream's 16-bit
+        number i is at least t. The gradient is the same function of dy.
+        """
+        threshold, scale = dropout_threshold(rate)
+        kept = random_halves(key, 0, len(x)) >= threshold
+        return np.where(kept.reshape(-1, *[1] * (x.ndim - 1)), x * x.dtype.type(scale), x.dtype.type(0))
 
 
 def dropout_threshold(rate: float) -> tuple[int, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cnn.backends.blocks import Activation, Array, Dropout, Join, Normalize, Pool, PReLU, Stage
+from cnn.backends.blocks import Activation, Array, Dropout, DropPath, Join, Normalize, Pool, PReLU, Stage
 from cnn.backends.reference.convolution import Convolution
 from cnn.backends.reference.dropout import Dropout as DropoutOperation
 from cnn.backends.reference.joins import Joins
@@ -72,6 +72,8 @@ class Tail(Convolution, Pooling, Joins, DropoutOperation):
                 return self.avg_pool2d(x, stage.window, stage.count_padding), None
             case Dropout():
                 return self.dropout(x, stage.rate, stage.key), None
+            case DropPath():
+                return self.drop_path(x, stage.rate, stage.key), None
 
     def _stage_backward(self, dy: Array, stage: Stage, kept: Any) -> tuple[Array, Array | None]:
         """The gradient of the stage's input, and of a join's other input."""
@@ -93,3 +95,5 @@ class Tail(Convolution, Pooling, Joins, DropoutOperation):
                 return self.avg_pool2d_backward(dy, stage.window, stage.count_padding), None
             case Dropout():
                 return self.dropout(dy, stage.rate, stage.key), None
+            case DropPath():
+                return self.drop_path(dy, stage.rate, stage.key), None

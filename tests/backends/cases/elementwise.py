@@ -1,4 +1,4 @@
-"""Arrays, activations, joins and dropout: whatever treats each element for itself."""
+"""Arrays, activations, joins and dropout: whatever treats each element for itself, and dropout of whole examples."""
 
 from __future__ import annotations
 
@@ -169,8 +169,20 @@ DROPOUTS = [
     DropoutCase("large_key", (3, 17), 0.5, (2**64 - 5, 2**32 - 1, 2**40 + 9)),
     DropoutCase("many_chunks", (19, 33, 31, 5), 0.2),
 ]
+DROP_PATHS = [
+    DropoutCase("images", (13, 5, 7, 3), 0.3),  # more examples than a block of random numbers
+    DropoutCase("fours", (9, 3, 4, 4), 0.6),
+    DropoutCase("vectors", (21, 17), 0.5),
+    DropoutCase("one_number", (1, 1), 0.5),
+    DropoutCase("nothing_dropped", (4, 3), 0.0),
+    DropoutCase("nearly_all_dropped", (19, 5), 0.97),
+    DropoutCase("large_key", (17, 3), 0.5, (2**64 - 5, 2**32 - 1, 2**40 + 9)),
+    DropoutCase("many_chunks", (19, 33, 31, 5), 0.4),
+]
 
 
 def _dropout_calls() -> Iterator[Call]:
     for c in DROPOUTS:
         yield Call("dropout", c.name, lambda rng, c=c: given(rng.normal(size=c.shape), c.rate, c.random_key))
+    for c in DROP_PATHS:
+        yield Call("drop_path", c.name, lambda rng, c=c: given(rng.normal(size=c.shape), c.rate, c.random_key))

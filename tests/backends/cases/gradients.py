@@ -12,7 +12,7 @@ import numpy as np
 
 from backends.cases.call import Given, given
 from backends.cases.convolution import CONVS, DENSES
-from backends.cases.elementwise import ACTIVATIONS, CONCATS, DROPOUTS, ELEMENTS, named
+from backends.cases.elementwise import ACTIVATIONS, CONCATS, DROP_PATHS, DROPOUTS, ELEMENTS, named
 from backends.cases.losses import LOSSES
 from backends.cases.normalization import GROUP_NORMS, NORMS
 from backends.cases.pooling import IMAGES, POOLS
@@ -202,6 +202,15 @@ def _elements() -> Iterator[Gradient]:
             (0,),
             lambda ops, x, d=d: ops.dropout(x, d.rate, d.random_key),
             lambda ops, dy, x, d=d: ops.dropout(dy, d.rate, d.random_key),
+        )
+    for d in DROP_PATHS[:3]:
+        yield Gradient(
+            "drop_path",
+            f"drop_path-{d.name}",
+            lambda rng, d=d: given(rng.normal(size=d.shape)),
+            (0,),
+            lambda ops, x, d=d: ops.drop_path(x, d.rate, d.random_key),
+            lambda ops, dy, x, d=d: ops.drop_path(dy, d.rate, d.random_key),
         )
 
 

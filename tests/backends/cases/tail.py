@@ -12,7 +12,7 @@ from backends import oracles
 from backends.cases.call import Call, Filled, given, poison
 from backends.cases.elementwise import ACTIVATIONS, named
 from backends.cases.pooling import POOLS, PoolCase
-from cnn.backends import Activation, Dropout, Join, Normalize, Pool, PReLU, RandomKey, Stage, Window
+from cnn.backends import Activation, Dropout, DropPath, Join, Normalize, Pool, PReLU, RandomKey, Stage, Window
 
 _EPS = 1e-3
 _MARGIN = 1e-3  # that a small case keeps from every kink and between the largest two of a window
@@ -110,6 +110,8 @@ def _stage(spec: Any, value: np.ndarray, rng: np.random.Generator, number: int) 
             stage = Join("multiply", _float32(rng.uniform(0.2, 1, (len(value), c))))
         case "dropout":
             stage = Dropout(0.3, RandomKey(7, 3 + number, np.array([12])))
+        case "drop_path":
+            stage = DropPath(0.5, RandomKey(9, 3 + number, np.array([12])))
         case Window2d():
             hw = value.shape[1:3]
             window = Window.over(hw, spec.kernel, spec.stride, spec.padding, spec.dilation, spec.ceil)
@@ -208,6 +210,9 @@ _LISTS: dict[str, tuple[tuple[Any, ...], tuple[Activation | None, ...]]] = {
     "pool": ((_POOL,), (_RELU,)),
     "average": ((_AVERAGE,), (_CLIP,)),
     "dropout": (("dropout",), (_RELU,)),
+    "drop_path": (("drop_path",), (_RELU,)),
+    "norm_drop_path_add_relu": (("norm", "drop_path", "add", _RELU), (None,)),
+    "gate_drop_path_add": (("gate", "drop_path", "add"), (None,)),
     "add": (("add",), (None, _RELU)),
     "add_relu": (("add", _RELU), (None,)),
     "gate": (("gate",), (None, _RELU)),

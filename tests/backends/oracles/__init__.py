@@ -20,7 +20,7 @@ from backends.oracles.losses import cross_entropy, l2_penalty, l2_penalty_backwa
 from backends.oracles.normalization import group_norm, moments, normalize, running_average
 from backends.oracles.pooling import avg_pool2d, global_avg_pool2d, max_pool2d, smallest_gap
 from backends.oracles.products import conv2d, dense
-from backends.oracles.randomness import dropout, philox4x32_10, random_halves
+from backends.oracles.randomness import drop_path, dropout, philox4x32_10, random_halves
 from backends.oracles.tail import tail
 from backends.oracles.updates import adam_update, blend, clip_by_global_norm, sgd_update
 
@@ -41,6 +41,7 @@ __all__ = [
     "copy_in",
     "cross_entropy",
     "dense",
+    "drop_path",
     "dropout",
     "gather_batch",
     "global_avg_pool2d",

@@ -1,4 +1,4 @@
-"""Philox, and dropout by it."""
+"""Philox, and by it dropout of elements and of whole examples."""
 
 from __future__ import annotations
 
@@ -42,3 +42,11 @@ def dropout(x, rate, key):
     threshold = round(rate * 65536)
     kept = np.array([half >= threshold for half in random_halves(key, x.size)]).reshape(x.shape)
     return (np.where(kept, x * 65536 / (65536 - threshold), 0.0),)
+
+
+def drop_path(x, rate, key):
+    y, threshold = np.zeros(x.shape), round(rate * 65536)
+    for i, half in enumerate(random_halves(key, len(x))):
+        if half >= threshold:
+            y[i] = x[i] * 65536 / (65536 - threshold)
+    return (y,)

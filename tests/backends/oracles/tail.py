@@ -6,8 +6,8 @@ from backends.oracles.activations import activation, prelu
 from backends.oracles.joins import add, multiply
 from backends.oracles.normalization import normalize, running_average
 from backends.oracles.pooling import avg_pool2d, max_pool2d
-from backends.oracles.randomness import dropout
-from cnn.backends import Activation, Dropout, Join, Normalize, Pool, PReLU
+from backends.oracles.randomness import drop_path, dropout
+from cnn.backends import Activation, Dropout, DropPath, Join, Normalize, Pool, PReLU
 
 
 def tail(x, stages, keep=True):
@@ -37,4 +37,6 @@ def _stage(x, stage):
             results = avg_pool2d(x, stage.window, stage.count_padding)
         case Dropout():
             results = dropout(x, stage.rate, stage.key)
+        case DropPath():
+            results = drop_path(x, stage.rate, stage.key)
     return results[0]

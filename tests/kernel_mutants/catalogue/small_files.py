@@ -184,6 +184,17 @@ SMALL_FILES = [
     ),
     _dropout("random", "the first step for all", "stream, clock[0])", "stream, 1)"),
     _dropout("grid", "a thread takes one block and no more", "block += grid_threads()", "block += blocks"),
+    _dropout(
+        "random",
+        "examples: the threshold itself is dropped",
+        "random_half(random_words(key, example / 8), example % 8) >= threshold",
+        "random_half(random_words(key, example / 8), example % 8) > threshold",
+    ),
+    _dropout("random", "all examples from the first block", "random_words(key, example / 8)", "random_words(key, 0)"),
+    _dropout("statistics", "examples that are kept are not scaled", "kept ? v * scale : 0.f", "kept ? v : 0.f"),
+    _dropout(
+        "NaN", "an example that is dropped is multiplied by 0", "kept ? v * scale : 0.f", "v * (kept ? scale : 0.f)"
+    ),
     # --- arrays.cu ---
     _array("sign", "conversion turns the sign", "return u;", "return -u;"),
     # --- updates.cu ---
