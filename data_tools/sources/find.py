@@ -75,25 +75,25 @@ def listed(
     root: str,
     stem: str | None = None,
     table: str | None = None,
-    columns: dict[str, str] | None = None,
+    columns: dict[str, Any] | None = None,
     images: str | None = None,
+    tables: dict[str, str] | None = None,
 ) -> Source:
-    """Images that a table lists as `path,label[,split]`: see `ListedImages`.
+    """Images that tables list as `path,label[,split]`: see `ListedImages`, also for `table`, `tables` and `columns`.
 
-    `table` is the name of the table if there are several; `columns` maps the three column names to those of the table.
     `images` is a folder or archive apart from the table, as an absolute path, or relative to `root` or else to the
     current folder.
     """
     container = open_container(locate(name, root, stem or name))
     if images is None:
-        return ListedImages(name, container, table, columns)
+        return ListedImages(name, container, table, columns, None, tables)
     given = Path(images).expanduser()
     places = [Path(root).expanduser() / given, given]
     found = next((place for place in places if place.exists()), None)
     if found is None or isinstance(apart := open_container(found), LoneFile):
         where = " or ".join(map(str, places[:1] if given.is_absolute() else places))
         raise UserError(f"data.sources.{name}.images: there is no folder or archive {where}")
-    return ListedImages(name, container, table, columns, apart)
+    return ListedImages(name, container, table, columns, apart, tables)
 
 
 def fer_plus(
