@@ -11,7 +11,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from data_tools.sources.base import Entry, Fingerprint
+from data_tools.sources.base import Entry
+from data_tools.sources.contained import Contained
 from data_tools.sources.containers import Container, LoneFile, Member, again, damaged
 from data_tools.sources.csv_rows import CsvRows, RowError, csv_text
 from data_tools.sources.split_names import split_named
@@ -28,25 +29,17 @@ _COLUMNS = ("emotion", "pixels", "Usage")
 _PIXEL_VALUES = {str(value): value for value in range(256)}
 
 
-class FerCsv:
+class FerCsv(Contained):
     """The table, as a file or in a folder or an archive. A bad row is refused, and the others are kept.
 
-    Its images are squares of one size, 48 x 48 in FER-2013.
+    Its images are squares of one size, 48 x 48 in FER-2013. With `usage` it must have the column `Usage`, which else
+    only a table needs that has one of FER-2013's names.
     """
 
-    def __init__(self, name: str, container: Container, seen: list[Member] | None = None) -> None:
-        self.name = name
-        self.ignored = 0
-        self._container = container
+    def __init__(self, name: str, container: Container, seen: list[Member] | None = None, usage: bool = False) -> None:
+        super().__init__(name, container)
         self._seen = seen
-
-    def fingerprint(self) -> Fingerprint:
-        """Fingerprint of the file, folder or archive."""
-        return self._container.fingerprint()
-
-    def expected(self) -> int | None:
-        """None: the rows are counted only by reading them."""
-        return None
+        self._usage = usage
 
     def entries(self) -> Iterator[Entry]:
         """Stream the rows; row 1 is the first below the header. Raises `UserError` if a column is missing."""
@@ -59,7 +52,7 @@ class FerCsv:
                     split = tables.pop(member.path)
                     with member.open() as stream, csv_text(stream) as text:
                         where = f"data source '{self.name}': {member.path}"
-                        known = 3 if PurePosixPath(member.path).name in FILE_NAMES else 2  # others may lack Usage
+                        known = 3 if self._usage or PurePosixPath(member.path).name in FILE_NAMES else 2
                         rows = CsvRows(text, where, _COLUMNS[:known], _COLUMNS[known:], wide="pixels")
                         yield from self._rows(rows, member.path, split)
                         self.ignored += rows.blank

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from typing import Any
 
 from data_tools.sources.base import SPLITS, Entry, Fingerprint
 from data_tools.sources.class_folders import IMAGE_SUFFIXES, LARGEST_FILE, is_image_name
+from data_tools.sources.contained import Contained, surveyed
 from data_tools.sources.containers import (
     Container,
     Folder,
     LoneFile,
     Member,
     MemberError,
-    TarArchive,
     again,
     damaged,
     leaves,
@@ -30,6 +29,7 @@ from data_tools.sources.table_summary import is_table_name
 from foundation.errors import UserError
 
 COLUMNS = ("path", "label", "split")
+LARGEST_TABLE = 2**31  # bytes of a table in a tar, of which more is not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class _Table:
     columns: Mapping[str, str]  # our names -> those of the table, where they differ
 
 
-class ListedImages:
+class ListedImages(Contained):
     """The images that a table lists, one per row, or several tables, of a split each.
 
     `table` is the name of the table if there are several in the container; `tables` maps splits to the names of theirs,
@@ -75,20 +75,17 @@ class ListedImages:
         images: Container | None = None,
         tables: Mapping[str, str] | None = None,
     ) -> None:
-        self.name = name
-        self.ignored = 0
-        self._container = container
+        super().__init__(name, container)
         self._images = images or container
         self._alone = isinstance(container, LoneFile) and images is None
-        self._kept: dict[str, bytes] = {}  # tables of a tar, because it cannot be read twice in one pass
         with damaged(container.path):
-            self._seen = [self._survey(member) for member in container.members()]
+            self._seen = list(surveyed(container, is_table_name, LARGEST_TABLE))
         self._tables = self._choose(table, tables or {}, columns or {})
         self._names = ", ".join(table.path for table in self._tables)  # for messages
 
     def fingerprint(self) -> Fingerprint:
         """Fingerprint of the folder or archive, of a single table and the files it lists, or of both places."""
-        found = dict(self._container.fingerprint())
+        found = dict(super().fingerprint())
         if self._alone:
             infos = [Path(self._top() / member.path).stat() for member in self._beside(self._rows()) if member.open]
             found |= {
@@ -99,10 +96,6 @@ class ListedImages:
         if self._images is not self._container:
             found |= {f"images_{key}": value for key, value in self._images.fingerprint().items()}
         return found
-
-    def expected(self) -> int | None:
-        """None: the rows are counted only by reading them."""
-        return None
 
     def entries(self) -> Iterator[Entry]:
         """Stream the listed images in the order of the container, then the listed files that are missing.
@@ -139,15 +132,13 @@ class ListedImages:
             elif (row.table, row.number) in missing:
                 yield self._entry(row, f"{row.table}:{row.number}", error=missing[row.table, row.number])
 
-    def _survey(self, member: Member) -> Member:
-        if isinstance(self._container, TarArchive) and member.open and is_table_name(member.path):
-            with member.open() as stream:
-                self._kept[member.path] = stream.read()
-        return member
-
     def _choose(self, table: str | None, tables: Mapping[str, str], columns: Mapping[str, Any]) -> list[_Table]:
         """The tables inside the container."""
         option = f"data.sources.{self.name}"
+        if isinstance(self._container, LoneFile):
+            for key, given in (("table", table), ("tables", tables)):
+                if given and given != self._container.path.name:
+                    raise UserError(f"{option}.{key}: {self._container.path} is a table itself, so it is not used")
         if table is not None and tables:
             raise UserError(f"{option}.table: {option}.tables names the tables, so it is not used")
         if unknown := set(tables) - set(SPLITS):
@@ -184,12 +175,12 @@ class ListedImages:
     def _rows(self) -> Iterator[Listing | Entry]:
         """Every row of the tables; a bad row becomes a refused entry."""
         for table in self._tables:
-            optional = [] if table.columns.get("split") == "" else ["split"]
+            named = table.columns.get("split")  # None: it need not be there; '': it is not to be read
+            required, optional = COLUMNS[: 3 if named else 2], ["split"] if named is None else []
             member = next(member for member in self._seen if member.path == table.path)
             assert member.open is not None
-            kept = self._kept.get(table.path)
-            with member.open() if kept is None else io.BytesIO(kept) as stream, csv_text(stream) as text:
-                rows = CsvRows(text, f"data source '{self.name}': {table.path}", COLUMNS[:2], optional, table.columns)
+            with member.open() as stream, csv_text(stream) as text:
+                rows = CsvRows(text, f"data source '{self.name}': {table.path}", required, optional, table.columns)
                 for number, fields in rows:
                     yield self._row(table, number, fields)
                 self.ignored += rows.blank
