@@ -181,11 +181,6 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
     """
     settings = trainer_settings(config, ops)
     train = pack.splits["train"]
-    if settings.batch_size > len(train):
-        raise UserError(
-            f"trainer.batch_size is {settings.batch_size}, but the training split of '{pack.name}' has only "
-            f"{len(train)} images"
-        )
     scaling = PixelScaling.fit(settings.pixels, ops.to_numpy(train.images))
     metadata = {
         "model": _recorded_model(config),
@@ -241,8 +236,18 @@ def new_trainer(
     folder: Path | None,
     metadata: dict[str, Any],
 ) -> Trainer:
-    """A trainer of `model` on that many images, scaled by `scaling`; `weights` (classes,) are those of the loss."""
+    """A trainer of `model` on that many images, scaled by `scaling`; `weights` (classes,) are those of the loss.
+
+    With fewer images than `trainer.batch_size` a step takes all of them, and a note says so.
+    """
     settings = options.trainer
+    notes: list[str] = []
+    if settings.batch_size > images:
+        notes.append(
+            f"Each step takes all training images, {images:,}: "
+            f"they are fewer than trainer.batch_size={settings.batch_size}."
+        )
+        settings = replace(settings, batch_size=images)
     optimizer = build_optimizer(options.optimizer, model, settings.clip_norm)
     total_steps = settings.epochs * len(steps_of_epoch(images, settings.batch_size, model))
     vectors = len(model.input_shape) == 1
@@ -261,4 +266,5 @@ def new_trainer(
         lookahead=None
         if settings.lookahead is None
         else Lookahead(model, settings.lookahead, settings.lookahead_share),
+        notes=notes,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -52,10 +52,8 @@ def train(estimator: Any, data: TrainingData, ops: Ops, progress: Progress) -> T
     products, storage = ops_of_precision(precision, ops), storage_of(precision)
     model = build_model(config, products, data.shape, len(data.classes), chosen.seed, storage=storage)
     scaling = PixelScaling.fit(chosen.trainer.pixels, examples.images)
-    in_step = min(chosen.trainer.batch_size, len(examples.labels))
-    own = replace(chosen, trainer=replace(chosen.trainer, batch_size=in_step))
     still = as_stored(examples.images[:1], scaling)[1]
-    trainer = new_trainer(model, len(examples.labels), still, weights, own, None, {})
+    trainer = new_trainer(model, len(examples.labels), still, weights, chosen, None, {})
     trainer.fit(
         _on_backend(ops, "train", examples, scaling),
         None if validation is None else _on_backend(ops, "validation", validation, scaling),

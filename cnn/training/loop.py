@@ -108,11 +108,12 @@ class Trainer:
         started = time.perf_counter()
         sizes = steps_of_epoch(len(train), self.settings.batch_size, self.model)
         if sum(sizes) < len(train):
-            self.notes = [
+            self.notes.append(
                 "Each epoch leaves out one image, another each time: it would be a last batch of one, in which "
                 f"{self.model.norm_of_single_values} has single values to normalise. Another batch size uses all."
-            ]
-            progress.note(self.notes[0])
+            )
+        for note in self.notes:
+            progress.note(note)
         step = TrainingStep(
             self.model,
             self.loss,

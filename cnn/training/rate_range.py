@@ -67,6 +67,8 @@ def range_test(
     losses: list[float] = []
     smoothed: list[float] = []
     average = 0.0
+    for note in trainer.notes:
+        progress.note(note)
     progress.begin("range test", len(rates) * trainer.settings.batch_size)
     for loss, count in _losses(trainer, train, rates):
         if not math.isfinite(loss):

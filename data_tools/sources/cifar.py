@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from data_tools.sources.base import Entry, Fingerprint
-from data_tools.sources.containers import Container, Member, MemberError, again, damaged
+from data_tools.sources.base import Entry
+from data_tools.sources.contained import Contained
+from data_tools.sources.containers import Container, Member, MemberError, damaged
 from data_tools.sources.safe_pickle import LARGEST, PickleError, read_pickle
 from foundation.errors import UserError
 
@@ -46,17 +47,16 @@ def is_names(path: str) -> bool:
     return PurePosixPath(path).name in _META
 
 
-class CifarBatches:
+class CifarBatches(Contained):
     """All batches of a folder or an archive. One batch is in memory at a time.
 
     The labels are the names that the file of names gives, or without it the numbers. If both formats are there, the
-    binary one is read.
+    binary one is read. `seen` are the members of the container, of which batches can be opened at any time: see
+    `surveyed`.
     """
 
     def __init__(self, name: str, container: Container, seen: list[Member]) -> None:
-        self.name = name
-        self.ignored = 0
-        self._container = container
+        super().__init__(name, container)
         self._seen = seen
         files = [member.path for member in seen if member.open is not None]
         self._hundred = is_hundred(files)
@@ -65,14 +65,6 @@ class CifarBatches:
         self._batches = set(binary or batches)
         self._meta = next((path for meta in _META for path in files if PurePosixPath(path).name == meta), None)
 
-    def fingerprint(self) -> Fingerprint:
-        """Fingerprint of the folder or archive."""
-        return self._container.fingerprint()
-
-    def expected(self) -> int | None:
-        """None: the images are counted only by reading them."""
-        return None
-
     def entries(self) -> Iterator[Entry]:
         """Stream the images of every batch. Raises `UserError` for a damaged file and for any other pickle."""
         self.ignored = (
@@ -80,13 +72,13 @@ class CifarBatches:
         )
         with damaged(self._container.path):
             names = self._names()
-            for member in again(self._container, self._seen):
+            for member in self._seen:
                 if member.path in self._batches and member.open is not None:
                     yield from self._batch(member, names)
 
     def _names(self) -> list[str]:
         """The names of the classes, [] if there is no file of them."""
-        for member in again(self._container, self._seen) if self._meta else ():
+        for member in self._seen:
             if member.path == self._meta and member.open is not None:
                 return self._checked(member, class_names)
         return []

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import PurePosixPath
 
-from data_tools.sources.base import Entry, Fingerprint
+from data_tools.sources.base import Entry
+from data_tools.sources.contained import Contained
 from data_tools.sources.containers import (
     ARCHIVE_SUFFIXES,
     Container,
@@ -30,13 +31,14 @@ IMAGE_SUFFIXES = (
 LARGEST_FILE = 64 * 2**20  # bytes: larger than any image of a face; a zip member may unpack to any size
 
 
-class ClassFolders:
+class ClassFolders(Contained):
     """A tree of class folders, which may lie below a few wrapping folders.
 
     A file with an image suffix, or without a suffix and with the first bytes of an image, becomes an entry in any
     folder. Links and paths that lead out of the archive become refused entries. All other files are counted in
     `ignored`. `classes` are the names of folders that are known to be classes: see `Layout`. If `label` is given, it
-    is the label of every image.
+    is the label of every image. With `split_from_name` the beginning of a file's name gives the split, where it is one
+    of `SPLIT_PREFIXES`; with `must_name` at least one must be.
     """
 
     def __init__(
@@ -46,18 +48,13 @@ class ClassFolders:
         split_from_name: bool = False,
         classes: Collection[str] = (),
         label: str | None = None,
+        must_name: bool = False,
     ) -> None:
-        self.name = name
-        self.ignored = 0
-        self._container = container
-        self._split_from_name = split_from_name
+        super().__init__(name, container)
+        self._split_from_name, self._must_name, self._named = split_from_name, must_name, 0
         self._classes = classes
         self._label = label
         self._layout = Layout(classes)
-
-    def fingerprint(self) -> Fingerprint:
-        """Fingerprint of the folder or archive."""
-        return self._container.fingerprint()
 
     def expected(self) -> int | None:
         """Number of images; None for a tar, because counting would read all of it."""
@@ -75,7 +72,7 @@ class ClassFolders:
             yield from self._entries()
 
     def _entries(self) -> Iterator[Entry]:
-        self.ignored = 0
+        self.ignored = self._named = 0
         self._layout = Layout(self._classes)
         folders: set[PurePosixPath] = set()
         filled: set[PurePosixPath] = set()  # folders with an image or another real file
@@ -107,6 +104,12 @@ class ClassFolders:
                 if self._layout.split_of(path.parent.parts) is None:
                     filled.update(path.parents)  # such as documentation beside the classes
         self._refuse_empty(folders, filled)
+        if not images:
+            only = f" but the archive {archives[0]}, which should replace the folder" if archives else ""
+            raise UserError(f"data source '{self.name}': {self._container.path} holds no image{only}")
+        self._refuse_layout(strays)
+
+    def _refuse_layout(self, strays: Strays) -> None:
         if (stray := strays.find()) is not None:
             raise UserError(
                 f"data source '{self.name}': {self._container.path} has images in {stray} beside splits, with the same "
@@ -117,9 +120,11 @@ class ClassFolders:
                 f"data source '{self.name}': {self._container.path} has the class folders {mixed[0]} and {mixed[1]}: "
                 "either all names of classes begin with a number or none"
             )
-        if not images:
-            only = f" but the archive {archives[0]}, which should replace the folder" if archives else ""
-            raise UserError(f"data source '{self.name}': {self._container.path} holds no image{only}")
+        if self._must_name and not self._named:
+            raise UserError(
+                f"data.sources.{self.name}.split_from_name: no file name in {self._container.path} begins with "
+                f"{', '.join(SPLIT_PREFIXES)}, so the folders give the splits: leave the option out"
+            )
 
     def _image(self, member: Member, path: PurePosixPath) -> Entry | None:
         """The entry of a file that is an image by its name or, without a suffix, by its first bytes; else None."""
@@ -154,8 +159,9 @@ class ClassFolders:
             return Entry(self.name, member.path, "", "", error=error)
         split, label = self._layout.place(path.parent.parts)
         if self._split_from_name:
-            named = (use for prefix, use in SPLIT_PREFIXES.items() if path.name.startswith(prefix))
-            split = next(named, split)
+            named = next((use for prefix, use in SPLIT_PREFIXES.items() if path.name.startswith(prefix)), None)
+            self._named += named is not None
+            split = named or split
         label = label if self._label is None else self._label
         if not label and not error:
             return Entry(self.name, member.path, split, "", error="not inside a class folder")

@@ -6,6 +6,7 @@ Nothing is decoded but a small sample, and the folder or archive is passed over 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -16,12 +17,14 @@ from data_tools.sources.class_folders import is_archive_name, is_image_name, is_
 from data_tools.sources.containers import Folder, LoneFile, Member, MemberError, damaged, open_container
 from data_tools.sources.detect_arrays import detect_cifar, detect_idx
 from data_tools.sources.detected import NO_LABEL, Detected, classes_line, in_order, named, splits_line
+from data_tools.sources.fer_csv import choose_tables, is_csv_name
 from data_tools.sources.file_names import FileNames
 from data_tools.sources.folder_levels import FoundClasses, read_folders
 from data_tools.sources.idx import idx_name
 from data_tools.sources.looks import bounded, looks_of
 from data_tools.sources.signatures import SIGNATURE, is_image_data
-from data_tools.sources.table_summary import TableSummary, is_table_name, summarise
+from data_tools.sources.split_tables import split_tables, table_split
+from data_tools.sources.table_summary import TableSummary, class_names, is_table_name, summarise
 from foundation.errors import UserError
 
 SAMPLE = 64  # images that are decoded, at most twice as many
@@ -154,7 +157,7 @@ def _lone(path: Path, survey: _Survey) -> Detected:
         raise UserError(f"{path} is {what}{reason}: give a folder, a zip or tar, or a CSV with the columns path,label")
     (table,) = survey.tables
     if table.pixels:
-        return _pixel_table(path, table)
+        return _pixel_tables(path, survey)
     images = _images_of(path, table)
     if images is None:
         raise UserError(
@@ -166,7 +169,7 @@ def _lone(path: Path, survey: _Survey) -> Detected:
         if sample.wants() and member.open is not None and member.size <= LARGEST_SAMPLE:
             with member.open() as stream:
                 sample.add(stream.read())
-    return _listed(path, table, sample.kept, [], options={} if images[0] is None else {"images": images[0].name})
+    return _listed(path, {"": table}, sample.kept, [], options={} if images[0] is None else {"images": images[0].name})
 
 
 def _images_of(path: Path, table: TableSummary) -> tuple[Path | None, list[Member]] | None:
@@ -191,21 +194,25 @@ def _images_of(path: Path, table: TableSummary) -> tuple[Path | None, list[Membe
 
 def _contained(path: Path, survey: _Survey, classes: Sequence[str]) -> Detected:
     notes = _refusals(survey.refused)
-    pixels = [table for table in survey.tables if table.pixels]
     if not survey.images:
         if survey.idx:
             return detect_idx(path, survey.idx)
         if is_hundred(list(survey.batches)) or any(map(batch_split, survey.batches)):
             return detect_cifar(path, list(survey.batches), survey.names, classes)
-        if pixels:
-            return _pixel_table(path, pixels[0])
+        if any(table.pixels for table in survey.tables):
+            return _pixel_tables(path, survey)
         _nothing(path, survey)
-    found = read_folders(path, survey.images, classes)
-    listing = _best_table(survey)
-    if listing is not None and len(found.classes) < 2:
-        return _listed(path, listing, survey.sample.kept, notes, len(survey.images))
-    if listing is not None:
-        notes.append(f"The table {listing.path} is not used: the folders name the classes.")
+    found, fitting = read_folders(path, survey.images, classes), _fitting(survey)
+    by_class = len(found.classes) > 1
+    listings = {} if by_class and in_order(found.splits) else _listings(path, fitting)
+    if by_class and listings:
+        # Splits that only tables name are kept, if the tables list most images: they were published with them.
+        most = sum(table.rows for table in listings.values()) >= len(survey.images) / 2
+        listings = listings if in_order(_splits_of(listings)) and most else {}
+    used, why = [table.path for table in listings.values()], "" if listings else ": the folders name the classes"
+    notes += [f"The table {table.path} is not used{why}." for table in fitting if table.path not in used]
+    if listings:
+        return _listed(path, listings, survey.sample.kept, notes, len(survey.images))
     return _folders(path, found, survey, notes)
 
 
@@ -222,48 +229,90 @@ def _folders(path: Path, found: FoundClasses, survey: _Survey, notes: list[str])
 
 def _listed(
     path: Path,
-    table: TableSummary,
+    tables: dict[str, TableSummary],
     sample: list[bytes],
     notes: list[str],
     images: int = 0,
     options: dict[str, Any] | None = None,
 ) -> Detected:
+    """What the tables of the splits list; a single table has the split ''."""
     size, channels, looks = looks_of(path, sample)
-    options = {"stem": path.name} | (options or {})
-    if path.is_dir() or images:
-        options["table"] = table.path
-    if table.columns:
-        options["columns"] = table.columns
-    where = path if not images else f"{table.path} in {path}"
+    options, (first, *others) = {"stem": path.name} | (options or {}), tables.values()
+    if others:
+        options["tables"] = {split: table.path for split, table in tables.items()}
+    elif path.is_dir() or images:
+        options["table"] = first.path
+    columns = {split: table.columns for split, table in tables.items()}
+    if all(names == first.columns for names in columns.values()):
+        columns = {"": first.columns}
+    if any(columns.values()):
+        options["columns"] = columns.get("", columns)
+    names, rows = " and ".join(table.path for table in tables.values()), sum(table.rows for table in tables.values())
+    where, what = path if not images else f"{names} in {path}", "tables" if others else "a table"
     if "images" in options:
         notes = [*notes, f"Its images are in {options['images']}."]
-    lines = [f"{where}: a table of {table.rows:,} images{f', beside {images:,} image files' if images else ''}."]
-    if table.columns:
-        lines.append("Its columns: " + ", ".join(f"{name} is the {ours}" for ours, name in table.columns.items()) + ".")
-    lines += [classes_line(table.classes), splits_line(table.splits), looks, *notes]
-    return Detected("listed", options, table.classes, in_order(table.splits), size, channels, tuple(lines))
+    lines = [f"{where}: {what} of {rows:,} images{f', beside {images:,} image files' if images else ''}."]
+    for split, own in columns.items():
+        if shown := [f"{name} is the {ours}" for ours, name in own.items() if name]:
+            whose = f"The columns of {tables[split].path}" if split else "Their columns" if others else "Its columns"
+            lines.append(f"{whose}: {', '.join(shown)}.")
+    classes = class_names(sum((table.labels for table in tables.values()), Counter()))
+    splits = _splits_of(tables)
+    lines += [classes_line(classes), splits_line(splits), looks, *notes]
+    return Detected("listed", options, classes, in_order(splits), size, channels, tuple(lines))
 
 
-def _pixel_table(path: Path, table: TableSummary) -> Detected:
-    side = bounded(table.side)
+def _pixel_tables(path: Path, survey: _Survey) -> Detected:
+    """A table of pixels, or several that are the splits of a set."""
+    found = {table.path: table for table in survey.tables if table.pixels}
+    splits = choose_tables(found, str(path)) or {"": min(found)}
+    tables = {split: found[name] for split, name in splits.items()}
+    first, *others = tables.values()
+    # Where other tables are beside it, the file itself is the source.
+    apart = path.is_dir() and not others and any(map(is_csv_name, [*found, *survey.others][1:]))
+    count, side = sum(table.rows for table in tables.values()), bounded(first.side)
+    what = (
+        " and ".join(table.path for table in tables.values()) + f" in {path}: tables" if others else f"{path}: a table"
+    )
+    classes = class_names(sum((table.labels for table in tables.values()), Counter()))
     lines = [
-        f"{path}: a table of {table.rows:,} images, one per row, {table.side} x {table.side} pixels, grey.",
-        classes_line(table.classes),
-        splits_line(table.splits),
+        f"{what} of {count:,} images, one per row, {first.side} x {first.side} pixels, grey.",
+        classes_line(classes),
+        splits_line(_splits_of(tables)),
         f"The pack has {side} x {side} grey pixels.",
+        *(f"The table {name} is not used." for name in found if name not in splits.values()),
     ]
-    return Detected("files", {"stem": path.name}, table.classes, in_order(table.splits), side, 1, tuple(lines))
+    stem = f"{path.name}/{first.path}" if apart else path.name
+    return Detected("files", {"stem": stem}, classes, in_order(_splits_of(tables)), side, 1, tuple(lines))
 
 
-def _best_table(survey: _Survey) -> TableSummary | None:
-    """The table that lists images which are there; the one with most rows."""
+def _fitting(survey: _Survey) -> list[TableSummary]:
+    """The tables that list images which are there."""
     names = {part.casefold() for path in survey.images for part in (_base(path), _base(path).rpartition(".")[0])}
-    fitting = [
+    return [
         table
         for table in survey.tables
         if not table.pixels and any(_base(path).casefold() in names for path in table.paths)
     ]
-    return max(fitting, key=lambda table: table.rows, default=None)
+
+
+def _listings(path: Path, fitting: Sequence[TableSummary]) -> dict[str, TableSummary]:
+    """Split -> its table; '' -> the one with most rows, of training if there is one, if they are not of splits."""
+    by_path = {table.path: table for table in fitting}
+    if splits := split_tables(by_path, str(path)):
+        return {split: by_path[table] for split, table in splits.items()}
+    of_training = [table for table in fitting if table_split(table.path) == "train"]
+    best = max(of_training or fitting, key=lambda table: table.rows, default=None)
+    return {} if best is None else {"": best}
+
+
+def _splits_of(tables: dict[str, TableSummary]) -> dict[str, int]:
+    """Number of images in each split; rows that name none are in the split of their table."""
+    splits = Counter[str]()
+    for own, table in tables.items():
+        for split, number in table.splits.items():
+            splits[split or own] += number
+    return dict(splits)
 
 
 def _base(path: str) -> str:

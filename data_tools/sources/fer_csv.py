@@ -6,15 +6,17 @@ import itertools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import PurePosixPath
 
 import numpy as np
 
-from data_tools.sources.base import Entry, Fingerprint
+from data_tools.sources.base import Entry
+from data_tools.sources.contained import Contained
 from data_tools.sources.containers import Container, LoneFile, Member, again, damaged
 from data_tools.sources.csv_rows import CsvRows, RowError, csv_text
 from data_tools.sources.split_names import split_named
+from data_tools.sources.split_tables import split_tables
 from foundation.errors import UserError
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # codes 0 to 6
@@ -27,77 +29,76 @@ _COLUMNS = ("emotion", "pixels", "Usage")
 _PIXEL_VALUES = {str(value): value for value in range(256)}
 
 
-class FerCsv:
+class FerCsv(Contained):
     """The table, as a file or in a folder or an archive. A bad row is refused, and the others are kept.
 
-    Its images are squares of one size, 48 x 48 in FER-2013.
+    Its images are squares of one size, 48 x 48 in FER-2013. With `usage` it must have the column `Usage`, which else
+    only a table needs that has one of FER-2013's names.
     """
 
-    def __init__(self, name: str, container: Container, seen: list[Member] | None = None) -> None:
-        self.name = name
-        self.ignored = 0
-        self._container = container
+    def __init__(self, name: str, container: Container, seen: list[Member] | None = None, usage: bool = False) -> None:
+        super().__init__(name, container)
         self._seen = seen
-
-    def fingerprint(self) -> Fingerprint:
-        """Fingerprint of the file, folder or archive."""
-        return self._container.fingerprint()
-
-    def expected(self) -> int | None:
-        """None: the rows are counted only by reading them."""
-        return None
+        self._usage = usage
 
     def entries(self) -> Iterator[Entry]:
         """Stream the rows; row 1 is the first below the header. Raises `UserError` if a column is missing."""
         self.ignored = 0
         with damaged(self._container.path):  # also for the errors of a damaged member
             seen = list(self._container.members()) if self._seen is None else self._seen
-            wanted = self._choose(seen)
+            tables = self._choose(seen)
             for member in again(self._container, seen):
-                if member.path == wanted and member.open is not None:
+                if member.path in tables and member.open is not None:
+                    split = tables.pop(member.path)
                     with member.open() as stream, csv_text(stream) as text:
                         where = f"data source '{self.name}': {member.path}"
-                        known = 3 if PurePosixPath(member.path).name in FILE_NAMES else 2  # others may lack Usage
+                        known = 3 if self._usage or PurePosixPath(member.path).name in FILE_NAMES else 2
                         rows = CsvRows(text, where, _COLUMNS[:known], _COLUMNS[known:], wide="pixels")
-                        yield from self._rows(rows, member.path)
-                        self.ignored = rows.blank
+                        yield from self._rows(rows, member.path, split)
+                        self.ignored += rows.blank
+                if not tables:
                     return
 
-    def _choose(self, seen: list[Member]) -> str:
-        """Path of the table: a file with one of the two known names, else the only CSV file."""
+    def _choose(self, seen: list[Member]) -> dict[str, str]:
+        """Path of each table -> the split of its rows without Usage."""
         paths = [member.path for member in seen if is_csv_name(member.path) and member.open]
         if isinstance(self._container, LoneFile):
             paths = [member.path for member in seen]
-        known = sorted(
-            (path for path in paths if PurePosixPath(path).name in FILE_NAMES),
-            key=lambda path: FILE_NAMES.index(PurePosixPath(path).name),
-        )
-        if not known and len(paths) != 1:
-            raise UserError(
-                f"data source '{self.name}': {self._container.path} holds {len(paths)} CSV files, "
-                f"none of them named {' or '.join(FILE_NAMES)}"
-            )
-        return (known or paths)[0]
+        where = f"data source '{self.name}': {self._container.path}"
+        if not (chosen := choose_tables(paths, where)):
+            raise UserError(f"{where} holds {len(paths)} CSV files, none of them named {' or '.join(FILE_NAMES)}")
+        return {path: split for split, path in chosen.items()}
 
-    def _rows(self, rows: CsvRows, path: str) -> Iterator[Entry]:
+    def _rows(self, rows: CsvRows, path: str, split: str) -> Iterator[Entry]:
         numbered = iter(rows)  # once: another iterator would count from 1 again
         first = list(itertools.islice(numbered, FIRST_ROWS))
         sizes = Counter(len(split_pixels(row["pixels"])) for _, row in first if not isinstance(row, RowError))
         side = side_of(sizes)
         for number, fields in itertools.chain(first, numbered):
-            yield self._entry(fields, f"{path}:{number}", number, side)
+            yield self._entry(fields, f"{path}:{number}", number, side, split)
 
-    def _entry(self, fields: dict[str, str] | RowError, path: str, number: int, side: int) -> Entry:
+    def _entry(self, fields: dict[str, str] | RowError, path: str, number: int, side: int, split: str) -> Entry:
         if isinstance(fields, RowError):
             return Entry(self.name, path, "", "", error=f"row {number}: {fields}")
         emotion, pixels, usage = fields["emotion"], fields["pixels"], fields.get("Usage")
-        split, label = "", emotion[:20]
+        label = emotion[:20]
         try:
             label = parse_emotion(emotion)
-            split = "" if usage is None else parse_usage(usage)
+            split = split if usage is None else parse_usage(usage)
             return Entry(self.name, path, split, label, pixels=parse_pixels(pixels, side))
         except RowError as error:
             return Entry(self.name, path, split, label, error=f"row {number}: {error}")
+
+
+def choose_tables(paths: Collection[str], where: str) -> dict[str, str]:
+    """Split -> its table, '' for a table of all splits; empty if it is not clear which tables are meant.
+
+    A table with one of FER-2013's names, else the only one, else those whose names are of splits; see `split_tables`.
+    """
+    for name in FILE_NAMES:
+        if known := [path for path in paths if PurePosixPath(path).name == name]:
+            return {"": known[0]}
+    return {"": next(iter(paths))} if len(paths) == 1 else split_tables(paths, where)
 
 
 def parse_emotion(text: str) -> str:

@@ -63,6 +63,9 @@ class FerPlus(WrappedSource):
             raise UserError(f"{key}.rule: must be one of {', '.join(RULES)}, got {policy.rule}")
         if not 0 < policy.threshold <= 1:
             raise UserError(f"{key}.threshold: must be above 0 and at most 1, got {policy.threshold}")
+        for option, rule in (("threshold", "threshold"), ("seed", "probability")):
+            if policy.rule != rule and getattr(policy, option) != getattr(Policy(), option):
+                raise UserError(f"{key}.{option} is not used with {key}.rule={policy.rule}, only with rule={rule}")
         for option in ("unknown", "not_a_face"):
             if getattr(policy, option) not in ("drop", "keep"):
                 raise UserError(f"{key}.{option}: must be drop or keep, got {getattr(policy, option)}")

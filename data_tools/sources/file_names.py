@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from data_tools.sources.class_folders import is_image_name
+from data_tools.sources.split_names import split_named
 
 
 class FileNames:
@@ -23,11 +24,12 @@ class FileNames:
                 for key in {name, name.rpartition(".")[0]}:
                     self._by_name.setdefault(key, []).append(path)
 
-    def find(self, *spellings: str) -> str:
+    def find(self, *spellings: str, split: str = "") -> str:
         """The path that the first fitting one of `spellings` means.
 
-        An equal path, or the only one that ends like it, without regard to case; its suffix may be missing. Raises
-        `LookupError` with the reason if there is no such file, or several.
+        An equal path, or the only one that ends like it, without regard to case; its suffix may be missing. Of several
+        it is the only one in a folder of the split `split`. Raises `LookupError` with the reason if there is no such
+        file, or several.
         """
         for spelling in spellings:
             if (path := self._exact.get(_exact(spelling))) is not None:
@@ -37,11 +39,12 @@ class FileNames:
             fitting = [
                 path
                 for path in self._by_name.get(PurePosixPath(wanted).name, [])
-                for own in [f"/{_exact(path).casefold()}"]
-                if own.endswith(wanted) or own.rpartition(".")[0].endswith(wanted)
+                for whole in [f"/{_exact(path).casefold()}"]
+                if whole.endswith(wanted) or whole.rpartition(".")[0].endswith(wanted)
             ]
-            if len(fitting) == 1:
-                return fitting[0]
+            own = [path for path in fitting if split in map(split_named, PurePosixPath(path).parts[:-1])]
+            if 1 in (len(fitting), len(own)):
+                return (own if len(own) == 1 else fitting)[0]
             if fitting:
                 raise LookupError(f"{len(fitting)} files are called '{spelling}', such as {fitting[0]}")
         raise LookupError(f"there is no file '{spellings[0]}'")

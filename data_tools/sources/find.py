@@ -8,24 +8,27 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from data_tools.sources.base import Source
-from data_tools.sources.cifar import CifarBatches, batch_split, is_hundred
+from data_tools.sources.cifar import CifarBatches, batch_split, is_batch, is_hundred
 from data_tools.sources.class_folders import ClassFolders, is_image_name
+from data_tools.sources.contained import surveyed
 from data_tools.sources.containers import ARCHIVE_SUFFIXES, Container, Folder, LoneFile, Member, damaged, open_container
 from data_tools.sources.digits import Digits
 from data_tools.sources.fer_csv import FerCsv, is_csv_name
 from data_tools.sources.fer_plus import FerPlus, Policy
-from data_tools.sources.idx import IdxImages, idx_name
+from data_tools.sources.idx import LARGEST, IdxImages, idx_name
 from data_tools.sources.listed import ListedImages
 from data_tools.sources.toy_faces import ToyFaces
 from foundation.errors import UserError
 from foundation.schema import build, closest, converted
+
+NAMES = "ferplus_names_by_file.csv"  # below data.root: which rows of FER+ belong to which files
 
 
 def files(
     name: str,
     root: str,
     stem: str | list[str] | None = None,
-    split_from_name: bool = False,
+    split_from_name: bool | str = False,
     classes: Collection[str] = (),
     label: str | None = None,
 ) -> Source:
@@ -33,23 +36,38 @@ def files(
 
     A folder, archive or file. The first image in it makes it class folders, with the options of `ClassFolders`; else
     it is MNIST's or CIFAR's files, or the FER table, by the names of its files. The stem `.` is `root` itself, if it
-    has such files.
+    has such files. With `split_from_name` FER-2013's names of splits are read where the files have them: they begin
+    with them, or the table has the column `Usage`; if it is not "auto", they must have them. Raises `UserError` for an
+    option that is not used by what is found.
     """
+    if split_from_name not in (True, False, "auto"):
+        raise UserError(f"data.sources.{name}.split_from_name must be true, false or auto, not {split_from_name!r}")
     container = _opened(name, root, [name] if stem is None else [stem] if isinstance(stem, str) else list(stem))
+    must_name = split_from_name is True
     seen: list[Member] = []
     with damaged(container.path):
-        for member in container.members():
+        for member in surveyed(container, lambda path: idx_name(path) is not None or is_batch(path), LARGEST):
             if is_image_name(member.path):
-                return ClassFolders(name, container, split_from_name, classes, label)
+                return ClassFolders(name, container, bool(split_from_name), classes, label, must_name)
             seen.append(member)
     files = [member.path for member in seen if member.open is not None]
+    options = {"label": label is not None, "split_from_name": must_name}
     if any(map(idx_name, files)):
+        _refuse(name, options, f"{container.path} has MNIST's files, which name their labels and splits")
         return IdxImages(name, container, seen)
     if is_hundred(files) or any(map(batch_split, files)):
+        _refuse(name, options, f"{container.path} has CIFAR's files, which name their labels and splits")
         return CifarBatches(name, container, seen)
     if isinstance(container, LoneFile) or any(map(is_csv_name, files)):
-        return FerCsv(name, container, seen)
-    return ClassFolders(name, container, split_from_name, classes, label)
+        _refuse(name, {"label": label is not None}, f"{container.path} is or has a table, which names the labels")
+        return FerCsv(name, container, seen, must_name)
+    return ClassFolders(name, container, bool(split_from_name), classes, label, must_name)
+
+
+def _refuse(name: str, given: dict[str, bool], reason: str) -> None:
+    """Raise `UserError` for an option that is given and not used."""
+    for option in (option for option, is_given in given.items() if is_given):
+        raise UserError(f"data.sources.{name}.{option} is not used: {reason}; leave the option out")
 
 
 def _opened(name: str, root: str, stems: list[str]) -> Container:
@@ -75,25 +93,25 @@ def listed(
     root: str,
     stem: str | None = None,
     table: str | None = None,
-    columns: dict[str, str] | None = None,
+    columns: dict[str, Any] | None = None,
     images: str | None = None,
+    tables: dict[str, str] | None = None,
 ) -> Source:
-    """Images that a table lists as `path,label[,split]`: see `ListedImages`.
+    """Images that tables list as `path,label[,split]`: see `ListedImages`, also for `table`, `tables` and `columns`.
 
-    `table` is the name of the table if there are several; `columns` maps the three column names to those of the table.
     `images` is a folder or archive apart from the table, as an absolute path, or relative to `root` or else to the
     current folder.
     """
     container = open_container(locate(name, root, stem or name))
     if images is None:
-        return ListedImages(name, container, table, columns)
+        return ListedImages(name, container, table, columns, None, tables)
     given = Path(images).expanduser()
     places = [Path(root).expanduser() / given, given]
     found = next((place for place in places if place.exists()), None)
     if found is None or isinstance(apart := open_container(found), LoneFile):
         where = " or ".join(map(str, places[:1] if given.is_absolute() else places))
         raise UserError(f"data.sources.{name}.images: there is no folder or archive {where}")
-    return ListedImages(name, container, table, columns, apart)
+    return ListedImages(name, container, table, columns, apart, tables)
 
 
 def fer_plus(
@@ -101,14 +119,18 @@ def fer_plus(
     root: str,
     images: str = "fer2013",
     votes: str = "fer2013new.csv",
-    names: str = "ferplus_names_by_file.csv",
+    names: str = NAMES,
     **policy: Any,
 ) -> Source:
     """FER-2013 under the labels of FER+: see `FerPlus` and, for the other options, `Policy`.
 
     `images` is the stem of FER-2013 below `root`, `votes` and `names` are files there.
     """
-    source = files(name, root, images, split_from_name=True)
+    source = files(name, root, images, "auto")
+    if isinstance(source, FerCsv) and names != NAMES:
+        raise UserError(
+            f"data.sources.{name}.names is not used: the votes are joined to a table by its rows; leave the option out"
+        )
     folder = Path(root).expanduser()
     found = next((path for path in (folder / votes, folder / f"ferplus_{votes}") if path.is_file()), None)
     if found is None:
@@ -152,6 +174,8 @@ def make_source(name: str, root: str, options: dict[str, Any], classes: Collecti
         near = closest(str(kind), KINDS)
         meant = f"did you mean '{near}'? All: " if near else "choose one of "
         raise UserError(f"data.sources.{name}.kind: there is no kind '{kind}'; {meant}{', '.join(KINDS)}")
+    if "classes" in options:
+        raise UserError(f"data.sources.{name}.classes: there is no such option; data.classes names the classes")
     if classes and "classes" in inspect.signature(KINDS[kind]).parameters:
         options.setdefault("classes", classes)
     return _call(KINDS[kind], name, root, **options)

@@ -12,8 +12,9 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from data_tools.sources.base import Entry, Fingerprint
-from data_tools.sources.containers import Container, Member, MemberError, again, damaged
+from data_tools.sources.base import Entry
+from data_tools.sources.contained import Contained
+from data_tools.sources.containers import Container, Member, MemberError, damaged
 from foundation.errors import UserError
 
 LARGEST = 2**30  # bytes of an unpacked file: MNIST's largest has 47 MB, EMNIST's 550 MB
@@ -41,23 +42,16 @@ def idx_name(path: str) -> IdxName | None:
     return IdxName(found["set"], _SPLITS[found["split"].lower()], found["what"].lower()) if found else None
 
 
-class IdxImages:
-    """The images and labels of both splits; the labels are the numbers as text. One split is in memory at a time."""
+class IdxImages(Contained):
+    """The images and labels of both splits; the labels are the numbers as text. One split is in memory at a time.
+
+    `seen` are the members of the container, of which IDX files can be opened at any time: see `surveyed`.
+    """
 
     def __init__(self, name: str, container: Container, seen: list[Member]) -> None:
-        self.name = name
-        self.ignored = 0
-        self._container = container
+        super().__init__(name, container)
         self._seen = seen
         self._pairs = self._choose(seen)
-
-    def fingerprint(self) -> Fingerprint:
-        """Fingerprint of the folder or archive."""
-        return self._container.fingerprint()
-
-    def expected(self) -> int | None:
-        """None: the images are counted only by reading them."""
-        return None
 
     def entries(self) -> Iterator[Entry]:
         """Stream the images of every split. Raises `UserError` if a file is missing or damaged."""
@@ -65,7 +59,7 @@ class IdxImages:
         wanted = {path: (split, what) for split, pair in self._pairs.items() for what, path in pair.items()}
         arrays: dict[str, dict[str, np.ndarray]] = {}
         with damaged(self._container.path):
-            for member in again(self._container, self._seen):
+            for member in self._seen:
                 if member.path not in wanted or member.open is None:
                     continue
                 split, what = wanted.pop(member.path)

@@ -25,9 +25,9 @@ class TableSummary:
 
     path: str
     pixels: bool
-    columns: dict[str, str]  # our names -> those of the table, where they differ
+    columns: dict[str, str]  # our names -> those of the table, where they differ; '' for a column that is not read
     rows: int = 0
-    classes: tuple[str, ...] = ()
+    labels: Counter[str] = field(default_factory=Counter)  # of all rows; no more different ones than `MOST_LABELS`
     splits: dict[str, int] = field(default_factory=dict)
     paths: list[str] = field(default_factory=list)
     side: int = 0  # of the images in a table of pixels
@@ -68,7 +68,7 @@ def _of_paths(path: str, rows: CsvRows, columns: dict[str, str]) -> TableSummary
         split = split_named(fields.get("split", "")) if fields.get("split") else ""
         unknown_split |= split is None
         splits[split or ""] += 1
-    table.classes, table.splits = class_names(labels), dict(splits)
+    table.labels, table.splits = labels, dict(splits)
     if unknown_split:  # such as a fold or the name of a collection
         table.columns["split"] = ""
         table.splits = {"": table.rows}
@@ -89,7 +89,7 @@ def _of_pixels(path: str, rows: CsvRows) -> TableSummary:
             continue
         if table.rows <= FIRST_ROWS:
             counts[len(split_pixels(fields["pixels"]))] += 1
-    table.classes, table.splits = class_names(labels), dict(splits)
+    table.labels, table.splits = labels, dict(splits)
     table.side = side_of(counts)
     return table
 

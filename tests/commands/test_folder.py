@@ -44,6 +44,22 @@ def test_a_folder_is_found_out_trained_on_and_scored_again(command, place):
     assert predicted.status == 0, predicted.err
 
 
+@pytest.mark.parametrize("images", [3, 20])
+def test_a_folder_of_any_size_trains(command, place, images):
+    """Nothing else given: there may be fewer training images than the usual batch has, and another number of each."""
+    for file in sorted((place / "pets").glob("*/*.png")):
+        if int(file.stem) >= (images if file.parent.name == "cat" else 3):
+            file.unlink()
+    options = ("data=folder", "data.path=pets", "model=mlp", "backend=numpy", "trainer.epochs=1")
+    trained = command("cnn.train", *options, "hydra.run.dir=out")
+    assert trained.status == 0, trained.err
+    train = read_json(next((place / "packs").glob("pets-*/pack.json")))["counts"]["kept"]["pets"]["train"]
+    assert f"Each step takes all training images, {sum(train.values())}" in trained.out
+    assert "trainer.batch_size=64" in (place / "out/report.html").read_text()
+    ranged = command("cnn.lr_find", *options, "steps=20")
+    assert ranged.status == 0, ranged.err
+
+
 def test_what_was_found_is_kept_when_the_folder_has_changed(command, place, monkeypatch):
     """The pack is there: evaluation does not look at the folder again, and neither does a resumed run."""
     whole = Trainer._train_epoch

@@ -30,7 +30,10 @@ WRONG = {
         ("data.image_size=big", "data.image_size must be a whole number or null, not 'big'"),
         ("data.classes=angry", "data.classes must be a list"),
         ("data.label_map=[happy]", "data.label_map: must be a mapping"),
-        ("data.sources.fer2013.split_from_name=maybe", "data.sources.fer2013.split_from_name must be true or false"),
+        (
+            "data.sources.fer2013.split_from_name=maybe",
+            "data.sources.fer2013.split_from_name must be true, false or auto",
+        ),
         ("merge.weights={fer2013: heavy}", "merge.weights.fer2013 must be a number, not 'heavy'"),
         ("merge.balance.target=all", "merge.balance.target must be a whole number or null, not 'all'"),
         ("merge.twins.detail=high", "merge.twins.detail must be a number, not 'high'"),

@@ -7,6 +7,7 @@ import pickle
 import struct
 import tarfile
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 from data_tools.sources.base import Entry
+from data_tools.sources.containers import Member, TarArchive
 from data_tools.sources.find import make_source
 from data_tools.sources.safe_pickle import PickleError, read_pickle
 from foundation.config import config_dir
@@ -314,3 +316,24 @@ def test_the_digits_read_nothing(root: Path) -> None:
         config = compose("prepare", overrides=["data=digits", "data.root=pets", f"data.pack_dir={root}"])
     with pytest.raises(UserError, match=r"data\.root: the digits come with scikit-learn.* data=folder data\.path=pets"):
         prepared(config)
+
+
+@pytest.mark.parametrize(
+    "files", [mnist_files(), cifar_binary(), cifar_python()], ids=["MNIST", "CIFAR", "its pickles"]
+)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_tar_is_passed_over_once(root: Path, monkeypatch: pytest.MonkeyPatch, files: dict, late: bool) -> None:
+    """Whatever the order of its files: labels before images or behind them, names of classes first or last."""
+    write_tree(root / "whole", files)
+    write_tar(root / "x.tar.gz", dict(sorted(files.items(), reverse=late)))
+    opened: list[Path] = []
+    whole = TarArchive.members
+
+    def members(archive: TarArchive) -> Iterator[Member]:
+        opened.append(archive.path)
+        return whole(archive)
+
+    monkeypatch.setattr(TarArchive, "members", members)
+    found = {entry.path: (entry.label, entry.pixels.tobytes()) for entry in entries(root, "x.tar.gz")}
+    assert found == {entry.path: (entry.label, entry.pixels.tobytes()) for entry in entries(root, "whole")}
+    assert opened == [root / "x.tar.gz"]

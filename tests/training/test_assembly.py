@@ -53,10 +53,17 @@ def test_a_clip_norm_without_sense_is_refused(assembled, limit):
     assert "\n" not in str(caught.value)
 
 
-def test_more_images_to_a_batch_than_there_are_is_refused(assembled):
-    assembled(*STEP, "trainer.batch_size=90")
-    with pytest.raises(UserError, match=r"^trainer\.batch_size is 91, but the training split of 'blobs' has only 90"):
-        assembled(*STEP, "trainer.batch_size=91")
+@pytest.mark.parametrize("batch_size", [88, 90, 91, 5000])
+def test_a_step_takes_at_most_all_training_images(assembled, pack, batch_size):
+    schedule = ("schedule=cosine", "schedule.warmup=0", "trainer.epochs=2")
+    trainer = assembled(*STEP, *schedule, f"trainer.batch_size={batch_size}")
+    with Progress(False, False) as progress:
+        trainer.fit(pack.splits["train"], None, progress)
+    assert trainer.step == (4 if batch_size < 90 else 2)
+    assert trainer.schedule.learning_rate(trainer.step + 1) == 0  # it spans the steps that there are
+    said = [note for note in trainer.notes if "90" in note]
+    assert len(said) == (batch_size > 90)
+    assert all(f"trainer.batch_size={batch_size}" in note for note in said)
 
 
 def test_the_schedule_spans_all_steps_of_the_run(assembled):
