@@ -21,6 +21,15 @@ def read_yaml(path: Path, largest: int = LARGEST, deepest: int = DEEPEST) -> Any
     `deepest`, not UTF-8 or not YAML, and for a tag or an anchor: they can name Python's objects, and expand without
     end.
     """
+    text = checked_text(path, largest, deepest)
+    try:
+        return yaml.load(text, get_yaml_loader())  # a subclass of the safe loader
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise UserError(f"{path} is not the YAML of plain values: {error}") from error
+
+
+def checked_text(path: Path, largest: int = LARGEST, deepest: int = DEEPEST) -> str:
+    """The text of such a file, for another reader. Raises the same errors, but for values that cannot be built."""
     if not path.is_file():  # a pipe would be waited for
         raise UserError(f"{path} is {'no file' if path.exists() else 'missing'}")
     with path.open("rb") as file:
@@ -33,11 +42,9 @@ def read_yaml(path: Path, largest: int = LARGEST, deepest: int = DEEPEST) -> Any
         raise UserError(f"{path} is not UTF-8: {error}") from error
     try:
         _check(text, path, deepest)
-        return yaml.load(text, get_yaml_loader())  # a subclass of the safe loader
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        if isinstance(error, UserError):
-            raise
+    except yaml.YAMLError as error:
         raise UserError(f"{path} is not the YAML of plain values: {error}") from error
+    return text
 
 
 def _check(text: str, path: Path, deepest: int) -> None:
