@@ -457,7 +457,7 @@ class _Forwards(io.RawIOBase):
                 raise MemberError(unreadable(error)) from error
             raise MemberError("damaged in the archive") from error
         self._done += len(data)
-        if not data and self._size not in (None, self._done):
+        if self._size is not None and (self._done > self._size or (not data and self._done < self._size)):
             raise MemberError("damaged in the archive")
         if self._done > LARGEST_MEMBER and self._budget is not None:
             raise MemberError(_TOO_LARGE)
