@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rich
 from omegaconf import DictConfig
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +18,7 @@ from cnn.scored_runs import ScoredRun, ScoringSettings, difference_of_recipes, f
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import write_json
+from foundation.screen import screen
 
 
 @dataclass
@@ -67,7 +67,7 @@ def _compare_runs(a: ScoredRun, b: ScoredRun, split: str) -> dict[str, Any]:
         column.justify = "right"
     table.add_row("A right", f"{counts.both:,}", f"{counts.only_a:,}")
     table.add_row("A wrong", f"{counts.only_b:,}", f"{counts.neither:,}")
-    rich.print(table)
+    screen().print(table)
     low, high = counts.interval()
     print(f"A - B: {counts.difference:+.4f} (95 % interval {low:+.4f} to {high:+.4f})")
     print(f"McNemar's exact test: p = {counts.p_value():.4g}")
@@ -87,7 +87,7 @@ def _compare_recipes(a: Sequence[ScoredRun], b: Sequence[ScoredRun], split: str)
         table.add_row(Text(str(seed)), *(f"{own[seed]:.4f}" if seed in own else "" for own in (scores_a, scores_b)))
     for name, statistic in (("mean", np.mean), ("deviation", lambda values: np.std(values, ddof=1))):
         table.add_row(name, *(f"{statistic(list(own.values())):.4f}" for own in (scores_a, scores_b)))
-    rich.print(table)
+    screen().print(table)
     low, high = found.interval
     kind = "paired by seed" if found.paired else "the seeds differ, so as independent groups (Welch)"
     print(f"A - B: {found.value:+.4f} (95 % t interval {low:+.4f} to {high:+.4f}; {kind})")

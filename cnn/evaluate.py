@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rich
 from numpy.typing import NDArray
 from omegaconf import DictConfig
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -22,6 +22,7 @@ from cnn.reporting.reliability_plot import describe_reliability, plot_reliabilit
 from cnn.scored_runs import ScoredRun, ScoringSettings, difference_of_recipes, folders_of, score_runs, split_of
 from foundation.entry import entry
 from foundation.files import write_json
+from foundation.screen import screen
 
 Probabilities = dict[str, NDArray[Any]]  # split -> (n, classes)
 
@@ -52,12 +53,12 @@ def main(config: DictConfig) -> None:
         result["bootstrap"] = {"resamples": resamples, **{name: list(ends) for name, ends in intervals.items()}}
     out = first.folder if config.out is None else Path(config.out)
     stem = f"{'evaluation' if len(runs) == 1 else 'ensemble'}_{split}{views.suffix}"
-    title = f"{first.model}, epoch {first.epoch}" if len(runs) == 1 else f"average of {len(runs)} runs"
+    title = f"{escape(first.model)}, epoch {first.epoch}" if len(runs) == 1 else f"average of {len(runs)} runs"
     seen = "" if views.tta == "none" else f", tta={views.tta}"
     lines = []
     if len(runs) > 1:
         lines += _add_runs(result, runs, split, seen)
-    rich.print(scores_table(scores, f"{title}, {split} split{seen}", intervals.get("macro_f1")))
+    screen().print(scores_table(scores, f"{title}, {split} split{seen}", intervals.get("macro_f1")))
     if config.calibrate:
         lines.append(_add_calibration(result, first.labels, probabilities, split, out / f"{stem}_reliability.png"))
     write_json(out / f"{stem}.json", result)
@@ -117,7 +118,7 @@ def _add_runs(result: dict[str, Any], runs: Sequence[ScoredRun], split: str, see
         }
         for run, own in zip(runs, scores, strict=True)
     ]
-    rich.print(table)
+    screen().print(table)
     if (other := difference_of_recipes(runs)) is not None:
         return [f"No mean over seeds, because the runs differ in more: {other}."]
     if len({run.seed for run in runs}) < len(runs):

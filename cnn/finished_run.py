@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cnn.backends import Ops
 from cnn.models import Model, build_model
 from cnn.models.precision import check_precision, ops_of_precision, storage_of
+from cnn.run_config import config_path, read_run_config
 from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.checkpoint import BEST, load_checkpoint
 from cnn.training.pixel_scaling import PixelScaling
@@ -75,9 +76,8 @@ class FinishedRun:
         )
 
     def config(self) -> DictConfig:
-        """The composed config of the run."""
-        path = self.folder / ".hydra" / "config.yaml"
-        if not path.is_file():
+        """The groups `data` and `merge` of the run's config."""
+        path = config_path(self.folder)
+        if not path.exists():
             raise UserError(f"{path} is missing, which says what data the run was made with: give pack=FOLDER")
-        config: Any = OmegaConf.load(path)
-        return config
+        return read_run_config(self.folder, ("data", "merge"))

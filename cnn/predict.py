@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rich
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
@@ -20,10 +18,12 @@ from cnn.finished_run import FinishedRun
 from cnn.training.inference import predict_probabilities
 from data_tools.reading.images import ImageError, decode, fit
 from data_tools.reading.value_range import range_up_to
+from foundation.csv_cells import cell
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import write_text
 from foundation.schema import UNSET
+from foundation.screen import Screen, screen
 
 
 @dataclass
@@ -70,14 +70,14 @@ def main(config: DictConfig) -> None:
     for name, row in zip(names, probabilities, strict=True):
         table.add_row(Text(name), Text(run.classes[int(row.argmax())], "bold"), *(f"{p:.3f}" for p in row))
     # In a pipe or file the table is so wide that long names are not cut.
-    console = rich.get_console() if rich.get_console().is_terminal else Console(width=1000)
+    console = screen() if screen().is_terminal else Screen(width=1000)
     console.print(table)
     if config.csv is not None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["image", "prediction", *run.classes])
+        writer.writerow(["image", "prediction", *map(cell, run.classes)])
         for name, row in zip(names, probabilities, strict=True):
-            writer.writerow([name, run.classes[int(row.argmax())], *map(float, row)])
+            writer.writerow([cell(name), cell(run.classes[int(row.argmax())]), *map(float, row)])
         write_text(Path(config.csv), text.getvalue())
 
 

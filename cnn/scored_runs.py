@@ -15,6 +15,7 @@ from cnn.assembly import ops_of, require_int, views_of
 from cnn.finished_run import FinishedRun
 from cnn.training.inference import predict_probabilities
 from cnn.training.pack import Pack, load_pack
+from data_tools.config import DataConfig
 from data_tools.packs.listing import by_content
 from data_tools.prepare import prepare
 from data_tools.reading.manifest import read_manifest
@@ -172,7 +173,7 @@ def _pack_folder(config: DictConfig, run: FinishedRun) -> Path:
         if config[key] is not None:
             OmegaConf.update(composed, f"data.{key}", config[key])
     made_of = by_content(Path(composed.data.pack_dir).expanduser(), run.pack_hash) if run.pack_hash else None
-    return made_of or prepare(composed)
+    return made_of or prepare(composed, Path(config.pack_dir or DataConfig.pack_dir).expanduser())
 
 
 def _flat(options: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

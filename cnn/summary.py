@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import rich
 from omegaconf import DictConfig
 
 from cnn.assembly import groups, model_of, ops_of
 from cnn.models.summary import summary_line, summary_table
 from data_tools.detection import fill_in
 from foundation.entry import entry
+from foundation.screen import screen
 
 
 @dataclass
@@ -25,7 +25,7 @@ def main(config: DictConfig) -> None:
     """Print the table."""
     fill_in(config)
     model = model_of(config, ops_of(config))
-    rich.print(summary_table(model))
+    screen().print(summary_table(model))
     print(summary_line(model))
 
 

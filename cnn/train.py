@@ -19,13 +19,13 @@ from cnn.reporting.baselines import logistic_regression, majority_guess
 from cnn.reporting.metrics_csv import write_history
 from cnn.reporting.provenance import collect_provenance
 from cnn.reporting.run_files import write_run_files
-from cnn.resume import run_arguments
+from cnn.resume import resumed_config, run_arguments
+from cnn.run_config import config_path
 from cnn.training.inference import predict_probabilities
 from cnn.training.loop import Trainer
 from cnn.training.pack import Pack, load_pack
 from cnn.training.progress import Progress
 from cnn.training.warm_start import started_line
-from data_tools.detection import restore
 from data_tools.prepare import prepare
 from data_tools.progress import bar
 from foundation.entry import entry
@@ -37,6 +37,9 @@ def main(config: DictConfig) -> float:
     """Train. Returns the validation accuracy, for a sweeper to optimise."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
+    if config.resume is not None:
+        own_packs = Path(config.data.pack_dir).expanduser()
+        return run(resumed_config(config, hydra.overrides.task), folder, own_packs)
     if hydra.mode != RunMode.MULTIRUN:
         return run(config, folder)
     try:
@@ -49,20 +52,21 @@ def main(config: DictConfig) -> float:
         raise
 
 
-def run(config: DictConfig, folder: Path) -> float:
-    """One training run with all its files in `folder`; returns the best validation accuracy."""
+def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> float:
+    """One training run with all its files in `folder`; returns the best validation accuracy.
+
+    A pack that is not there is written to `new_packs` (None: where the config says).
+    """
     ops = ops_of(config)
     check_training(config)
     precision = trainer_settings(config, ops).precision
     provenance = {**collect_provenance(), "backend": f"{ops.name}: {ops.device}", "precision": precision}
     if (line := slowness(precision, ops)) is not None:
         print(line)
-    record = folder / ".hydra" / "config.yaml"
-    if config.resume is not None:
-        restore(config, record)
-    pack = load_pack(prepare(config), ops)
-    if config.resume is None and record.is_file():
-        write_text(record, OmegaConf.to_yaml(config))  # with what was found out about the data
+    pack = load_pack(prepare(config, new_packs), ops)
+    if config.resume is None and (record := config_path(folder)).is_file():
+        # With what was found out about the data, and without references: it is read as plain values.
+        write_text(record, OmegaConf.to_yaml(config, resolve=True))
     trainer = trainer_of(config, pack, ops, folder)
     if config.resume is not None:
         trainer.resume()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ WITHOUT_FILES = {
 
 CONFLICTS = ("keep", "prefer", "drop", "majority")  # for training images whose duplicates have another label
 BLANK = ("keep", "train", "all")  # from which splits blank images are dropped: none, training, all
+_NAME = re.compile(r"(?!\.)[^/\\:\x00-\x1f\x7f]{1,100}")  # of a data set: a part of the names of its packs' folders
 METHODS = ("none", "class_weight", "oversample", "undersample", "augment_to")
 
 
@@ -48,6 +50,13 @@ class DataConfig:
     audit: str = AUTO
     sources: dict[str, dict[str, Any]] = UNSET  # type: ignore[assignment]
     downloads: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name not in (None, UNSET) and not _NAME.fullmatch(self.name):
+            raise UserError(
+                f"data.name is {self.name!r}: it is a part of a folder's name, so it has at most 100 letters, begins "
+                "with no dot, and has no slash, backslash or colon"
+            )
 
 
 @dataclass

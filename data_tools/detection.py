@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, open_dict
 
 from data_tools.sources.detect import detect
 from data_tools.sources.detected import Detected, named
@@ -98,13 +98,6 @@ def recall(config: DictConfig, descriptions: Iterable[Mapping[str, Any]]) -> boo
         return False
     _set(config, {**{key: found[0][key] for key in FOUND if key in found[0]}, "root": str(named(path).parent)})
     return True
-
-
-def restore(config: DictConfig, recorded: Path) -> None:
-    """Set the keys of `config.data` that are null to those in `recorded`, the config of an earlier run."""
-    if "path" in config.data and recorded.is_file():
-        earlier: Any = OmegaConf.load(recorded)
-        _set(config, {key: earlier.data[key] for key in FOUND if earlier.data.get(key) is not None})
 
 
 def _set(config: DictConfig, values: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -22,9 +23,10 @@ from foundation.entry import entry
 from foundation.errors import UserError
 
 
-def prepare(config: DictConfig) -> Path:
+def prepare(config: DictConfig, new_packs: Path | None = None) -> Path:
     """The folder of the pack that `config.data` and `config.merge` describe; writes the pack unless it is current.
 
+    With `new_packs` the pack is written there, and `config.data.pack_dir` is only read: the config may be a stranger's.
     What is null in `config.data` is found out first and set there: see `data_tools.detection.fill_in`.
 
     A pack is current if its options and the fingerprints of its sources are unchanged; both are part of the name of its
@@ -45,7 +47,9 @@ def prepare(config: DictConfig) -> Path:
             f"data.classes: there is one class, '{data.classes[0]}', and a network tells two or more apart; "
             "python -m data_tools.audit works with one"
         )
-    chosen, out, pack_dir = options(data, policy), console(), Path(data.pack_dir).expanduser()
+    chosen, out, pack_dir = options(data, policy), console(), new_packs or Path(data.pack_dir).expanduser()
+    places = dict.fromkeys([Path(data.pack_dir).expanduser(), pack_dir])
+    data.pack_dir = str(pack_dir)
     # A pack that was made with the search is used where the search is not installed.
     wanted = [chosen, options(*load(config, with_search=True))] if search_missing() else [chosen]
     origin = "" if reads_nothing(data) else str(Path(data.path or data.root).expanduser().absolute())
@@ -55,13 +59,13 @@ def prepare(config: DictConfig) -> Path:
             fingerprints = {source.name: source.fingerprint() for source in sources}
     except UserError as missing:
         # The pack is enough for training: it may have been copied to this machine without its sources.
-        for each in wanted:
-            if (found := find(pack_dir, each, None, origin)) is not None:
+        for each, place in product(wanted, places):
+            if (found := find(place, each, None, origin)) is not None:
                 print(f"{missing}; using the pack {found.folder} as it is")
                 return found.folder
         raise
-    for each in wanted:
-        if (found := find(pack_dir, each, fingerprints, origin)) is not None:
+    for each, place in product(wanted, places):
+        if (found := find(place, each, fingerprints, origin)) is not None:
             print(f"using the pack {found.folder} ({found.images:,} images)")
             return found.folder
     folder = pack_dir / folder_name(data.name, options_hash(chosen), fingerprints)

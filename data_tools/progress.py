@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from foundation.progress import Pulse
+from foundation.screen import Screen
 
 
 class Bar(Protocol):
@@ -55,7 +55,7 @@ class _InLines:
 @contextmanager
 def bar(what: str, total: int | None = None) -> Iterator[Bar]:
     """A progress bar that is removed at the end; off a terminal a line now and then."""
-    screen = Console(file=sys.stderr)
+    screen = Screen(file=sys.stderr)
     if not screen.is_terminal:
         with Pulse() as pulse:
             yield _InLines(pulse, what, total)

@@ -60,7 +60,10 @@ def load_group(path: Path, group: str) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException  # noqa: PLC0415
     from yaml import YAMLError  # type: ignore[import-untyped]  # noqa: PLC0415  # the parser that OmegaConf uses
 
+    from foundation.strict_yaml import checked_text  # noqa: PLC0415
+
     try:
+        checked_text(path)
         return resolved(OmegaConf.load(path), group)
     except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error

@@ -1,4 +1,8 @@
-"""What a command prints, on any console: line by line, what the console lacks escaped; a closed pipe ends no work."""
+"""What a command prints, on any console: line by line, what the console lacks escaped; a closed pipe ends no work.
+
+Control characters are shown, not sent: the name of a file or class may be a stranger's, and a terminal obeys codes
+that move the cursor, hide lines, or put text on the clipboard.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, cast
 
+# Control characters but tab and newline, separators of lines, and signs that change the direction of the text.
+_CODES = [*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F)]
+_CODES += [0x200E, 0x200F, 0x061C, *range(0x2066, 0x206A)]
+_VISIBLE = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CODES}
+
 _CLOSED = (errno.EPIPE, errno.EINVAL)  # Windows answers with the second
 
 
-class _Lasting:
-    """A stream that can be written to when nobody reads it any more."""
+def visible(text: str) -> str:
+    """The text with every control character but tab and newline as `\\x1b` is written."""
+    return text.translate(_VISIBLE)
 
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
+
+class _Lasting:
+    """A stream that can be written to when nobody reads it any more. `with_codes` is it for a console's own codes."""
+
+    def __init__(self, stream: Any, codes: bool = False) -> None:
+        self._stream, self._codes = stream, codes
+        self.with_codes = self if codes else _Lasting(stream, True)
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)  # a log shows a line when it is printed
 
@@ -26,7 +41,7 @@ class _Lasting:
     def write(self, text: str) -> int:
         """Write the text, or drop it if the pipe is closed."""
         try:
-            self._stream.write(text)
+            self._stream.write(text if self._codes else visible(text))
         except OSError as error:
             self._drop(error)
         return len(text)

@@ -7,7 +7,7 @@ option decides, before YAML does.
 from __future__ import annotations
 
 from dataclasses import is_dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar, get_args, get_origin
 
 import yaml  # type: ignore[import-untyped]  # the parser that OmegaConf uses
@@ -18,6 +18,8 @@ from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 from omegaconf._utils import get_yaml_loader
 
+from foundation.config import config_dir
+from foundation.foreign_config import check_foreign
 from foundation.schema import Schemas, hint_at, member, without_none
 
 _TEXT, _NULL = "tag:yaml.org,2002:str", "tag:yaml.org,2002:null"
@@ -37,7 +39,9 @@ class TextSource(FileConfigSource):
     schemas: ClassVar[Schemas] = {}
 
     def load_config(self, config_path: str) -> ConfigResult:
-        """The config in a file of the folder."""
+        """The config in a file of the folder. Raises `UserError` for one of `--config-dir` that could run a program."""
+        if Path(self.path).resolve() != config_dir():
+            check_foreign(Path(self.path, self._normalize_file_name(config_path)), config_path)
         found = super().load_config(config_path)
         package = (found.header or {}).get("package")
         parts = PurePosixPath(config_path).parts

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rich
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
@@ -23,6 +22,7 @@ from cnn.backends import Ops
 from cnn.models import Model
 from cnn.models.summary import summary_text
 from cnn.training.progress import Progress
+from foundation.screen import screen
 
 
 class Classifier(ClassifierMixin, BaseEstimator):
@@ -163,7 +163,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
     def _progress(self) -> Progress:
         if self.verbose == "auto":
-            return Progress(lines=rich.get_console().is_jupyter)
+            return Progress(lines=screen().is_jupyter)
         return Progress(bar=bool(self.verbose), lines=bool(self.verbose))
 
     # --- a trained network --------------------------------------------------------------------------------------------

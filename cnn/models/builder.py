@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cnn.backends import Ops
@@ -16,6 +17,10 @@ from foundation.errors import UserError
 
 _RESIDUAL, _REPEAT = "residual", "repeat"
 FEATURES = "features"  # what `freeze` calls the nodes before the last dense layer
+
+# Limits for a model from a stranger, whose few lines could ask for more than any computer has.
+MOST_ENTRIES = 10_000  # entries of `layers`, those in `repeat` as often as they are repeated
+MOST_BRANCHES_DEEP = 50  # branches within branches
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,8 @@ def build_graph(config: Mapping[str, Any], input_shape: Shape, classes: int, fre
             maker, output = add_all()
     except ValueError as error:
         raise UserError(str(error)) from error
+    except RecursionError as error:
+        raise UserError("model.layers has lists within lists too deep to be read") from error
     if output == INPUT or maker.shape_of(output) != (classes,):
         raise UserError(
             f"model '{name}' ends in shape {maker.shape_of(output)}, but the dataset has {classes} classes: "
@@ -151,16 +158,20 @@ class _Builder:
     maker: GraphMaker
     classes: int
     stochastic: _StochasticDepth
+    entries: Iterator[int] = field(default_factory=itertools.count)  # each takes a number
 
     def add_all(self, entries: Any, where: str, at: int, depth: int) -> int:
         """Add the entries in sequence after node `at`; return the index of the last node."""
         if not isinstance(entries, Sequence) or isinstance(entries, str):
             raise UserError(f"{where} must be a list of layers, not {entries!r}")
+        if depth > MOST_BRANCHES_DEEP:
+            raise UserError(f"model.layers has branches within branches deeper than {MOST_BRANCHES_DEEP} levels")
         for number, entry in enumerate(entries):
             at = self._add(entry, f"{where}[{number}]", at, depth)
         return at
 
     def _add(self, entry: Any, here: str, at: int, depth: int) -> int:
+        self._count(here)
         if isinstance(entry, Branches):
             return self._join(entry.join, _numbered(entry.join, entry.branches, here), here, at, depth)
         if isinstance(entry, Join):
@@ -176,6 +187,7 @@ class _Builder:
             if not isinstance(times, int) or isinstance(times, bool) or times < 0:
                 raise UserError(f"{here}: repeat needs a whole number of times, not {times!r}")
             for _ in range(times):  # new nodes each time: repeats do not share weights
+                self._count(here)
                 at = self.add_all(arguments.get("layers"), f"{here}.layers", at, depth)
             return at
         if name == _RESIDUAL:
@@ -197,6 +209,10 @@ class _Builder:
             branch = self.maker.add("drop_path", DropPath(rate), [branch], f"{here}.drop_path", depth + 1)
         shortcut = self.add_all(arguments.get("shortcut", []), f"{here}.shortcut", at, depth + 1)
         return self.maker.add("add", JOINS["add"](), [branch, shortcut], here, depth)
+
+    def _count(self, here: str) -> None:
+        if next(self.entries) >= MOST_ENTRIES:
+            raise UserError(f"{here}: the model has more than {MOST_ENTRIES:,} layers, repeated ones counted")
 
     def _join(self, kind: str, branches: Sequence[tuple[str, Any]], here: str, at: int, depth: int) -> int:
         """Add all branches after `at`, then their join; sums and products join two at a time."""

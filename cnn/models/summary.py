@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from cnn.layers import Join
@@ -41,7 +42,7 @@ def summary_table(model: Model) -> Table:
     """The rows as a table for the terminal, with totals."""
     rows = summary_rows(model)
     image = " × ".join(map(str, model.input_shape))
-    table = Table(title=f"{model.name}, input {image}", title_justify="left", show_footer=True)
+    table = Table(title=f"{escape(model.name)}, input {image}", title_justify="left", show_footer=True)
     table.add_column("layer", footer="total")
     table.add_column("output shape")
     table.add_column("parameters", footer=f"{model.parameter_count:,}", justify="right")

@@ -22,6 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from cnn.reporting.sweeps import Entry, overridden_keys, read_entries
+from foundation.csv_cells import cell
 from foundation.errors import UserError
 from foundation.files import write_text
 from foundation.progress import Pulse
@@ -81,7 +82,7 @@ def _as_csv(entries: Sequence[Entry]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     scores = ("val_accuracy", "test_accuracy")
     writer.writerow(
-        ["model", *keys, "parameters", "seeds"]
+        ["model", *map(cell, keys), "parameters", "seeds"]
         + [f"{score}_{statistic}" for score in scores for statistic in ("mean", "std")]
         + ["macro_f1_mean", "seconds_mean", "images_per_second_mean", "failed"]
     )
@@ -93,7 +94,7 @@ def _as_csv(entries: Sequence[Entry]) -> str:
             row += [_rounded(entry.mean(score), 6), _rounded(entry.deviation(score), 6)]
         row += [_rounded(entry.mean("macro_f1"), 6), _rounded(entry.mean("seconds"), 1)]
         row += [_rounded(entry.mean("images_per_second"), 1), entry.failed]
-        writer.writerow(row)
+        writer.writerow(map(cell, row))
     return text.getvalue()
 
 

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-import rich
 from rich.errors import LiveError
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from foundation.progress import Pulse
+from foundation.screen import screen
 
 _REFRESH = 0.2  # seconds between reads of the running loss, each of which waits for a GPU
 
@@ -23,16 +23,16 @@ class Progress:
     def __init__(self, bar: bool = True, lines: bool = True) -> None:
         """With `bar` show a bar if there is a terminal; with `lines` print lines, with or without a terminal."""
         self._lines = lines
-        self._pulse = None if rich.get_console().is_terminal or not lines else Pulse(rich.get_console().file)
+        self._pulse = None if screen().is_terminal or not lines else Pulse(screen().file)
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(),
-            console=rich.get_console(),
+            console=screen(),
             transient=True,
-            disable=not (bar and rich.get_console().is_terminal),
+            disable=not (bar and screen().is_terminal),
         )
         self._task = self._bar.add_task("", figures="")
         self._started = self._looked = 0.0

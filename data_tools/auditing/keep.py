@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from data_tools.reading.manifest import KEPT, MADE, Row
+from foundation.csv_cells import cell
 from foundation.files import write_text
 
 COLUMNS = ("source", "path", "split", "class", "keep", "reason", "duplicate_of")
@@ -21,7 +22,6 @@ def write_keep(path: Path, rows: Iterable[Row]) -> None:
     for row in rows:
         if row.status != MADE:
             kept = "yes" if row.status == KEPT else "no"
-            writer.writerow(
-                (row.source, row.path, row.original_split, row.raw_label, kept, row.reason, row.duplicate_of)
-            )
+            cells = (row.source, row.path, row.original_split, row.raw_label, kept, row.reason, row.duplicate_of)
+            writer.writerow(map(cell, cells))
     write_text(path, text.getvalue())

@@ -14,6 +14,7 @@ from data_tools.packs.pack import Counts
 from data_tools.reading.manifest import DROPPED, DUPLICATE, KEPT, MADE, SET_ASIDE, TRIMMED, Row
 from data_tools.reading.reasons import by_kind
 from data_tools.sources.base import SPLITS
+from foundation.screen import Screen
 
 STATUSES = (KEPT, DUPLICATE, DROPPED, TRIMMED, SET_ASIDE, MADE)
 _WIDTH_OF_A_FILE = 132  # columns if the output is not a terminal, so that lines are not wrapped
@@ -21,8 +22,8 @@ _WIDTH_OF_A_FILE = 132  # columns if the output is not a terminal, so that lines
 
 def console() -> Console:
     """The console of the standard output, with a fixed width if that is a file or a pipe."""
-    screen = Console()
-    return screen if screen.is_terminal else Console(width=_WIDTH_OF_A_FILE)
+    own = Screen()
+    return own if own.is_terminal else Screen(width=_WIDTH_OF_A_FILE)
 
 
 def count_table(title: str, counts: Counts, classes: Sequence[str]) -> Table:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from foundation.csv_cells import cell, original
 from foundation.errors import UserError
 
 KEPT = "kept"  # is in the pack
@@ -56,7 +57,7 @@ def write_manifest(path: Path, rows: Iterable[Row]) -> None:
         writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow(asdict(row))
+            writer.writerow({name: cell(value) for name, value in asdict(row).items()})
 
 
 def read_manifest(path: Path) -> list[Row]:
@@ -73,4 +74,4 @@ def read_manifest(path: Path) -> list[Row]:
 
 def _row(values: dict[str, str]) -> Row:
     numbers = {name: int(text) if (text := values.pop(name)) else None for name in ("pack_row", "width", "height")}
-    return Row(**values, **numbers)  # type: ignore[arg-type]
+    return Row(**{name: original(text) for name, text in values.items()}, **numbers)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import copy
 import errno
 import gzip
 import io
@@ -26,6 +27,15 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
+
+
+# Limits against archives that unpack to more than anybody meant to store: 3 MB can hold 3 GB, and 10 MB 280 TB.
+LARGEST_MEMBER = 2**30  # bytes of one unpacked file; FER-2013's table has 300 MB
+LARGEST_RATIO = 200  # unpacked bytes for each byte of an archive, ...
+ALWAYS_UNPACKED = 2**30  # ... which counts from this many on
+_LARGEST_NAME = 2**20  # bytes of a long name or of extended attributes in a tar
+
+_ONE_READ = 512  # compressed bytes that LZMA in a zip gets at once: it unpacks all of them, to 4 MB at most
 
 
 class MemberError(Exception):
@@ -158,6 +168,22 @@ class Folder:
         return ""
 
 
+class Budget:
+    """The bytes that an archive may still unpack to."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left = max(ALWAYS_UNPACKED, LARGEST_RATIO * path.stat().st_size)
+
+    def take(self, count: int) -> None:
+        """Count unpacked bytes. Raises `UserError` for an archive that unpacks to too much."""
+        self._left -= count
+        if self._left < 0:
+            raise UserError(
+                f"{self._path} unpacks to more than {LARGEST_RATIO} times its size: if that is right, unpack it by hand"
+            )
+
+
 class ZipArchive:
     """A zip file, read member by member; its directory is read once."""
 
@@ -170,7 +196,7 @@ class ZipArchive:
         with damaged(self.path):
             if self._archive is None:
                 self._archive = zipfile.ZipFile(self.path)
-            archive = self._archive
+            archive, budget = self._archive, Budget(self.path)
             for info in archive.infolist():
                 name = printable(info.filename)
                 mode = info.external_attr >> 16
@@ -183,7 +209,7 @@ class ZipArchive:
                 elif info.flag_bits & 1:
                     yield Member(name, refused="encrypted")
                 else:
-                    yield Member(name, lambda info=info: _unzip(archive, info), info.file_size)  # type: ignore[misc]
+                    yield Member(name, lambda info=info: _unzip(archive, info, budget), info.file_size)  # type: ignore[misc]
 
     def fingerprint(self) -> Fingerprint:
         """Name, size and time of the archive."""
@@ -199,7 +225,13 @@ class TarArchive:
     def members(self) -> Iterator[Member]:
         """Folders and files of the archive, in its own order."""
         # Decompressed outside of tarfile, whose own streams accept a truncated file.
-        with damaged(self.path), self._decompressed() as raw, _tar(raw) as archive:
+        budget = Budget(self.path)
+        with (
+            damaged(self.path),
+            self._decompressed() as file,
+            _Counted(file, budget) as raw,
+            _tar(cast(Any, raw)) as archive,
+        ):
             for info in archive:
                 name = printable(info.name)
                 if reason := leaves(name):
@@ -230,15 +262,33 @@ class TarArchive:
         return self.path.open("rb")
 
 
+class _Counted(io.RawIOBase):
+    """The stream of a tar, whose bytes count, also those of members that are passed over."""
+
+    def __init__(self, stream: IO[bytes], budget: Budget) -> None:
+        self._stream, self._budget = stream, budget
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = self._stream.read(size if size is not None and size >= 0 else 2**16)
+        self._budget.take(len(data))
+        return data
+
+
 class _StrictTarInfo(tarfile.TarInfo):
     """Raises an error for a damaged header, which tarfile takes for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _StrictTarInfo:
         try:
-            return super().frombuf(buf, encoding, errors)
+            found = super().frombuf(buf, encoding, errors)
         except tarfile.InvalidHeaderError as error:  # type: ignore[attr-defined]
             raise tarfile.ReadError(str(error)) from error
+        if not (found.isreg() or found.isdir()) and found.size > _LARGEST_NAME:  # tarfile reads it at once
+            raise tarfile.ReadError(f"a header claims {found.size:,} bytes")
+        return found
 
 
 def _tar(raw: IO[bytes]) -> tarfile.TarFile:
@@ -333,16 +383,41 @@ def _open(path: Path) -> IO[bytes]:
         raise MemberError(unreadable(error)) from error
 
 
-def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+_BROKEN_IN_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, struct.error, RuntimeError),
+    *(IndexError, TypeError, UnicodeError),  # of the library on headers that it does not expect
+)
+
+
+def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Budget) -> IO[bytes]:
+    if info.file_size > LARGEST_MEMBER:
+        raise MemberError(_TOO_LARGE)
     try:
-        return io.BytesIO(archive.read(info))
+        stream = _bunzipped(archive, info) if info.compress_type == zipfile.ZIP_BZIP2 else archive.open(info)
     except NotImplementedError as error:
         raise MemberError("compressed by a method that cannot be read") from error
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, struct.error) as error:
+    except _BROKEN_IN_ZIP as error:
         raise MemberError("damaged in the archive") from error
+    bounded = info.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2)
+    if not bounded:
+        cast(Any, stream).MIN_READ_SIZE = _ONE_READ
+    return io.BufferedReader(_Forwards(stream, _BROKEN_IN_ZIP, budget, 2**16 if bounded else _ONE_READ, info.file_size))
+
+
+def _bunzipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """A member of bzip2 with a bound on what is unpacked at once; `zipfile` has none, and 40 bytes can be 46 MB."""
+    stored = copy.copy(info)
+    stored.compress_type, stored.file_size = zipfile.ZIP_STORED, info.compress_size
+    stored.CRC = cast(Any, None)  # bzip2 has checksums of its own
+    return cast(Any, bz2.open(archive.open(stored)))
+
+
+_TOO_LARGE = f"unpacks to more than {LARGEST_MEMBER >> 20} MiB"
 
 
 def _untar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
+    if info.size > LARGEST_MEMBER:  # the holes of a sparse file are not in the archive
+        raise MemberError(_TOO_LARGE)
     stream = archive.extractfile(info)
     assert stream is not None  # the caller has checked that it is a regular file
     return io.BufferedReader(_Forwards(stream))
@@ -351,12 +426,24 @@ def _untar(archive: tarfile.TarFile, info: tarfile.TarInfo) -> IO[bytes]:
 class _Forwards(io.RawIOBase):
     """A member as a complete binary stream; tarfile's own stream lacks `seekable`.
 
-    `failures` are the errors in reading that concern only this member; they become a `MemberError`.
+    `failures` are the errors in reading that concern only this member; they become a `MemberError`. What is read counts
+    in the `budget` of the archive and at most `at_once` bytes are asked for. With `size`, a stream of another size is
+    one of these failures.
     """
 
-    def __init__(self, stream: IO[bytes], failures: type[OSError] | tuple[()] = ()) -> None:
+    def __init__(
+        self,
+        stream: IO[bytes],
+        failures: type[Exception] | tuple[type[Exception], ...] = (),
+        budget: Budget | None = None,
+        at_once: int = 2**20,
+        size: int | None = None,
+    ) -> None:
         self._stream = stream
         self._failures = failures
+        self._budget = budget
+        self._at_once = at_once
+        self._size, self._done = size, 0
 
     def readable(self) -> bool:
         return True
@@ -364,9 +451,18 @@ class _Forwards(io.RawIOBase):
     def readinto(self, buffer: WriteableBuffer) -> int:
         view = memoryview(buffer).cast("B")
         try:
-            data = self._stream.read(len(view))
+            data = self._stream.read(min(len(view), self._at_once))
         except self._failures as error:
-            raise MemberError(unreadable(error)) from error
+            if isinstance(error, OSError) and error.errno is not None:
+                raise MemberError(unreadable(error)) from error
+            raise MemberError("damaged in the archive") from error
+        self._done += len(data)
+        if self._size is not None and (self._done > self._size or (not data and self._done < self._size)):
+            raise MemberError("damaged in the archive")
+        if self._done > LARGEST_MEMBER and self._budget is not None:
+            raise MemberError(_TOO_LARGE)
+        if self._budget is not None:
+            self._budget.take(len(data))
         view[: len(data)] = data
         return len(data)
 

@@ -1,170 +1,91 @@
-"""`resume=FOLDER` of an untrusted folder: recorded overrides can only set options and select configs of the project."""
+"""`resume=FOLDER` goes on with the recorded options; those given with it take their places."""
 
 from __future__ import annotations
 
-import os
+import shutil
 from pathlib import Path
 
-import hydra
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
-from cnn.resume import run_arguments
+from cnn.resume import resumed_config, run_arguments
 from cnn.training.loop import Trainer
 from commands.small import QUICK
 from foundation.errors import UserError
 
-VARIABLE = "CNN_TEST_OF_RESUME"
 
-
-def write_record(folder: Path, lines: object) -> Path:
-    """A folder that looks like an interrupted run with `lines` as its recorded overrides."""
-    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-    (folder / "checkpoint.last.safetensors").write_bytes(b"")
-    (folder / ".hydra" / "overrides.yaml").write_text(lines if isinstance(lines, str) else yaml.safe_dump(lines))
+def recorded(folder: Path, **changes: object) -> Path:
+    """A folder that looks like an interrupted run, with the config of an older run."""
+    old = Path(__file__).parents[1] / "models/data/run_58607be/baseline"
+    shutil.copytree(old, folder)
+    path = folder / ".hydra/config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
     return folder
 
 
-REFUSED = {
-    "is an option": [
-        "--config-dir=/tmp/elsewhere",
-        "--config-path=/tmp/elsewhere",
-        "-cn=other",
-        "--experimental-rerun=x.pickle",
-        "--multirun",
-        "-m",
-        "--",
-    ],
-    "configures Hydra": [
-        f"+hydra.job.env_set.{VARIABLE}=1",
-        f"++hydra.job.env_set.{VARIABLE}=1",
-        f"hydra.job.env_set={{{VARIABLE}: 1}}",
-        f"hydra={{job: {{env_set: {{{VARIABLE}: 1}}}}}}",
-        f"+hydra={{job: {{env_set: {{{VARIABLE}: 1}}}}}}",
-        "~hydra",
-        "~hydra.callbacks",
-        "hydra/job_logging=default",
-        "+hydra/launcher=joblib",
-        "override@hydra.job=x",
-        "+model@hydra.job.env_set=lenet",
-        "+model@_global_.hydra.job=lenet",
-        "hydra.searchpath=[file:///tmp/elsewhere]",
-        "hydra.run.dir=elsewhere",
-        "Hydra/launcher=joblib",
-    ],
-    "calls a resolver": [
-        "data.name=${oc.env:HOME}",
-        "data.name=${hydra:runtime.cwd}",
-        "data.name='a ${oc.env:HOME}'",
-        "model.widths=[4,'${oc.env:HOME}']",
-        "model={name: '${oc.env:HOME}'}",
-        "data.name=${now:%Y}",
-        "data.name='${${seed}.env:HOME}'",
-        r"data.name=$\{oc.env\:HOME\}",
-    ],
-    "from outside conf/": [
-        "experiment=../../../../x",
-        "experiment=..",
-        "experiment=/tmp/x",
-        "+experiment=a/b",
-        "model='../x'",
-        "experiment=[baseline,../x]",
-        "data@merge=../x",
-        "merge=file:x",
-        r"model=..\\x",
-        "model=${data.name}",
-        "model/lenet=../x",
-    ],
-    "names no option": ["=../x", "@data=../x"],
-    "is a sweep": ["model=lenet,resnet9", "seed=range(3)", "model=glob(*)", "model=choice(../x,lenet)"],
-    "is no override": ["", "seed", "se ed=1", "seed=[", " seed=1", "seed=1\n--multirun", "+-x=1", "a=" + "[" * 9999],
-    "is no text": [1, 1.5, True, None, {"seed": 1}, ["seed=1"]],
-}
-
-
-@pytest.mark.parametrize(("reason", "line"), [(reason, line) for reason, lines in REFUSED.items() for line in lines])
-def test_a_recorded_line_that_may_do_more_than_set_an_option_is_refused_before_hydra_reads_anything(
-    command, tmp_path, monkeypatch, reason, line
-):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv(VARIABLE, raising=False)
-
-    def never(*_, **__):
-        raise AssertionError("Hydra was started")
-
-    monkeypatch.setattr(hydra._internal.hydra.Hydra, "create_main_hydra2", never)
-    write_record(tmp_path / "strange", ["seed=1", line, "trainer.epochs=1"])
-    error = command("cnn.train", "resume=strange").error
-    assert reason in error
-    assert repr(line) in error
-    assert str(Path("strange/.hydra/overrides.yaml")) in error
-    assert VARIABLE not in os.environ
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "seed: 1",
-        "seed=1",
-        "- !!python/object/apply:os.getcwd []",
-        "- 'open",
-        "- a\x00b",
-        "- &a [*a]",
-        "1",
-        "[" * 9999,
-    ],
-)
-def test_a_record_that_is_no_list_of_lines_is_refused_in_one_line(tmp_path, text):
-    with pytest.raises(UserError, match=r"overrides\.yaml") as refusal:
-        run_arguments([f"resume={write_record(tmp_path, text)}"])
-    assert "\n" not in str(refusal.value)
-
-
-def test_a_record_in_another_encoding_is_refused(tmp_path):
-    write_record(tmp_path, [])
-    (tmp_path / ".hydra" / "overrides.yaml").write_bytes(b"- seed=\xff\xfe\n")
-    with pytest.raises(UserError, match="cannot be read"):
-        run_arguments([f"resume={tmp_path}"])
-
-
-USUAL = [
-    "data.root=/some/path",
-    "data.root=../data",
-    "data.pack_dir='a folder/b:c'",
-    "experiment=baseline_tuned",
-    "+experiment=baseline",
-    "experiment=null",
-    "experiment=[baseline,baseline_tuned]",
-    "merge@_global_.merge=default",
-    "~schedule",
-    "+data.sources.my_faces.stem=../faces",
-    "model={name: tiny, layers: [flatten, {dense: {units: 7}}]}",
-    "trainer.batch_size=${benchmark.batch}",
-    "data.classes=[a:b,c]",
-    "trainer.early_stopping=null",
-    "optimizer.learning_rate=1e-3",
-    "data.name=",
+GIVEN = [
+    # An argument, what Hydra gets, and an option of a composed config with its value.
+    ("data.root=/some/path", "++data.root=/some/path", ("data.root", "/some/path")),
+    ("+data.root=../data", "++data.root=../data", ("data.root", "../data")),
+    ("++data.root='a=b'", "++data.root='a=b'", ("data.root", "a=b")),
+    ("backend.threads=2", "++backend.threads=2", ("backend.threads", 2)),
+    ("seed=3", "seed=3", ("seed", 3)),
+    ("+seed=3", "seed=3", ("seed", 3)),
+    ("data.sources.mine.stem=x", "++data.sources.mine.stem=x", ("data.sources.mine.stem", "x")),
 ]
 
 
-@pytest.mark.parametrize("line", USUAL)
-def test_a_recorded_line_that_sets_an_option_or_chooses_a_config_is_given_on_as_it_is(tmp_path, line):
-    write_record(tmp_path, ["seed=1", line])
-    assert run_arguments([f"resume={tmp_path}"])[:2] == ["seed=1", line]
+@pytest.mark.parametrize(("argument", "passed", "option"), GIVEN)
+def test_a_given_option_takes_the_place_of_the_recorded_one(tmp_path, argument, passed, option):
+    run = recorded(tmp_path / "run")
+    arguments = run_arguments([f"resume={run}", argument])
+    assert arguments[0] == passed
+    assert arguments[-1] == "hydra.output_subdir=null"
+    composed = OmegaConf.create({"resume": str(run)})
+    OmegaConf.update(composed, *option)
+    before = resumed_config(composed, [])
+    config = resumed_config(composed, [passed])
+    assert OmegaConf.select(config, option[0]) == option[1]
+    OmegaConf.update(before, *option, force_add=True)
+    assert config == before
 
 
-def test_a_given_override_takes_the_place_of_the_recorded_one(tmp_path):
-    write_record(tmp_path, ["seed=1", "trainer.epochs=2"])
-    arguments = run_arguments([f"resume={tmp_path}", "trainer.epochs=5"])
-    assert arguments[:2] == ["seed=1", "trainer.epochs=5"]
-    assert "trainer.epochs=2" not in arguments
+def test_a_given_group_takes_the_place_of_the_recorded_one(tmp_path):
+    run = recorded(tmp_path / "run")
+    composed = OmegaConf.create({"resume": str(run), "schedule": {"name": "cosine"}, "seed": 9})
+    config = resumed_config(composed, ["schedule=cosine"])
+    assert config.schedule == {"name": "cosine"}
+    assert config.seed == 7
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [("trainer.epoch", "trainer.epoch"), ("seed.x", "no such option"), ("model.layers.0.x", "no such option")],
+)
+def test_an_unknown_given_option_is_refused(tmp_path, option, words):
+    run = recorded(tmp_path / "run")
+    composed = OmegaConf.create({"resume": str(run), "trainer": {"epoch": 1}, "seed": 1, "model": {"layers": [1]}})
+    with pytest.raises(UserError, match=words):
+        resumed_config(composed, [f"++{option}=1"])
+
+
+def test_options_of_hydra_are_passed_on(tmp_path):
+    run = recorded(tmp_path / "run")
+    own = ["hydra.job.chdir=true", "--config-dir=x", "hydra/job_logging=none"]
+    assert run_arguments([f"resume={run}", *own])[:3] == own
+
+
+def test_an_option_that_did_not_exist_then_has_its_default(tmp_path):
+    trainer = {"epochs": 50, "batch_size": 64}
+    run = recorded(tmp_path / "run", trainer=trainer)
+    config = resumed_config(OmegaConf.create({"resume": str(run)}), [])
+    assert config.trainer.precision == "float32"
+    assert config.backend.convolution == "auto"
 
 
 @pytest.mark.parametrize("job", [None, "0"])
-def test_what_hydra_records_of_a_run_or_of_a_job_of_a_sweep_resumes(command, workplace, monkeypatch, job):
-    """Hydra's own overrides, such as hydra.run.dir, go to another file, so that the record passes."""
-
+def test_a_run_and_a_job_of_a_sweep_resume(command, workplace, monkeypatch, job):
     def stop():
         raise KeyboardInterrupt
 
@@ -179,8 +100,10 @@ def test_what_hydra_records_of_a_run_or_of_a_job_of_a_sweep_resumes(command, wor
         assert command("cnn.train", "-m", *options, "hydra.sweep.dir=out").status == 130
         folder = Path("out") / job
     monkeypatch.setattr(Trainer, "fit", fit)
-    record = yaml.safe_load((folder / ".hydra/overrides.yaml").read_text())
-    assert f"data.root={workplace / 'data'}" in record
+    record = (folder / ".hydra/config.yaml").read_text()
+    assert "${" not in record
+    assert yaml.safe_load(record)["data"]["root"] == str(workplace / "data")
     outcome = command("cnn.train", f"resume={folder}")
     assert outcome.status == 0, outcome.err
     assert "resumed after epoch" in outcome.out
+    assert (folder / ".hydra/config.yaml").read_text() == record

@@ -7,15 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from cnn.assembly import trainer_of
 from cnn.finished_run import FinishedRun
-from cnn.resume import run_arguments
+from cnn.resume import resumed_config
 from cnn.training.inference import loss_and_accuracy, predict_probabilities
 from cnn.training.pack import load_pack
 from cnn.training.progress import Progress
-from foundation.entry import config_dir
 
 OLD = Path(__file__).parent / "data" / "run_58607be"
 EXPECTED = dict(np.load(OLD / "expected.npz"))
@@ -57,9 +56,7 @@ def test_an_interrupted_run_goes_on_as_it_would_have_gone_on(backend, tmp_path):
     """Weights, moments, schedule, order, augmentation and dropout masks: the epochs that follow are those that the run
     made then, but for rounding."""
     shutil.copytree(OLD / "baseline", tmp_path / "run")
-    arguments = run_arguments([f"resume={tmp_path / 'run'}"])  # what `cnn.train resume=` composes
-    with initialize_config_dir(str(config_dir()), version_base="1.3"):
-        config = compose("config", [argument for argument in arguments if not argument.startswith("hydra.")])
+    config = resumed_config(OmegaConf.create({"resume": str(tmp_path / "run")}), [])  # as `cnn.train resume=`
     pack = load_pack(OLD / "pack", backend)
     trainer = trainer_of(config, pack, backend, tmp_path / "run")
     fresh = trainer.model.state()
