@@ -46,7 +46,7 @@ def render_page(entries: Sequence[Entry], sweep_dir: Path) -> str:
             failed=sum(entry.failed for entry in entries),
             seeds=max((len(entry.runs) for entry in entries), default=0),
             plot="leaderboard.png" if (sweep_dir / "leaderboard.png").is_file() else None,
-            script=Markup(script),  # noqa: S704 - a file of this package
+            script=Markup(script),
             digest=digest,
         )
     )

@@ -40,12 +40,12 @@ def plot_search(trials: Sequence[Mapping[str, Any]], path: Path) -> None:
             having = [trial for trial in scored if key in trial["options"]]
             values = [trial["options"][key] for trial in having]
             if all(isinstance(value, int | float) for value in values):
-                _points(axes, having, lambda trial, key=key: trial["options"][key])  # type: ignore[misc]
+                _points(axes, having, lambda trial, key=key: trial["options"][key])
                 if key in having[0]["log"]:
                     axes.set_xscale("log")
             else:
                 known = sorted(set(map(str, values)))
-                _points(axes, having, lambda trial, key=key, known=known: known.index(str(trial["options"][key])))  # type: ignore[misc]
+                _points(axes, having, lambda trial, key=key, known=known: known.index(str(trial["options"][key])))
                 axes.set_xticks(range(len(known)), [shorten(name, 14) for name in known])
                 axes.margins(x=0.2)
             axes.set_xlabel(shorten(key, 32))

@@ -1,7 +1,7 @@
 """The jobs of a sweep and their folders: which are done, and where the others go.
 
-A job is known by its options, not by its number. So a sweep that is started again finds what it has done already, also if
-values were added to it in between, and a folder never holds the files of two jobs.
+A job is known by its options, not by its number. So a sweep that is started again finds what it has done already, also
+if values were added to it in between, and a folder never holds the files of two jobs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Job:
 
     def arguments(self) -> list[str]:
         """The overrides for a launcher: the job's own, its folder, and that it goes on from its checkpoint."""
-        place = [f"hydra.sweep.subdir={quote(self.subdir)}"]
+        place = [f"hydra.sweep.subdir={quote(self.subdir)}", f"hydra.job.num={self.number}"]
         if (self.folder / LAST).exists() and not self.done:
             # No output_subdir: the recorded options stay those of the job.
             place += [f"resume={quote(str(self.folder))}", "hydra.output_subdir=null"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Override
@@ -83,7 +82,9 @@ def _run(
 ) -> None:
     """Run the trials, and tell the study what came of them."""
     jobs = {
-        number: sweep.place([*shared, *(f"{key}={text_of(value)}" for key, value in trial.params.items())], number, True)
+        number: sweep.place(
+            [*shared, *(f"{key}={text_of(value)}" for key, value in trial.params.items())], number, True
+        )
         for number, trial in batch.items()
     }
     for number in [number for number, trial in batch.items() if not jobs[number].done and _known(study, trial)]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn.sweeping.processes import needed
 from foundation.errors import UserError
 
 if TYPE_CHECKING:
@@ -108,18 +109,13 @@ def _storage(path: Path) -> Any:
 
 
 def _optuna() -> Any:
-    try:
-        import optuna  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        if error.name != "optuna":
-            raise
-        raise UserError("hydra/sweeper=optuna needs Optuna: pip install 'cnn-from-scratch[search]'") from error
+    optuna = needed("optuna", "hydra/sweeper=optuna", "search")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
 
 
 def _drop_half_line(path: Path) -> None:
-    """Remove an incomplete last line, which a full disk or a crash of the machine has left; more would be added to it."""
+    """Remove an incomplete last line, left by a full disk or a crash of the machine: more would be added to it."""
     if not path.is_file():
         return
     with path.open("rb+") as file:

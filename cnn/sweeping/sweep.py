@@ -38,7 +38,9 @@ class Sweep:
         """
 
         def refuse() -> None:
-            raise UserError(f"another sweep is at work in {self.folder}: wait for it, or choose another hydra.sweep.dir")
+            raise UserError(
+                f"another sweep is at work in {self.folder}: wait for it, or choose another hydra.sweep.dir"
+            )
 
         with locked(self.folder / ".sweep.lock", refuse):
             OmegaConf.save(self._config, self.folder / "multirun.yaml")
@@ -46,7 +48,9 @@ class Sweep:
             try:
                 yield
             except KeyboardInterrupt:
-                print(f"interrupted; the same command with hydra.sweep.dir={os.path.relpath(self.folder)} does the rest")
+                print(
+                    f"interrupted; the same command with hydra.sweep.dir={os.path.relpath(self.folder)} does the rest"
+                )
                 raise
             finally:
                 show_leaderboard(self.folder)

@@ -14,7 +14,7 @@ from foundation.files import write_json
 _VARIABLE = "CNN_TRIAL"  # in the environment of the job: number and path of the journal
 
 
-class Pruned(Exception):  # noqa: N818 - no error: the training ends early
+class Pruned(Exception):
     """Raised by `Trial.report` if the search stops the run."""
 
 

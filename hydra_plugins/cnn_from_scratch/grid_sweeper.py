@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.plugins import Plugins
-from hydra.plugins.launcher import Launcher
-from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig
+from hydra.core.override_parser.types import Override
+
+from hydra_plugins.cnn_from_scratch._folder_sweeper import FolderSweeper
+
+if TYPE_CHECKING:
+    from cnn.sweeping.sweep import Sweep
 
 
-class GridSweeper(Sweeper):
+class GridSweeper(FolderSweeper):
     """Runs `cnn.sweeping.grid.run_grid`."""
 
-    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before `sweep`."""
-        self.hydra_context, self.config = hydra_context, config
-        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
-
-    def sweep(self, arguments: Sequence[str]) -> None:
-        """Run the jobs that `arguments`, the command line, describe."""
+    def run(self, sweep: Sweep, overrides: Sequence[Override]) -> None:
+        """Run the jobs that are not done."""
         from cnn.sweeping.grid import run_grid  # noqa: PLC0415
-        from cnn.sweeping.sweep import Sweep  # noqa: PLC0415
 
-        overrides = OverridesParser.create(self.hydra_context.config_loader).parse_overrides(list(arguments))
-        run_grid(Sweep(self.config, self.hydra_context, self.launcher), overrides)
+        run_grid(sweep, overrides)
