@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Override
 
-from cnn.reporting.search_plot import plot_search
+from cnn.reporting import search_plot
 from cnn.reporting.sweeps import METRICS, PRUNED, options_of
 from cnn.sweeping.jobs import Job
 from cnn.sweeping.space import space_of, text_of
@@ -39,7 +39,7 @@ def run_search(sweep: Sweep, overrides: Sequence[Override], settings: SearchSett
         _greet(study, settings)
         while batch := _next(study, settings, space):
             _run(sweep, study, batch, shared, settings)
-            plot_search(_history(study), sweep.folder / "search.png")
+            search_plot.plot_search(_history(study), sweep.folder / "search.png")
         _conclude(study, settings, shared)
 
 
