@@ -47,10 +47,10 @@ class Leaderboard(Callback):
             self._done += 1
             self._pulse.update(self._done)
             # The job may have changed the working directory (hydra.job.chdir); the sweep's is relative to the start.
-            write_leaderboard(Path(config.hydra.runtime.cwd) / config.hydra.sweep.dir)
+            write_leaderboard(Path(config.hydra.runtime.cwd) / config.hydra.sweep.dir, plot=False)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called when all jobs are done: with a parallel launcher the last write may have missed other jobs."""
+        """Called when all jobs are done: the plot, which takes longer than the rest, is drawn once."""
         write_leaderboard(Path(config.hydra.runtime.cwd) / config.hydra.sweep.dir)
 
 
@@ -64,12 +64,12 @@ def job_count(overrides: Sequence[str]) -> int:
         return 0
 
 
-def write_leaderboard(sweep_dir: Path) -> list[Entry]:
-    """Write `leaderboard.csv`, `.png` and `.html` into `sweep_dir`, and return the entries, best first."""
+def write_leaderboard(sweep_dir: Path, plot: bool = True) -> list[Entry]:
+    """Write `leaderboard.csv`, `.html` and, with `plot`, `.png` into `sweep_dir`; returns the entries, best first."""
     entries = read_entries(sweep_dir)
     write_text(sweep_dir / "leaderboard.csv", _as_csv(entries))
     # Imported here, because every command loads this module as a callback and only a sweep needs plot and page.
-    if any(entry.runs for entry in entries):
+    if plot and any(entry.runs for entry in entries):
         from cnn.reporting.leaderboard_plot import plot_leaderboard  # noqa: PLC0415
 
         plot_leaderboard(entries, sweep_dir / "leaderboard.png")

@@ -85,7 +85,7 @@ def needed(package: str, option: str, extra: str) -> Any:
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
-        if error.name != package:
+        if error.name is None or error.name.partition(".")[0] != package:
             raise
         raise UserError(f"{option} needs {package}: pip install 'cnn-from-scratch[{extra}]'") from error
 

@@ -12,7 +12,7 @@ from cnn.reporting import search_plot
 from cnn.reporting.sweeps import METRICS, PRUNED, options_of
 from cnn.sweeping.jobs import Job
 from cnn.sweeping.space import space_of, text_of
-from cnn.sweeping.study import JOURNAL, SearchSettings, open_study, sampler_of
+from cnn.sweeping.study import JOURNAL, SearchSettings, open_study, optuna_of, sampler_of
 from cnn.sweeping.sweep import Sweep, error_of
 from cnn.sweeping.trial import override_for
 from foundation.errors import UserError
@@ -32,15 +32,18 @@ def run_search(sweep: Sweep, overrides: Sequence[Override], settings: SearchSett
     A trial's value is the validation accuracy of its best epoch. A trial that an earlier call has left unfinished goes
     on: with its options, in its folder, from its checkpoint. Raises the error of the last trial if none succeeds.
     """
+    optuna_of()
     space, shared = space_of(overrides)
     search = {"options": options_of(shared), "space": {key: _described(each) for key, each in space.items()}}
     with sweep.opened():
         study = open_study(sweep.folder, settings, search | {"sampler": settings.sampler, "seed": settings.seed})
         _greet(study, settings)
-        while batch := _next(study, settings, space):
-            _run(sweep, study, batch, shared, settings)
+        try:
+            while batch := _next(study, settings, space):
+                _run(sweep, study, batch, shared)
+        finally:
             search_plot.plot_search(_history(study), sweep.folder / "search.png")
-        _conclude(study, settings, shared)
+        _conclude(study)
 
 
 def _next(study: Study, settings: SearchSettings, space: Mapping[str, BaseDistribution]) -> dict[int, Trial]:
@@ -77,9 +80,7 @@ def _suggest(trial: Trial, space: Mapping[str, BaseDistribution]) -> None:
             trial.suggest_float(key, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
 
-def _run(
-    sweep: Sweep, study: Study, batch: Mapping[int, Trial], shared: Sequence[str], settings: SearchSettings
-) -> None:
+def _run(sweep: Sweep, study: Study, batch: Mapping[int, Trial], shared: Sequence[str]) -> None:
     """Run the trials, and tell the study what came of them."""
     jobs = {
         number: sweep.place(
@@ -145,7 +146,7 @@ def _history(study: Study) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _conclude(study: Study, settings: SearchSettings, shared: Sequence[str]) -> None:
+def _conclude(study: Study) -> None:
     states = [trial.state.name for trial in study.trials]
     counts = {"finished": "COMPLETE", "stopped early": "PRUNED", "failed": "FAIL"}
     told = ", ".join(f"{states.count(state)} {word}" for word, state in counts.items() if states.count(state))

@@ -49,7 +49,7 @@ def open_study(folder: Path, settings: SearchSettings, search: Mapping[str, Any]
     `search` describes what is searched, in types of JSON. Raises `UserError` if Optuna is missing, or if the folder has
     a search over something else.
     """
-    optuna = _optuna()
+    optuna = optuna_of()
     path = folder / JOURNAL
     folder.mkdir(parents=True, exist_ok=True)
     _drop_half_line(path)
@@ -72,7 +72,7 @@ def open_study(folder: Path, settings: SearchSettings, search: Mapping[str, Any]
 
 def load_trial(journal: Path, number: int) -> tuple[Study, FrozenTrial]:
     """The study of a journal, with its pruner, and one of its trials."""
-    optuna = _optuna()
+    optuna = optuna_of()
     study = optuna.load_study(study_name=_NAME, storage=_storage(journal), sampler=optuna.samplers.RandomSampler())
     study.pruner = pruner_of(SearchSettings(**study.user_attrs["settings"]))
     return study, study.trials[number]
@@ -84,7 +84,7 @@ def sampler_of(settings: SearchSettings, number: int) -> BaseSampler:
     Each trial has one of its own, seeded by its number: so a search that goes on after a kill suggests what it would
     have suggested without, and never again what it began with. TPE: Bergstra et al. 2011.
     """
-    samplers = _optuna().samplers
+    samplers = optuna_of().samplers
     seed = (settings.seed * 1_000_003 + number) % 2**32
     if settings.sampler == "random":
         return samplers.RandomSampler(seed=seed)
@@ -93,7 +93,7 @@ def sampler_of(settings: SearchSettings, number: int) -> BaseSampler:
 
 def pruner_of(settings: SearchSettings) -> BasePruner:
     """The rule by which trials are stopped. Halving: Li et al. 2020, asynchronous successive halving."""
-    pruners = _optuna().pruners
+    pruners = optuna_of().pruners
     if settings.pruner == "median":
         return pruners.MedianPruner(settings.startup_trials, settings.warmup_epochs)
     if settings.pruner == "halving":
@@ -108,7 +108,8 @@ def _storage(path: Path) -> Any:
     return JournalStorage(JournalFileBackend(str(path)))
 
 
-def _optuna() -> Any:
+def optuna_of() -> Any:
+    """Optuna, which no longer prints every trial. Raises `UserError` if it is not installed."""
     optuna = needed("optuna", "hydra/sweeper=optuna", "search")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna
