@@ -19,8 +19,10 @@ from cnn.reporting.baselines import logistic_regression, majority_guess
 from cnn.reporting.metrics_csv import write_history
 from cnn.reporting.provenance import collect_provenance
 from cnn.reporting.run_files import write_run_files
+from cnn.reporting.sweeps import METRICS
 from cnn.resume import resumed_config, run_arguments
 from cnn.run_config import config_path
+from cnn.sweeping.trial import Pruned, Trial, write_pruned
 from cnn.training.inference import predict_probabilities
 from cnn.training.loop import Trainer
 from cnn.training.pack import Pack, load_pack
@@ -42,6 +44,7 @@ def main(config: DictConfig) -> float:
         return run(resumed_config(config, hydra.overrides.task), folder, own_packs)
     if hydra.mode != RunMode.MULTIRUN:
         return run(config, folder)
+    (folder / METRICS).unlink(missing_ok=True)  # of another job: should this one fail, they are not its scores
     try:
         accuracy = run(config, folder)
         (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
@@ -73,14 +76,20 @@ def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> floa
         print(f"resumed after epoch {trainer.epoch}")
     elif "start" in trainer.metadata:
         print(started_line(trainer.metadata["start"]))
+    trial = Trial.of_this_job()
+
+    def on_epoch() -> None:
+        write_history(folder / "metrics.csv", trainer.history)
+        if trial is not None:
+            trial.report(trainer.history[-1])
+
     try:
         with Progress() as progress:
-            trainer.fit(
-                pack.splits["train"],
-                pack.splits["validation"],
-                progress,
-                lambda: write_history(folder / "metrics.csv", trainer.history),
-            )
+            trainer.fit(pack.splits["train"], pack.splits["validation"], progress, on_epoch)
+    except Pruned:
+        write_pruned(folder, trainer.epoch, trainer.best.value)
+        print(f"stopped by the search after epoch {trainer.epoch}, validation accuracy {trainer.best.value:.4f}")
+        return trainer.best.value
     except KeyboardInterrupt:
         if trainer.epoch:
             print(f"interrupted; python -m cnn.train resume={_shown(folder)} continues from the last complete epoch")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig
 
@@ -19,8 +22,10 @@ from data_tools.packs.tables import console, show, show_leaks, show_not_looked_f
 from data_tools.preparation import collect_and_merge, decoded_stores, open_sources
 from data_tools.progress import bar
 from data_tools.reading.labels import LabelMap
+from data_tools.sources.base import Fingerprint
 from foundation.entry import entry
 from foundation.errors import UserError
+from foundation.files import locked
 
 
 def prepare(config: DictConfig, new_packs: Path | None = None) -> Path:
@@ -69,22 +74,40 @@ def prepare(config: DictConfig, new_packs: Path | None = None) -> Path:
             print(f"using the pack {found.folder} ({found.images:,} images)")
             return found.folder
     folder = pack_dir / folder_name(data.name, options_hash(chosen), fingerprints)
-    with decoded_stores(data, policy, fingerprints) as stores:
-        prepared = collect_and_merge(sources, data, policy, stores)
-        collection = prepared.collection
-        with bar("counting duplicates and overlaps"):
-            findings = examine(prepared, data, policy)
-        weights = class_weights(collection.rows, data.classes) if policy.balance.method == "class_weight" else None
-        with bar("writing the pack"):
-            description = write_pack(
-                folder, collection, data, chosen, fingerprints, weights, origin,
-                lambda place: write_audit(place, prepared, findings),
-            )  # fmt: skip
+    if (current := _current(pack_dir, wanted, fingerprints, origin)) is not None:
+        return current
+    # Jobs of a sweep begin at the same time: one of them prepares the pack.
+    waiting = partial(print, f"waiting for another process, which prepares {folder}")
+    with locked(pack_dir / f".{folder.name}.lock", waiting):
+        if (current := _current(pack_dir, wanted, fingerprints, origin)) is not None:
+            return current
+        with decoded_stores(data, policy, fingerprints) as stores:
+            prepared = collect_and_merge(sources, data, policy, stores)
+            collection = prepared.collection
+            with bar("counting duplicates and overlaps"):
+                findings = examine(prepared, data, policy)
+            weights = class_weights(collection.rows, data.classes) if policy.balance.method == "class_weight" else None
+            with bar("writing the pack"):
+                description = write_pack(
+                    folder, collection, data, chosen, fingerprints, weights, origin,
+                    lambda place: write_audit(place, prepared, findings),
+                )  # fmt: skip
     show(out, collection.rows, description, prepared.ignored, folder)
     show_not_looked_for(out, findings.numbers["not_looked_for"])
     show_leaks(out, findings.numbers["twins"], leaks(policy))
     show_others(out, [pack.folder.name for pack in packs_in(pack_dir)], folder.name)
     return folder
+
+
+def _current(
+    pack_dir: Path, wanted: Sequence[dict[str, Any]], fingerprints: Mapping[str, Fingerprint], origin: str
+) -> Path | None:
+    """The folder of a pack that is there already, made with one of the wanted options."""
+    for each in wanted:
+        if (found := find(pack_dir, each, fingerprints, origin)) is not None:
+            print(f"using the pack {found.folder} ({found.images:,} images)")
+            return found.folder
+    return None
 
 
 @entry("prepare", GROUPS)

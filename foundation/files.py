@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,28 @@ def _flush(files: list[Path]) -> None:
     for path in files:
         with path.open("rb+") as written:
             os.fsync(written.fileno())
+
+
+@contextmanager
+def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
+    """Hold the lock file `path` during the block; it ends with the process, however that ends.
+
+    If another process holds it, `busy` is called once and then waited for; what `busy` raises ends the waiting.
+    """
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - single files are written without it
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        busy()
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

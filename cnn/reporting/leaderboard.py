@@ -9,6 +9,7 @@ import argparse
 import csv
 import io
 import math
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -47,10 +48,10 @@ class Leaderboard(Callback):
             self._done += 1
             self._pulse.update(self._done)
             # The job may have changed the working directory (hydra.job.chdir); the sweep's is relative to the start.
-            write_leaderboard(Path(config.hydra.runtime.cwd) / config.hydra.sweep.dir)
+            write_leaderboard(Path(config.hydra.runtime.cwd) / config.hydra.sweep.dir, plot=False)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Called when all jobs are done: with a parallel launcher the last write may have missed other jobs."""
+        """Called when all jobs are done: the plot, which takes longer than the rest, is drawn once."""
         write_leaderboard(Path(config.hydra.runtime.cwd) / config.hydra.sweep.dir)
 
 
@@ -64,16 +65,32 @@ def job_count(overrides: Sequence[str]) -> int:
         return 0
 
 
-def write_leaderboard(sweep_dir: Path) -> list[Entry]:
-    """Write `leaderboard.csv` and `leaderboard.png` into `sweep_dir`, and return the entries, best first."""
+def write_leaderboard(sweep_dir: Path, plot: bool = True) -> list[Entry]:
+    """Write `leaderboard.csv`, `.html` and, with `plot`, `.png` into `sweep_dir`; returns the entries, best first."""
     entries = read_entries(sweep_dir)
     write_text(sweep_dir / "leaderboard.csv", _as_csv(entries))
-    if any(entry.runs for entry in entries):
-        # Imported here, because every command loads this module as a callback and only a sweep needs the plot.
+    # Imported here, because every command loads this module as a callback and only a sweep needs plot and page.
+    if plot and any(entry.runs for entry in entries):
         from cnn.reporting.leaderboard_plot import plot_leaderboard  # noqa: PLC0415
 
         plot_leaderboard(entries, sweep_dir / "leaderboard.png")
+    from cnn.reporting.leaderboard_page import write_page  # noqa: PLC0415
+
+    write_page(entries, sweep_dir)
     return entries
+
+
+def show_leaderboard(sweep_dir: Path) -> None:
+    """Write the leaderboard of a sweep and print it, with the path of its page; nothing if there is no job yet."""
+    from cnn.reporting.leaderboard_page import PAGE  # noqa: PLC0415
+    from cnn.reporting.leaderboard_table import print_leaderboard  # noqa: PLC0415
+
+    try:
+        entries = write_leaderboard(sweep_dir)
+    except UserError:
+        return
+    print_leaderboard(entries)
+    print(f"leaderboard: {os.path.relpath(sweep_dir / PAGE)}")
 
 
 def _as_csv(entries: Sequence[Entry]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,10 @@ from foundation.command_line import unquoted
 from foundation.errors import UserError
 from foundation.files import read_json
 
+METRICS = "metrics.json"  # of a finished run; written last
+PRUNED = "pruned.json"  # of a run that a search has stopped
+ERROR = "error.txt"  # of a job that failed
+
 # A configuration: the model's name, and the other overridden keys with their values, sorted by key.
 Configuration = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -27,7 +31,9 @@ class Entry:
     model: str
     overrides: dict[str, str]
     runs: dict[str, dict[str, Any]] = field(default_factory=dict)  # seed -> metrics.json
+    folders: dict[str, Path] = field(default_factory=dict)  # seed -> the folder of that run
     failed: int = 0
+    pruned: list[dict[str, Any]] = field(default_factory=list)  # pruned.json of the jobs that a search has stopped
 
     def values(self, key: str) -> list[float]:
         """The value of `key` for each seed that has one."""
@@ -48,16 +54,19 @@ class Entry:
 def read_entries(sweep_dir: Path) -> list[Entry]:
     """The configurations of a sweep, best validation accuracy first (the test split selects nothing)."""
     entries: dict[Configuration, Entry] = {}
-    for job in _job_folders(sweep_dir):
-        overrides = _overrides(job)
-        metrics = _metrics(job)
+    for job in job_folders(sweep_dir):
+        overrides = read_overrides(job) or {}
+        metrics, pruned = _record(job, METRICS), _record(job, PRUNED)
         seed = overrides.pop("seed", None) or str((metrics or {}).get("seed", job.name))
         model = overrides.pop("model", None) or _chosen_model(job) or str((metrics or {}).get("model", ""))
         entry = entries.setdefault((model, tuple(sorted(overrides.items()))), Entry(model, overrides))
-        if metrics is None:
-            entry.failed += 1
-        else:
+        if metrics is not None:
             entry.runs[seed] = metrics  # a seed that ran twice counts once, because it is not a second sample
+            entry.folders[seed] = job
+        elif pruned is not None:
+            entry.pruned.append(pruned)
+        else:
+            entry.failed += 1
     if not entries:
         raise UserError(f"{sweep_dir} has no job folders; a leaderboard needs the folder of a sweep")
     return sorted(entries.values(), key=_rank)
@@ -78,7 +87,13 @@ def overridden_keys(entries: Sequence[Entry]) -> list[str]:
     return sorted({key for entry in entries for key in entry.overrides})
 
 
-def _job_folders(sweep_dir: Path) -> Iterator[Path]:
+def state_of(job: Path) -> str:
+    """What became of a job: finished, pruned, failed, or begun."""
+    marks = {METRICS: "finished", PRUNED: "pruned", ERROR: "failed"}
+    return next((state for name, state in marks.items() if (job / name).exists()), "begun")
+
+
+def job_folders(sweep_dir: Path) -> Iterator[Path]:
     """Folders of jobs one or two levels down (`sweep.subdir` may contain a slash)."""
     for folder in _subfolders(sweep_dir):
         if _is_job(folder):
@@ -94,25 +109,38 @@ def _subfolders(folder: Path) -> list[Path]:
 
 
 def _is_job(folder: Path) -> bool:
-    return any((folder / name).exists() for name in ("metrics.json", "error.txt", ".hydra"))
+    return any((folder / name).exists() for name in (METRICS, PRUNED, ERROR, ".hydra"))
 
 
-def _metrics(job: Path) -> dict[str, Any] | None:
-    """The metrics of a job; None if it failed, has not finished, or its file cannot be read."""
+def _record(job: Path, name: str) -> dict[str, Any] | None:
+    """The file `name` of a job; None if it is not there or cannot be read."""
     try:
-        metrics = read_json(job / "metrics.json")
+        record = read_json(job / name)
     except UserError:
         return None
-    return metrics if isinstance(metrics, dict) else None
+    return record if isinstance(record, dict) else None
 
 
-def _overrides(job: Path) -> dict[str, str]:
-    """The overrides of the job's command line, key -> value; `+key=value` and `key=value` are the same."""
+def read_overrides(job: Path) -> dict[str, str] | None:
+    """The overrides of the job's command line, key -> value; `+key=value` and `key=value` are the same.
+
+    None if they cannot be read.
+    """
     listed = _load(job / ".hydra" / "overrides.yaml")
+    return options_of(map(str, listed)) if isinstance(listed, list) else None
+
+
+def options_of(overrides: Iterable[str]) -> dict[str, str]:
+    """What overrides set, key -> value without quotes; `+key=value` and `key=value` are the same.
+
+    Not among them are Hydra's own options, and `resume`, which says how a job is continued and not what it is.
+    """
     found = {}
-    for override in listed if isinstance(listed, list) else []:
-        key, equals, value = str(override).partition("=")
-        found[key.lstrip("+~")] = unquoted(value) if equals else "(removed)"
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        key = key.lstrip("+~")
+        if key != "resume" and not key.startswith("hydra."):
+            found[key] = unquoted(value) if equals else "(removed)"
     return found
 
 

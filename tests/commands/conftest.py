@@ -30,6 +30,8 @@ def command(request, monkeypatch, capfd) -> Command:
     if "real_plots" not in request.fixturenames:
         for plot in ("plot_confusion_matrix", "plot_curves", "plot_predictions"):
             monkeypatch.setattr(f"cnn.reporting.run_files.{plot}", _small_plot)
+        monkeypatch.setattr("cnn.reporting.leaderboard_plot.plot_leaderboard", _small_plot)
+        monkeypatch.setattr("cnn.reporting.search_plot.plot_search", _small_plot)
 
     def run(module: str, *arguments: str) -> Outcome:
         main = importlib.import_module(module).main

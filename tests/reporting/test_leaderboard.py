@@ -1,7 +1,6 @@
 """The leaderboard of a sweep, over folders made by hand and over a real Hydra multirun with a failing job."""
 
 import csv
-import json
 import os
 import statistics
 import subprocess
@@ -9,39 +8,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from job_folders import make_job, scored
 from PIL import Image
 
 from cnn.reporting.leaderboard import main, write_leaderboard
 from foundation.errors import UserError
-
-
-def make_job(folder, overrides, metrics=None, chosen_model=None, error=False):
-    (folder / ".hydra").mkdir(parents=True)
-    (folder / ".hydra" / "overrides.yaml").write_text("".join(f"- {text}\n" for text in overrides) or "[]\n")
-    if chosen_model:
-        text = json.dumps({"hydra": {"runtime": {"choices": {"model": chosen_model}}, "x": "${now:%Y}"}})
-        (folder / ".hydra" / "hydra.yaml").write_text(text)  # JSON is YAML
-    if metrics is not None:
-        (folder / "metrics.json").write_text(json.dumps(metrics))
-    if error:
-        (folder / "error.txt").write_text("it broke")
-
-
-def scored(seed, validation, test, **more):
-    return {
-        "val_accuracy": validation,
-        "test_accuracy": test,
-        "test_accuracy_interval": [test - 0.01, test + 0.01],
-        "macro_f1": test - 0.1,
-        "per_class": {},
-        "parameters": 1000,
-        "epochs": 3,
-        "seconds": 10.0 + seed,
-        "images_per_second": 500.0,
-        "seed": seed,
-        "model": "any",
-        **more,
-    }
 
 
 def read_rows(folder):

@@ -16,7 +16,12 @@ Result = TypeVar("Result")
 
 
 def available_cores() -> int:
-    """The cores that this process may use (a container may see more than it owns)."""
+    """The cores that this process may use (a container may see more than it owns).
+
+    `CNN_THREADS` in the environment is the number that a launcher of several jobs has given to this one.
+    """
+    if (given := os.environ.get("CNN_THREADS", "")).isdecimal() and int(given) > 0:
+        return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,0 +1,32 @@
+"""`python -m cnn.sweeping.job_process FOLDER ARGUMENTS`: one job of a sweep; see `cnn.sweeping.processes`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from cnn.reporting.sweeps import state_of
+from cnn.sweeping.jobs import DONE
+from cnn.training.checkpoint import LAST
+from foundation.command_line import quote
+from foundation.files import locked
+
+COMMAND = "cnn.train"
+
+
+def main() -> None:
+    """Run the job, unless another process does that or has done it meanwhile."""
+    folder = Path(sys.argv[1])
+    with locked(folder / ".job.lock", lambda: print("waiting for another process, which runs this job")):
+        if state_of(folder) in DONE:
+            return
+        option = "resume" if (folder / LAST).exists() else "hydra.run.dir"
+        # By its name: the command imports what this package offers.
+        command = importlib.import_module(COMMAND)
+        sys.argv = [COMMAND, *sys.argv[2:], f"{option}={quote(str(folder))}"]
+        command.main()
+
+
+if __name__ == "__main__":
+    main()
