@@ -134,6 +134,7 @@ def _run_stage(chosen: argparse.Namespace) -> int:
         seeds=tuple(chosen.seeds),
         tests=tuple(chosen.tests.split()),
         variants=chosen.variants,
+        variant=chosen.variant,
     )
     try:
         print(importlib.import_module(f"benchmarks.gpu.{stage.module}").run(turn))
@@ -176,6 +177,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--variants", type=Path, metavar="FILE", help="JSON: options that variants of the recipe change"
     )
+    parser.add_argument("--variant", metavar="NAME", help="the one of them that the stage recipe trains")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the recipe's runs (0 1 2)")
     parser.add_argument("--stages", nargs="+", choices=names, default=names, metavar="STAGE", help="only these")
     parser.add_argument("--tests", default="", help="arguments of pytest, in place of its files")

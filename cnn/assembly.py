@@ -16,12 +16,14 @@ from cnn.models.precision import ops_of_precision, resolve_precision, storage_of
 from cnn.training.averaging import Lookahead, MovingAverage
 from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.best import Best
+from cnn.training.checkpoint import BEST, load_checkpoint
 from cnn.training.loop import Trainer, TrainerSettings, steps_of_epoch
 from cnn.training.losses import CrossEntropy, class_weights
 from cnn.training.optimizers import OPTIMIZERS, AdamSettings, SgdSettings, build_optimizer
 from cnn.training.pack import Pack
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.schedules import ScheduleSettings, build_schedule
+from cnn.training.teacher import DistilSettings, Teacher, digest_of, teacher_model
 from cnn.training.views import ViewSettings
 from cnn.training.warm_start import check_start, start_from
 from data_tools.config import DataOptions, MergeConfig
@@ -78,6 +80,7 @@ class RunSettings:
     resume: str | None = None
     start_from: str | None = None
     freeze: str | None = None
+    distil: DistilSettings = field(default_factory=DistilSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
 
 
@@ -104,6 +107,8 @@ def check_training(config: DictConfig) -> None:
     optimizer_settings(config)
     typed(config, "schedule", ScheduleSettings)
     typed(config, "augment", AugmentSettings)
+    for run in distil_settings(config).teacher:
+        load_checkpoint(Path(run) / BEST)
     if config.get("resume") is None:
         check_start(config.get("start_from"), config.get("freeze"))
     size, data = config.data.image_size, config.data
@@ -207,7 +212,21 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
     weights, model = loss_weights(settings.class_weights, pack), model_of(config, ops, settings.precision)
     if config.get("start_from") is not None and config.get("resume") is None:
         metadata["start"] = start_from(model, config.start_from, pack.classes)
-    return new_trainer(model, len(train), scaling, weights, options, folder, metadata)
+    distil = distil_settings(config)
+    if distil.teacher:
+        # A teacher is known by its weights: a run goes on with the same ones, wherever their folder is then.
+        metadata["distil"] = {"weight": distil.weight, "temperature": distil.temperature}
+        metadata["distil"]["teachers"] = [digest_of(run) for run in distil.teacher]
+    trainer = new_trainer(model, len(train), scaling, weights, options, folder, metadata)
+    if distil.teacher:
+        models = [teacher_model(run, model, scaling, pack.classes) for run in distil.teacher]
+        trainer.teacher = Teacher(model.ops, models, distil, trainer.settings.batch_size, len(pack.classes))
+    return trainer
+
+
+def distil_settings(config: DictConfig) -> DistilSettings:
+    """The options `distil`. Raises `UserError` for a wrong one."""
+    return DistilSettings() if config.get("distil") is None else typed(config, "distil", DistilSettings)
 
 
 def _recorded_model(config: DictConfig) -> dict[str, Any]:

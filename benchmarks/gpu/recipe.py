@@ -5,6 +5,7 @@ The test split is scored without and with test-time augmentation (`tta=flip`), a
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -27,7 +28,8 @@ from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.progress import Progress
 from cnn.training.schedules import ScheduleSettings
 from cnn.training.views import ViewSettings
-from foundation.files import write_text
+from foundation.errors import UserError
+from foundation.files import read_json, write_text
 from foundation.plain_config import compose
 
 _RESERVED = 15.0  # seconds for the last epoch to end and for the test split
@@ -49,7 +51,9 @@ def run(turn: Turn) -> str:
         return "left out: GPU_DATA names no pack"
     ops: Any = get_ops("cupy")
     pack = load_pack(Path(turn.data), ops)
-    facts = turn.facts(device={"name": ops.device}, recipe=turn.recipe)
+    title = turn.recipe if turn.variant is None else f"{turn.recipe}, {turn.variant}"
+    facts = turn.facts(device={"name": ops.device}, recipe=title)
+    name = "_".join(re.findall(r"\w+", f"{title} {pack.name}" if turn.variant is not None else title))
     runs: list[Run] = []
     taken = 0.0
     for seed in turn.seeds:
@@ -60,7 +64,7 @@ def run(turn: Turn) -> str:
         runs.append(Run(trainer))
 
         def write() -> None:
-            write_text(turn.out / f"recipe_{turn.recipe}.md", _markdown(facts, runs, pack))
+            write_text(turn.out / f"recipe_{name}.md", _markdown(facts, runs, pack))
 
         with Progress(False, False) as progress:
             trainer.fit(pack.splits["train"], pack.splits["validation"], progress, write)
@@ -105,7 +109,19 @@ def _over(scores: list[float]) -> str:
 
 def _trainer(turn: Turn, ops: Any, pack: Pack, seed: int) -> Trainer:
     minutes = max(1.0, turn.left - _RESERVED) / 60
-    return trainer_of(compose(turn.recipe, **DEFAULTS), ops, pack, seed, max_minutes=minutes, precision="auto")
+    groups = compose(turn.recipe, _options(turn), **DEFAULTS)
+    return trainer_of(groups, ops, pack, seed, max_minutes=minutes, precision="auto")
+
+
+def _options(turn: Turn) -> dict[str, Any]:
+    """What the chosen variant changes in the recipe."""
+    if turn.variant is None:
+        return {}
+    given = {} if turn.variants is None else read_json(turn.variants)
+    if not isinstance(given, dict) or turn.variant not in given:
+        raise UserError(f"there is no variant '{turn.variant}' in {turn.variants}")
+    found: dict[str, Any] = given[turn.variant]
+    return found
 
 
 def trainer_of(groups: dict[str, dict[str, Any]], ops: Any, pack: Pack, seed: int, **settings: Any) -> Trainer:

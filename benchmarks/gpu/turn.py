@@ -24,6 +24,7 @@ class Turn:
     seeds: tuple[int, ...] = (0,)  # of the recipe's runs
     tests: tuple[str, ...] = ()  # arguments of pytest
     variants: Path | None = None  # of the recipe: a JSON file
+    variant: str | None = None  # the one of them that is trained as the recipe
     begun: float = field(default_factory=time.monotonic)
 
     @property

@@ -27,6 +27,7 @@ from cnn.training.pixel_scaling import check_pixels
 from cnn.training.progress import Progress
 from cnn.training.schedules import Schedule
 from cnn.training.step import TrainingStep
+from cnn.training.teacher import Teacher
 from foundation.errors import UserError
 
 
@@ -88,6 +89,7 @@ class Trainer:
     notes: list[str] = field(default_factory=list)  # sentences about the training for the person
     average: MovingAverage | None = None
     lookahead: Lookahead | None = None
+    teacher: Teacher | None = None
     _best_weights: dict[str, NDArray[Any]] = field(default_factory=dict)  # if there is no folder
 
     @property
@@ -124,6 +126,7 @@ class Trainer:
             self.settings.batch_size,
             self.average,
             self.lookahead,
+            self.teacher,
         )
         scoring = None
         if validation is not None:

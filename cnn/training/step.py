@@ -15,6 +15,7 @@ from cnn.training.batches import BatchMaker
 from cnn.training.losses import CrossEntropy
 from cnn.training.mixing import MIXING_NUMBERS, UNMIXED
 from cnn.training.optimizers import Optimizer
+from cnn.training.teacher import Teacher
 
 _CLOCK, _TOTALS = 3, 3  # words of `next_batch`'s clock, and of the loss's totals
 # The numbers of a step, in this order, which `next_batch` selects.
@@ -40,14 +41,16 @@ class TrainingStep:
         batch_size: int,
         average: MovingAverage | None = None,
         lookahead: Lookahead | None = None,
+        teacher: Teacher | None = None,
     ) -> None:
         """images (n, h, w, c) uint8 or float32 and labels (n,) int64 are on the backend; an epoch uses each once.
 
-        `average` and `lookahead` follow the weights after each update.
+        `average` and `lookahead` follow the weights after each update; `teacher` adds to the gradient of the loss, but
+        not to `totals`.
         """
         self.model, self.loss, self.optimizer, self.batches = model, loss, optimizer, batches
         self.ops, self.images, self.labels, self.batch_size = model.ops, images, labels, batch_size
-        self.average, self.lookahead = average, lookahead
+        self.average, self.lookahead, self.teacher = average, lookahead, teacher
         count, steps = len(images), -(-len(images) // batch_size)
         # 64-bit words: the clock, the totals, the order, and two numbers of a step to a word.
         self._steps, words = steps, -(-steps * len(_NUMBERS) // 2)
@@ -101,6 +104,8 @@ class TrainingStep:
         if self.batches.augment.mixes:
             labels = self.ops.batch_targets(labels, logits.shape[1], number["share"])
         _, dlogits = self.loss(logits, labels, self._totals)
+        if self.teacher is not None:
+            self.teacher.guide(x, logits, dlogits)
         self.model.backward(saved, dlogits)
         self.optimizer.step(number["learning_rate"], number["momentum"], clock)
         if self.lookahead is not None:
