@@ -180,11 +180,13 @@ __device__ __forceinline__ void gathered_product(const typename Tile::Element* i
     store_sums<Tile>(sums, out, n0, g.n, row_offset);
   } else {
     __syncthreads();  // the stages have been read
-    const auto own = store_rounded<Tile>(sums, shared, out, added, moments != nullptr, n0, g.n, min(g.rows - m0, Tile::BM),
-                                         row_offset);
+    const RoundedTile<Tile> tile(sums, shared, row_offset);
+    const auto store = [&] { tile.store(out, added, n0, g.n); };
+    if (!moments) return store();
     const int row_tiles = gridDim.x / column_tiles;
     unsigned* of_columns = counters + splits * gridDim.x + blockIdx.x % column_tiles * row_tiles;
-    if (moments) merge_moments<Tile>(own, shared, moments, tile_moments, of_columns, m0 / Tile::BM, n0, g.n, g.rows);
+    const auto own = tile.moments(n0, g.n, min(g.rows - m0, Tile::BM));
+    merge_moments<Tile>(own, shared, moments, tile_moments, of_columns, m0 / Tile::BM, n0, g.n, g.rows, store);
   }
 }
 

@@ -6,8 +6,11 @@
 
 // Whether this block is the last of `count` blocks to arrive here, when it has written what the others may read. The
 // counter must be 0 before the first arrives, and is 0 again behind the last one, so that a captured launch can be
-// replayed. The last block finds what the others wrote if it reads by `merged_load`. Called by the whole block.
-__device__ __forceinline__ bool arrives_last(unsigned* counter, unsigned count) {
+// replayed. The last block finds what the others wrote if it reads by `merged_load`. Meanwhile the threads do other work,
+// on memory that no other block reads: the first one joins late, as it waits until the block's writes before are seen by all.
+// Called by the whole block.
+template <class Work>
+__device__ __forceinline__ bool arrives_last(unsigned* counter, unsigned count, Work meanwhile) {
   bool last = false;
   __syncthreads();  // all threads have written
   if (threadIdx.x == 0 && threadIdx.y == 0) {
@@ -15,7 +18,11 @@ __device__ __forceinline__ bool arrives_last(unsigned* counter, unsigned count) 
     last = atomicInc(counter, count - 1) == count - 1;  // which sets it to 0
     __threadfence();
   }
+  meanwhile();
   return __syncthreads_or(last);
+}
+__device__ __forceinline__ bool arrives_last(unsigned* counter, unsigned count) {
+  return arrives_last(counter, count, [] {});
 }
 
 // The N floats at p, which other blocks of this launch wrote: from the L2 cache, as the L1 cache may have older ones. Where
@@ -38,20 +45,29 @@ __device__ __forceinline__ Pack<float, N> merged_load(const float* p) {
 // Merges what `count` blocks have, of which this is number `own`: neighbours in groups of FAN_IN, these groups' results in
 // groups of FAN_IN, until there is one. publish(i) writes what this block has to place i of the blocks' results;
 // merge(first, step, members) replaces it by the results at first, first + step, ..., merged in this order. True for the
-// one block that has all. It takes less than `count` counters; none for one block. Called by the whole block.
-template <unsigned FAN_IN, class Publish, class Merge>
+// one block that has all. It takes less than `count` counters; none for one block. Every block does the work of meanwhile()
+// once, while it meets the others. Called by the whole block.
+template <unsigned FAN_IN, class Publish, class Merge, class Work>
 __device__ __forceinline__ bool merge_blocks(unsigned own, unsigned count, unsigned* counters, Publish publish,
-                                             Merge merge) {
+                                             Merge merge, Work meanwhile) {
+  if (count == 1) meanwhile();
   for (unsigned step = 1; step < count; step *= FAN_IN) {
     const unsigned group = own / (step * FAN_IN), first = group * step * FAN_IN;
     const unsigned members = min(FAN_IN, (count - first + step - 1) / step);
     publish(own);
-    if (!arrives_last(counters + group, members)) return false;
+    const bool last = step == 1 ? arrives_last(counters + group, members, meanwhile)
+                                : arrives_last(counters + group, members);
+    if (!last) return false;
     merge(first, step, members);
     counters += (count - 1) / (step * FAN_IN) + 1;
     own = first;
   }
   return true;
+}
+template <unsigned FAN_IN, class Publish, class Merge>
+__device__ __forceinline__ bool merge_blocks(unsigned own, unsigned count, unsigned* counters, Publish publish,
+                                             Merge merge) {
+  return merge_blocks<FAN_IN>(own, count, counters, publish, merge, [] {});
 }
 
 // Sums over the parts that a sum was cut into, each in a block of its own: FOURS times four numbers of each of THREADS

@@ -268,60 +268,85 @@ struct ShiftedSums {
   }
 };
 
-// The same rounded to bfloat16: through shared memory, so that whole chunks are written. All stages must have been read.
-// To each chunk that of `added`, which is laid out like `out`, is added, if it is given. With `moments`, threads below BN get
-// those of a column of the tile each, of its first `rows` rows, which exist.
-template <class Tile, class Rows>
-__device__ __forceinline__ Moments<1> store_rounded(Accumulators<Tile>& sums, unsigned char* shared, bfloat16* out,
-                                                    const bfloat16* added, bool moments, int n0, int columns, int rows,
-                                                    Rows row_offset) {
+// The result rounded to bfloat16, in shared memory, so that whole chunks are written. All stages must have been read. Behind
+// the numbers are where its rows begin in memory, by row_offset as in store_sums, and place for sums of each thread.
+template <class Tile>
+struct RoundedTile {
   static_assert(Tile::kThreads >= Tile::BN, "a thread for each column");
-  constexpr int kPitch = Tile::BN * 2, kChunks = Tile::BN / 8, kStep = Tile::kThreads / kChunks;
-  int* offsets = reinterpret_cast<int*>(shared + Tile::BM * kPitch);
-  float* parts = reinterpret_cast<float*>(offsets + Tile::BM);  // sums and squares of each thread's rows
-  for (int row = threadIdx.x; row < Tile::BM; row += Tile::kThreads) offsets[row] = row_offset(row);
-  for_pairs<Tile>(sums, [&](float* sum, int row, int column) {
-    *reinterpret_cast<unsigned*>(shared + swizzled<kPitch>(row, column / 8) + column % 8 * 2) =
-        pack_bfloat16(sum[0], sum[1]);
-  });
-  __syncthreads();
-  const int chunk = threadIdx.x % kChunks, first_row = threadIdx.x / kChunks, column = n0 + chunk * 8;
-  const auto value = [&](int row) { return *reinterpret_cast<const uint4*>(shared + swizzled<kPitch>(row, chunk)); };
-  ShiftedSums own(value(0));
-  if (column < columns) {
-    for (int row = first_row; row < Tile::BM; row += kStep) {
-      if (offsets[row] < 0) continue;
+  static constexpr int kPitch = Tile::BN * 2, kChunks = Tile::BN / 8, kStep = Tile::kThreads / kChunks;
+
+  unsigned char* shared;
+  int* offsets;
+  float* parts;
+
+  template <class Rows>
+  __device__ __forceinline__ RoundedTile(Accumulators<Tile>& sums, unsigned char* place, Rows row_offset)
+      : shared(place), offsets(reinterpret_cast<int*>(place + Tile::BM * kPitch)),
+        parts(reinterpret_cast<float*>(offsets + Tile::BM)) {
+    for (int row = threadIdx.x; row < Tile::BM; row += Tile::kThreads) offsets[row] = row_offset(row);
+    for_pairs<Tile>(sums, [&](float* sum, int row, int column) {
+      *reinterpret_cast<unsigned*>(shared + swizzled<kPitch>(row, column / 8) + column % 8 * 2) =
+          pack_bfloat16(sum[0], sum[1]);
+    });
+    __syncthreads();
+  }
+
+  // The chunk of a row that is this thread's.
+  static __device__ __forceinline__ int chunk() { return threadIdx.x % kChunks; }
+  __device__ __forceinline__ uint4 value(int row) const {
+    return *reinterpret_cast<const uint4*>(shared + swizzled<kPitch>(row, chunk()));
+  }
+
+  // work(row) for the rows of this thread that exist, if its columns do.
+  template <class Work>
+  __device__ __forceinline__ void for_rows(int n0, int columns, Work work) const {
+    if (n0 + chunk() * 8 >= columns) return;
+    for (int row = threadIdx.x / kChunks; row < Tile::BM; row += kStep) {
+      if (offsets[row] >= 0) work(row);
+    }
+  }
+
+  // Writes it to `out`, plus the chunks of `added`, which is laid out like `out`, if it is given.
+  __device__ __forceinline__ void store(bfloat16* out, const bfloat16* added, int n0, int columns) const {
+    const int column = n0 + chunk() * 8;
+    for_rows(n0, columns, [&](int row) {
       uint4 v = value(row);
       if (added) v = sum_of(v, *reinterpret_cast<const uint4*>(added + offsets[row] + column));
       *reinterpret_cast<uint4*>(out + offsets[row] + column) = v;
-      if (moments) own.add(v);
-    }
+    });
   }
-  Moments<1> result{};
-  if (!moments) return result;
+
+  // Those of a column each in threads below BN, over its first `rows` rows, which exist.
+  __device__ __forceinline__ Moments<1> moments(int n0, int columns, int rows) const {
+    ShiftedSums own(value(0));
+    for_rows(n0, columns, [&](int row) { own.add(value(row)); });
+    const int first_row = threadIdx.x / kChunks;
 #pragma unroll
-  for (int e = 0; e < 8; ++e) {
-    parts[first_row * 2 * Tile::BN + chunk * 8 + e] = own.sum[e];
-    parts[(first_row * 2 + 1) * Tile::BN + chunk * 8 + e] = own.square[e];
+    for (int e = 0; e < 8; ++e) {
+      parts[first_row * 2 * Tile::BN + chunk() * 8 + e] = own.sum[e];
+      parts[(first_row * 2 + 1) * Tile::BN + chunk() * 8 + e] = own.square[e];
+    }
+    __syncthreads();
+    Moments<1> result{};
+    if (const int c = threadIdx.x; c < Tile::BN && n0 + c < columns) {
+      float sum = 0.f, square = 0.f;
+      for (int i = 0; i < kStep; ++i) sum += parts[i * 2 * Tile::BN + c], square += parts[(i * 2 + 1) * Tile::BN + c];
+      const unsigned bits = *reinterpret_cast<const unsigned short*>(shared + swizzled<kPitch>(0, c / 8) + c % 8 * 2);
+      const float mean = sum / rows, variance = square / rows - mean * mean;
+      result.count = rows;
+      result.mean[0] = __uint_as_float(bits << 16) + mean;
+      result.variance[0] = variance < 0.f ? 0.f : variance;  // NaN stays NaN
+    }
+    return result;
   }
-  __syncthreads();
-  if (const int c = threadIdx.x; c < Tile::BN && n0 + c < columns) {
-    float sum = 0.f, square = 0.f;
-    for (int i = 0; i < kStep; ++i) sum += parts[i * 2 * Tile::BN + c], square += parts[(i * 2 + 1) * Tile::BN + c];
-    const unsigned bits = *reinterpret_cast<const unsigned short*>(shared + swizzled<kPitch>(0, c / 8) + c % 8 * 2);
-    const float mean = sum / rows, variance = square / rows - mean * mean;
-    result.count = rows;
-    result.mean[0] = __uint_as_float(bits << 16) + mean;
-    result.variance[0] = variance < 0.f ? 0.f : variance;  // NaN stays NaN
-  }
-  return result;
-}
+};
 
 // result (2, columns): mean and variance of the columns from n0 on over all `rows` rows, from those of each tile of BM, which
-// threads below BN have. parts (tiles, 2, columns) and counters, one a tile, are theirs to meet. All of `shared` may be used.
-template <class Tile>
+// threads below BN have. parts (tiles, 2, columns) and counters, one a tile, are theirs to meet; store() writes the tile
+// meanwhile: a block that waited until its tile is in memory would keep the next one waiting. Behind it all of `shared` is free.
+template <class Tile, class Store>
 __device__ __forceinline__ void merge_moments(Moments<1> own, unsigned char* shared, float* result, float* parts,
-                                              unsigned* counters, int tile, int n0, int columns, int rows) {
+                                              unsigned* counters, int tile, int n0, int columns, int rows, Store store) {
   constexpr int kLanes = Tile::kThreads / Tile::BN, kAtOnce = 4;
   const int lane = threadIdx.x / Tile::BN, column = n0 + threadIdx.x % Tile::BN, tiles = (rows + Tile::BM - 1) / Tile::BM;
   const bool exists = column < columns, first_lane = lane == 0 && exists;
@@ -349,7 +374,8 @@ __device__ __forceinline__ void merge_moments(Moments<1> own, unsigned char* sha
           for (int i = 0; i < kAtOnce; ++i) own.merge(given[i]);
         }
         own = merge_lanes(own, kLanes, Tile::BN, reinterpret_cast<Moments<1>*>(shared));
-      });
+      },
+      store);
   if (!all || !first_lane) return;
   result[column] = own.mean[0];
   result[columns + column] = own.variance[0];

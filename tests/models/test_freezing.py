@@ -111,7 +111,8 @@ def test_updates_leave_frozen_parameters_as_they_are(ops, engine, settings, clip
         for step in (1, 2):
             _, saved = model.forward(x, True, np.array([step]))
             model.backward(saved, dlogits.astype(np.float32))
-            optimizer.step(backend.array(np.array([0.1], np.float32)), backend.array(np.array([step])))
+            rate, momentum = (backend.array(np.array([each], np.float32)) for each in (0.1, optimizer.momentum))
+            optimizer.step(rate, momentum, backend.array(np.array([step])))
         after = model.state()
         for name in still:
             np.testing.assert_array_equal(after[name], before[name])

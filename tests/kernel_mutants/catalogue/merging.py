@@ -48,7 +48,18 @@ MERGING = [
         may_survive="memory is coherent in the emulator",
     ),
     # --- groups of groups ---
-    _merge("index", "groups share a counter", "arrives_last(counters + group,", "arrives_last(counters,"),
+    _merge("index", "groups share a counter", "arrives_last(counters + group,", "arrives_last(counters,", 1, 2),
+    _merge(
+        "index", "groups of groups share a counter", "arrives_last(counters + group,", "arrives_last(counters,", 2, 2
+    ),
+    _merge("index", "one block alone does no other work", "if (count == 1) meanwhile();", ""),
+    _merge(
+        "index",
+        "other work is done at every level",
+        ": arrives_last(counters + group, members);",
+        ": arrives_last(counters + group, members, meanwhile);",
+        may_survive="it is the same work again",
+    ),
     _merge(
         "index",
         "groups of groups meet where groups do",

@@ -12,7 +12,65 @@ _update = partial(Mutant, "updates.cu")
 
 SMALL_FILES = [
     # --- batches.cu ---
-    _batch("bound", "a pixel beyond the last", "if (pixel >= h * w)", "if (pixel > h * w)"),
+    _batch("bound", "a pixel beyond the last", "if (pixel >= h * w)", "if (pixel > h * w)", 1, 2),
+    _batch(
+        "statistics",
+        "the shift before the gain",
+        "+ offset[k]) * gain + shift);\n  }\n}",
+        "+ offset[k] + shift) * gain);\n  }\n}",
+    ),
+    _batch(
+        "statistics", "no tone without a warp", "tone ? tone[image * 2] : 1.f", "tone && affine ? tone[image * 2] : 1.f"
+    ),
+    # --- mixed images ---
+    _batch("bound", "mixed: a pixel beyond the last", "if (pixel >= h * w)", "if (pixel > h * w)", 2, 2),
+    _batch("index", "mixed: with itself", "((n - 1 - image) * h * w + pixel) * c;", "(image * h * w + pixel) * c;"),
+    _batch("bound", "mixed: a line below the rectangle", "down < mixing[3]", "down <= mixing[3]"),
+    _batch(
+        "bound",
+        "mixed: without the rectangle's first column",
+        "0.f <= across && across < mixing[4]",
+        "0.f < across && across < mixing[4]",
+    ),
+    _batch("statistics", "mixed: the partner whole", "other = 1.f - own;", "other = 1.f;"),
+    _batch("statistics", "targets: the partner's share is the own", "(1.f - share[0]) * other", "share[0] * other"),
+    _batch(
+        "index",
+        "targets: of the image before the partner",
+        "indices, n - 1 - image, j",
+        "indices, max(n - 2 - image, 0), j",
+    ),
+    _batch(
+        "index",
+        "targets: by place and not by image",
+        "table[indices[image] * classes + j]",
+        "table[image * classes + j]",
+    ),
+    _batch(
+        "bound",
+        "targets: labels below 0 are none of the classes",
+        'label < 0 || label >= classes ? nanf("")',
+        'label >= classes ? nanf("")',
+    ),
+    # --- crops and tones ---
+    _batch("index", "crops: about the corner", "(size - 1) / 2.0 * (1.0 - part) + (place", "(place"),
+    _batch("statistics", "crops: in the middle", "(place - 0.5) * (1.0 - part) * size", "0.0"),
+    _batch(
+        "statistics", "crops: larger than the image", "const double part = min(side, 1.0);", "const double part = side;"
+    ),
+    _batch("statistics", "crops: of one shape", "exp(0.28768207245178085 *", "exp(0.0 *"),
+    _batch(
+        "random",
+        "crops: by the numbers of the warps",
+        "crops(seed_low, seed_high, crop_stream, step)",
+        "crops(seed_low, seed_high, warp_stream, step)",
+    ),
+    _batch(
+        "statistics",
+        "tones: brighter only",
+        "brightness * (2.0 * uniform(tones, image * 2 + 1) - 1.0)",
+        "brightness * uniform(tones, image * 2 + 1)",
+    ),
     _batch(
         "index",
         "lines as long as the image is high",
@@ -81,7 +139,7 @@ SMALL_FILES = [
         "  __syncthreads();\n  if (threadIdx.x == 0) advance",
         "  if (threadIdx.x == 0) advance",
     ),
-    _batch("bound", "next: rates beyond the last", "rates[min(batch, batches - 1ll)]", "rates[batch]"),
+    _batch("bound", "next: rows beyond the last", "min(batch, batches - 1ll) * width", "batch * width"),
     _batch("bound", "next: images beyond the last", "order[min(first + image, images - 1ll)]", "order[first + image]"),
     _batch("index", "next: the epoch's first images", "min(first + image, images", "min(0ll + image, images"),
     _batch("index", "next: labels in their order", "labels[index]", "labels[min(first + image, images - 1ll)]"),
@@ -104,12 +162,8 @@ SMALL_FILES = [
     ),
     _batch("random", "draws: both streams are one", "move_stream, step", "warp_stream, step"),
     _batch("statistics", "draws: angles in another unit", "/ 180.0, &sine", "/ 200.0, &sine"),
-    _batch(
-        "sign", "draws: turned the other way", "a[1] = static_cast<float>(sine)", "a[1] = static_cast<float>(-sine)"
-    ),
-    _batch(
-        "sign", "draws: mirrored rows", "a[4] = static_cast<float>(sense * cosine)", "a[4] = static_cast<float>(cosine)"
-    ),
+    _batch("sign", "draws: turned the other way", "                 sine,\n", "                 -sine,\n"),
+    _batch("sign", "draws: mirrored rows", "                 sense * cosine,\n", "                 cosine,\n"),
     _batch("index", "draws: about the corner, not the centre", "centre_row = (h - 1) / 2.0", "centre_row = 0.0"),
     _batch(
         "random",
@@ -182,7 +236,8 @@ SMALL_FILES = [
         "? values.at[k] * scale : 0.f",
         "? values.at[k] * scale : values.at[k] * 0.f",
     ),
-    _dropout("random", "the first step for all", "stream, clock[0])", "stream, 1)"),
+    _dropout("random", "the first step for all", "stream, clock[0])", "stream, 1)", 1, 2),
+    _dropout("random", "examples: the first step for all", "stream, clock[0])", "stream, 1)", 2, 2),
     _dropout("grid", "a thread takes one block and no more", "block += grid_threads()", "block += blocks"),
     _dropout(
         "random",
@@ -250,9 +305,15 @@ SMALL_FILES = [
     _update(
         "eps", "Adam: eps under the root", "(sqrtf(second * correction2) + eps)", "sqrtf(second * correction2 + eps)"
     ),
+    _update("optimizer", "blend: away from the values", "own + part * (other - own)", "own - part * (other - own)"),
+    _update("optimizer", "blend: a share of 0 changes", "if (part == 0.f) return;", ""),
+    _update("copy", "blend: the copy stays", "    if (copy) assign(copy[i], into[i]);\n", ""),
     _update("optimizer", "Adam: the second moment is not corrected", "sqrtf(second * correction2)", "sqrtf(second)"),
     _update(
-        "optimizer", "Adam: the first moment is not corrected", "rate / bias_correction(clock[0], log_beta1)", "rate"
+        "optimizer",
+        "Adam: the first moment is not corrected",
+        "rate / bias_correction(clock[0], logf(inertia))",
+        "rate",
     ),
     _update(
         "cancellation",

@@ -74,21 +74,22 @@ TENSOR = [
     _gemm("relu", "ReLU keeps what is negative", "relu && sum[e] < 0.f", "relu && sum[e] > 0.f"),
     _gemm("bound", "sums beyond the last column are written", "if (first + j * 8 < columns) *", "*"),
     _gemm("bound", "sums of rows that do not exist are written", "    if (offset < 0) continue;\n", ""),
-    _gemm(
-        "bound", "rounded rows that do not exist are written", "if (offsets[row] < 0) continue", "if (false) continue"
-    ),
-    _gemm("bound", "chunks beyond the last column are written", "  if (column < columns) {\n", "  {\n"),
+    _gemm("bound", "rounded rows that do not exist are written", "if (offsets[row] >= 0) work(row)", "work(row)"),
+    _gemm("bound", "chunks beyond the last column are written", "if (n0 + chunk() * 8 >= columns) return;", ""),
     _gemm("added", "nothing is added", "if (added) v =", "if (false) v ="),
     _gemm("moments", "the mean of the sums less their shift", "__uint_as_float(bits << 16) + mean", "mean"),
     _gemm("moments", "the mean of squares for the variance", "square / rows - mean * mean", "square / rows"),
     _gemm(
         "barrier",
         "none before threads' sums are added up",
-        "  __syncthreads();\n  if (const int c = threadIdx.x",
-        "  if (const int c = threadIdx.x",
+        "    __syncthreads();\n    Moments<1> result{};",
+        "    Moments<1> result{};",
     ),
     _gemm(
-        "barrier", "none before rounded chunks are read", "  __syncthreads();\n  const int chunk", "  const int chunk"
+        "barrier",
+        "none before rounded chunks are read",
+        "    __syncthreads();\n  }\n\n  // The chunk of",
+        "  }\n\n  // The chunk of",
     ),
     # --- products by warpgroups ---
     _warpgroup(
