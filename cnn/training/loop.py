@@ -228,7 +228,10 @@ class Trainer:
         return parts
 
     def resume(self) -> None:
-        """Load the state of `checkpoint.last.safetensors`. Raises `UserError` if it is of another model."""
+        """Load the state of `checkpoint.last.safetensors`. Raises `UserError` if it is of another model.
+
+        `trainer.epochs` may be another number if the schedule does not depend on it.
+        """
         assert self.folder is not None
         path = self.folder / LAST
         tensors, metadata = load_checkpoint(path)
@@ -237,6 +240,8 @@ class Trainer:
         # An option that is not in a checkpoint did not exist when it was written, and has its default, which is off.
         for group, defaults in (("augment", AugmentSettings()), ("trainer", TrainerSettings())):
             metadata[group] = asdict(defaults) | metadata.get(group, {})
+        if "trainer" in self.metadata and not self.schedule.by_length:
+            metadata["trainer"]["epochs"] = self.settings.epochs
         for key, value in self.metadata.items():
             if metadata.get(key) != value:
                 changed = _changed_option(metadata.get(key), value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from foundation.errors import UserError
 
@@ -41,6 +41,8 @@ class ScheduleSettings:
 class Schedule:
     """A constant rate; the base class of the others. `step` counts from 1 to `total_steps`."""
 
+    by_length: ClassVar[bool] = False  # whether a rate depends on `total_steps`
+
     def __init__(self, settings: ScheduleSettings, learning_rate: float, total_steps: int) -> None:
         self.settings, self.base, self.total_steps = settings, learning_rate, total_steps
 
@@ -73,6 +75,8 @@ class Cosine(Schedule):
     One-cycle (Smith & Topin 2018) is the same shape with a long rise from a small start. With `base_momentum` momentum
     mirrors it: it falls from the optimizer's to that at the peak, and returns.
     """
+
+    by_length = True
 
     def learning_rate(self, step: int) -> float:
         """The rate for training step `step`, from 1 to `total_steps`."""

@@ -229,6 +229,28 @@ def test_a_run_from_before_an_option_of_augmentation_resumes_with_the_option_off
             make_trainer(metadata={"augment": now | changed}).resume()
 
 
+@pytest.mark.parametrize("schedule", [{}, PLATEAU], ids=["constant", "plateau"])
+def test_a_schedule_without_an_end_goes_on_for_more_epochs(make_trainer, pack, schedule):
+    def trainer(folder, epochs):
+        settings = dataclasses.asdict(TrainerSettings(epochs=epochs, batch_size=16))
+        return make_trainer(folder, schedule=schedule, epochs=epochs, metadata={"trainer": settings})
+
+    whole = fit(trainer("whole", 5), pack)
+    fit(trainer("short", 2), pack)
+    longer = trainer("short", 5)
+    longer.resume()
+    fit(longer, pack)
+    assert without_times(longer.history) == without_times(whole.history)
+    assert_same_weights(longer, whole)
+
+
+def test_a_cycle_has_its_length(make_trainer, pack):
+    settings = dataclasses.asdict(TrainerSettings(epochs=2, batch_size=16))
+    fit(make_trainer(schedule=ONE_CYCLE, epochs=2, metadata={"trainer": settings}), pack)
+    with pytest.raises(UserError, match=r"made with another trainer\.epochs \(2, not 5\)"):
+        make_trainer(schedule=ONE_CYCLE, epochs=5, metadata={"trainer": settings | {"epochs": 5}}).resume()
+
+
 def test_resuming_from_the_best_weights_alone_is_refused_in_one_line(make_trainer, pack):
     """model.best.safetensors is ours too, but holds neither moments nor progress."""
     trainer = fit(make_trainer(epochs=1), pack)
