@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from benchmarks.cpu.cells import Cell
@@ -50,18 +49,18 @@ def sizes(name: str) -> Row:
 
 
 def measure(name: str, batch: int, threads: int, rounds: int, least: float) -> Row:
-    """The sizes, and the images per second of training steps and of inference, each the median of `rounds`.
+    """The sizes, and the images per second of training steps and of inference, each of the fastest of `rounds`.
 
-    A round lasts at least `least` seconds.
+    A round lasts at least `least` seconds. The fastest one depends least on what else the machine does.
     """
     cell, size = Cell(name, batch, threads, SIDE), sizes(name)
     model = cell.build(get_ops("cpu", threads))
     work = Workload(cell.options(), model, *cell.data(), batch)
-    training = batch / median(_seconds(work, rounds, least))
+    training = batch / min(_seconds(work, rounds, least))
     images = work.network_input(cell.data()[0])
     network = InferenceModel(model)
     del model, work
-    inference = batch / median(_seconds(lambda: network.forward(images), rounds, least))
+    inference = batch / min(_seconds(lambda: network.forward(images), rounds, least))
     return Row(name, size.parameters, size.mflops, training, inference)
 
 
@@ -88,7 +87,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def page(rows: Sequence[Row], batch: int, threads: int, provenance: dict[str, Any]) -> str:
+def page(rows: Sequence[Row], chosen: argparse.Namespace, provenance: dict[str, Any]) -> str:
     """The page docs/benchmarks/networks.md."""
     machine, versions = provenance["machine"], provenance["versions"]
     cpu, revision = machine["cpu"] or "an unknown processor", (provenance["git"] or {}).get("revision", "unknown")
@@ -98,11 +97,12 @@ def page(rows: Sequence[Row], batch: int, threads: int, provenance: dict[str, An
 
 Written by `python -m benchmarks.networks --write`. For grey images of {SIDE}x{SIDE} pixels and 7 classes: parameters and
 running statistics; millions of floating-point operations of one image's forward pass, a multiply-accumulate counted as
-two; and the images per second of training steps (gather, forward, loss, backward, Adam) and of inference (batch norms
-folded into weights), in float32 on the CPU engine, in batches of {batch} with {threads} threads.
+two; images per second of training steps (gather, forward, loss, backward, Adam) and of inference (batch norms folded
+into weights), in float32 on the CPU engine, in batches of {chosen.batch} with {chosen.threads} threads: the fastest of
+{chosen.rounds} rounds.
 
 Measured on {cpu}, {machine["cores"]} cores; {made_with};
-{when}. A shared machine is 10 to 20 % faster or slower from hour to hour: compare rows.
+{when}. On a shared machine a rate changes from hour to hour: compare those of one table.
 
 {table(rows)}
 
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", nargs="+", metavar="NAME", help="of conf/model (all)")
     parser.add_argument("--batch", type=int, default=BATCH, metavar="IMAGES", help=f"({BATCH})")
     parser.add_argument("--threads", type=int, default=min(2, available_cores()), metavar="N", help="(two)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of which the median counts (5)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of which the fastest counts (5)")
     parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="of a round at least (1)")
     parser.add_argument("--sizes", action="store_true", help="parameters and operations alone, without measuring")
     parser.add_argument("--write", action="store_true", help=f"write {TABLE.relative_to(TABLES.parents[1])}")
@@ -138,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(table(rows))
     if chosen.write:
-        write_text(TABLE, page(rows, chosen.batch, chosen.threads, collect_provenance()))
+        write_text(TABLE, page(rows, chosen, collect_provenance()))
     return 0
 
 
