@@ -95,11 +95,11 @@ def page(rows: Sequence[Row], chosen: argparse.Namespace, provenance: dict[str, 
     when = f"{provenance['started'][:10]}, revision {revision[:7]}"
     return f"""# The networks of conf/model
 
-Written by `python -m benchmarks.networks --write`. For grey images of {SIDE}x{SIDE} pixels and 7 classes: parameters and
-running statistics; millions of floating-point operations of one image's forward pass, a multiply-accumulate counted as
-two; images per second of training steps (gather, forward, loss, backward, Adam) and of inference (batch norms folded
-into weights), in float32 on the CPU engine, in batches of {chosen.batch} with {chosen.threads} threads: the fastest of
-{chosen.rounds} rounds.
+Written by `python -m benchmarks.networks --write`. For grey images of {SIDE}x{SIDE} pixels and 7 classes:
+parameters and running statistics; millions of floating-point operations of one image's forward pass, where a
+multiply-accumulate is two; images per second of training steps (gather, forward, loss, backward, Adam) and of inference
+(batch norms folded into weights), in float32 on the CPU engine, in batches of {chosen.batch} with {chosen.threads}
+threads: the fastest of {chosen.rounds} rounds.
 
 Measured on {cpu}, {machine["cores"]} cores; {made_with};
 {when}. On a shared machine a rate changes from hour to hour: compare those of one table.

@@ -31,7 +31,7 @@ SMALL = ["mobile_small", "preact_resnet_small", "resnet18_small", "se_resnet_sma
 
 
 def test_the_named_models_are_shipped():
-    assert {"baseline", "lenet", "resnet9", "vgg_small", "vgg_record", *SMALL} <= set(SHIPPED)
+    assert {"baseline", "lenet", "resnet9", "vgg_small", "vgg_record", "airbench", *SMALL} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SMALL)
