@@ -360,7 +360,7 @@ class Winograd(Algorithm):
 
 
 class Depthwise(Algorithm):
-    """Tap by tap, for one input channel a group, where a product would be a single column wide."""
+    """For one input channel a group, where a product would be a single column wide: see `depthwise_kernels`."""
 
     name = "depthwise"
 
