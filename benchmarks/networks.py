@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 from benchmarks.cpu.cells import Cell
@@ -91,7 +93,8 @@ def page(rows: Sequence[Row], chosen: argparse.Namespace, provenance: dict[str, 
     """The page docs/benchmarks/networks.md."""
     machine, versions = provenance["machine"], provenance["versions"]
     cpu, revision = machine["cpu"] or "an unknown processor", (provenance["git"] or {}).get("revision", "unknown")
-    made_with = f"Python {versions['python']}, NumPy {versions['numpy']}, Numba {versions['numba']}"
+    made_with = f"Python {versions['python']}, NumPy {versions['numpy']}, Numba {metadata.version('numba')}"
+    load = f"{os.getloadavg()[0]:.0f}" if hasattr(os, "getloadavg") else "unknown"
     when = f"{provenance['started'][:10]}, revision {revision[:7]}"
     return f"""# The networks of conf/model
 
@@ -102,7 +105,8 @@ multiply-accumulate is two; images per second of training steps (gather, forward
 threads: the fastest of {chosen.rounds} rounds.
 
 Measured on {cpu}, {machine["cores"]} cores; {made_with};
-{when}. On a shared machine a rate changes from hour to hour: compare those of one table.
+{when}; load average {load}. With a load above the number of cores others computed, too, and rates are too low: compare
+those of one table.
 
 {table(rows)}
 
@@ -119,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="of which the fastest counts (5)")
     parser.add_argument("--seconds", type=float, default=1.0, metavar="S", help="of a round at least (1)")
     parser.add_argument("--sizes", action="store_true", help="parameters and operations alone, without measuring")
-    parser.add_argument("--write", action="store_true", help=f"write {TABLE.relative_to(TABLES.parents[1])}")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks/networks.md")
     chosen = parser.parse_args(arguments)
     if min(chosen.batch, chosen.threads, chosen.rounds) < 1:
         parser.error("--batch, --threads and --rounds are at least 1")

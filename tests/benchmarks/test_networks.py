@@ -56,3 +56,17 @@ def test_wrong_arguments_are_refused(arguments):
 def test_an_unknown_network_is_one_line(capsys):
     assert main(["--model", "alexnet"]) == 2
     assert capsys.readouterr().err.startswith("error: benchmark.models: unknown model 'alexnet'")
+
+
+def test_the_page_is_written_from_what_was_measured(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(networks, "TABLE", tmp_path / "networks.md")
+    monkeypatch.setattr(networks, "shipped", lambda: ["lenet", "mlp"])
+    monkeypatch.setattr(
+        networks, "measure", lambda name, *_: networks.Row(name, {"mlp": 5, "lenet": 7}[name], 1.25, 1234.4, 2.0)
+    )
+    assert main(["--write", "--batch", "17", "--threads", "1", "--rounds", "3"]) == 0
+    page = (tmp_path / "networks.md").read_text()
+    rows = "| `mlp` | 5 | 1.2 | 1,234 | 2 |\n| `lenet` | 7 | 1.2 | 1,234 | 2 |\n"
+    assert rows in page
+    assert rows in capsys.readouterr().out
+    assert all(text in " ".join(page.split()) for text in ("batches of 17 with 1 threads", "fastest of 3 rounds"))
