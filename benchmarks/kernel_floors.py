@@ -56,6 +56,7 @@ ELSEWHERE = {
     "l2_penalty": "the penalty in an epoch's record",
     "l2_penalty_backward": "layers with l2",
     "dropout*": "dropout",
+    "drop_path*": "stochastic depth",
     "add": "residual blocks",
     "*_update": "another optimizer",
     "add_bias": "products by another library, and gradients at odd addresses",

@@ -129,7 +129,9 @@ class TorchReference:
 
     def gradients(self) -> dict[str, NDArray[Any]]:
         """The gradients of the last backward pass in the model's layout, without those of `l2`."""
-        return self._ours({name: tensor.grad for name, tensor in self.tensors.items()})
+        zeros = self.torch.zeros_like
+        grads = {name: zeros(own) if own.grad is None else own.grad for name, own in self.tensors.items()}
+        return self._ours(grads)
 
     def weights(self) -> dict[str, NDArray[Any]]:
         """The parameters in the model's layout."""
@@ -199,9 +201,9 @@ class TorchReference:
 
     def _take_weights(self, module: Any, node: Node) -> None:
         owner = next((each for each in module.modules() if getattr(each, "weight", None) is not None), None)
-        for key in node.layer.parameters(node.input_shape):
+        for key, spec in node.layer.parameters(node.input_shape).items():
             name = f"{node.name}.{key}"
-            tensor = getattr(owner, _THEIRS[key])
+            tensor = getattr(owner, _THEIRS[key]).requires_grad_(spec.trained)
             with self.torch.no_grad():
                 tensor.copy_(self.torch.from_numpy(np.ascontiguousarray(_to_torch(self._values[name]))))
             self.tensors[name] = tensor

@@ -17,6 +17,7 @@ from cnn.training.averaging import Lookahead, MovingAverage
 from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.best import Best
 from cnn.training.checkpoint import BEST, load_checkpoint
+from cnn.training.first_layer import take_from_images
 from cnn.training.loop import Trainer, TrainerSettings, steps_of_epoch
 from cnn.training.losses import CrossEntropy, class_weights
 from cnn.training.optimizers import OPTIMIZERS, AdamSettings, SgdSettings, build_optimizer
@@ -186,7 +187,8 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
     """
     settings = trainer_settings(config, ops)
     train = pack.splits["train"]
-    scaling = PixelScaling.fit(settings.pixels, ops.to_numpy(train.images))
+    images = ops.to_numpy(train.images)
+    scaling = PixelScaling.fit(settings.pixels, images)
     metadata = {
         "model": _recorded_model(config),
         "classes": list(pack.classes),
@@ -210,6 +212,7 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
         config.seed,
     )
     weights, model = loss_weights(settings.class_weights, pack), model_of(config, ops, settings.precision)
+    take_from_images(model, images, scaling)
     if config.get("start_from") is not None and config.get("resume") is None:
         metadata["start"] = start_from(model, config.start_from, pack.classes)
     distil = distil_settings(config)

@@ -18,6 +18,7 @@ from cnn.assembly import TrainingOptions, new_trainer
 from cnn.backends import Ops
 from cnn.models import build_model
 from cnn.models.precision import ops_of_precision, resolve_precision, slowness, storage_of
+from cnn.training.first_layer import take_from_images
 from cnn.training.loop import TrainerSettings
 from cnn.training.pack import Split
 from cnn.training.pixel_scaling import PixelScaling
@@ -52,6 +53,7 @@ def train(estimator: Any, data: TrainingData, ops: Ops, progress: Progress) -> T
     products, storage = ops_of_precision(precision, ops), storage_of(precision)
     model = build_model(config, products, data.shape, len(data.classes), chosen.seed, storage=storage)
     scaling = PixelScaling.fit(chosen.trainer.pixels, examples.images)
+    take_from_images(model, examples.images, scaling)
     still = as_stored(examples.images[:1], scaling)[1]
     trainer = new_trainer(model, len(examples.labels), still, weights, chosen, None, {})
     trainer.fit(

@@ -27,11 +27,13 @@ from cnn.layers.flatten import Flatten
 from cnn.layers.global_avg_pool2d import GlobalAvgPool2D
 from cnn.layers.group_norm import GroupNorm, LayerNorm
 from cnn.layers.joins import Add, Concat, ElementwiseJoin, Join, Multiply
+from cnn.layers.patch_whitening import PatchWhitening
 from cnn.layers.pool2d import AvgPool2D, MaxPool2D
 
 LAYERS: dict[str, type[Layer]] = {
     "conv2d": Conv2D,
     "depthwise_conv2d": DepthwiseConv2D,
+    "patch_whitening": PatchWhitening,
     "dense": Dense,
     "batch_norm": BatchNorm,
     "group_norm": GroupNorm,
@@ -92,6 +94,7 @@ __all__ = [
     "PReLULayer",
     "Parameter",
     "Pass",
+    "PatchWhitening",
     "Pointwise",
     "Producer",
     "ReLU",

@@ -26,6 +26,7 @@ class Parameter:
     initial: Callable[[np.random.Generator], NDArray[Any]] | float  # a draw, or the value of every element
     l2: float = 0.0  # the loss gains l2 * sum(value ** 2)
     decay: bool = True  # whether the optimizer's weight decay applies: to weights, not to biases and norms
+    trained: bool = True  # False: it comes from `Layer.from_images`, has no gradient, and no update changes it
     product: bool = False  # whether products read it: if activations are bfloat16, the layer gets its rounded copy
 
 
@@ -59,6 +60,8 @@ class Layer(ABC):
     one.
     """
 
+    sees_images = False  # whether `from_images` gives it tensors; it is then at the network's input
+
     @abstractmethod
     def output_shape(self, input_shape: Any) -> Shape:
         """The shape of one output example. Raises ValueError if the layer cannot take `input_shape`."""
@@ -81,6 +84,10 @@ class Layer(ABC):
 
         `grads` has an array for each parameter, which is filled with its gradient.
         """
+
+    def from_images(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float64]]:
+        """The tensors that are not trained, computed from training images (n, h, w, c) as the network gets them."""
+        return {}
 
     def macs(self, input_shape: Any) -> int:
         """Multiply-accumulates of one example's forward pass; element-wise work counts as none."""

@@ -78,6 +78,8 @@ class GraphMaker:
 
     def add(self, kind: str, layer: Layer, inputs: Sequence[int], place: str, depth: int) -> int:
         """Add a node after `inputs`; return its index. Raises ValueError, naming place and kind, for a wrong shape."""
+        if layer.sees_images and list(inputs) != [INPUT]:
+            raise ValueError(f"{place} ({kind}): it is computed from the training images, so it must be a first layer")
         shapes = tuple(self.shape_of(index) for index in inputs)
         input_shape = shapes if isinstance(layer, Join) else shapes[0]
         try:

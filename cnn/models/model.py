@@ -25,10 +25,10 @@ class Model:
     """Maps images (n, h, w, c) to logits (n, classes).
 
     All parameters are in one arena, their gradients in another of the same layout: first those with weight decay
-    (`decayed` elements), then those without (up to `trained` elements), then those of frozen nodes, which no update
-    changes. Running statistics are in a third. With storage bfloat16 there is one
-    more: `rounded`, a copy of the parameters in bfloat16, whose weights the products read. Optimizers and `load_state`
-    keep it equal to the parameters; after any other change of `values` call `update_rounded`.
+    (`decayed` elements), then those without (up to `trained` elements), then the `fixed` ones, those of frozen nodes
+    and others that are not trained, which no update changes. Running statistics are in a third. With storage bfloat16
+    there is one more: `rounded`, a copy of the parameters in bfloat16, whose weights the products read. Optimizers and
+    `load_state` keep it equal to the parameters; after any other change of `values` call `update_rounded`.
     """
 
     def __init__(
@@ -82,10 +82,12 @@ class Model:
 
     def _make_tensors(self, initial: Mapping[str, NDArray[Any]]) -> None:
         first = {node.name for node in self.graph.nodes[: self.graph.frozen]}
-        self._frozen = [name for name in self._specs if name.rpartition(".")[0] in first]
-        trained = [name for name in self._specs if name not in set(self._frozen)]
+        self.fixed = [
+            name for name, spec in self._specs.items() if name.rpartition(".")[0] in first or not spec.trained
+        ]
+        trained = [name for name in self._specs if name not in set(self.fixed)]
         decays = [name for name in trained if self._specs[name].decay]
-        order = decays + [name for name in trained if not self._specs[name].decay] + self._frozen
+        order = decays + [name for name in trained if not self._specs[name].decay] + self.fixed
         shapes = {name: self._specs[name].shape for name in order}
         self.values, self.gradients = (Arena(self.ops, shapes, self.dtype) for _ in range(2))
         begins = [self.values.begin(name) for name in order] + [self.values.flat.size]
@@ -142,7 +144,7 @@ class Model:
         """Fill `gradients`, including those of the L2 penalties; those of frozen nodes stay 0. `saved` is emptied."""
         self._training.backward(saved, dlogits)
         for name, spec in self._specs.items():
-            if spec.l2 and name not in self._frozen:
+            if spec.l2 and name not in self.fixed:
                 self.ops.l2_penalty_backward(self.values.tensors[name], spec.l2, self.gradients.tensors[name])
 
     def feature_maps(self, x: Array, names: Sequence[str] | None = None) -> dict[str, Array]:
@@ -183,7 +185,7 @@ class Model:
     @property
     def trainable_count(self) -> int:
         """The number of trained elements."""
-        return self._count() - sum(math.prod(self._specs[name].shape) for name in self._frozen)
+        return self._count() - sum(math.prod(self._specs[name].shape) for name in self.fixed)
 
     @property
     def parameter_count(self) -> int:
@@ -201,6 +203,19 @@ class Model:
             node = name.rpartition(".")[0]
             found |= {f"{node}.{part}": row for part, row in zip(self._buffers[name].parts, tensor, strict=True)}
         return found
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether a layer takes tensors from the training images: see `take_from_images`."""
+        return any(node.layer.sees_images for node in self.graph.nodes)
+
+    def take_from_images(self, images: NDArray[np.float32]) -> None:
+        """In place: the tensors that layers compute from training images (n, h, w, c), as the network gets them."""
+        state = self.state()
+        for node in self.graph.nodes:
+            if node.layer.sees_images:
+                state |= {f"{node.name}.{key}": value for key, value in node.layer.from_images(images).items()}
+        self.load_state(state, "the training images")
 
     def load_state(self, state: Mapping[str, NDArray[Any]], origin: str) -> None:
         """Load a state. Raises `UserError`, naming `origin`, if it does not fit; then nothing has changed."""

@@ -72,4 +72,5 @@ def summary_text(model: Model) -> str:
 def summary_line(model: Model) -> str:
     """The counts in one line."""
     fixed = model.parameter_count - model.trainable_count
-    return f"{model.parameter_count:,} parameters, {model.trainable_count:,} trainable, {fixed:,} running statistics"
+    what = "running statistics and fixed weights" if model.fixed else "running statistics"
+    return f"{model.parameter_count:,} parameters, {model.trainable_count:,} trainable, {fixed:,} {what}"

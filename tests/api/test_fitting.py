@@ -12,7 +12,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from api.conftest import NAMES, layers, small, stripes
 from cnn import Classifier
-from cnn.layers import BatchNorm, Conv2D, Dense, Flatten, GlobalAvgPool2D, ReLU
+from cnn.layers import BatchNorm, Conv2D, Dense, Flatten, GlobalAvgPool2D, PatchWhitening, ReLU
 from cnn.models import Branches, Residual
 from cnn.training.batches import AugmentSettings
 from cnn.training.optimizers import SgdSettings
@@ -229,6 +229,16 @@ def test_branches_may_hold_objects_and_configs():
     branches = Branches("concat", [[Conv2D(3)], ["relu", {"conv2d": {"filters": 2}}], []])
     classifier = small(model=[branches, Flatten(), Dense("classes")]).fit(*stripes(60))
     assert classifier.feature_maps(stripes(3)[0])["concat_1"].shape == (3, 6, 9, 6)
+
+
+def test_a_first_layer_that_whitens_sees_the_training_examples():
+    X, y = stripes(60)
+    model = [PatchWhitening(2), ReLU(), GlobalAvgPool2D(), Dense("classes")]
+    for images in (X, X.astype(np.float64) - 3):
+        still = small(model=model, epochs=2).fit(images, y)
+        scaled = (images - images.mean()) / images.std()
+        expected = PatchWhitening(2).from_images(scaled.reshape(*scaled.shape[:3], 1))["weight"]
+        np.testing.assert_allclose(weights(still)["patch_whitening_1.weight"], expected, rtol=1e-3, atol=1e-3)
 
 
 # --- scikit-learn's tools ---------------------------------------------------------------------------------------------

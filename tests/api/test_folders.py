@@ -84,7 +84,7 @@ def test_a_loaded_estimator_trains_as_it_was_trained(tmp_path):
 def test_layers_of_ones_own_and_odd_labels_are_not_saved(tmp_path):
     X, y = stripes(30)
     own = small(model=[Residual([Twice()]), "flatten", Dense("classes")], epochs=1).fit(X, y)
-    with pytest.raises(ValueError, match=r"branches\[0\]\[0\]: Twice is a layer of your own"):
+    with pytest.raises(ValueError, match=r"layers\[0\]\.layers\[0\]: Twice is a layer of your own"):
         own.save(tmp_path / "own")
     when = small(epochs=1).fit(X, np.array(["2026-01-01", "2026-02-02"], "datetime64[D]")[np.arange(30) % 2])
     with pytest.raises(ValueError, match="labels of type datetime64"):
@@ -128,6 +128,8 @@ ARGUMENTS = {
     "prelu": {"initial": 0.1},
     "elu": {"alpha": 0.5},
     "dropout": {"rate": 0.5},
+    "drop_path": {"rate": 0.5},
+    "patch_whitening": {"kernel": (3, 1), "eps": 0.01},
     "max_pool2d": {"kernel": "all", "stride": 1},
     "avg_pool2d": {"kernel": 3, "ceil": True, "count_include_pad": True},
 }

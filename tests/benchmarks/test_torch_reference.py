@@ -96,7 +96,10 @@ JOINS = {
         {"dense": {"units": "classes"}},
     ],
 }
-POOLED = {"name": "pooled", "layers": [{"conv2d": 4}, "relu", "global_avg_pool2d", {"dense": {"units": "classes"}}]}
+POOLED = {
+    "name": "pooled",
+    "layers": [{"patch_whitening": 2}, {"conv2d": 4}, "relu", "global_avg_pool2d", {"dense": {"units": "classes"}}],
+}
 NETWORKS = (EVERY_LAYER, ACTIVATIONS, NORMS, JOINS, POOLED)
 SHAPE, CLASSES = (13, 14, 1), 7
 

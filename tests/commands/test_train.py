@@ -5,10 +5,12 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from cnn.backends import gpu_missing
+from cnn.layers import PatchWhitening
 from cnn.reporting.metrics_csv import read_history
 from cnn.training.checkpoint import load_checkpoint
 from cnn.training.loop import Trainer
@@ -210,3 +212,17 @@ def test_class_weights_of_the_merge_and_of_the_trainer_are_refused_together(comm
     assert "trainer.class_weights=none or merge.balance.method=none" in error
     for one in both:
         assert command("cnn.train", *QUICK, "trainer.epochs=1", one).status == 0
+
+
+def test_filters_that_whiten_patches_are_those_of_the_training_images_and_stay(command, workplace):
+    model = ("model=airbench", "model.widths=[4,4,4]")
+    options = [option for option in QUICK if not option.startswith("model")]
+    assert command("cnn.train", *options, *model, "trainer.epochs=2", "hydra.run.dir=out").status == 0
+    (pack,) = (workplace / "packs").iterdir()
+    images = np.load(pack / "images.npy")[np.load(pack / "splits.npy") == 0]
+    tensors, metadata = load_checkpoint(workplace / "out" / "model.best.safetensors")
+    scaled = images.reshape(-1, 12, 12, 1) * metadata["pixel_scale"][0] + metadata["pixel_offset"][0]
+    expected = PatchWhitening(3).from_images(scaled.astype(np.float32))["weight"]
+    np.testing.assert_allclose(tensors["patch_whitening_1.weight"], expected, rtol=1e-4, atol=1e-5)
+    last = load_checkpoint(workplace / "out" / "checkpoint.last.safetensors")[0]
+    np.testing.assert_array_equal(last["model/patch_whitening_1.weight"], tensors["patch_whitening_1.weight"])

@@ -24,7 +24,8 @@ class Alone:
         self.params = {
             name: ops.array(rng.normal(size=spec.shape).astype(dtype)) for name, spec in layer.parameters(shape).items()
         }
-        self.grads = {name: ops.array(np.full(tensor.shape, np.nan, dtype)) for name, tensor in self.params.items()}
+        trained = [name for name, spec in layer.parameters(shape).items() if spec.trained]
+        self.grads = {name: ops.array(np.full(self.params[name].shape, np.nan, dtype)) for name in trained}
         for name, buffer in layer.buffers(shape).items():
             self.params[name] = ops.array(buffer.initial.astype(dtype))
 

@@ -26,6 +26,8 @@ CASES = [
     ("conv2d", {"filters": 2, "kernel": (2, 3), "padding": (1, 2, 0, 4)}, (5, 6, 1), (7, 8, 2)),
     ("depthwise_conv2d", {}, IMAGE, IMAGE),
     ("depthwise_conv2d", {"multiplier": 2, "stride": 2}, IMAGE, (5, 4, 6)),
+    ("patch_whitening", {}, IMAGE, (9, 7, 54)),
+    ("patch_whitening", {"kernel": (2, 1), "stride": 2, "padding": "valid"}, IMAGE, (4, 4, 12)),
     ("dense", {"units": 11}, VECTOR, (11,)),
     ("dense", {"units": 4, "bias": False}, VECTOR, (4,)),
     ("batch_norm", {}, IMAGE, IMAGE),

@@ -67,6 +67,7 @@ NETWORKS: dict[str, list[Any]] = {
         "mish",
         *HEAD,
     ],
+    "patch_whitening": [{"patch_whitening": {"kernel": 2}}, "batch_norm", "relu", CONV, "relu", *HEAD],
     "dense": ["flatten", {"dense": {"units": 5, "l2": 0.03}}, "relu", "batch_norm", {"dropout": 0.5}, {"dense": 3}],
     "dense_norm_relu": ["flatten", {"dense": {"units": 5, "bias": False}}, "batch_norm", "relu", {"dense": 3}],
     # --- norms that inference multiplies into weights, and those that it cannot ---

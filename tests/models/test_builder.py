@@ -59,6 +59,16 @@ BAD = {
         "model.layers[1]",
         "drop_path must be a number from 0 to below 1",
     ),
+    "filters from images behind another layer": (
+        [CONV, {"patch_whitening": 3}, *HEAD],
+        "model.layers[1] (patch_whitening)",
+        "must be a first layer",
+    ),
+    "patches larger than the image": (
+        [{"patch_whitening": 10}, *HEAD],
+        "model.layers[0] (patch_whitening)",
+        "an image of 9x8 has no patch of 10x10",
+    ),
     "momentum of text": ([{"batch_norm": {"momentum": "x"}}, *HEAD], "model.layers[0]", "momentum"),
     "slope of text": ([{"leaky_relu": "steep"}, *HEAD], "model.layers[0]", "steep"),
     "image shrunk below one pixel": (

@@ -31,7 +31,7 @@ SMALL = ["mobile_small", "preact_resnet_small", "resnet18_small", "se_resnet_sma
 
 
 def test_the_named_models_are_shipped():
-    assert {"baseline", "lenet", "resnet9", "vgg_small", "vgg_record", *SMALL} <= set(SHIPPED)
+    assert {"baseline", "lenet", "resnet9", "vgg_small", "vgg_record", "airbench", *SMALL} <= set(SHIPPED)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -136,9 +136,10 @@ def test_mobile_small_filters_only_depthwise_and_ends_blocks_without_activation(
     def block(c, expanded, k):
         return c * expanded + 9 * expanded + expanded * k + 4 * (2 * expanded + k)
 
-    stages = [(24, 96, 32, 1), (32, 128, 64, 3), (64, 256, 128, 3)]
-    blocks = sum(block(c, e, k) + times * block(k, 4 * k, k) for c, e, k, times in stages)
-    assert model.parameter_count == 9 * 24 + 4 * 24 + blocks + 128 * 512 + 4 * 512 + 512 * CLASSES + CLASSES
+    first_stage = 9 * 32 + 4 * 32 + 32 * 32 + 4 * 32 + block(32, 128, 32)
+    stages = [(32, 128, 64, 3), (64, 256, 128, 3)]
+    blocks = first_stage + sum(block(c, e, k) + times * block(k, 4 * k, k) for c, e, k, times in stages)
+    assert model.parameter_count == 9 * 32 + 4 * 32 + blocks + 128 * 512 + 4 * 512 + 512 * CLASSES + CLASSES
 
 
 def test_vgg_record_has_the_parameters_of_its_layers(ops):

@@ -24,8 +24,7 @@ from models.networks import kinds
 EVERY_LAYER = {
     "name": "every_layer",
     "layers": [
-        {"conv2d": {"filters": 8}},
-        "relu",
+        {"concat": {"branches": [[{"patch_whitening": 2}], [{"conv2d": {"filters": 8}}, "relu"]]}},
         {"conv2d": {"filters": 12, "kernel": 5, "stride": 2, "groups": 2, "bias": False}},
         "batch_norm",
         "relu",

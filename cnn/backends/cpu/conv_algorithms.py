@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from cnn.backends.cpu import conv_kernels
 from cnn.backends.cpu import conv_primitives as primitives
+from cnn.backends.cpu import depthwise_kernels
 from cnn.backends.cpu.conv_primitives import FloatArray, Rows, Weights
 from cnn.backends.cpu.conv_problem import Chunk, ConvProblem, Filter, cut, image_chunks
 from cnn.backends.cpu.memory import Pool
+from cnn.backends.cpu.vectors import Zeros
 from cnn.backends.cpu.winograd import TAPS
 from cnn.backends.cpu.workers import Workers, chunks
 from cnn.backends.window import Window
@@ -359,7 +360,7 @@ class Winograd(Algorithm):
 
 
 class Depthwise(Algorithm):
-    """Tap by tap, for one input channel a group, where a product would be a single column wide."""
+    """For one input channel a group, where a product would be a single column wide: see `depthwise_kernels`."""
 
     name = "depthwise"
 
@@ -383,10 +384,16 @@ class Depthwise(Algorithm):
         y: FloatArray,
     ) -> bool:
         window, taps = problem.window, self.packed(given) if packed is None else packed
+        shape = self._vectors(problem)
+        if shape is not None:
+            taps = taps.reshape(*window.kernel, problem.channels)
 
         def run(chunk: Chunk) -> None:
-            out = y[chunk.images, chunk.rows]
-            conv_kernels.depthwise(self._seen(x, chunk, window), taps, window.stride, window.dilation, out)
+            seen, out = self._seen(x, chunk, window), y[chunk.images, chunk.rows]
+            if shape is None:
+                depthwise_kernels.by_taps(seen, taps, window.stride, window.dilation, out)
+            else:
+                depthwise_kernels.by_vectors(shape, seen, taps, window.stride, window.dilation, out)
             primitives.finish(out, b, relu)
 
         self.workers.map(run, self._chunks(problem))
@@ -394,16 +401,35 @@ class Depthwise(Algorithm):
 
     def filter_gradient(self, dy: FloatArray, x: FloatArray, problem: ConvProblem, dw: FloatArray) -> None:
         """In partial sums, whose number depends on the shape alone."""
-        window = problem.window
-        taps = dw.reshape(*window.kernel, problem.channels, -1)
+        window, shape = problem.window, self._vectors(problem)
+        taps = dw.reshape(*window.kernel, problem.channels, *() if shape else (-1,))
 
         def run(chunk: Chunk) -> FloatArray:
-            part = np.empty_like(taps)
-            given = dy[chunk.images, chunk.rows]
-            conv_kernels.depthwise_gradient(self._seen(x, chunk, window), given, window.stride, window.dilation, part)
+            seen, given, part = self._seen(x, chunk, window), dy[chunk.images, chunk.rows], np.empty_like(taps)
+            if shape is None:
+                depthwise_kernels.gradient_by_taps(seen, given, window.stride, window.dilation, part)
+            else:
+                depthwise_kernels.gradient_by_vectors(shape, seen, given, window.stride, window.dilation, part)
             return part
 
         taps[...] = np.add.reduce(self.workers.map(run, self._chunks(problem)))
+
+    def input_gradient(self, dy: FloatArray, w: FloatArray, problem: ConvProblem, dx: FloatArray) -> None:
+        """Fill dx (n, h, w, c) for the gradient dy of `problem`'s output, with any stride."""
+        window, taps = problem.window, w.reshape(*w.shape[:2], problem.channels, -1)
+        top, left = window.padding[0], window.padding[2]
+
+        def run(images: slice) -> None:
+            depthwise_kernels.input_gradient(dy[images], taps, window.stride, window.dilation, top, left, dx[images])
+
+        self.workers.map(run, image_chunks(dx))
+
+    @staticmethod
+    def _vectors(problem: ConvProblem) -> tuple[Zeros, Zeros, Zeros] | None:
+        """What the kernels that go along rows need, if they can compute the problem."""
+        if problem.filters != problem.channels:
+            return None
+        return depthwise_kernels.taps_and_vector(problem.window.kernel, problem.channels, problem.itemsize)
 
     def _seen(self, x: FloatArray, chunk: Chunk, window: Window) -> FloatArray:
         height = (chunk.rows.stop - chunk.rows.start - 1) * window.stride[0] + (window.kernel[0] - 1) * window.dilation[

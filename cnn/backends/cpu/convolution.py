@@ -32,6 +32,10 @@ class CpuConvolution(CpuDense):
         return {each.name: each for each in every}
 
     @cached_property
+    def _depthwise(self) -> Depthwise:
+        return Depthwise(self.memory, self.workers)
+
+    @cached_property
     def _packed(self) -> dict[tuple[int, bool, str], Any]:
         return {}
 
@@ -59,6 +63,10 @@ class CpuConvolution(CpuDense):
             return self._convolved(dy, Filter(w, groups, flipped=True), None, False, back, channels)
         # With a stride the gradient is not a convolution with stride 1: add each window's gradient to its pixels.
         dx = self.memory.empty((len(dy), *window.input_hw, channels), dy.dtype)
+        problem = ConvProblem(len(dy), channels, w.shape[3], window, groups, dy.itemsize)
+        if problem.is_depthwise:
+            self._depthwise.input_gradient(dy, w, problem, dx)
+            return dx
         whole = Filter(w.reshape(1, 1, -1, w.shape[3]), groups, flipped=True)  # all taps as rows of one matrix
         weights, size = primitives.filter_weights(whole), window.taps * channels
 

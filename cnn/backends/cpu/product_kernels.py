@@ -22,6 +22,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from cnn.backends.cpu.jit import compiled, compiled_sums, wide_vectors
+from cnn.backends.cpu.llvm import INTEGER, Vectors, constant, data
 
 # Terms that are summed in registers before they join the result: a block of the right matrix stays in the L1 cache for
 # all rows, and sums of thousands of numbers are sums of sums.
@@ -34,46 +35,6 @@ PACKED, PLAIN, FLIPPED = 0, 1, 2
 
 
 # --- written in LLVM's own terms: Numba has no vectors, and no arrays that live in registers -------------------------
-
-
-class _Vectors:
-    """Builds LLVM's instructions on vectors of `size` bytes."""
-
-    def __init__(self, builder: Any, number: Any, size: int) -> None:
-        self.builder, self.number = builder, number
-        self.bits = 32 if isinstance(number, ir.FloatType) else 64
-        self.lanes = 8 * size // self.bits
-        self.type = ir.VectorType(number, self.lanes)
-        self.zero = ir.Constant(self.type, None)
-        self._undefined = ir.Constant(self.type, ir.Undefined)
-        # Fused where the processor can, a product and a sum where it cannot.
-        self._multiply_add = cgutils.get_or_insert_function(
-            builder.module, ir.FunctionType(self.type, [self.type] * 3), f"llvm.fmuladd.v{self.lanes}f{self.bits}"
-        )
-
-    def _place(self, base: Any, offset: Any) -> Any:
-        return self.builder.bitcast(self.builder.gep(base, [offset]), self.type.as_pointer())
-
-    def load(self, base: Any, offset: Any) -> Any:
-        return self.builder.load(self._place(base, offset), align=self.bits // 8)
-
-    def store(self, value: Any, base: Any, offset: Any) -> None:
-        self.builder.store(value, self._place(base, offset), align=self.bits // 8)
-
-    def everywhere(self, value: Any) -> Any:
-        """A vector of one number."""
-        first = self.builder.insert_element(self._undefined, value, ir.Constant(ir.IntType(32), 0))
-        return self.shuffle(first, self._undefined, [0] * self.lanes)
-
-    def shuffle(self, a: Any, b: Any, lanes: list[int]) -> Any:
-        numbers = [ir.Constant(ir.IntType(32), lane) for lane in lanes]
-        return self.builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(ir.IntType(32), len(lanes)), numbers))
-
-    def multiply_add(self, a: Any, b: Any, c: Any) -> Any:
-        return self.builder.call(self._multiply_add, [a, b, c])
-
-
-_INTEGER = ir.IntType(64)
 
 
 def _not_unrolled(module: Any) -> Any:
@@ -90,15 +51,6 @@ def _prefetch(builder: Any, address: Any, *, write: bool) -> None:
     prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
     options = [ir.Constant(number, value) for value in (int(write), 3, 1)]  # into all levels of the cache of data
     builder.call(prefetch, [builder.bitcast(address, byte), *options])
-
-
-def _constant(value: int) -> Any:
-    return ir.Constant(_INTEGER, value)
-
-
-def _data(context: Any, builder: Any, kind: Any, array: Any, offset: Any) -> Any:
-    """The address of an array's element."""
-    return builder.gep(context.make_array(kind)(context, builder, array).data, [offset])
 
 
 def _register_tile(elements: Callable[..., Callable[[Any, Any], list[Any]]]) -> Callable[..., None]:
@@ -132,14 +84,14 @@ def _register_tile(elements: Callable[..., Callable[[Any, Any], list[Any]]]) -> 
 
         def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
             most, vectors, units = (each.count for each in signature.args[0])
-            vector = _Vectors(builder, context.get_data_type(signature.args[2].dtype), 16 * units)
+            vector = Vectors(builder, context.get_data_type(signature.args[2].dtype), 16 * units)
             width = vectors * vector.lanes
             depth, out_at, out_step, more = given[8], given[10], given[11], given[12]
             # Terms count from -depth to zero: the loop then needs no register for its end.
             first_term = builder.neg(depth)
-            line_end = builder.add(given[7], builder.mul(depth, _constant(width)))
-            lines = _data(context, builder, signature.args[6], given[6], line_end)
-            result = _data(context, builder, signature.args[9], given[9], out_at)
+            line_end = builder.add(given[7], builder.mul(depth, constant(width)))
+            lines = data(context, builder, signature.args[6], given[6], line_end)
+            result = data(context, builder, signature.args[9], given[9], out_at)
             done = builder.append_basic_block("done")
             cases = builder.switch(given[1], done)
             for rows in range(1, most + 1):
@@ -148,26 +100,26 @@ def _register_tile(elements: Callable[..., Callable[[Any, Any], list[Any]]]) -> 
                 builder.position_at_end(begin)
                 addresses = elements(context, builder, signature, given, rows, first_term)
                 for number in range(rows):
-                    _prefetch(builder, builder.gep(result, [builder.mul(out_step, _constant(number))]), write=True)
+                    _prefetch(builder, builder.gep(result, [builder.mul(out_step, constant(number))]), write=True)
                 builder.branch(loop)
 
                 builder.position_at_end(loop)
-                term = builder.phi(_INTEGER)
+                term = builder.phi(INTEGER)
                 sums = [[builder.phi(vector.type) for _ in range(vectors)] for _ in range(rows)]
-                line = builder.mul(term, _constant(width))
-                right = [vector.load(lines, builder.add(line, _constant(vector.lanes * v))) for v in range(vectors)]
+                line = builder.mul(term, constant(width))
+                right = [vector.load(lines, builder.add(line, constant(vector.lanes * v))) for v in range(vectors)]
                 new_sums = []
                 for address, row in zip(addresses(builder, term), sums, strict=True):
                     left = vector.everywhere(builder.load(address))
                     new_sums.append([vector.multiply_add(left, right[v], row[v]) for v in range(vectors)])
-                following = builder.add(term, _constant(1))
+                following = builder.add(term, constant(1))
                 term.add_incoming(first_term, begin)
                 term.add_incoming(following, loop)
                 for row, results in zip(sums, new_sums, strict=True):
                     for phi, value in zip(row, results, strict=True):
                         phi.add_incoming(vector.zero, begin)
                         phi.add_incoming(value, loop)
-                again = builder.cbranch(builder.icmp_signed("!=", following, _constant(0)), loop, store)
+                again = builder.cbranch(builder.icmp_signed("!=", following, constant(0)), loop, store)
                 again.set_metadata("llvm.loop", _not_unrolled(builder.module))
 
                 builder.position_at_end(store)
@@ -176,9 +128,9 @@ def _register_tile(elements: Callable[..., Callable[[Any, Any], list[Any]]]) -> 
                 for block in (plain, sum_up):
                     builder.position_at_end(block)
                     for number, results in enumerate(new_sums):
-                        target = builder.gep(result, [builder.mul(out_step, _constant(number))])
+                        target = builder.gep(result, [builder.mul(out_step, constant(number))])
                         for v, value in enumerate(results):
-                            at = _constant(vector.lanes * v)
+                            at = constant(vector.lanes * v)
                             total = value if block is plain else builder.fadd(value, vector.load(target, at))
                             vector.store(total, target, at)
                     builder.branch(done)
@@ -192,22 +144,22 @@ def _register_tile(elements: Callable[..., Callable[[Any, Any], list[Any]]]) -> 
 
 def _rows_anywhere(context: Any, builder: Any, signature: Any, given: Any, rows: int, first_term: Any) -> Any:
     """Row r's terms are neighbours, from a[at + places[place + r]] on."""
-    places = _data(context, builder, signature.args[4], given[4], given[5])
+    places = data(context, builder, signature.args[4], given[4], given[5])
     sources = []
     for row in range(rows):
-        begin = builder.add(given[3], builder.load(builder.gep(places, [_constant(row)])))
-        sources.append(_data(context, builder, signature.args[2], given[2], builder.sub(begin, first_term)))
+        begin = builder.add(given[3], builder.load(builder.gep(places, [constant(row)])))
+        sources.append(data(context, builder, signature.args[2], given[2], builder.sub(begin, first_term)))
     return lambda builder, term: [builder.gep(source, [term]) for source in sources]
 
 
 def _terms_anywhere(context: Any, builder: Any, signature: Any, given: Any, rows: int, first_term: Any) -> Any:
     """A term's rows are neighbours, from a[at + places[place + term]] on."""
-    begin = _data(context, builder, signature.args[2], given[2], given[3])
-    places = _data(context, builder, signature.args[4], given[4], builder.sub(given[5], first_term))
+    begin = data(context, builder, signature.args[2], given[2], given[3])
+    places = data(context, builder, signature.args[4], given[4], builder.sub(given[5], first_term))
 
     def addresses(builder: Any, term: Any) -> list[Any]:
         source = builder.gep(begin, [builder.load(builder.gep(places, [term]))])
-        return [builder.gep(source, [_constant(row)]) for row in range(rows)]
+        return [builder.gep(source, [constant(row)]) for row in range(rows)]
 
     return addresses
 
@@ -223,12 +175,12 @@ def _copy_line(_context: Any, tile: Any, a: Any, at: Any, out: Any, out_at: Any,
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         _, vectors, units = (each.count for each in signature.args[0])
-        vector = _Vectors(builder, context.get_data_type(signature.args[1].dtype), 16 * units)
-        source = _data(context, builder, signature.args[1], given[1], given[2])
-        target = _data(context, builder, signature.args[3], given[3], given[4])
+        vector = Vectors(builder, context.get_data_type(signature.args[1].dtype), 16 * units)
+        source = data(context, builder, signature.args[1], given[1], given[2])
+        target = data(context, builder, signature.args[3], given[3], given[4])
         _prefetch(builder, builder.gep(source, [given[5]]), write=False)
         for v in range(vectors):
-            vector.store(vector.load(source, _constant(vector.lanes * v)), target, _constant(vector.lanes * v))
+            vector.store(vector.load(source, constant(vector.lanes * v)), target, constant(vector.lanes * v))
         return context.get_dummy_value()
 
     return signature, generate
@@ -243,18 +195,18 @@ def _transpose(_context: Any, a: Any, at: Any, step: Any, out: Any, out_at: Any,
     signature = types.void(a, at, step, out, out_at, out_step)
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        vector = _Vectors(builder, context.get_data_type(signature.args[0].dtype), _SQUARE_BYTES)
+        vector = Vectors(builder, context.get_data_type(signature.args[0].dtype), _SQUARE_BYTES)
         size = vector.lanes
-        source = _data(context, builder, signature.args[0], given[0], given[1])
-        target = _data(context, builder, signature.args[3], given[3], given[4])
-        rows = [vector.load(source, builder.mul(given[2], _constant(row))) for row in range(size)]
+        source = data(context, builder, signature.args[0], given[0], given[1])
+        target = data(context, builder, signature.args[3], given[3], given[4])
+        rows = [vector.load(source, builder.mul(given[2], constant(row))) for row in range(size)]
         half = range(size // 2)
         lanes = [[lane for pair in half for lane in (pair + begin, pair + begin + size)] for begin in (0, size // 2)]
         for _ in range(size.bit_length() - 1):  # each round interleaves rows half the square apart
             pairs = [(rows[row], rows[row + size // 2]) for row in half]
             rows = [vector.shuffle(*pair, some) for pair in pairs for some in lanes]
         for row, value in enumerate(rows):
-            vector.store(value, target, builder.mul(given[5], _constant(row)))
+            vector.store(value, target, builder.mul(given[5], constant(row)))
         return context.get_dummy_value()
 
     return signature, generate
