@@ -25,9 +25,9 @@ from scipy.sparse.csgraph import connected_components
 from data_tools.duplicates.alignment import MIRROR
 from data_tools.duplicates.levels import MIRRORED, NEAR, SEARCHED
 from data_tools.duplicates.search import NearDuplicate
+from data_tools.duplicates.strangers import FEWEST
 from data_tools.duplicates.thumbnails import SIDE, Floats
 
-FEWEST = 16  # images: with fewer the distances of strangers say too little
 MOST_MIRRORED = 0.25  # fraction of the images: with more in mirrored pairs, these are how the images were made
 _NEIGHBOURS = 8  # candidates of each image
 _MOST_COPIES = 4  # of an image, in either of the two ways
@@ -38,7 +38,7 @@ _MOST, _LARGEST = 0.12, 0.6  # of the standard deviation of an image: root mean 
 _COLOUR = 12.0  # grey levels between the colours of a copy and its original, in 4 x 4 parts of the image
 _TAIL = 0.9  # quantile that gives the dimension: the lowest that a tenth of the images has
 _BLOCK = 4  # pixels: candidates are sought by the means of blocks
-_EXACT_UP_TO = 20_000  # images: up to here an exact search is fast
+_EXACT_UP_TO = 100_000  # images: up to here the search is exact; one that misses neighbours makes the others look clear
 _CHUNK = 256
 
 
@@ -105,7 +105,7 @@ def _index(vectors: Floats) -> faiss.Index:
     index = faiss.IndexIVFFlat(flat, vectors.shape[1], lists)
     index.cp.seed, index.cp.niter, index.cp.min_points_per_centroid = 1234, 10, 1
     index.train(vectors)
-    index.nprobe = 16
+    index.nprobe = 64
     index.add(vectors)
     return index
 
