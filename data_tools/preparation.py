@@ -70,7 +70,9 @@ def collect_and_merge(
     level = max(policy.duplicates, data.audit, key=LEVELS.index)
     cache = Path(data.pack_dir).expanduser() / CACHE
     with bar("finding duplicates") as progress:
-        grouping = find_groups(usable, collection.thumbnails, level, policy.twins, data.workers, cache, progress.report)
+        grouping = find_groups(
+            usable, collection.thumbnails, level, policy.twins, data.workers, cache, progress.report, collection.images
+        )
     if grouping.note:
         print(grouping.note)
     try:

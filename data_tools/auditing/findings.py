@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from data_tools.config import DataConfig, MergeConfig, leaks
-from data_tools.duplicates.levels import BYTES, LEVELS, PIXELS, includes, search_missing
+from data_tools.duplicates.assign import Grouping
+from data_tools.duplicates.levels import BYTES, LEVELS, includes, search_missing
 from data_tools.packs.pack import count
 from data_tools.packs.tables import without_images
 from data_tools.preparation import Prepared
@@ -43,6 +44,7 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig, merged: b
     levels = [level for level in LEVELS if level in grouping.groups and includes(level, BYTES)]
     members = {level: _members(grouping.groups[level], by_id) for level in levels}
     deepest = grouping.groups[levels[-1]]
+    wanted = max(policy.duplicates, data.audit, key=LEVELS.index)
     packed = [row for row in rows if row.packed]
     usable = [row for row in given if row.id in deepest]
     judged, split = (packed, "split") if merged else (usable, "original_split")
@@ -70,8 +72,9 @@ def examine(prepared: Prepared, data: DataConfig, policy: MergeConfig, merged: b
             "before": _in_training((row for row in given if row.id in deepest), "original_split", deepest),
             "after": _in_training(packed, "split", deepest),
         },
-        "not_looked_for": _not_looked_for(levels[-1], "data.audit" if merged else "duplicates", grouping.note),
+        "not_looked_for": _not_looked_for(levels[-1], wanted, "data.audit" if merged else "duplicates", grouping.note),
         "note": grouping.note,
+        "different_images": _different(grouping, policy),
         "twins_before_by_level": {
             level: _in_training((row for row in given if row.id in deepest), "original_split", grouping.groups[level])
             for level in levels
@@ -116,12 +119,27 @@ def _modes(rows: Iterable[Row]) -> list[dict[str, Any]]:
     ]
 
 
-def _not_looked_for(deepest: str, option: str, note: str) -> dict[str, Any]:
+def _not_looked_for(deepest: str, wanted: str, option: str, note: str) -> dict[str, Any]:
     """The levels above the deepest that was searched, and why; no levels: the search was complete."""
     levels = [level for level in LEVELS if not includes(deepest, level)]
-    equal_only = note.removeprefix("duplicates: ") if deepest == PIXELS else ""
-    reason = search_missing() or equal_only or f"{option}={deepest}"
+    safe_only = "" if deepest == wanted else note.removeprefix("duplicates: ")
+    reason = search_missing() or safe_only or f"{option}={deepest}"
     return {"levels": levels, "reason": reason if levels else ""}
+
+
+def _different(grouping: Grouping, policy: MergeConfig) -> dict[str, Any] | None:
+    """How far different images agree in a sample, and from where on they cannot be told from copies.
+
+    None if it was not measured.
+    """
+    if (seen := grouping.strangers) is None:
+        return None
+    return {
+        "sample": seen.images,
+        "agreement": round(seen.agreement, 4),
+        "limit": policy.twins.strangers,
+        "little_structure": round(seen.plain, 4),
+    }
 
 
 def _members(groups: Mapping[str, str], by_id: Mapping[str, Row]) -> list[list[Row]]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from data_tools.duplicates.levels import BYTES, LEVELS, NONE, PIXELS, SEARCHED, includes
+from data_tools.duplicates.levels import BYTES, LEVELS, MIRRORED, NONE, PIXELS, SEARCHED, includes
 from data_tools.duplicates.perceptual_hash import perceptual_hashes
 from data_tools.duplicates.settings import SearchConfig
 from data_tools.duplicates.strangers import FEWEST, Strangers, measure
@@ -43,8 +43,8 @@ class Grouping:
     note: str = ""  # one line, if the images are searched less far than they were to be, or some of them
 
     def level(self, wanted: str) -> str:
-        """`wanted`, or `pixels` where the search for more is not safe for these images."""
-        return wanted if wanted in self.groups else PIXELS
+        """`wanted`, or the highest level below it at which duplicates can be found safely among these images."""
+        return max((level for level in self.groups if includes(wanted, level)), key=LEVELS.index)
 
 
 def find_groups(
@@ -55,12 +55,14 @@ def find_groups(
     workers: int | None = None,
     cache: Path | None = None,
     report: Report = lambda what, done, total: None,
+    colours: Mapping[str, np.ndarray] | None = None,
 ) -> Grouping:
     """Groups of the rows at every level up to `level`. Sets `perceptual_hash` of each row.
 
-    `images` maps each row's id to its image, uint8 of any size, or to its thumbnail. Blank images are compared by their
-    pixels alone. So are all images if different ones cannot be told apart by their fine structure: then there
-    are no groups above `pixels`.
+    `images` maps each row's id to its image, uint8 of any size, or to its thumbnail; `colours` to an image that is as
+    colourful as that of the pack. Blank images are compared by their pixels alone. If different images cannot be told
+    apart by their fine structure, only mirrored copies and ones that are encoded again are found, see `find_copies`,
+    and there are no groups above `mirrored`; with fewer than `FEWEST` images none above `pixels`.
     """
     rows = sorted(rows, key=lambda row: row.id)
     found = Grouping(labels={row.id: row.label for row in rows})
@@ -84,25 +86,45 @@ def find_groups(
     # OpenCV and FAISS are the extra `audit`: only the search needs them.
     logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # else it says at each start what it loads
     from data_tools.duplicates.alignment import Aligner  # noqa: PLC0415
+    from data_tools.duplicates.copies import find_copies, joined, small_colours  # noqa: PLC0415
     from data_tools.duplicates.grouping import Groups, loose  # noqa: PLC0415
     from data_tools.duplicates.search import find_near_duplicates  # noqa: PLC0415
 
     aligner = Aligner(thumbnails, config)
-    if not _safe(found, thumbnails, ~blank, aligner, workers or cores()):
-        return found
-    confirmed = find_near_duplicates(thumbnails, ~blank, level, aligner, workers, cache, report)
     ids = [firsts[pixels].id for pixels in order]
+    groups: Groups | None = None
+    if _safe(found, thumbnails, ~blank, aligner, workers or cores()):
+        groups = Groups(len(thumbnails))
+        confirmed = find_near_duplicates(thumbnails, ~blank, level, aligner, workers, cache, report)
+    elif found.strangers is not None:
+        report("looking for copies", 0, 0)
+        level = MIRRORED if includes(level, MIRRORED) else level
+        small = small_colours([(colours or images)[name] for name in ids])
+        copies = find_copies(thumbnails, ~blank, _kinds(rows, order), small, includes(level, MIRRORED))
+        confirmed = copies.pairs
+        found.note += copies.note
+    else:
+        return found
     found.confirmed = [(ids[pair.first], ids[pair.second], pair.level, pair.detail) for pair in confirmed]
-    groups = Groups(len(thumbnails))
     for name in SEARCHED:
         if not includes(level, name):
             break
         report(f"joining groups: {name}", 0, 0)
         pairs = [pair for pair in confirmed if includes(name, pair.level)]
-        groups.join(pairs, aligner)
-        found.groups[name] = _named(rows, [str(groups.representative[number_of[row.pixels_sha256]]) for row in rows])
-        found.loose[name] = _ids(loose(pairs, groups.representative), ids)
+        group_of = joined(len(thumbnails), pairs) if groups is None else groups.join(pairs, aligner)
+        found.groups[name] = _named(rows, [str(group_of[number_of[row.pixels_sha256]]) for row in rows])
+        found.loose[name] = _ids(loose(pairs, group_of), ids)
     return found
+
+
+def _kinds(rows: Sequence[Row], order: Sequence[str]) -> list[tuple[object, ...]]:
+    """Of every different image, in `order` of their pixels, what its copies have too: its size and its labels."""
+    labels: dict[str, set[str]] = {}
+    sizes: dict[str, tuple[int | None, int | None]] = {}
+    for row in rows:
+        labels.setdefault(row.pixels_sha256, set()).add(row.label)
+        sizes[row.pixels_sha256] = row.width, row.height
+    return [(sizes[pixels], *sorted(labels[pixels])) for pixels in order]
 
 
 def _safe(
@@ -114,16 +136,17 @@ def _safe(
         return True
     if len(places) < FEWEST:
         found.note = (
-            f"duplicates: by equal pixels alone, because {len(places)} different images are too few to measure whether "
-            "copies can be told from strangers; merge.twins.strangers=1 searches nevertheless"
+            f"duplicates: only equal images are found, because {len(places)} different ones are too few to measure "
+            "whether copies can be told from other images; merge.twins.strangers=1 searches nevertheless"
         )
         return False
     found.strangers = seen = measure(places, thumbnails, aligner, workers)
     if seen.agreement > config.strangers:
         found.note = (
-            f"duplicates: by equal pixels alone, because the fine structure of different images agrees too far to tell "
-            f"copies from strangers: {seen.agreement:.2f}, limit {config.strangers:.2f}; merge.twins.strangers=1 "
-            "searches nevertheless"
+            f"duplicates: only images that are equal, encoded again or mirrored are found, because different images "
+            f"resemble each other here: their fine structure agrees to {seen.agreement:.2f} of 1, and above "
+            f"{config.strangers:.2f} a search for rotated, zoomed and shifted copies would take different images for "
+            "copies; merge.twins.strangers=1 searches nevertheless"
         )
         return False
     if seen.plain > 0.01:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 
 import cv2
@@ -89,7 +90,8 @@ class Candidates:
         for step, (mirrored, number) in enumerate(kinds):
             report(step, len(kinds))
             own = self._images[queries][:, :, ::-1] if mirrored else self._images[queries]
-            similarity, others = self._index.search(self._embed(warped(own, warp_map(number))), _WARPED_NEIGHBOURS + 1)
+            vectors = self._embed(own, partial(warped, matrix=warp_map(number)))
+            similarity, others = self._index.search(vectors, _WARPED_NEIGHBOURS + 1)
             first, second, similarity = np.repeat(queries, others.shape[1]), others.ravel(), similarity.ravel()
             worth = (similarity >= _WARPED_FROM) & (first != second) & (second >= 0)
             kind = np.full(int(worth.sum()), mirrored)

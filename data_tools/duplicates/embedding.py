@@ -7,6 +7,8 @@ drops what a warp changes. It is fitted to the given images in seconds and needs
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ from scipy import linalg, ndimage
 from data_tools.duplicates.thumbnails import SIDE, Floats, standardised
 from data_tools.randomness import generator_for
 from data_tools.reading.ordered import CHUNK_BYTES, ordered_map
+
+Change = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 DIMENSIONS = 64
 _BINS, _CELLS = 8, 8
@@ -47,19 +51,22 @@ class Embedding:
         _, axes = linalg.eigh(between, within, subset_by_index=(first, len(within) - 1))
         self._axes = axes.astype(np.float32)
 
-    def __call__(self, images: NDArray[np.uint8]) -> Floats:
-        """Vectors float32 (n, dimensions) of length 1, of images uint8 (n, 48, 48)."""
-        vectors = (gradient_histograms(images, self._workers) - self._mean) @ self._axes
+    def __call__(self, images: NDArray[np.uint8], change: Change = lambda chunk: chunk) -> Floats:
+        """Vectors float32 (n, dimensions) of length 1, of images uint8 (n, 48, 48), to which `change` is applied."""
+        vectors = (gradient_histograms(images, self._workers, change) - self._mean) @ self._axes
         return np.ascontiguousarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6))
 
 
-def gradient_histograms(images: NDArray[np.uint8], workers: int = 1) -> Floats:
-    """Histograms float32 (n, 512): 8 gradient directions in 8 x 8 overlapping cells, each cell of length about 1."""
+def gradient_histograms(images: NDArray[np.uint8], workers: int = 1, change: Change = lambda chunk: chunk) -> Floats:
+    """Histograms float32 (n, 512): 8 gradient directions in 8 x 8 overlapping cells, each cell of length about 1.
+
+    `change` is applied to the images first, by the same threads.
+    """
     out = np.empty((len(images), _CELLS * _CELLS * _BINS), np.float32)
 
     def fill(at: int) -> None:
         chunk = slice(at, at + _CHUNK)
-        out[chunk] = _histograms(images[chunk])
+        out[chunk] = _histograms(change(images[chunk]))
 
     for _ in ordered_map(fill, range(0, len(images), _CHUNK), workers, lambda at: CHUNK_BYTES):
         pass

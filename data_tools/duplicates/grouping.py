@@ -24,8 +24,8 @@ class Groups:
         self._members = [[image] for image in range(number)]
         self._map: list[Affine] = [np.eye(2, 3)] * number  # from coordinates of an image to those of its representative
 
-    def join(self, pairs: Iterable[NearDuplicate], aligner: Aligner) -> None:
-        """Join the groups that the pairs connect, if `aligner` confirms their representatives.
+    def join(self, pairs: Iterable[NearDuplicate], aligner: Aligner) -> list[int]:
+        """Join the groups that the pairs connect, if `aligner` confirms their representatives; the representatives.
 
         The group with the most neighbours collects its members first. A group that does not resemble it stays apart
         and collects its own.
@@ -44,6 +44,7 @@ class Groups:
             if start in left:
                 left.discard(start)
                 self._gather(start, neighbours, left, aligner)
+        return self.representative
 
     def _gather(
         self, start: int, neighbours: dict[int, dict[int, NearDuplicate]], left: set[int], aligner: Aligner

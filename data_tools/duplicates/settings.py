@@ -18,6 +18,6 @@ class SearchConfig:
     near_shift: float = 4.5  # most pixels that the warp of a `near` or `mirrored` pair moves a corner: 3 each way
     neighbours: int = 10  # candidates per image, and as many for its mirror image
     blank_below: float = 2.0  # grey levels: an image with a smaller standard deviation is blank and is not searched
-    strangers: float = 0.36  # detail that different images may share: above it only equal pixels count; 1: no limit
+    strangers: float = 0.36  # detail that different images may share: above it no warped copies are sought; 1: no limit
     cells: float = 30.0  # independent cells of fine structure, and ...
     fine: float = 2.0  # ... grey levels of it: with less more must agree, or without a warp; 0: no limit

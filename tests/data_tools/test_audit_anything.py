@@ -13,6 +13,7 @@ import pytest
 from drawn import encoded, files_of, photograph, pixels, png, write_tar, write_tree, write_zip
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from sklearn.datasets import load_digits
 
 from data_tools.audit import arguments, run
 from data_tools.auditing.checks import NAMES, failed, verdict
@@ -370,3 +371,34 @@ def test_contrast_in_light_and_dark(page: Page) -> None:
             for paper in papers:
                 light, dark = sorted((luminance(colours[text]), luminance(colours[paper])), reverse=True)
                 assert (light + 0.05) / (dark + 0.05) >= 4.5, (text, paper)
+
+
+def test_what_is_not_safe_to_search_is_said_in_words(tmp_path: Path) -> None:
+    """Digits: what was measured is in audit.json and on the page, with what follows from it."""
+    digits = load_digits()
+    images = (digits.images * 15.9375).astype(np.uint8)[:40]
+    files = {f"{digits.target[at]}/{at}.png": encoded(image) for at, image in enumerate(images)}
+    files |= {f"{digits.target[0]}/mirrored.png": encoded(np.ascontiguousarray(images[0][:, ::-1]))}
+    write_tree(tmp_path / "set", files)
+    numbers = audited(tmp_path / "out", tmp_path / "set", duplicates="augmented")
+    measured = numbers["different_images"]
+    assert measured["limit"] < measured["agreement"] <= 1
+    assert measured["sample"] == 41
+    assert numbers["note"].startswith("duplicates: only images that are equal, encoded again or mirrored are found")
+    assert numbers["not_looked_for"]["levels"] == ["augmented"]
+    assert (numbers["levels"]["near"]["redundant"], numbers["levels"]["mirrored"]["redundant"]) == (0, 1)
+    text = Page((tmp_path / "out" / "audit.html").read_text()).text
+    assert "Only images that are equal, encoded again or mirrored are found, because different images resemble" in text
+    assert f"agrees to {measured['agreement']:.2f} of 1" in text
+    assert text.count("encoded again or mirrored are found") == 1
+    assert "Not looked for: duplicates of the level augmented;" in text
+
+
+def test_too_few_images_to_measure(tmp_path: Path) -> None:
+    write_tree(tmp_path / "set", {f"cat/{seed}.png": encoded(photograph(seed)) for seed in range(5)})
+    numbers = audited(tmp_path / "out", tmp_path / "set", duplicates="augmented")
+    assert numbers["different_images"] is None
+    assert "5 different ones are too few to measure" in numbers["note"]
+    text = Page((tmp_path / "out" / "audit.html").read_text()).text
+    assert "Only equal images are found, because 5 different ones are too few to measure" in text
+    assert "Not looked for: duplicates of the levels near, mirrored, augmented;" in text

@@ -9,7 +9,8 @@ import pytest
 from drawn import encoded, photograph, turned, write_tree
 from PIL import Image
 
-from benchmarks import duplicate_pairs, duplicate_recall, duplicate_scale
+from benchmarks import duplicate_copies, duplicate_pairs, duplicate_recall, duplicate_scale
+from benchmarks.data.kinds import Kind, all_kinds
 
 Run = Callable[..., str]
 COPIES = {
@@ -104,3 +105,14 @@ def test_pairs_of_a_band_are_drawn_by_seed(root: Path, run: Run, tmp_path: Path)
         sheets.append((tmp_path / "sheet.png").read_bytes())
     assert sheets[0] == sheets[1]
     assert len(set(sheets)) == 2
+
+
+def test_planted_copies(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of line drawings all sorts are found; of a collection with a copy in it, one stranger is lost."""
+    (drawings,) = (kind for kind in all_kinds(40, 0) if kind.name == "line drawings")
+    flawed = Kind("icons", "", [*drawings.images, duplicate_copies.mirrored(drawings.images[0])], [])
+    monkeypatch.setattr(duplicate_copies, "all_kinds", lambda *arguments: [drawings, flawed])
+    header, _, clean, lost = run(duplicate_copies.main, "--planted", 3).splitlines()[-4:]
+    assert header.count("|") == clean.count("|") == 4 + len(duplicate_copies.SORTS)
+    assert clean == "| line drawings | 40 | 0 | 3 | 3 | 3 | 3 | 3 |"
+    assert lost.startswith("| icons | 41 | 1 |")

@@ -49,9 +49,10 @@ def test_every_kind_is_tested() -> None:
 def test_images_that_are_alike_stay(name: str, number: int) -> None:
     images = KINDS[name].images[:number]
     found = grouped([*images, images[3], images[3].copy()])
-    assert list(found.groups) == ["none", "bytes", "pixels"]
-    assert found.level("augmented") == "pixels"
-    assert len(set(found.groups["pixels"].values())) == number  # the planted copies are found
+    assert list(found.groups) == ["none", "bytes", "pixels", "near", "mirrored"]
+    assert found.level("augmented") == "mirrored"
+    for level in ("pixels", "near", "mirrored"):
+        assert len(set(found.groups[level].values())) == number  # the planted copies are found, and nothing else
     assert found.strangers is not None
     assert found.strangers.agreement > SearchConfig().strangers
     assert f"{found.strangers.agreement:.2f}" in found.note
@@ -115,7 +116,9 @@ def test_digits_survive_the_default_policy(root: Path, capsys: pytest.CaptureFix
     pack = prepared(configured(root, "digits", data=data, duplicates="augmented", validation={"fraction": 0.2}))
     assert [row.path for row in pack.where(status="duplicate")] == ["train/0/copy.png"]
     assert len(pack.images) == len(kind.images)
-    assert "by equal pixels alone" in capsys.readouterr().out
+    assert "only images that are equal, encoded again or mirrored are found" in " ".join(
+        capsys.readouterr().out.split()
+    )
 
 
 @pytest.mark.parametrize("size", [4, 8])
