@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import traceback
 from pathlib import Path
@@ -13,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from cnn.assembly import GROUPS, RunSettings, check_training, groups, ops_of, trainer_of, trainer_settings
+from cnn.backends import Ops
 from cnn.models.precision import slowness
 from cnn.models.summary import summary_rows
 from cnn.reporting.baselines import logistic_regression, majority_guess
@@ -31,7 +33,8 @@ from cnn.training.warm_start import started_line
 from data_tools.prepare import prepare
 from data_tools.progress import bar
 from foundation.entry import entry
-from foundation.files import write_json, write_text
+from foundation.errors import UserError
+from foundation.files import read_json, write_json, write_text
 
 
 @entry("config", groups(*GROUPS, top=RunSettings), run_arguments)
@@ -73,6 +76,7 @@ def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> floa
     trainer = trainer_of(config, pack, ops, folder)
     if config.resume is not None:
         trainer.resume()
+        write_history(folder / "metrics.csv", trainer.history)  # a kill may have come between checkpoint and history
         print(f"resumed after epoch {trainer.epoch}")
     elif "start" in trainer.metadata:
         print(started_line(trainer.metadata["start"]))
@@ -80,6 +84,7 @@ def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> floa
 
     def on_epoch() -> None:
         write_history(folder / "metrics.csv", trainer.history)
+        _write_convolutions(folder, ops)
         if trial is not None:
             trial.report(trainer.history[-1])
 
@@ -95,9 +100,18 @@ def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> floa
             print(f"interrupted; python -m cnn.train resume={_shown(folder)} continues from the last complete epoch")
         raise
     _finish(config, folder, pack, trainer, provenance)
-    if (selector := getattr(ops, "selector", None)) is not None:
-        write_json(folder / "convolutions.json", {"policy": selector.policy, "selected": selector.record()})
+    _write_convolutions(folder, ops)
     return trainer.best.value
+
+
+def _write_convolutions(folder: Path, ops: Ops) -> None:
+    """The algorithm of each convolution, with those that the run has used before it was resumed."""
+    if (selector := getattr(ops, "selector", None)) is None:
+        return
+    path, rows = folder / "convolutions.json", selector.record()
+    with contextlib.suppress(UserError, KeyError, TypeError):  # not there yet, or not ours
+        rows += [row for row in read_json(path)["selected"] if isinstance(row, dict) and row not in rows]
+    write_json(path, {"policy": selector.policy, "selected": sorted(rows, key=repr)})
 
 
 def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, provenance: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 
 from foundation.errors import UserError
 
+LARGEST_JSON = 2**26  # bytes; a pack's description has some thousands
+
 _MANY = 100  # files from which one `sync` is faster than flushing each
 _JUST_MADE = 60.0  # seconds after its creation in which a folder may not have its lock yet
 
@@ -157,12 +159,20 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a missing or malformed one is a `UserError` that names it."""
+    """Read a JSON file; a missing, malformed or very large one is a `UserError` that names it."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise UserError(f"{path} is no file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(LARGEST_JSON + 1)
+        if len(content) > LARGEST_JSON:
+            raise UserError(f"{path} has more than {LARGEST_JSON >> 20} MiB, the most that is read of a JSON file")
+        return json.loads(content)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:  # RecursionError: a hundred thousand brackets
         raise UserError(f"{path} is not valid JSON ({error})") from error
 
 

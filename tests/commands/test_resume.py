@@ -9,6 +9,8 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
+import cnn.train
+from cnn.reporting.metrics_csv import read_history
 from cnn.resume import resumed_config, run_arguments
 from cnn.training.loop import Trainer
 from commands.small import QUICK
@@ -107,3 +109,32 @@ def test_a_run_and_a_job_of_a_sweep_resume(command, workplace, monkeypatch, job)
     assert outcome.status == 0, outcome.err
     assert "resumed after epoch" in outcome.out
     assert (folder / ".hydra/config.yaml").read_text() == record
+
+
+def test_a_row_that_a_kill_has_lost_is_written_again(command, workplace, monkeypatch):
+    """Killed after the checkpoint of an epoch, before its row; the list of algorithms is whole too."""
+    options = (*QUICK, "backend=cpu", "hydra.run.dir=whole")
+    assert command("cnn.train", *options).status == 0
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        written = []
+        whole = cnn.train.write_history
+
+        def write(path, rows):
+            written.append(len(rows))
+            killed() if len(rows) == 2 else whole(path, rows)
+
+        patch.setattr("cnn.train.write_history", write)
+        assert command("cnn.train", *options[:-1], "hydra.run.dir=out").status == 130
+    assert len(read_history(Path("out/metrics.csv"))) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_epoch", killed)
+        assert command("cnn.train", "resume=out").status == 130
+    assert [row["epoch"] for row in read_history(Path("out/metrics.csv"))] == [1, 2]
+    assert command("cnn.train", "resume=out").status == 0
+    assert [row["epoch"] for row in read_history(Path("out/metrics.csv"))] == [1, 2, 3]
+    for name in ("convolutions.json", "model.best.safetensors"):
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
