@@ -158,10 +158,9 @@ def drawn_pack(tmp_path, monkeypatch) -> Path:
     arrays = {"images": images.astype(np.uint8), "labels": labels, "splits": np.arange(48) // 3 % 3}
     for name, array in arrays.items():
         np.save(folder / f"{name}.npy", array)
-    description = {"name": "drawn", "classes": ["a", "b", "c"], "split_names": ["train", "validation", "test"]}
-    (folder / "pack.json").write_text(
-        json.dumps(description | {"content_hash": content_hash(**arrays, classes=["a", "b", "c"])})
-    )
+    description: dict = {"name": "drawn", "classes": ["a", "b", "c"], "split_names": ["train", "validation", "test"]}
+    description["content_hash"] = content_hash(**arrays, classes=["a", "b", "c"])
+    (folder / "pack.json").write_text(json.dumps(description))
     return folder
 
 

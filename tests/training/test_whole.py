@@ -42,10 +42,11 @@ def swapped(labels: np.ndarray) -> np.ndarray:
 CHANGES = {
     "a flipped bit": ("images", flip),
     "images in another order": ("images", lambda images: images[::-1].copy()),
-    "overwritten labels": ("labels", lambda labels: np.zeros_like(labels)),
+    "overwritten labels": ("labels", np.zeros_like),
     "two labels": ("labels", swapped),
     "labels of another type": ("labels", lambda labels: labels.astype(np.int32)),
-    "the test split in training": ("splits", lambda splits: np.where(np.arange(len(splits)) == len(splits) - 1, 0, splits)),
+    "the test split in training": ("splits", lambda splits: np.where(splits == 2, 0, splits).astype(np.uint8)),
+    "one test image in training": ("splits", lambda splits: np.append(splits[:-1], np.uint8(0))),
 }  # fmt: skip
 
 
@@ -145,8 +146,7 @@ def test_any_flipped_bit_is_refused(tmp_path):
         path.write_bytes(damaged)
         try:
             tensors, about = load_checkpoint(path)
-        except UserError as error:
-            assert "\n" not in str(error)
+        except UserError:
             continue
         # Only blanks in the header, and names of fields that nobody reads, may differ.
         assert about == {"name": "x"}
