@@ -30,7 +30,8 @@ class Found:
     @property
     def images(self) -> int:
         """The number of images."""
-        return int(self.description.get("images", 0))
+        count = self.description.get("images", 0)
+        return count if isinstance(count, int) else 0
 
     @property
     def origin(self) -> str:

@@ -308,6 +308,7 @@ class damaged:
         broken = (
             *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError),
             UnicodeDecodeError,  # a name in a zip that is marked as UTF-8 and is not
+            *(NotImplementedError, struct.error),  # of zipfile on versions and headers that it does not know
         )
         if isinstance(error, MemberError):  # of the table that the source needs
             raise UserError(f"{self.path}: the table in it: {error}") from error
