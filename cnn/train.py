@@ -22,7 +22,7 @@ from cnn.reporting.metrics_csv import write_history
 from cnn.reporting.provenance import collect_provenance
 from cnn.reporting.run_files import write_run_files
 from cnn.reporting.sweeps import METRICS
-from cnn.resume import resumed_config, run_arguments
+from cnn.resume import LOCK, resumed_config, run_arguments
 from cnn.run_config import config_path
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
 from cnn.training.inference import predict_probabilities
@@ -34,7 +34,7 @@ from data_tools.prepare import prepare
 from data_tools.progress import bar
 from foundation.entry import entry
 from foundation.errors import UserError
-from foundation.files import read_json, write_json, write_text
+from foundation.files import locked, read_json, remove_leftovers, write_json, write_text
 
 
 @entry("config", groups(*GROUPS, top=RunSettings), run_arguments)
@@ -42,11 +42,13 @@ def main(config: DictConfig) -> float:
     """Train. Returns the validation accuracy, for a sweeper to optimise."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    if config.resume is not None:
-        own_packs = Path(config.data.pack_dir).expanduser()
-        return run(resumed_config(config, hydra.overrides.task), folder, own_packs)
     if hydra.mode != RunMode.MULTIRUN:
-        return run(config, folder)
+        with locked(folder / LOCK, lambda: _refuse(folder)):
+            remove_leftovers(folder)
+            if config.resume is None:
+                return run(config, folder)
+            own_packs = Path(config.data.pack_dir).expanduser()
+            return run(resumed_config(config, hydra.overrides.task), folder, own_packs)
     (folder / METRICS).unlink(missing_ok=True)  # of another job: should this one fail, they are not its scores
     try:
         accuracy = run(config, folder)
@@ -56,6 +58,10 @@ def main(config: DictConfig) -> float:
         # A sweep continues after a failed job and Hydra shows only the first error, so each job keeps its own.
         write_text(folder / "error.txt", traceback.format_exc())
         raise
+
+
+def _refuse(folder: Path) -> None:
+    raise UserError(f"{folder}: another process runs in this folder")
 
 
 def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -17,6 +18,7 @@ from foundation.errors import UserError
 
 LARGEST_JSON = 2**26  # bytes; a pack's description has some thousands
 
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of `atomic_path`
 _MANY = 100  # files from which one `sync` is faster than flushing each
 _JUST_MADE = 60.0  # seconds after its creation in which a folder may not have its lock yet
 
@@ -76,6 +78,13 @@ def _flush(files: list[Path]) -> None:
             os.fsync(written.fileno())
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left in a folder; only for who alone writes there."""
+    for path in folder.iterdir():
+        if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
+            path.unlink(missing_ok=True)
+
+
 @contextmanager
 def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
     """Hold the lock file `path` during the block; it ends with the process, however that ends.
@@ -96,6 +105,21 @@ def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
     finally:
         lock.release()
         path.unlink(missing_ok=True)
+
+
+def in_use(path: Path) -> bool:
+    """Whether a process holds the lock file `path`."""
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - single files are written without it
+
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 @contextmanager

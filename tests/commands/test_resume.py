@@ -11,10 +11,11 @@ from omegaconf import OmegaConf
 
 import cnn.train
 from cnn.reporting.metrics_csv import read_history
-from cnn.resume import resumed_config, run_arguments
+from cnn.resume import LOCK, resumed_config, run_arguments
 from cnn.training.loop import Trainer
 from commands.small import QUICK
 from foundation.errors import UserError
+from foundation.files import locked
 
 
 def recorded(folder: Path, **changes: object) -> Path:
@@ -138,3 +139,35 @@ def test_a_row_that_a_kill_has_lost_is_written_again(command, workplace, monkeyp
     assert [row["epoch"] for row in read_history(Path("out/metrics.csv"))] == [1, 2, 3]
     for name in ("convolutions.json", "model.best.safetensors"):
         assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+@pytest.mark.parametrize("how", ["resume={}", "hydra.run.dir={}"])
+def test_a_folder_in_which_a_process_runs_is_refused(command, tmp_path, how):
+    run = recorded(tmp_path / "run")
+    if how.startswith("hydra"):
+        (run / "checkpoint.last.safetensors").unlink()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with locked(run / LOCK, lambda: None):
+        assert "another process runs in this folder" in command("cnn.train", how.format(run)).error
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_what_a_killed_run_has_left_is_removed_when_it_goes_on(command, workplace, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        fit = Trainer.fit
+        patch.setattr(Trainer, "fit", lambda trainer, *rest: fit(trainer, *rest[:3], killed))
+        assert command("cnn.train", *QUICK, "hydra.run.dir=out").status == 130
+    left = (".metrics.abcd_123.csv", ".checkpoint.last.0000000a.safetensors")
+    for name in (*left, ".notes", ".own.csv", LOCK):
+        Path("out", name).write_text("x")
+    assert command("cnn.train", "resume=out").status == 0
+    hidden = {path.name for path in Path("out").iterdir() if path.name.startswith(".")}
+    assert hidden == {".hydra", ".notes", ".own.csv"}
+
+
+def test_a_folder_whose_name_would_be_computed_is_refused(command, tmp_path):
+    run = recorded(tmp_path / "${oc.env:HOME}")
+    assert "give the folder another name" in command("cnn.train", f"resume={run}").error
