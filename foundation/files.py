@@ -78,11 +78,16 @@ def _flush(files: list[Path]) -> None:
             os.fsync(written.fileno())
 
 
+def leftovers(folder: Path) -> list[Path]:
+    """The temporary files in a folder: of processes that write, or that were killed."""
+    files = (path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name))
+    return sorted(path for path in files if path.is_file() and not path.is_symlink())
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove the temporary files that killed processes have left in a folder; only for who alone writes there."""
-    for path in folder.iterdir():
-        if _TEMPORARY.fullmatch(path.name) and path.is_file() and not path.is_symlink():
-            path.unlink(missing_ok=True)
+    for path in leftovers(folder):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

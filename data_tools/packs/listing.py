@@ -92,6 +92,11 @@ def by_content(pack_dir: Path, content_hash: str) -> Path | None:
     return next((pack.folder for pack in fitting if is_complete(pack.folder)), None)
 
 
+def is_pack(folder: Path) -> bool:
+    """Whether the folder is meant to be a pack, damaged or not."""
+    return (folder / "pack.json").exists() or any((folder / f"{name}.npy").exists() for name in ARRAYS)
+
+
 def is_complete(folder: Path) -> bool:
     """Whether the arrays of a pack have the sizes that their headers state."""
     try:
