@@ -12,7 +12,7 @@ pytest.importorskip("numba")
 
 PROGRAM = """
 import numba.core.caching
-numba.core.caching._CacheImpl._locator_classes = []  # as if no folder could be written to
+numba.core.caching.CacheImpl._locator_classes = []  # as if no folder could be written to
 import numpy as np
 from cnn.backends.cpu.jit import compiled, compiled_sums
 
