@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -59,9 +60,14 @@ def main(config: DictConfig) -> None:
     if len(runs) > 1:
         lines += _add_runs(result, runs, split, seen)
     screen().print(scores_table(scores, f"{title}, {split} split{seen}", intervals.get("macro_f1")))
-    if config.calibrate:
-        lines.append(_add_calibration(result, first.labels, probabilities, split, out / f"{stem}_reliability.png"))
-    write_json(out / f"{stem}.json", result)
+    try:
+        if config.calibrate:
+            lines.append(_add_calibration(result, first.labels, probabilities, split, out / f"{stem}_reliability.png"))
+        write_json(out / f"{stem}.json", result)
+    except OSError as error:
+        if config.out is not None or error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        lines.append(f"Not written, because {out} cannot be written to: give out=FOLDER.")
     for line in lines:
         print(line)
     if split == "test":

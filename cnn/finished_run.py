@@ -14,9 +14,11 @@ from cnn.models import Model, build_model
 from cnn.models.precision import check_precision, ops_of_precision, storage_of
 from cnn.run_config import config_path, read_run_config
 from cnn.training.batches import AugmentSettings, BatchMaker
-from cnn.training.checkpoint import BEST, load_checkpoint
+from cnn.training.checkpoint import BEST, Tensors, described, load_checkpoint
 from cnn.training.pixel_scaling import PixelScaling
 from foundation.errors import UserError
+
+LARGEST_INPUT = 3 * 64_000_000  # numbers of an image; larger ones are not read either
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,25 @@ class FinishedRun:
             raise UserError(f"run={folder}: there is no such folder")
         path = folder / BEST
         tensors, metadata = load_checkpoint(path)
+        with described(path):
+            return cls._from(folder, path, tensors, metadata, ops)
+
+    @classmethod
+    def _from(cls, folder: Path, path: Path, tensors: Tensors, metadata: dict[str, Any], ops: Ops) -> FinishedRun:
         if len(metadata["image_shape"]) != 3 or metadata.get("pixel_type", "uint8") != "uint8":
             seen = "images of floating-point numbers" if len(metadata["image_shape"]) == 3 else "vectors"
             raise UserError(f"{folder}: the network was trained on {seen}: use it from Python, with Classifier.load")
         height, width, channels = metadata["image_shape"]
         shape = (height, width, channels)
+        for number in (*shape, metadata["seed"], metadata["epoch"]):
+            if not isinstance(number, int) or isinstance(number, bool) or number < 0:
+                raise TypeError(f"{number!r} is no count")
+        if not 0 < height * width * channels <= LARGEST_INPUT:
+            raise ValueError(f"images of {shape}")
+        if not all(isinstance(name, str) for name in metadata["classes"]) or not isinstance(metadata["classes"], list):
+            raise TypeError("classes that are no text")
+        if not isinstance(metadata["pack_hash"], str | None):
+            raise TypeError("pack_hash is no text")
         precision = metadata["trainer"].get("precision", "float32")  # runs before the option were in float32
         check_precision(precision, f"{path}: precision")
         model = build_model(
@@ -58,9 +74,10 @@ class FinishedRun:
             len(metadata["classes"]),
             metadata["seed"],
             storage=storage_of(precision),
+            most=sum(tensor.size for tensor in tensors.values()),
         )
         model.load_state(tensors, str(path))
-        scaling = PixelScaling(*(np.array(metadata[f"pixel_{part}"], np.float32) for part in ("scale", "offset")))
+        scaling = PixelScaling.recorded(metadata, np.float32)
         batches = BatchMaker(ops, scaling, AugmentSettings(), metadata["seed"], storage=model.storage)
         return cls(
             folder,

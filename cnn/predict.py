@@ -18,6 +18,7 @@ from cnn.finished_run import FinishedRun
 from cnn.training.inference import predict_probabilities
 from data_tools.reading.images import ImageError, decode, fit
 from data_tools.reading.value_range import range_up_to
+from data_tools.sources.class_folders import LARGEST_FILE
 from foundation.csv_cells import cell
 from foundation.entry import entry
 from foundation.errors import UserError
@@ -50,6 +51,9 @@ def main(config: DictConfig) -> None:
     images, names, refused = [], [], []
     range_ = range_up_to(run.value_top)  # images of more than 8 bits are as bright as in training
     for path in paths:
+        if path.stat().st_size > LARGEST_FILE:
+            refused.append(f"{path}: file larger than {LARGEST_FILE >> 20} MiB")
+            continue
         try:
             images.append(fit(decode(path.read_bytes(), range_), (size[0], size[1]), channels))
             names.append(str(path))

@@ -19,7 +19,9 @@ from cnn.training.checkpoint import LAST
 from foundation.command_line import quote, unquoted
 from foundation.config import config_dir, plain
 from foundation.errors import UserError
+from foundation.files import in_use
 
+LOCK = ".run.lock"  # held by the process that writes into the folder
 _METRICS = "metrics.json"  # written last: if it exists, the run is finished
 
 
@@ -35,8 +37,14 @@ def run_arguments(arguments: list[str]) -> list[str]:
         target = Path(unquoted(given.get("hydra.run.dir", "")))
         if given.get("hydra.run.dir") and any((target / name).exists() for name in (LAST, _METRICS)):
             raise UserError(f"hydra.run.dir={target} holds a run already: choose another folder, or resume={target}")
+        if given.get("hydra.run.dir") and in_use(target / LOCK):
+            raise UserError(f"hydra.run.dir={target}: another process runs in this folder")
         return arguments
     run = Path(folder)
+    if "${" in folder:  # Hydra would compute a part of its name
+        raise UserError(f"resume={folder}: give the folder another name, without ${{")
+    if in_use(run / LOCK):
+        raise UserError(f"resume={folder}: another process runs in this folder")
     if not config_path(run).exists():
         raise UserError(f"resume={folder}: there is no run in this folder ({config_path(run)} is missing)")
     if (run / _METRICS).exists():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import traceback
 from pathlib import Path
@@ -13,6 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from cnn.assembly import GROUPS, RunSettings, check_training, groups, ops_of, trainer_of, trainer_settings
+from cnn.backends import Ops
 from cnn.models.precision import slowness
 from cnn.models.summary import summary_rows
 from cnn.reporting.baselines import logistic_regression, majority_guess
@@ -20,7 +22,7 @@ from cnn.reporting.metrics_csv import write_history
 from cnn.reporting.provenance import collect_provenance
 from cnn.reporting.run_files import write_run_files
 from cnn.reporting.sweeps import METRICS
-from cnn.resume import resumed_config, run_arguments
+from cnn.resume import LOCK, resumed_config, run_arguments
 from cnn.run_config import config_path
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
 from cnn.training.inference import predict_probabilities
@@ -31,7 +33,8 @@ from cnn.training.warm_start import started_line
 from data_tools.prepare import prepare
 from data_tools.progress import bar
 from foundation.entry import entry
-from foundation.files import write_json, write_text
+from foundation.errors import UserError
+from foundation.files import locked, read_json, remove_leftovers, write_json, write_text
 
 
 @entry("config", groups(*GROUPS, top=RunSettings), run_arguments)
@@ -39,11 +42,13 @@ def main(config: DictConfig) -> float:
     """Train. Returns the validation accuracy, for a sweeper to optimise."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    if config.resume is not None:
-        own_packs = Path(config.data.pack_dir).expanduser()
-        return run(resumed_config(config, hydra.overrides.task), folder, own_packs)
     if hydra.mode != RunMode.MULTIRUN:
-        return run(config, folder)
+        with locked(folder / LOCK, lambda: _refuse(folder)):
+            remove_leftovers(folder)
+            if config.resume is None:
+                return run(config, folder)
+            own_packs = Path(config.data.pack_dir).expanduser()
+            return run(resumed_config(config, hydra.overrides.task), folder, own_packs)
     (folder / METRICS).unlink(missing_ok=True)  # of another job: should this one fail, they are not its scores
     try:
         accuracy = run(config, folder)
@@ -53,6 +58,10 @@ def main(config: DictConfig) -> float:
         # A sweep continues after a failed job and Hydra shows only the first error, so each job keeps its own.
         write_text(folder / "error.txt", traceback.format_exc())
         raise
+
+
+def _refuse(folder: Path) -> None:
+    raise UserError(f"{folder}: another process runs in this folder")
 
 
 def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> float:
@@ -73,6 +82,7 @@ def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> floa
     trainer = trainer_of(config, pack, ops, folder)
     if config.resume is not None:
         trainer.resume()
+        write_history(folder / "metrics.csv", trainer.history)  # a kill may have come between checkpoint and history
         print(f"resumed after epoch {trainer.epoch}")
     elif "start" in trainer.metadata:
         print(started_line(trainer.metadata["start"]))
@@ -80,6 +90,7 @@ def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> floa
 
     def on_epoch() -> None:
         write_history(folder / "metrics.csv", trainer.history)
+        _write_convolutions(folder, ops)
         if trial is not None:
             trial.report(trainer.history[-1])
 
@@ -95,9 +106,18 @@ def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> floa
             print(f"interrupted; python -m cnn.train resume={_shown(folder)} continues from the last complete epoch")
         raise
     _finish(config, folder, pack, trainer, provenance)
-    if (selector := getattr(ops, "selector", None)) is not None:
-        write_json(folder / "convolutions.json", {"policy": selector.policy, "selected": selector.record()})
+    _write_convolutions(folder, ops)
     return trainer.best.value
+
+
+def _write_convolutions(folder: Path, ops: Ops) -> None:
+    """The algorithm of each convolution, with those that the run has used before it was resumed."""
+    if (selector := getattr(ops, "selector", None)) is None:
+        return
+    path, rows = folder / "convolutions.json", selector.record()
+    with contextlib.suppress(UserError, KeyError, TypeError):  # not there yet, or not ours
+        rows += [row for row in read_json(path)["selected"] if isinstance(row, dict) and row not in rows]
+    write_json(path, {"policy": selector.policy, "selected": sorted(rows, key=repr)})
 
 
 def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, provenance: dict[str, Any]) -> None:

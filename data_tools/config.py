@@ -28,6 +28,12 @@ WITHOUT_FILES = {
     "digits": "the digits come with scikit-learn, nothing is read",
 }
 
+# Limits of a config, which may be a stranger's: beyond them are typing errors and attempts to fill a disk.
+LARGEST_SIDE = 8000  # pixels of an image of the pack
+MOST_WORKERS = 1024
+MOST_REPEATS = 1000  # of an image, by merge.weights
+MOST_IMAGES = 10_000_000  # of a class, by merge.balance.target
+
 CONFLICTS = ("keep", "prefer", "drop", "majority")  # for training images whose duplicates have another label
 BLANK = ("keep", "train", "all")  # from which splits blank images are dropped: none, training, all
 _NAME = re.compile(r"(?!\.)[^/\\:\x00-\x1f\x7f]{1,100}")  # of a data set: a part of the names of its packs' folders
@@ -141,9 +147,11 @@ def load(config: DictConfig, with_search: bool = False) -> tuple[DataConfig, Mer
     is here. Raises `UserError` naming the key that is wrong.
     """
     data, merge = typed(config, "data", DataConfig), typed(config, "merge", MergeConfig)
-    _demand(data.image_size > 0, "data.image_size", "must be positive", data.image_size)
+    sized = 0 < data.image_size <= LARGEST_SIDE
+    _demand(sized, "data.image_size", f"must be positive and at most {LARGEST_SIDE:,}", data.image_size)
     _demand(data.channels in (1, 3), "data.channels", "must be 1 or 3", data.channels)
-    _demand(data.workers is None or data.workers > 0, "data.workers", "must be positive", data.workers)
+    counted = data.workers is None or 0 < data.workers <= MOST_WORKERS
+    _demand(counted, "data.workers", f"must be positive and at most {MOST_WORKERS:,}", data.workers)
     _demand(bool(data.sources), "data.sources", "names no source", data.sources)
     if data.root != DataConfig.root and reads_nothing(data):
         reason = WITHOUT_FILES[min(str(source["kind"]) for source in data.sources.values())]
@@ -169,7 +177,8 @@ def load(config: DictConfig, with_search: bool = False) -> tuple[DataConfig, Mer
     for key, by_source in (("merge.class_maps", merge.class_maps), ("merge.weights", merge.weights)):
         _among(key, by_source, data.sources)
     for source, weight in merge.weights.items():
-        _demand(0 <= weight < float("inf"), f"merge.weights.{source}", "must be 0 or more", weight)
+        within = 0 <= weight <= MOST_REPEATS
+        _demand(within, f"merge.weights.{source}", f"must be 0 or more and at most {MOST_REPEATS:,}", weight)
     _check_search(merge.twins)
     for name in ("group", "mixed_labels", "lost", "lost_evaluation"):
         value = getattr(merge.guards, name)
@@ -180,7 +189,8 @@ def load(config: DictConfig, with_search: bool = False) -> tuple[DataConfig, Mer
         _among(f"{key}.when", [draw.when], ("missing", "always"))
     balance = merge.balance
     _among("merge.balance.method", [balance.method], METHODS)
-    _demand(balance.target is None or balance.target > 0, "merge.balance.target", "must be positive", balance.target)
+    aimed = balance.target is None or 0 < balance.target <= MOST_IMAGES
+    _demand(aimed, "merge.balance.target", f"must be positive and at most {MOST_IMAGES:,}", balance.target)
     _demand(0 <= balance.zoom < 1, "merge.balance.zoom", "must be at least 0 and below 1", balance.zoom)
     return data, merge
 

@@ -6,6 +6,7 @@ import errno
 import functools
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ from foundation.command_line import prepared
 from foundation.config import config_dir, plain, typed
 from foundation.errors import UserError
 from foundation.help import help_text, known_options
+from foundation.interrupts import ending_signals
 from foundation.output import lasting_output
 from foundation.schema import Schemas, build, closest
 from foundation.text_yaml import read_with
@@ -47,7 +49,7 @@ def entry(
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
         def command() -> None:
-            with lasting_output():
+            with lasting_output(), ending_signals():
                 run()
 
         def run() -> None:
@@ -79,8 +81,8 @@ def entry(
                 main()
                 if failures:
                     raise failures[0]
-            except KeyboardInterrupt:
-                sys.exit(130)
+            except KeyboardInterrupt as stop:
+                sys.exit(128 + getattr(stop, "signal", signal.SIGINT))
             except Exception as error:
                 line = explain(error, config_name)
                 if line is None or os.environ.get("CNN_TRACE"):

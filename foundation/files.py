@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -15,6 +16,9 @@ from typing import Any
 
 from foundation.errors import UserError
 
+LARGEST_JSON = 2**26  # bytes; a pack's description has some thousands
+
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of `atomic_path`
 _MANY = 100  # files from which one `sync` is faster than flushing each
 _JUST_MADE = 60.0  # seconds after its creation in which a folder may not have its lock yet
 
@@ -74,6 +78,18 @@ def _flush(files: list[Path]) -> None:
             os.fsync(written.fileno())
 
 
+def leftovers(folder: Path) -> list[Path]:
+    """The temporary files in a folder: of processes that write, or that were killed."""
+    files = (path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name))
+    return sorted(path for path in files if path.is_file() and not path.is_symlink())
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left in a folder; only for who alone writes there."""
+    for path in leftovers(folder):
+        path.unlink(missing_ok=True)
+
+
 @contextmanager
 def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
     """Hold the lock file `path` during the block; it ends with the process, however that ends.
@@ -94,6 +110,21 @@ def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
     finally:
         lock.release()
         path.unlink(missing_ok=True)
+
+
+def in_use(path: Path) -> bool:
+    """Whether a process holds the lock file `path`."""
+    from filelock import FileLock, Timeout  # noqa: PLC0415 - single files are written without it
+
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 @contextmanager
@@ -157,12 +188,20 @@ def write_json(target: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; a missing or malformed one is a `UserError` that names it."""
+    """Read a JSON file; a missing, malformed or very large one is a `UserError` that names it."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise UserError(f"{path} is no file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(LARGEST_JSON + 1)
+        if len(content) > LARGEST_JSON:
+            raise UserError(f"{path} has more than {LARGEST_JSON >> 20} MiB, the most that is read of a JSON file")
+        return json.loads(content)
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:  # RecursionError: a hundred thousand brackets
         raise UserError(f"{path} is not valid JSON ({error})") from error
 
 

@@ -28,7 +28,10 @@ def check_foreign(path: Path, config: str) -> None:
         return
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a mapping of options")
-    for entry in content.get("defaults") or ():
+    defaults = content.get("defaults") or []
+    if not isinstance(defaults, list):
+        raise UserError(f"{path}: defaults is no list")
+    for entry in defaults:
         for text in _texts(entry):
             if "hydra" in text.casefold() or ".." in text or ":" in text:
                 raise UserError(f"{path}: its defaults have {text!r}; they may name configs of the groups alone")

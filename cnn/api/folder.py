@@ -15,7 +15,7 @@ from cnn.api.training import Trained
 from cnn.backends import Ops
 from cnn.models.entries import plain_entries
 from cnn.models.precision import check_precision
-from cnn.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from cnn.training.checkpoint import BEST, LAST, described, load_checkpoint, save_checkpoint
 from cnn.training.pixel_scaling import PixelScaling
 from foundation.errors import UserError
 
@@ -56,20 +56,16 @@ def read_folder(folder: Path, ops: Ops) -> tuple[Trained, dict[str, Any]]:
         raise UserError(f"{folder}: there is no such folder")
     path = folder / BEST
     tensors, metadata = load_checkpoint(path)
-    try:
+    with described(path):
         trained = _trained(tensors, metadata, str(path))
         trained.network.model(ops)
         return trained, _parameters(metadata)
-    except UserError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path} does not describe its network whole ({error!r})") from error
 
 
 def _trained(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any], origin: str) -> Trained:
     classes = _labels(metadata.get("labels"), metadata["classes"])
     kind: type[np.floating] = np.float32 if metadata.get("pixel_type", "uint8") == "uint8" else np.float64
-    scaling = PixelScaling(*(np.array(metadata[f"pixel_{part}"], kind) for part in ("scale", "offset")))
+    scaling = PixelScaling.recorded(metadata, kind)
     precision = metadata["trainer"].get("precision", "float32")
     check_precision(precision, f"{origin}: precision")
     shape = tuple(metadata["image_shape"])

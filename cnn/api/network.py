@@ -62,6 +62,7 @@ class Network:
                 self.classes,
                 self.seed,
                 storage=storage_of(self.precision),
+                most=sum(tensor.size for tensor in self.weights.values()),
             )
             model.load_state(self.weights, self.origin)
             self._model, self._ops, self._inference = model, ops, None

@@ -12,6 +12,7 @@ from foundation.errors import UserError
 BACKENDS = ("numpy", "cpu", "cupy", "auto")
 # Values of `backend.convolution` besides auto and tune: an algorithm, used for every shape that it supports.
 CONVOLUTIONS = ("im2col", "direct", "winograd2", "winograd4")
+MOST_THREADS = 1024  # more than any processor has cores; a config may be a stranger's
 
 
 def get_ops(
@@ -32,8 +33,8 @@ def get_ops(
     """
     if name not in BACKENDS:
         raise UserError(f"there is no backend '{name}'; choose one of: {', '.join(BACKENDS)}")
-    if threads is not None and threads < 1:
-        raise UserError(f"backend.threads must be at least 1, not {threads}")
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise UserError(f"backend.threads must be at least 1 and at most {MOST_THREADS:,}, not {threads}")
     if convolution not in (known := ("auto", "tune", *CONVOLUTIONS)):
         raise UserError(f"backend.convolution is '{convolution}'; choose one of: {', '.join(known)}")
     if name == "auto":

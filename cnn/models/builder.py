@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +22,7 @@ FEATURES = "features"  # what `freeze` calls the nodes before the last dense lay
 # Limits for a model from a stranger, whose few lines could ask for more than any computer has.
 MOST_ENTRIES = 10_000  # entries of `layers`, those in `repeat` as often as they are repeated
 MOST_BRANCHES_DEEP = 50  # branches within branches
+MOST_PARAMETERS = 2**31  # 8 GiB in float32
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def build_model(
     storage: str = "float32",
     fuse: bool = True,
     freeze: str | None = None,
+    most: int = MOST_PARAMETERS,
 ) -> Model:
     """Build the model that `config` describes, for images (h, w, c) or vectors (c,) of `input_shape`.
 
@@ -65,13 +68,15 @@ def build_model(
     `residual: {layers: [...], shortcut: [...], drop_path: 0.1}`, `add: {branches: [[...], [...]]}` and likewise
     `multiply` and `concat`; or a layer object, or `Branches`. `drop_path` is the drop rate of stochastic depth in the
     last residual block, by default 0; the rates of the blocks before it rise to it linearly (Huang et al. 2016,
-    section 3). Raises `UserError` that names the entry for an unknown layer or argument, or a shape that does not fit.
-    `classes` is the number of classes. `freeze` is the name of a node, such as conv2d_5: it and the nodes before it are
-    not trained; "features" freezes all before the last dense layer. For the other arguments see `Model`.
+    section 3). `classes` is the number of classes. `freeze` is the name of a node, such as conv2d_5: it and the nodes
+    before it are not trained; "features" freezes all before the last dense layer. For the other arguments see `Model`.
+    Raises `UserError` that names the entry for an unknown layer or argument, a shape that does not fit, and a model of
+    more than `most` trained numbers.
     """
     graph = build_graph(config, input_shape, classes, freeze)
     name = str(config.get("name", "model"))
     try:
+        _check_size(graph, _init_of(config), most)
         return Model(name, graph, ops, seed, _init_of(config), dtype, storage, fuse)
     except ValueError as error:
         raise UserError(f"model '{name}': {error}") from error
@@ -81,10 +86,19 @@ def check_model(config: Mapping[str, Any], input_shape: Shape, classes: int, fre
     """Raise the `UserError` that `build_model` would raise, without making weights."""
     graph = build_graph(config, input_shape, classes, freeze)
     try:
-        for node in graph.nodes:
-            node.layer.parameters(node.input_shape, _init_of(config))
+        _check_size(graph, _init_of(config), MOST_PARAMETERS)
     except ValueError as error:
         raise UserError(f"model '{config.get('name', 'model')}': {error}") from error
+
+
+def _check_size(graph: Graph, init: str, most: int) -> None:
+    """Raise ValueError for more than `most` trained numbers, and for what layers refuse. Makes no weights."""
+    count = 0
+    for node in graph.nodes:
+        for spec in node.layer.parameters(node.input_shape, init).values():
+            count += math.prod(spec.shape)
+        if count > most:
+            raise ValueError(f"{node.place}: more than {most:,} trained numbers up to here")
 
 
 def _init_of(config: Mapping[str, Any]) -> str:

@@ -225,6 +225,8 @@ class Model:
         for name, tensor in own.items():
             if tensor.shape != state[name].shape:
                 raise UserError(f"{origin}: {name} has shape {state[name].shape}, the model needs {tensor.shape}")
+            if state[name].dtype.kind != "f" or not np.isfinite(state[name]).all():
+                raise UserError(f"{origin}: {name} holds {_unusable(state[name])}: the network is unusable")
         self.values.fill({name: state[name] for name in self._specs})
         self.update_rounded()
         buffers = {}
@@ -237,6 +239,10 @@ class Model:
         """The name, the counts, and one line per node."""
         lines = [f"{self.name}: {self.parameter_count:,} parameters, input {self.input_shape}"]
         return "\n".join(lines + [f"  {node!r}" for node in self.graph.nodes])
+
+
+def _unusable(tensor: NDArray[Any]) -> str:
+    return "NaN or infinity" if tensor.dtype.kind == "f" else f"numbers of type {tensor.dtype}"
 
 
 def _check_names(node: Node, parameters: Mapping[str, Parameter], buffers: Mapping[str, Buffer]) -> None:

@@ -43,12 +43,16 @@ def read_history(path: Path) -> list[dict[str, Any]]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing") from error
-    rows = []
-    for number, row in enumerate(csv.DictReader(io.StringIO(text)), start=2):
-        try:
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8: {error}") from error
+    rows: list[dict[str, Any]] = []
+    try:
+        for row in csv.DictReader(io.StringIO(text, newline="")):
             rows.append({key: _number(value) for key, value in row.items()})
-        except (TypeError, ValueError) as error:  # TypeError: a row longer than the header
-            raise UserError(f"{path}, line {number}: a cell is not a number") from error
+    except (TypeError, ValueError) as error:  # TypeError: a row longer than the header
+        raise UserError(f"{path}, line {len(rows) + 2}: a cell is not a number") from error
+    except csv.Error as error:
+        raise UserError(f"{path}, line {len(rows) + 2} is no CSV: {error}") from error
     return rows
 
 

@@ -8,13 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]  # the parser that OmegaConf uses
-
 from foundation.command_line import unquoted
 from foundation.errors import UserError
 from foundation.files import read_json
+from foundation.strict_yaml import read_yaml
 
 METRICS = "metrics.json"  # of a finished run; written last
 PRUNED = "pruned.json"  # of a run that a search has stopped
@@ -156,6 +153,6 @@ def _chosen_model(job: Path) -> str | None:
 def _load(path: Path) -> Any:
     """A YAML file as plain lists and dictionaries, interpolations unresolved; None if unreadable."""
     try:
-        return OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException):
+        return read_yaml(path)
+    except (OSError, UserError):
         return None

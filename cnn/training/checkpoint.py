@@ -1,16 +1,20 @@
-"""Checkpoints: tensors and a JSON header in one safetensors file. No pickle is read or written."""
+"""Checkpoints: tensors and a JSON header in one safetensors file, with a checksum. No pickle is read or written.
+
+The file is written here, byte by byte the same for equal content; the library's own order of the header is random.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors import safe_open
 
 from foundation.errors import UserError
 from foundation.files import atomic_path
@@ -19,25 +23,95 @@ from foundation.files import atomic_path
 BEST, LAST = "model.best.safetensors", "checkpoint.last.safetensors"
 
 _FORMAT = "cnn-from-scratch/1"
+_TYPES = {  # of tensors, by NumPy's names
+    "float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
+    "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
+}  # fmt: skip
+
+# What code raises that meets other types, or other sizes, than it was written for in the metadata of a checkpoint.
+_UNUSABLE = (
+    *(KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError),
+    ArithmeticError,
+)
+
+Tensors = dict[str, NDArray[Any]]
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any]) -> None:
-    """Write `tensors` and `metadata` (types of JSON); the file is complete or unchanged."""
-    header = {"format": _FORMAT, "about": json.dumps(metadata, allow_nan=False)}
-    with atomic_path(path) as temporary:
-        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, temporary, header)
+    """Write `tensors` and `metadata` (types of JSON); the file is complete or unchanged. Equal content, equal bytes."""
+    about = json.dumps(metadata, allow_nan=False)
+    arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    header: dict[str, Any] = {
+        "__metadata__": {"format": _FORMAT, "about": about, "sha256": _checksum(arrays, about)},
+    }
+    # As the library does: large types first, so that every tensor begins at a multiple of its own size.
+    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
+    at = 0
+    for name in order:
+        array = arrays[name]
+        place = [at, at := at + array.nbytes]
+        header[name] = {"dtype": _TYPES[array.dtype.name], "shape": list(array.shape), "data_offsets": place}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            file.write(arrays[name].data if arrays[name].nbytes else b"")
 
 
-def load_checkpoint(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Tensors and metadata of a checkpoint. Raises `UserError` for a missing, damaged or foreign file."""
+def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:
+    """Tensors and metadata of a checkpoint.
+
+    Raises `UserError` for a missing, damaged or foreign file, one whose content does not have its checksum, and for
+    numbers that are NaN or infinite. A file of an earlier version has no checksum.
+    """
     if not path.is_file():
         raise UserError(f"{path} is missing: is its folder a run of cnn.train that finished at least one epoch?")
     try:
         with safe_open(path, framework="numpy") as file:
             header = file.metadata() or {}
+            if header.get("format") != _FORMAT:
+                raise UserError(
+                    f"{path} was not written by cnn.train (format {header.get('format')!r}, not {_FORMAT!r})"
+                )
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, OSError) as error:
-        raise UserError(f"{path} is not a whole safetensors file ({error})") from error
-    if header.get("format") != _FORMAT:
-        raise UserError(f"{path} was not written by cnn.train (format {header.get('format')!r}, not {_FORMAT!r})")
-    return tensors, json.loads(header["about"])
+    except UserError:
+        raise
+    except PermissionError:
+        raise
+    except Exception as error:  # of a type that NumPy lacks the library raises what it finds
+        reason = str(error) or type(error).__name__
+        raise UserError(f"{path} is not a whole safetensors file ({reason})") from error
+    try:
+        metadata = json.loads(header["about"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} has no description of its network ({type(error).__name__})") from error
+    if not isinstance(metadata, dict):
+        raise UserError(f"{path}: the description of its network is no mapping")
+    if "sha256" in header and header["sha256"] != _checksum(tensors, header["about"]):
+        raise UserError(f"{path} is damaged: its content does not have its checksum; take another copy of the file")
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise UserError(f"{path}: {name} holds NaN or infinity: the network is unusable, train it again")
+    return tensors, metadata
+
+
+@contextmanager
+def described(path: Path) -> Iterator[None]:
+    """What is made of the metadata of a checkpoint in this block: raises `UserError` where they do not fit."""
+    try:
+        yield
+    except UserError:
+        raise
+    except _UNUSABLE as error:
+        raise UserError(f"{path} does not describe its network whole ({error!r})") from error
+
+
+def _checksum(tensors: Mapping[str, NDArray[Any]], about: str) -> str:
+    """SHA-256 in hexadecimal of the names, types, shapes and values of tensors, and of the metadata."""
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(f"\n{name}\n{array.dtype.name}{array.shape}\n".encode())
+        digest.update(array.data)
+    return digest.hexdigest()

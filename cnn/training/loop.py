@@ -17,7 +17,7 @@ from cnn.models.precision import check_precision
 from cnn.training.averaging import Lookahead, MovingAverage, check_averaging
 from cnn.training.batches import AugmentSettings, BatchMaker, epoch_order
 from cnn.training.best import Best
-from cnn.training.checkpoint import BEST, LAST, load_checkpoint, save_checkpoint
+from cnn.training.checkpoint import BEST, LAST, Tensors, described, load_checkpoint, save_checkpoint
 from cnn.training.inference import Scoring, loss_and_accuracy
 from cnn.training.losses import CrossEntropy, check_rule, check_smoothing
 from cnn.training.mixing import mixing_of_epoch
@@ -228,14 +228,17 @@ class Trainer:
         return parts
 
     def resume(self) -> None:
-        """Load the state of `checkpoint.last.safetensors`. Raises `UserError` if it is of another model.
+        """Load the state of `checkpoint.last.safetensors`. Raises `UserError` if it is of another model, or damaged.
 
         `trainer.epochs` may be another number if the schedule does not depend on it.
         """
         assert self.folder is not None
         path = self.folder / LAST
-        tensors, metadata = load_checkpoint(path)
-        if "training" not in metadata:
+        with described(path):
+            self._resume(path, *load_checkpoint(path))
+
+    def _resume(self, path: Path, tensors: Tensors, metadata: dict[str, Any]) -> None:
+        if not metadata.get("training"):
             raise UserError(f"{path} holds weights alone, without the state of a training run")
         # An option that is not in a checkpoint did not exist when it was written, and has its default, which is off.
         for group, defaults in (("augment", AugmentSettings()), ("trainer", TrainerSettings())):
@@ -257,11 +260,17 @@ class Trainer:
         progress = metadata["training"]
         # What only the beginning of the run knew stays known.
         self.metadata = {key: value for key, value in metadata.items() if key != "training"} | self.metadata
+        history = [dict(row) for row in progress["history"]]
+        counts = (progress["epoch"], progress["step"], progress["best"]["epoch"])
+        if not all(type(count) is int and count >= 0 for count in counts) or counts[0] != len(history):
+            raise ValueError("its counts of epochs and steps")
+        if not all(isinstance(value, int | float | None) for row in history for value in row.values()):
+            raise TypeError("its history")
         for name, held in self._parts().items():
             held.load_state(parts[name], str(path))
         self.schedule.load_state(progress["schedule"])
         self.best.load_state(progress["best"])
-        self.epoch, self.step, self.history = progress["epoch"], progress["step"], progress["history"]
+        self.epoch, self.step, self.history = progress["epoch"], progress["step"], history
 
 
 def steps_of_epoch(images: int, batch_size: int, model: Model) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from numpy.typing import NDArray
 from cnn.backends import Array, Ops
 from foundation.errors import UserError
 from foundation.files import read_json
+from foundation.pack_hash import verified_hash
+from foundation.schema import converted
 
 
 @dataclass(frozen=True)
@@ -45,23 +48,34 @@ class Pack:
         return height, width, channels
 
 
+_AGAIN = "write the pack again with python -m data_tools.prepare"
+
+
 def load_pack(folder: Path, ops: Ops) -> Pack:
-    """Load the pack in `folder`. Raises `UserError` naming a file that is missing or does not fit the others."""
-    metadata = read_json(folder / "pack.json")
-    if not isinstance(metadata, dict):
-        raise UserError(f"{folder / 'pack.json'} is not the description of a pack")
-    for key in ("name", "classes", "split_names", "content_hash"):
-        if key not in metadata:
-            raise UserError(
-                f"{folder / 'pack.json'} has no '{key}': write the pack again with python -m data_tools.prepare"
-            )
-    images, labels, splits = (_array(folder / f"{name}.npy") for name in ("images", "labels", "splits"))
+    """Load the pack in `folder`.
+
+    Raises `UserError` naming a file that is missing or does not fit the others, and for a pack whose arrays are not the
+    ones that were written, by their hash.
+    """
+    metadata = _metadata(folder / "pack.json")
+    files = [folder / f"{name}.npy" for name in ("images", "labels", "splits")]
+    images, labels, splits = map(_array, files)
     if images.dtype != np.uint8 or images.ndim != 4:
-        raise UserError(f"{folder / 'images.npy'} holds {images.dtype} {images.shape}, not uint8 (n, h, w, c)")
+        raise UserError(f"{files[0]} holds {images.dtype} {images.shape}, not uint8 (n, h, w, c)")
+    for path, array in zip(files[1:], (labels, splits), strict=True):
+        if array.dtype.kind not in "iu" or array.ndim != 1:
+            raise UserError(f"{path} holds {array.dtype} {array.shape}, not whole numbers (n,)")
     if not len(images) == len(labels) == len(splits):
         raise UserError(f"{folder}: {len(images)} images, {len(labels)} labels and {len(splits)} splits do not agree")
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(metadata["classes"]):
-        raise UserError(f"{folder / 'labels.npy'} names a class that pack.json does not")
+        raise UserError(f"{files[1]} names a class that pack.json does not")
+    if len(splits) and not 0 <= splits.min() <= splits.max() < len(metadata["split_names"]):
+        raise UserError(f"{files[2]} names a split that pack.json does not")
+    if verified_hash(files, images, labels, splits, metadata["classes"]) != metadata["content_hash"]:
+        raise UserError(
+            f"{folder}: its images, labels or splits are not those that were written (their hash is not the one in "
+            f"pack.json): remove the folder and {_AGAIN}"
+        )
     found = {}
     for number, name in enumerate(metadata["split_names"]):
         chosen = splits == number
@@ -70,14 +84,54 @@ def load_pack(folder: Path, ops: Ops) -> Pack:
             raise UserError(f"{folder}: the {name} split holds no images")
         found[name] = Split(name, ops.array(images[chosen]), ops.array(own), own)
     classes = tuple(metadata["classes"])
-    top = max(metadata.get("value_tops", {}).values(), default=None)
-    return Pack(metadata["name"], classes, metadata["content_hash"], found, metadata.get("class_weights"), top)
+    top = max(metadata["value_tops"].values(), default=None)
+    return Pack(metadata["name"], classes, metadata["content_hash"], found, metadata["class_weights"], top)
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    """What is read from `pack.json`, each of its type. Raises `UserError` naming the key that is not."""
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is not the description of a pack")
+    found: dict[str, Any] = {"class_weights": None, "value_tops": {}}
+    for key, kind in _KEYS.items():
+        if key not in content and key in found:
+            continue
+        if key not in content:
+            raise UserError(f"{path} has no '{key}': {_AGAIN}")
+        if content[key] is None and found.get(key, 0) is None:
+            continue
+        found[key] = converted(content[key], kind, f"{path}: {key}")
+    for key in ("classes", "split_names"):
+        if len(set(found[key])) < len(found[key]) or not found[key]:
+            raise UserError(f"{path}: {key} has a name twice, or none")
+    if missing := {"train", "validation", "test"} - set(found["split_names"]):
+        raise UserError(f"{path}: split_names lacks {min(missing)}")
+    weights = found["class_weights"]
+    if weights is not None and not (
+        set(weights) == set(found["classes"]) and all(math.isfinite(each) and each >= 0 for each in weights.values())
+    ):
+        raise UserError(f"{path}: class_weights are not a number of at least 0 for each class")
+    return found
+
+
+_KEYS: dict[str, Any] = {
+    "name": str,
+    "classes": list[str],
+    "split_names": list[str],
+    "content_hash": str,
+    "class_weights": dict[str, float],
+    "value_tops": dict[str, int],
+}
 
 
 def _array(path: Path) -> NDArray[Any]:
+    """The array in a .npy file, mapped into memory, so that a header that claims petabytes costs none."""
+    if not path.is_file():
+        raise UserError(f"{path} is missing: {_AGAIN}")
     try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: write the pack again with python -m data_tools.prepare") from error
-    except (ValueError, EOFError, OSError) as error:
-        raise UserError(f"{path} is not a whole NumPy array ({error})") from error
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # NumPy raises any of ten kinds for a damaged header
+        if isinstance(error, PermissionError):
+            raise
+        raise UserError(f"{path} is not a whole NumPy array ({str(error) or type(error).__name__})") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,17 @@ class PixelScaling:
     def of_bytes(self) -> bool:
         """Whether it is for uint8 images."""
         return self.scale.dtype == np.float32
+
+    @classmethod
+    def recorded(cls, metadata: Mapping[str, Any], kind: type[np.floating]) -> PixelScaling:
+        """That of a checkpoint's metadata, as numbers of type `kind`. Raises ValueError if it is not for its images."""
+        parts = [np.array(metadata[f"pixel_{part}"], kind) for part in ("scale", "offset")]
+        for part in parts:
+            if part.shape != (metadata["image_shape"][-1],) and len(metadata["image_shape"]) == 3:
+                raise ValueError("its pixel scaling is not of its channels")
+            if not np.isfinite(part).all():
+                raise ValueError("its pixel scaling is not finite")
+        return cls(*parts)
 
     @classmethod
     def none(cls, channels: int) -> PixelScaling:

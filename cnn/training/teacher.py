@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from cnn.backends import Array, Ops
 from cnn.models import InferenceModel, Model, build_model
-from cnn.training.checkpoint import BEST, load_checkpoint
+from cnn.training.checkpoint import BEST, Tensors, described, load_checkpoint
 from cnn.training.pixel_scaling import PixelScaling
 from foundation.errors import UserError
 
@@ -79,6 +80,19 @@ def teacher_model(run: str, student: Model, scaling: PixelScaling, classes: Sequ
     """
     path = Path(run) / BEST
     tensors, metadata = load_checkpoint(path)
+    with described(path):
+        return _teacher_model(run, path, tensors, metadata, student, scaling, classes)
+
+
+def _teacher_model(
+    run: str,
+    path: Path,
+    tensors: Tensors,
+    metadata: Mapping[str, Any],
+    student: Model,
+    scaling: PixelScaling,
+    classes: Sequence[str],
+) -> Model:
     for what, wanted in (("image_shape", list(student.input_shape)), ("classes", list(classes))):
         if (theirs := metadata.get(what)) != wanted:
             raise UserError(f"distil.teacher={run}: its {what} is {theirs}, and this run has {wanted}")
@@ -88,7 +102,10 @@ def teacher_model(run: str, student: Model, scaling: PixelScaling, classes: Sequ
                 f"distil.teacher={run}: its pixels are scaled otherwise; a teacher needs the same trainer.pixels, and "
                 "training images of the same mean and deviation"
             )
-    model = build_model(metadata["model"], student.ops, student.input_shape, len(classes), 0, storage=student.storage)
+    most = sum(tensor.size for tensor in tensors.values())
+    model = build_model(
+        metadata["model"], student.ops, student.input_shape, len(classes), 0, storage=student.storage, most=most
+    )
     model.load_state(tensors, str(path))
     return model
 

@@ -30,7 +30,8 @@ class Found:
     @property
     def images(self) -> int:
         """The number of images."""
-        return int(self.description.get("images", 0))
+        count = self.description.get("images", 0)
+        return count if isinstance(count, int) else 0
 
     @property
     def origin(self) -> str:
@@ -89,6 +90,11 @@ def by_content(pack_dir: Path, content_hash: str) -> Path | None:
     """The folder of the complete pack with this content; None if there is none."""
     fitting = (pack for pack in packs_in(pack_dir) if pack.description.get("content_hash") == content_hash)
     return next((pack.folder for pack in fitting if is_complete(pack.folder)), None)
+
+
+def is_pack(folder: Path) -> bool:
+    """Whether the folder is meant to be a pack, damaged or not."""
+    return (folder / "pack.json").exists() or any((folder / f"{name}.npy").exists() for name in ARRAYS)
 
 
 def is_complete(folder: Path) -> bool:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from data_tools.reading.manifest import KEPT, MADE, Row, write_manifest
 from data_tools.reading.read import Collection
 from data_tools.sources.base import SPLITS, Fingerprint
 from foundation.files import atomic_folder, write_json
+from foundation.pack_hash import content_hash
 
 Counts = dict[str, dict[str, dict[str, int]]]
 
@@ -70,15 +70,6 @@ def write_pack(
         write_json(temporary / "pack.json", description)
         also(temporary)
     return description
-
-
-def content_hash(images: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: Sequence[str]) -> str:
-    """SHA-256 in hexadecimal of what training reads; names, times and the order of the sources do not change it."""
-    digest = hashlib.sha256("\n".join(classes).encode())
-    for array in (images, labels, splits):
-        digest.update(f"\n{array.dtype.str}{array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

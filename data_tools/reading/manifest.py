@@ -70,8 +70,14 @@ def read_manifest(path: Path) -> list[Row]:
             return [_row(values) for values in reader]
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing") from error
+    except UserError:
+        raise
+    except (ValueError, TypeError, csv.Error) as error:  # a row too short or long, a number that is none, no UTF-8
+        raise UserError(f"{path} is damaged ({error}); make the pack again") from error
 
 
 def _row(values: dict[str, str]) -> Row:
+    if not all(isinstance(text, str) for text in values.values()):
+        raise ValueError("a row has too few or too many cells")
     numbers = {name: int(text) if (text := values.pop(name)) else None for name in ("pack_row", "width", "height")}
     return Row(**{name: original(text) for name, text in values.items()}, **numbers)  # type: ignore[arg-type]

@@ -35,6 +35,7 @@ LARGEST_RATIO = 200  # unpacked bytes for each byte of an archive, ...
 ALWAYS_UNPACKED = 2**30  # ... which counts from this many on
 _LARGEST_NAME = 2**20  # bytes of a long name or of extended attributes in a tar
 
+LZMA_MEMORY = 2**29  # bytes of LZMA's dictionary; `xz -9` has 64 MiB, a header may claim 4 GiB
 _ONE_READ = 512  # compressed bytes that LZMA in a zip gets at once: it unpacks all of them, to 4 MB at most
 
 
@@ -308,6 +309,7 @@ class damaged:
         broken = (
             *(tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error, gzip.BadGzipFile, EOFError),
             UnicodeDecodeError,  # a name in a zip that is marked as UTF-8 and is not
+            *(NotImplementedError, struct.error),  # of zipfile on versions and headers that it does not know
         )
         if isinstance(error, MemberError):  # of the table that the source needs
             raise UserError(f"{self.path}: the table in it: {error}") from error
@@ -340,8 +342,44 @@ def open_container(path: Path) -> Container:
 
 def _compression(start: bytes) -> Callable[[Path], IO[bytes]] | None:
     """The opener of a compressed file that begins like this; None if it is not compressed."""
-    openers = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ": lzma.open, b"BZh": bz2.open}
+    openers = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ": _open_xz, b"BZh": bz2.open}
     return next((cast(Any, opener) for magic, opener in openers.items() if start.startswith(magic)), None)
+
+
+def _open_xz(path: Path) -> IO[bytes]:
+    return io.BufferedReader(_Xz(path))
+
+
+class _Xz(io.RawIOBase):
+    """The content of an .xz file, of one stream or several. Unlike `lzma.open` it has a limit of memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("rb")
+        self._decompressor = lzma.LZMADecompressor(memlimit=LZMA_MEMORY)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        view = memoryview(buffer).cast("B")
+        while True:
+            if self._decompressor.eof:
+                rest = (self._decompressor.unused_data + self._file.read(2**16)).lstrip(b"\0")  # padding
+                if not rest:
+                    return 0
+                self._decompressor = lzma.LZMADecompressor(memlimit=LZMA_MEMORY)
+            else:
+                rest = self._file.read(2**16) if self._decompressor.needs_input else b""
+                if self._decompressor.needs_input and not rest:
+                    raise EOFError("the compressed data end too early")
+            data = self._decompressor.decompress(rest, len(view))
+            if data:
+                view[: len(data)] = data
+                return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def again(container: Container, seen: list[Member]) -> Iterable[Member]:
@@ -385,7 +423,7 @@ def _open(path: Path) -> IO[bytes]:
 
 _BROKEN_IN_ZIP = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, struct.error, RuntimeError),
-    *(IndexError, TypeError, UnicodeError),  # of the library on headers that it does not expect
+    *(IndexError, TypeError, UnicodeError, MemoryError),  # of the library on headers that it does not expect
 )
 
 
@@ -393,6 +431,8 @@ def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Budget) -> I
     if info.file_size > LARGEST_MEMBER:
         raise MemberError(_TOO_LARGE)
     try:
+        if info.compress_type == zipfile.ZIP_LZMA:
+            _check_dictionary(archive, info)
         stream = _bunzipped(archive, info) if info.compress_type == zipfile.ZIP_BZIP2 else archive.open(info)
     except NotImplementedError as error:
         raise MemberError("compressed by a method that cannot be read") from error
@@ -406,10 +446,23 @@ def _unzip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: Budget) -> I
 
 def _bunzipped(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
     """A member of bzip2 with a bound on what is unpacked at once; `zipfile` has none, and 40 bytes can be 46 MB."""
+    return cast(Any, bz2.open(_compressed(archive, info)))  # it has checksums of its own
+
+
+def _check_dictionary(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Raise `MemberError` for a member of LZMA whose dictionary would take too much memory."""
+    with _compressed(archive, info) as stream:
+        start = stream.read(9)  # version, length of the properties, a byte of them, the size of the dictionary
+    if len(start) == 9 and int.from_bytes(start[5:], "little") > LZMA_MEMORY:
+        raise MemberError(f"needs more than {LZMA_MEMORY >> 20} MiB of memory to unpack")
+
+
+def _compressed(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> IO[bytes]:
+    """The bytes of a member as they are in the archive."""
     stored = copy.copy(info)
     stored.compress_type, stored.file_size = zipfile.ZIP_STORED, info.compress_size
-    stored.CRC = cast(Any, None)  # bzip2 has checksums of its own
-    return cast(Any, bz2.open(archive.open(stored)))
+    stored.CRC = cast(Any, None)  # that of the unpacked bytes
+    return archive.open(stored)
 
 
 _TOO_LARGE = f"unpacks to more than {LARGEST_MEMBER >> 20} MiB"

@@ -17,6 +17,7 @@ from benchmarks.gpu_check import main
 from cnn.backends import Ops, gpu_missing
 from cnn.kernels import KERNELS, compiled_with
 from foundation.errors import UserError
+from foundation.pack_hash import content_hash
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = Path(__file__).resolve().parent / "idle_site"
@@ -154,11 +155,12 @@ def drawn_pack(tmp_path, monkeypatch) -> Path:
     folder.mkdir()
     labels = np.arange(48) % 3
     images = rng.integers(0, 60, (48, 16, 16, 1)) + 90 * labels[:, None, None, None]
-    np.save(folder / "labels.npy", labels)
-    np.save(folder / "images.npy", images.astype(np.uint8))
-    np.save(folder / "splits.npy", np.arange(48) // 3 % 3)
-    description = {"name": "drawn", "classes": ["a", "b", "c"], "split_names": ["train", "validation", "test"]}
-    (folder / "pack.json").write_text(json.dumps(description | {"content_hash": "0"}))
+    arrays = {"images": images.astype(np.uint8), "labels": labels, "splits": np.arange(48) // 3 % 3}
+    for name, array in arrays.items():
+        np.save(folder / f"{name}.npy", array)
+    description: dict = {"name": "drawn", "classes": ["a", "b", "c"], "split_names": ["train", "validation", "test"]}
+    description["content_hash"] = content_hash(**arrays, classes=["a", "b", "c"])
+    (folder / "pack.json").write_text(json.dumps(description))
     return folder
 
 

@@ -9,10 +9,13 @@ import pytest
 import yaml
 from omegaconf import OmegaConf
 
-from cnn.resume import resumed_config, run_arguments
+import cnn.train
+from cnn.reporting.metrics_csv import read_history
+from cnn.resume import LOCK, resumed_config, run_arguments
 from cnn.training.loop import Trainer
 from commands.small import QUICK
 from foundation.errors import UserError
+from foundation.files import locked
 
 
 def recorded(folder: Path, **changes: object) -> Path:
@@ -107,3 +110,64 @@ def test_a_run_and_a_job_of_a_sweep_resume(command, workplace, monkeypatch, job)
     assert outcome.status == 0, outcome.err
     assert "resumed after epoch" in outcome.out
     assert (folder / ".hydra/config.yaml").read_text() == record
+
+
+def test_a_row_that_a_kill_has_lost_is_written_again(command, workplace, monkeypatch):
+    """Killed after the checkpoint of an epoch, before its row; the list of algorithms is whole too."""
+    options = (*QUICK, "backend=cpu", "hydra.run.dir=whole")
+    assert command("cnn.train", *options).status == 0
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        written = []
+        whole = cnn.train.write_history
+
+        def write(path, rows):
+            written.append(len(rows))
+            killed() if len(rows) == 2 else whole(path, rows)
+
+        patch.setattr("cnn.train.write_history", write)
+        assert command("cnn.train", *options[:-1], "hydra.run.dir=out").status == 130
+    assert len(read_history(Path("out/metrics.csv"))) == 1
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_train_epoch", killed)
+        assert command("cnn.train", "resume=out").status == 130
+    assert [row["epoch"] for row in read_history(Path("out/metrics.csv"))] == [1, 2]
+    assert command("cnn.train", "resume=out").status == 0
+    assert [row["epoch"] for row in read_history(Path("out/metrics.csv"))] == [1, 2, 3]
+    for name in ("convolutions.json", "model.best.safetensors"):
+        assert Path("out", name).read_bytes() == Path("whole", name).read_bytes()
+
+
+@pytest.mark.parametrize("how", ["resume={}", "hydra.run.dir={}"])
+def test_a_folder_in_which_a_process_runs_is_refused(command, tmp_path, how):
+    run = recorded(tmp_path / "run")
+    if how.startswith("hydra"):
+        (run / "checkpoint.last.safetensors").unlink()
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with locked(run / LOCK, lambda: None):
+        assert "another process runs in this folder" in command("cnn.train", how.format(run)).error
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+
+
+def test_what_a_killed_run_has_left_is_removed_when_it_goes_on(command, workplace, monkeypatch):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        fit = Trainer.fit
+        patch.setattr(Trainer, "fit", lambda trainer, *rest: fit(trainer, *rest[:3], killed))
+        assert command("cnn.train", *QUICK, "hydra.run.dir=out").status == 130
+    left = (".metrics.abcd_123.csv", ".checkpoint.last.0000000a.safetensors")
+    for name in (*left, ".notes", ".own.csv", LOCK):
+        Path("out", name).write_text("x")
+    assert command("cnn.train", "resume=out").status == 0
+    hidden = {path.name for path in Path("out").iterdir() if path.name.startswith(".")}
+    assert hidden == {".hydra", ".notes", ".own.csv"}
+
+
+def test_a_folder_whose_name_would_be_computed_is_refused(command, tmp_path):
+    run = recorded(tmp_path / "${oc.env:HOME}")
+    assert "give the folder another name" in command("cnn.train", f"resume={run}").error

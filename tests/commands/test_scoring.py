@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import sys
 from contextlib import chdir
@@ -292,3 +294,16 @@ def test_folders_of_any_name_are_listed_as_they_are(command, runs, tmp_path):
     with chdir(tmp_path):
         assert command("cnn.evaluate", "run=007", f"pack_dir={runs / 'packs'}").status == 0
     assert (tmp_path / "007" / "evaluation_validation.json").is_file()
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_cannot_be_written_to_is_scored_and_printed(command, runs, monkeypatch, tmp_path, code):
+    def refuse(path, value):
+        raise OSError(code, os.strerror(code), str(path))
+
+    monkeypatch.setattr("cnn.evaluate.write_json", refuse)
+    outcome = command("cnn.evaluate", "run=a0")
+    assert outcome.status == 0, outcome.err
+    assert "accuracy" in outcome.out
+    assert "give out=FOLDER" in outcome.out
+    assert os.strerror(code) in command("cnn.evaluate", "run=a0", f"out={tmp_path}").error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import io
+import lzma
 import struct
 import tarfile
 import tracemalloc
@@ -110,6 +111,36 @@ def test_a_long_header_of_a_tar_is_not_read_at_once(tmp_path):
         read(path)
     assert tracemalloc.get_traced_memory()[1] < 32 * MB
     tracemalloc.stop()
+
+
+def test_a_dictionary_of_lzma_that_takes_gigabytes_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.zip"
+    zipped(path, b"abc" * 1000, zipfile.ZIP_LZMA)
+    assert read(path) == {"a.csv": b"abc" * 1000, "b.txt": b"whole"}
+    data = bytearray(path.read_bytes())
+    at = data.index(b"a.csv") + 5 + 5  # behind the name: version, length and first byte of the properties
+    data[at : at + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    assert read(path)["a.csv"] == "needs more than 512 MiB of memory to unpack"
+    with tarfile.open(tmp_path / "a.tar.xz", "w:xz", preset=9) as archive:
+        info = tarfile.TarInfo("a.csv")
+        info.size = 3000
+        archive.addfile(info, io.BytesIO(b"abc" * 1000))
+    assert read(tmp_path / "a.tar.xz") == {"a.csv": b"abc" * 1000}
+    monkeypatch.setattr(containers, "LZMA_MEMORY", MB)
+    with pytest.raises(UserError, match=r"[Mm]emory"):
+        read(tmp_path / "a.tar.xz")
+
+
+def test_several_streams_of_xz_are_one_file(tmp_path):
+    plain = tmp_path / "a.tar"
+    with tarfile.open(plain, "w") as archive:
+        info = tarfile.TarInfo("a.csv")
+        info.size = 5000
+        archive.addfile(info, io.BytesIO(b"x" * 5000))
+    data = plain.read_bytes()
+    (tmp_path / "b.tar.xz").write_bytes(lzma.compress(data[:3000]) + bytes(8) + lzma.compress(data[3000:]) + bytes(4))
+    assert read(tmp_path / "b.tar.xz") == {"a.csv": b"x" * 5000}
 
 
 def test_a_table_in_an_archive_is_read_row_by_row(tmp_path):

@@ -14,12 +14,12 @@ from drawn import configured, files_of, png, prepared, write_tree
 from hydra import compose, initialize_config_dir
 
 import data_tools.packs.pack
-from data_tools.packs.pack import content_hash
 from data_tools.prepare import prepare
 from data_tools.reading.manifest import read_manifest
 from foundation.config import config_dir
 from foundation.entry import explain
 from foundation.errors import UserError
+from foundation.pack_hash import content_hash
 
 SPLITS = {"train": 4, "validation": 2, "test": 2}
 

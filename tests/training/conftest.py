@@ -16,6 +16,7 @@ from cnn.training.optimizers import AdamSettings, SgdSettings
 from cnn.training.pack import Pack, load_pack
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.schedules import ScheduleSettings
+from foundation.pack_hash import content_hash
 
 CLASSES = ("left", "right", "middle")
 COUNTS = (90, 45, 30)  # train, validation, test
@@ -47,14 +48,15 @@ def write_pack(folder: Path) -> Path:
     rng = np.random.default_rng(8)
     parts = [blobs(count, rng) for count in COUNTS]
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "images.npy", np.concatenate([images for images, _ in parts]))
-    np.save(folder / "labels.npy", np.concatenate([labels for _, labels in parts]))
-    np.save(folder / "splits.npy", np.repeat(np.arange(3, dtype=np.uint8), COUNTS))
+    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    splits = np.repeat(np.arange(3, dtype=np.uint8), COUNTS)
+    for name, array in (("images", images), ("labels", labels), ("splits", splits)):
+        np.save(folder / f"{name}.npy", array)
     about = {
         "name": "blobs",
         "classes": list(CLASSES),
         "split_names": ["train", "validation", "test"],
-        "content_hash": "abc",
+        "content_hash": content_hash(images, labels, splits, CLASSES),
         "image_shape": [8, 8, 1],
     }
     (folder / "pack.json").write_text(json.dumps(about))

@@ -1,4 +1,7 @@
-"""Compilation of the kernels in this folder by Numba, at their first call; the result is cached on disk."""
+"""Compilation of the kernels in this folder by Numba, at their first call; the result is cached on disk.
+
+Where neither this folder nor the user's cache can be written to, it is compiled anew by each process.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ def compiled(function: Kernel) -> Kernel:
     The only relaxation of floating point is fused multiply-add: sums keep their order. Arguments are C-contiguous
     arrays, and scalars of the type of the arrays, because a Python float would widen the arithmetic to float64.
     """
-    return cast(Kernel, njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")(function))
+    return _compiled(function, {"contract"})
 
 
 def compiled_sums(function: Kernel) -> Kernel:
@@ -25,7 +28,17 @@ def compiled_sums(function: Kernel) -> Kernel:
 
     The order is fixed when the function is compiled, so on one machine it computes the same bits each time.
     """
-    return cast(Kernel, njit(nogil=True, cache=True, fastmath={"contract", "reassoc"}, error_model="numpy")(function))
+    return _compiled(function, {"contract", "reassoc"})
+
+
+def _compiled(function: Kernel, fastmath: set[str]) -> Kernel:
+    def make(cache: bool) -> Kernel:
+        return cast(Kernel, njit(nogil=True, cache=cache, fastmath=fastmath, error_model="numpy")(function))
+
+    try:
+        return make(cache=True)
+    except RuntimeError:  # Numba's, if there is no place for its cache
+        return make(cache=False)
 
 
 @intrinsic
