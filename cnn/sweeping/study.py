@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.sweeping.processes import needed
 from foundation.errors import UserError
+from foundation.extras import needed
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

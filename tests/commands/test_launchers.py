@@ -29,7 +29,7 @@ TIMES = ("seconds_mean", "images_per_second_mean")
 OPTIONS = {
     "joblib": ("hydra.launcher.n_jobs=2",),
     "submitit": ("hydra.launcher.cluster=local", "hydra.launcher.at_once=2", "hydra.launcher.poll=0.1"),
-    "ray": ("hydra.launcher.init={num_cpus:2}",),
+    "ray": ("hydra.launcher.init.num_cpus=2",),
 }
 LAUNCHERS = [
     pytest.param(
@@ -122,7 +122,8 @@ def job(folder: Path, *arguments: str) -> ProcessJob:
 
 def test_cores_are_divided_and_none_is_idle(monkeypatch):
     for cores in (1, 2, 3, 5, 8):
-        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: {10 + core for core in range(cores)}, False)
+        own = {10 + core for core in range(cores)}
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, own=own: own, raising=False)
         for jobs in range(1, cores + 1):
             parts = shares(jobs)
             assert sorted(core for part in parts for core in part) == [10 + core for core in range(cores)]
