@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cnn.reporting.leaderboard import show_leaderboard
 from cnn.sweeping.jobs import Job, Places
+from foundation.command_line import quote
 from foundation.errors import UserError
 from foundation.files import locked
 
@@ -32,7 +33,7 @@ class Sweep:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Hold the sweep's folder; in the end, also after an error, show the leaderboard.
+        """Hold the sweep's folder. After an error show the leaderboard; otherwise its callback does that.
 
         Raises `UserError` if another sweep is at work there.
         """
@@ -47,13 +48,12 @@ class Sweep:
             self._places = Places(self.folder, self._subdir)
             try:
                 yield
-            except KeyboardInterrupt:
-                print(
-                    f"interrupted; the same command with hydra.sweep.dir={os.path.relpath(self.folder)} does the rest"
-                )
-                raise
-            finally:
+            except BaseException as error:
                 show_leaderboard(self.folder)
+                if isinstance(error, KeyboardInterrupt):
+                    place = quote(os.path.relpath(self.folder))
+                    print(f"interrupted; the same command with hydra.sweep.dir={place} does the rest")
+                raise
 
     def place(self, overrides: Sequence[str], number: int, exact: bool = False) -> Job:
         """The job of these overrides; see `Places.place`."""

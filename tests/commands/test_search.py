@@ -218,6 +218,7 @@ def test_a_failed_trial_costs_the_search_only_itself(command, workplace):
         ((), "needs an option to search over"),
         (("seed=0,1",), "luckiest"),
         ((RATE, "hydra.sweeper.sampler=best"), "hydra.sweeper.sampler is 'best'; choose tpe, random"),
+        ((RATE, "hydra.sweeper.n_trails=3"), "did you mean 'hydra.sweeper.n_trials'?"),
         ((RATE, "hydra.sweeper.n_jobs=0"), "hydra.sweeper.n_jobs must be at least 1"),
         ((RATE, "hydra.sweeper.warmup_epochs=soon"), "hydra.sweeper.warmup_epochs must be a whole number"),
         (("optimizer.learning_rate=tag(log, interval(0, 1))",), "is no search space"),
