@@ -46,7 +46,9 @@ def trials_in(folder: Path) -> list[optuna.trial.FrozenTrial]:
 def runs(monkeypatch) -> list[Path]:
     """The folders in which a run begins, from now on."""
     begun, run = [], cnn.train.run
-    monkeypatch.setattr(cnn.train, "run", lambda config, folder, *others: begun.append(folder) or run(config, folder, *others))
+    monkeypatch.setattr(
+        cnn.train, "run", lambda config, folder, *others: begun.append(folder) or run(config, folder, *others)
+    )
     return begun
 
 

@@ -102,10 +102,10 @@ def test_an_interrupted_job_goes_on_as_if_nothing_had_happened(command, workplac
 def test_a_failed_job_is_tried_again(command, workplace, monkeypatch):
     run = cnn.train.run
 
-    def fail(config, folder):
+    def fail(config, *others):
         if config.seed == 1:
             raise UserError("no luck")
-        return run(config, folder)
+        return run(config, *others)
 
     monkeypatch.setattr(cnn.train, "run", fail)
     outcome = command("cnn.train", "-m", *FAST, "seed=0,1", "hydra.sweep.dir=swept")
