@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -96,7 +96,7 @@ def prepare(config: DictConfig, new_packs: Path | None = None) -> Path:
 
 
 def _current(
-    places: Sequence[Path], wanted: Sequence[dict[str, Any]], fingerprints: Mapping[str, Fingerprint], origin: str
+    places: Iterable[Path], wanted: Sequence[dict[str, Any]], fingerprints: Mapping[str, Fingerprint], origin: str
 ) -> Path | None:
     """The folder of a pack that is there already, made with one of the wanted options."""
     for each, place in product(wanted, places):
