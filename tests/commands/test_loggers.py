@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -88,10 +89,15 @@ def test_a_resumed_run_goes_on_in_its_curves(command, workplace, monkeypatch):
     options = (*FAST, "trainer.epochs=4", "logger=[tensorboard]", "logger.tensorboard.folder=a b", "hydra.run.dir=out")
     assert command("cnn.train", *options).status == 130
     monkeypatch.setattr(Trainer, "_validate", validate)
-    outcome = command("cnn.train", "resume=out")
+    shutil.copytree(workplace / "out", workplace / "of a stranger")
+    outcome = command("cnn.train", "resume=out", "logger=tensorboard", "logger.tensorboard.folder=a b")
     assert outcome.status == 0, outcome.err
     curves, _ = events(workplace / "a b/out")
     assert [step for step, _ in curves["loss/train"]] == [1, 2, 3, 4]
+
+    before = sorted((workplace / "a b").rglob("*"))
+    assert command("cnn.train", "resume='of a stranger'").status == 0
+    assert sorted((workplace / "a b").rglob("*")) == before  # a run's folder does not say where it is logged to
 
 
 def logged_run(folder: Path, *options: str) -> str:
