@@ -57,14 +57,20 @@ def train(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_launcher_gives_the_leaderboard_of_the_basic_one(command, workplace, launcher):
-    sweep = ("-m", *FAST, "trainer.batch_size=16,5000", "augment=flip_shift")
+    sweep = (
+        "-m",
+        *FAST,
+        "merge.balance.method=class_weight",
+        "trainer.class_weights=none,balanced",
+        "augment=flip_shift",
+    )
     done = train(workplace, *sweep, f"hydra/launcher={launcher}", *OPTIONS[launcher], "hydra.sweep.dir=parallel")
     assert done.returncode == 2, done.stderr
-    assert "trainer.batch_size is 5000" in done.stderr.splitlines()[-1]
+    assert "both weight the loss" in done.stderr.splitlines()[-1]
     assert "leaderboard: parallel/leaderboard.html" in done.stdout
     logs = [(workplace / f"parallel/{job}/job.log").read_text() for job in range(2)]
     assert [("using the pack" in log) for log in logs].count(False) == 1  # one of them has prepared it
-    assert "trainer.batch_size is 5000" in (workplace / "parallel/1/error.txt").read_text()
+    assert "both weight the loss" in (workplace / "parallel/1/error.txt").read_text()
     metrics = json.loads((workplace / "parallel/0/metrics.json").read_text())
     assert f"{max(1, len(os.sched_getaffinity(0)) // 2)} threads" in metrics["provenance"]["backend"]
 
