@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cnn.assembly import GROUPS
-from cnn.run_config import checked_config, config_path, read_run_config
+from cnn.run_config import LOGGER, checked_config, config_path, read_run_config
 from cnn.training.checkpoint import LAST
 from foundation.command_line import quote, unquoted
 from foundation.config import config_dir, plain
@@ -69,6 +69,8 @@ def resumed_config(composed: DictConfig, overrides: Sequence[str]) -> DictConfig
     content: Any = OmegaConf.to_container(config)
     for override in overrides:
         *above, name = override.lstrip("+").partition("=")[0].split(".")
+        if LOGGER in (*above, name)[:1]:
+            continue  # not an option of the run: who follows it is said anew each time
         place, value = content, plain(composed)
         for key in above:
             place, value = place.setdefault(key, {}), value.get(key)
@@ -88,7 +90,7 @@ def _option(argument: str) -> str:
         raise UserError(f"resume=... goes on with one run: leave out {argument}")
     if argument.startswith("-") or key.startswith(("hydra.", "hydra/")):
         return argument
-    is_group = key not in (*GROUPS, "model") and (config_dir() / key).is_dir()
+    is_group = key not in (*GROUPS, "model", LOGGER) and (config_dir() / key).is_dir()
     if argument.startswith("~") or "/" in key or "@" in key or is_group:
         raise UserError(f"{argument}: a run is resumed with its own options; with resume=... give options by name")
     return f"++{key}={argument.partition('=')[2]}" if "." in key and "=" in argument else argument.lstrip("+")

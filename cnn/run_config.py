@@ -24,6 +24,7 @@ from foundation.strict_yaml import read_yaml
 
 # Runs of earlier versions recorded references of the config to itself; those of a number or text are still followed.
 _REFERENCE = re.compile(r"\$\{\.*[A-Za-z_][\w-]*(\.[\w-]+|\[\d+\])*\}")
+LOGGER = "logger"  # a group that is not read: the person says where a run is logged to, not its folder
 _MODEL = "model"  # the group without a dataclass: `cnn.models.builder` checks it
 _GONE = {"backend": ("compiled",)}  # options of earlier versions that change no result
 _FILLED = ("data", "merge", "augment", "trainer", "backend")  # groups whose missing options have their default
@@ -62,7 +63,7 @@ def checked_config(content: dict[str, Any], groups: Sequence[str] | None = None)
     settings = {field.name for field in fields(RunSettings)}
     known = {*wanted, *(settings if groups is None else ())}
     for name in content:
-        if name not in known:
+        if name not in (*known, LOGGER):
             raise UserError(f"there is no group or option {name!r} of a run; there are {', '.join(sorted(known))}")
     present = {
         name: {key: value for key, value in content[name].items() if key not in _GONE.get(name, ())} for name in wanted

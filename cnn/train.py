@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
@@ -13,15 +14,26 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from cnn.assembly import GROUPS, RunSettings, check_training, groups, ops_of, trainer_of, trainer_settings
+from cnn.assembly import (
+    GROUPS,
+    RunSettings,
+    check_training,
+    groups,
+    ops_of,
+    to_container,
+    trainer_of,
+    trainer_settings,
+)
 from cnn.backends import Ops
+from cnn.loggers.loggers import Loggers
+from cnn.loggers.settings import LoggerSettings
 from cnn.models.precision import slowness
 from cnn.models.summary import summary_rows
 from cnn.reporting.baselines import logistic_regression, majority_guess
 from cnn.reporting.metrics_csv import write_history
 from cnn.reporting.provenance import collect_provenance
 from cnn.reporting.run_files import write_run_files
-from cnn.reporting.sweeps import METRICS
+from cnn.reporting.sweeps import METRICS, PRUNED
 from cnn.resume import LOCK, resumed_config, run_arguments
 from cnn.run_config import config_path
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
@@ -32,12 +44,15 @@ from cnn.training.progress import Progress
 from cnn.training.warm_start import started_line
 from data_tools.prepare import prepare
 from data_tools.progress import bar
+from foundation.config import typed
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import locked, read_json, remove_leftovers, write_json, write_text
 
+SCHEMAS = groups(*GROUPS, top=RunSettings) | {"logger": (LoggerSettings,)}
 
-@entry("config", groups(*GROUPS, top=RunSettings), run_arguments)
+
+@entry("config", SCHEMAS, run_arguments)
 def main(config: DictConfig) -> float:
     """Train. Returns the validation accuracy, for a sweeper to optimise."""
     hydra = HydraConfig.get()
@@ -45,13 +60,12 @@ def main(config: DictConfig) -> float:
     if hydra.mode != RunMode.MULTIRUN:
         with locked(folder / LOCK, lambda: _refuse(folder)):
             remove_leftovers(folder)
-            if config.resume is None:
-                return run(config, folder)
-            own_packs = Path(config.data.pack_dir).expanduser()
-            return run(resumed_config(config, hydra.overrides.task), folder, own_packs)
-    (folder / METRICS).unlink(missing_ok=True)  # of another job: should this one fail, they are not its scores
+            return _new_or_resumed(config, hydra.overrides.task, folder)
+    if config.resume is None:
+        for name in (METRICS, PRUNED):  # of another job: should this one fail, they are not its scores
+            (folder / name).unlink(missing_ok=True)
     try:
-        accuracy = run(config, folder)
+        accuracy = _new_or_resumed(config, hydra.overrides.task, folder)
         (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
         return accuracy
     except Exception:
@@ -64,7 +78,15 @@ def _refuse(folder: Path) -> None:
     raise UserError(f"{folder}: another process runs in this folder")
 
 
-def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> float:
+def _new_or_resumed(config: DictConfig, overrides: Sequence[str], folder: Path) -> float:
+    """Run what was composed, or with `resume` the recorded config with the typed overrides."""
+    loggers = Loggers.of(typed(config, "logger", LoggerSettings))  # those of the person, whose run ever it is
+    if config.resume is None:
+        return run(config, folder, loggers)
+    return run(resumed_config(config, overrides), folder, loggers, Path(config.data.pack_dir).expanduser())
+
+
+def run(config: DictConfig, folder: Path, loggers: Loggers, new_packs: Path | None = None) -> float:
     """One training run with all its files in `folder`; returns the best validation accuracy.
 
     A pack that is not there is written to `new_packs` (None: where the config says).
@@ -91,12 +113,16 @@ def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> floa
     def on_epoch() -> None:
         write_history(folder / "metrics.csv", trainer.history)
         _write_convolutions(folder, ops)
+        loggers.epoch(trainer.history[-1])
         if trial is not None:
             trial.report(trainer.history[-1])
 
     try:
-        with Progress() as progress:
-            trainer.fit(pack.splits["train"], pack.splits["validation"], progress, on_epoch)
+        with loggers.following(folder, to_container(config), trainer.epoch, (KeyboardInterrupt, Pruned)):
+            with Progress() as progress:
+                trainer.fit(pack.splits["train"], pack.splits["validation"], progress, on_epoch)
+            _finish(config, folder, pack, trainer, provenance)
+            loggers.end(folder)
     except Pruned:
         write_pruned(folder, trainer.epoch, trainer.best.value)
         print(f"stopped by the search after epoch {trainer.epoch}, validation accuracy {trainer.best.value:.4f}")
@@ -105,7 +131,6 @@ def run(config: DictConfig, folder: Path, new_packs: Path | None = None) -> floa
         if trainer.epoch:
             print(f"interrupted; python -m cnn.train resume={_shown(folder)} continues from the last complete epoch")
         raise
-    _finish(config, folder, pack, trainer, provenance)
     _write_convolutions(folder, ops)
     return trainer.best.value
 

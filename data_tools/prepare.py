@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -69,17 +69,13 @@ def prepare(config: DictConfig, new_packs: Path | None = None) -> Path:
                 print(f"{missing}; using the pack {found.folder} as it is")
                 return found.folder
         raise
-    for each, place in product(wanted, places):
-        if (found := find(place, each, fingerprints, origin)) is not None:
-            print(f"using the pack {found.folder} ({found.images:,} images)")
-            return found.folder
     folder = pack_dir / folder_name(data.name, options_hash(chosen), fingerprints)
-    if (current := _current(pack_dir, wanted, fingerprints, origin)) is not None:
+    if (current := _current(places, wanted, fingerprints, origin)) is not None:
         return current
     # Jobs of a sweep begin at the same time: one of them prepares the pack.
     waiting = partial(print, f"waiting for another process, which prepares {folder}")
     with locked(pack_dir / f".{folder.name}.lock", waiting):
-        if (current := _current(pack_dir, wanted, fingerprints, origin)) is not None:
+        if (current := _current(places, wanted, fingerprints, origin)) is not None:
             return current
         with decoded_stores(data, policy, fingerprints) as stores:
             prepared = collect_and_merge(sources, data, policy, stores)
@@ -100,11 +96,11 @@ def prepare(config: DictConfig, new_packs: Path | None = None) -> Path:
 
 
 def _current(
-    pack_dir: Path, wanted: Sequence[dict[str, Any]], fingerprints: Mapping[str, Fingerprint], origin: str
+    places: Iterable[Path], wanted: Sequence[dict[str, Any]], fingerprints: Mapping[str, Fingerprint], origin: str
 ) -> Path | None:
     """The folder of a pack that is there already, made with one of the wanted options."""
-    for each in wanted:
-        if (found := find(pack_dir, each, fingerprints, origin)) is not None:
+    for each, place in product(wanted, places):
+        if (found := find(place, each, fingerprints, origin)) is not None:
             print(f"using the pack {found.folder} ({found.images:,} images)")
             return found.folder
     return None

@@ -10,6 +10,8 @@ import yaml  # type: ignore[import-untyped]  # the parser that OmegaConf uses
 
 from foundation.config import choices, config_dir
 
+_PLUGINS = ("hydra/sweeper", "hydra/launcher")  # groups of Hydra in which this project has files of its own
+
 
 def help_text(config_name: str, arguments: Sequence[str]) -> str:
     """The help of a command: its header, how options are given, and every file that its default config is made of.
@@ -37,6 +39,8 @@ def help_text(config_name: str, arguments: Sequence[str]) -> str:
             lines += [f"    {line}".rstrip() for line in _content(config_dir() / group / f"{shown}.yaml")]
         lines.append("")
     lines += ["Options of Hydra itself: -m runs a sweep (seed=0,1,2), --hydra-help lists the others."]
+    if any("hydra/sweeper" in str(entry) for entry in content.get("defaults", [])):
+        lines += [f"{group}=NAME   ({', '.join(choices(group))}): see conf/{group}/NAME.yaml" for group in _PLUGINS]
     return "\n".join(lines)
 
 
@@ -80,6 +84,11 @@ def known_options(config_name: str) -> list[str]:
             text = (config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
             options = {key: value for key, value in (yaml.safe_load(text) or {}).items() if key != "defaults"}
             found += _keys(options, "" if "@package _global_" in text else f"{group}.")
+    for group in _PLUGINS:
+        for name in choices(group):
+            options = yaml.safe_load((config_dir() / group / f"{name}.yaml").read_text(encoding="utf-8"))
+            del options["_target_"]
+            found += _keys(options, f"{group.replace('/', '.')}.")
     return sorted(set(found))
 
 

@@ -52,7 +52,7 @@ class Leaderboard(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         """Called when all jobs are done: the plot, which takes longer than the rest, is drawn once."""
-        write_leaderboard(Path(config.hydra.runtime.cwd) / config.hydra.sweep.dir)
+        show_leaderboard(Path(config.hydra.runtime.cwd) / config.hydra.sweep.dir)
 
 
 def job_count(overrides: Sequence[str]) -> int:

@@ -43,6 +43,8 @@ def plot_search(trials: Sequence[Mapping[str, Any]], path: Path) -> None:
                 _points(axes, having, lambda trial, key=key: trial["options"][key])
                 if key in having[0]["log"]:
                     axes.set_xscale("log")
+                    axes.xaxis.set_major_formatter("{x:g}")  # the usual one writes powers in TeX, which is switched off
+                    axes.xaxis.set_minor_formatter("")
             else:
                 known = sorted(set(map(str, values)))
                 _points(axes, having, lambda trial, key=key, known=known: known.index(str(trial["options"][key])))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Override
@@ -35,6 +36,9 @@ def run_grid(sweep: Sweep, overrides: Sequence[Override]) -> None:
         left = list({job.folder: job for job in jobs if not job.done}.values())
         if len(left) < len(jobs):
             print(f"{len(jobs) - len(left)} of {len(jobs)} jobs are done already")
-        errors = [error for result in sweep.launch(left) if (error := error_of(result)) is not None]
-    if errors:
-        raise errors[0]
+        results = zip(left, sweep.launch(left), strict=True)
+        failed = [(job, error) for job, result in results if (error := error_of(result)) is not None]
+        for job, error in failed:
+            print(f"job {job.number} failed: {' '.join(str(error).split())}", file=sys.stderr)
+        if failed:
+            raise failed[0][1]

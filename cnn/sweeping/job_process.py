@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from cnn.reporting.sweeps import state_of
-from cnn.sweeping.jobs import DONE
+from cnn.sweeping.jobs import DONE, for_resuming
 from cnn.training.checkpoint import LAST
 from foundation.command_line import quote
 from foundation.files import locked
@@ -21,10 +21,12 @@ def main() -> None:
     with locked(folder / ".job.lock", lambda: print("waiting for another process, which runs this job")):
         if state_of(folder) in DONE:
             return
-        option = "resume" if (folder / LAST).exists() else "hydra.run.dir"
+        begun = (folder / LAST).exists()
+        arguments = for_resuming(sys.argv[2:]) if begun else sys.argv[2:]
+        place = f"{'resume' if begun else 'hydra.run.dir'}={quote(str(folder))}"
         # By its name: the command imports what this package offers.
         command = importlib.import_module(COMMAND)
-        sys.argv = [COMMAND, *sys.argv[2:], f"{option}={quote(str(folder))}"]
+        sys.argv = [COMMAND, *arguments, place]
         command.main()
 
 

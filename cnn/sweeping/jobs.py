@@ -41,7 +41,14 @@ class Job:
         if (self.folder / LAST).exists() and not self.done:
             # No output_subdir: the recorded options stay those of the job.
             place += [f"resume={quote(str(self.folder))}", "hydra.output_subdir=null"]
+            return [*for_resuming(self.overrides), *place]
         return [*self.overrides, *place]
+
+
+def for_resuming(overrides: Sequence[str]) -> list[str]:
+    """The overrides that an interrupted job needs: what it is stands in its folder."""
+    kept = ("hydra.", "-", "logger", "data.pack_dir")
+    return [override for override in overrides if override.lstrip("+~").startswith(kept)]
 
 
 class Places:

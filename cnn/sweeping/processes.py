@@ -7,7 +7,6 @@ that another call has begun, and that is still running, is waited for and not ru
 
 from __future__ import annotations
 
-import importlib
 import os
 import subprocess
 import sys
@@ -15,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from cnn.reporting.sweeps import ERROR
 from foundation.errors import UserError
@@ -78,16 +76,6 @@ def available(given: int | None, option: str) -> int:
     if given is not None and given < 1:
         raise UserError(f"{option} must be at least 1, not {given}")
     return given or len(_cores())
-
-
-def needed(package: str, option: str, extra: str) -> Any:
-    """The package that `option` needs. Raises `UserError` naming the extra that installs it."""
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] != package:
-            raise
-        raise UserError(f"{option} needs {package}: pip install 'cnn-from-scratch[{extra}]'") from error
 
 
 def shares(jobs: int) -> list[list[int]]:

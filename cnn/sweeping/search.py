@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.types import Override
@@ -40,7 +40,7 @@ def run_search(sweep: Sweep, overrides: Sequence[Override], settings: SearchSett
         _greet(study, settings)
         try:
             while batch := _next(study, settings, space):
-                _run(sweep, study, batch, shared)
+                _run(sweep, study, batch, space, shared)
         finally:
             search_plot.plot_search(_history(study), sweep.folder / "search.png")
         _conclude(study)
@@ -80,14 +80,13 @@ def _suggest(trial: Trial, space: Mapping[str, BaseDistribution]) -> None:
             trial.suggest_float(key, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
 
-def _run(sweep: Sweep, study: Study, batch: Mapping[int, Trial], shared: Sequence[str]) -> None:
+def _run(sweep: Sweep, study: Study, batch: Mapping[int, Trial], space: Iterable[str], shared: Sequence[str]) -> None:
     """Run the trials, and tell the study what came of them."""
-    jobs = {
-        number: sweep.place(
-            [*shared, *(f"{key}={text_of(value)}" for key, value in trial.params.items())], number, True
-        )
-        for number, trial in batch.items()
-    }
+    jobs: dict[int, Job] = {}
+    for number, trial in batch.items():
+        # By the names of the space: the journal may be from a stranger, and these become arguments.
+        chosen = [f"{key}={text_of(trial.params[key])}" for key in space]
+        jobs[number] = sweep.place([*shared, *chosen], number, exact=True)
     for number in [number for number, trial in batch.items() if not jobs[number].done and _known(study, trial)]:
         del jobs[number]
     left = {number: job for number, job in jobs.items() if not job.done}

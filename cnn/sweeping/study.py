@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn.sweeping.processes import needed
 from foundation.errors import UserError
+from foundation.extras import needed
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
     from optuna.study import Study
-    from optuna.trial import FrozenTrial
+    from optuna.trial import Trial
 
 JOURNAL = "study.journal"  # in the folder of the sweep
 _NAME = "search"
@@ -70,12 +71,12 @@ def open_study(folder: Path, settings: SearchSettings, search: Mapping[str, Any]
     return study
 
 
-def load_trial(journal: Path, number: int) -> tuple[Study, FrozenTrial]:
-    """The study of a journal, with its pruner, and one of its trials."""
+def load_trial(journal: Path, number: int) -> Trial:
+    """A trial of the study of a journal, for reporting to it; its study has the pruner."""
     optuna = optuna_of()
     study = optuna.load_study(study_name=_NAME, storage=_storage(journal), sampler=optuna.samplers.RandomSampler())
     study.pruner = pruner_of(SearchSettings(**study.user_attrs["settings"]))
-    return study, study.trials[number]
+    return optuna.trial.Trial(study, study.trials[number]._trial_id)
 
 
 def sampler_of(settings: SearchSettings, number: int) -> BaseSampler:
@@ -103,9 +104,11 @@ def pruner_of(settings: SearchSettings) -> BasePruner:
 
 def _storage(path: Path) -> Any:
     from optuna.storages import JournalStorage  # noqa: PLC0415
-    from optuna.storages.journal import JournalFileBackend  # noqa: PLC0415
+    from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock  # noqa: PLC0415
 
-    return JournalStorage(JournalFileBackend(str(path)))
+    # Optuna's usual lock is a symbolic link, for which Windows wants special rights.
+    lock = JournalFileOpenLock(str(path)) if os.name == "nt" else None
+    return JournalStorage(JournalFileBackend(str(path), lock))
 
 
 def optuna_of() -> Any:

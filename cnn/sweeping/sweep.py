@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +17,11 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cnn.reporting.leaderboard import show_leaderboard
+from cnn.reporting.sweeps import ERROR
 from cnn.sweeping.jobs import Job, Places
+from foundation.command_line import quote
 from foundation.errors import UserError
-from foundation.files import locked
+from foundation.files import locked, write_text
 
 
 class Sweep:
@@ -32,7 +35,7 @@ class Sweep:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
-        """Hold the sweep's folder; in the end, also after an error, show the leaderboard.
+        """Hold the sweep's folder. After an error show the leaderboard; otherwise its callback does that.
 
         Raises `UserError` if another sweep is at work there.
         """
@@ -47,13 +50,12 @@ class Sweep:
             self._places = Places(self.folder, self._subdir)
             try:
                 yield
-            except KeyboardInterrupt:
-                print(
-                    f"interrupted; the same command with hydra.sweep.dir={os.path.relpath(self.folder)} does the rest"
-                )
-                raise
-            finally:
+            except BaseException as error:
                 show_leaderboard(self.folder)
+                if isinstance(error, KeyboardInterrupt):
+                    place = quote(os.path.relpath(self.folder))
+                    print(f"interrupted; the same command with hydra.sweep.dir={place} does the rest")
+                raise
 
     def place(self, overrides: Sequence[str], number: int, exact: bool = False) -> Job:
         """The job of these overrides; see `Places.place`."""
@@ -62,6 +64,13 @@ class Sweep:
 
     def launch(self, jobs: Sequence[Job], more: Sequence[Sequence[str]] = ()) -> list[JobReturn]:
         """Run the jobs; `more` are further overrides of each. What a job raises is in its result."""
+        results = self._launched(jobs, more)
+        for job, result in zip(jobs, results, strict=True):
+            if (error := error_of(result)) is not None and not (job.folder / ERROR).exists():  # before the task began
+                write_text(job.folder / ERROR, "".join(traceback.format_exception(error)))
+        return results
+
+    def _launched(self, jobs: Sequence[Job], more: Sequence[Sequence[str]]) -> list[JobReturn]:
         ready = [job.arguments() + list(rest) for job, rest in zip(jobs, more or [()] * len(jobs), strict=True)]
         if getattr(self._launcher, "takes_many", False):
             return list(self._launcher.launch(ready, jobs[0].number)) if jobs else []

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cnn.reporting.sweeps import PRUNED
 from foundation.command_line import quote
 from foundation.files import write_json
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial as OptunaTrial
 
 _VARIABLE = "CNN_TRIAL"  # in the environment of the job: number and path of the journal
 
@@ -23,6 +26,7 @@ class Trial:
 
     def __init__(self, journal: Path, number: int) -> None:
         self._journal, self._number = journal, number
+        self._loaded: OptunaTrial | None = None
 
     @classmethod
     def of_this_job(cls) -> Trial | None:
@@ -32,15 +36,14 @@ class Trial:
 
     def report(self, row: Mapping[str, Any]) -> None:
         """Report the validation accuracy of an epoch. Raises `Pruned` if the search stops the run."""
-        from optuna.trial import Trial as OptunaTrial  # noqa: PLC0415
+        if self._loaded is None:
+            from cnn.sweeping.study import load_trial  # noqa: PLC0415
 
-        from cnn.sweeping.study import load_trial  # noqa: PLC0415
-
-        study, frozen = load_trial(self._journal, self._number)
-        trial, epoch = OptunaTrial(study, frozen._trial_id), int(row["epoch"])
-        if epoch - 1 not in frozen.intermediate_values:  # after an interruption it may be there
-            trial.report(row["val_accuracy"], epoch - 1)
-        if trial.should_prune():
+            self._loaded = load_trial(self._journal, self._number)
+        step = int(row["epoch"]) - 1
+        if step not in self._loaded.study.trials[self._number].intermediate_values:  # it is after an interruption
+            self._loaded.report(row["val_accuracy"], step)
+        if self._loaded.should_prune():
             raise Pruned
 
 

@@ -29,7 +29,8 @@ class SubmititLauncher(ProcessLauncher):
         from cnn.reporting.sweeps import state_of  # noqa: PLC0415
         from cnn.sweeping.cluster import RequeuedJob  # noqa: PLC0415
         from cnn.sweeping.jobs import DONE  # noqa: PLC0415
-        from cnn.sweeping.processes import available, needed, shares  # noqa: PLC0415
+        from cnn.sweeping.processes import available, shares  # noqa: PLC0415
+        from foundation.extras import needed  # noqa: PLC0415
 
         submitit = needed("submitit", "hydra/launcher=submitit", "submitit")
         # A new folder each time: submitit keeps pickles in it, and reads none but those of this call.

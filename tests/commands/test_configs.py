@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from cnn.assembly import GROUPS as TYPES
 from cnn.assembly import RunSettings, groups, model_of, ops_of, optimizer_settings
 from cnn.backends import gpu_missing
+from cnn.loggers.settings import LoggerSettings
 from cnn.training.batches import AugmentSettings
 from cnn.training.loop import TrainerSettings
 from cnn.training.optimizers import build_optimizer
@@ -15,7 +16,7 @@ from data_tools.config import load
 from foundation.config import config_dir, typed
 from foundation.text_yaml import read_with
 
-GROUPS = ("data", "merge", "augment", "model", "optimizer", "schedule", "trainer", "backend", "experiment")
+GROUPS = ("data", "merge", "augment", "model", "optimizer", "schedule", "trainer", "backend", "logger", "experiment")
 CHOICES = [f"{group}={path.stem}" for group in GROUPS for path in sorted((config_dir() / group).glob("*.yaml"))]
 FOUND_OUT = ("data.path=pets", "data.name=pets", "data.root=.", "data.image_size=32", "data.channels=3",
              "data.classes=[cat,dog]", "data.sources={pets: {kind: files, stem: pets}}")  # fmt: skip
@@ -48,6 +49,15 @@ def test_every_config_composes_to_something_that_can_be_built(choice):
 def test_every_config_explains_itself():
     for path in config_dir().rglob("*.yaml"):
         assert path.read_text().lstrip().startswith("#"), path
+
+
+def test_several_loggers_are_chosen_as_a_list():
+    config = composed("logger=[tensorboard,wandb]", "logger.wandb.mode=offline")
+    settings = typed(config, "logger", LoggerSettings)
+    assert settings.tensorboard is not None
+    assert settings.mlflow is None
+    assert settings.wandb.mode == "offline"
+    assert typed(composed(), "logger", LoggerSettings) == LoggerSettings()
 
 
 def test_an_experiment_wins_over_the_groups_and_the_command_line_over_it():

@@ -29,7 +29,7 @@ TIMES = ("seconds_mean", "images_per_second_mean")
 OPTIONS = {
     "joblib": ("hydra.launcher.n_jobs=2",),
     "submitit": ("hydra.launcher.cluster=local", "hydra.launcher.at_once=2", "hydra.launcher.poll=0.1"),
-    "ray": ("hydra.launcher.init={num_cpus:2}",),
+    "ray": ("hydra.launcher.init.num_cpus=2",),
 }
 LAUNCHERS = [
     pytest.param(
@@ -57,14 +57,20 @@ def train(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_launcher_gives_the_leaderboard_of_the_basic_one(command, workplace, launcher):
-    sweep = ("-m", *FAST, "trainer.batch_size=16,5000", "augment=flip_shift")
+    sweep = (
+        "-m",
+        *FAST,
+        "merge.balance.method=class_weight",
+        "trainer.class_weights=none,balanced",
+        "augment=flip_shift",
+    )
     done = train(workplace, *sweep, f"hydra/launcher={launcher}", *OPTIONS[launcher], "hydra.sweep.dir=parallel")
     assert done.returncode == 2, done.stderr
-    assert "trainer.batch_size is 5000" in done.stderr.splitlines()[-1]
+    assert "both weight the loss" in done.stderr.splitlines()[-1]
     assert "leaderboard: parallel/leaderboard.html" in done.stdout
     logs = [(workplace / f"parallel/{job}/job.log").read_text() for job in range(2)]
     assert [("using the pack" in log) for log in logs].count(False) == 1  # one of them has prepared it
-    assert "trainer.batch_size is 5000" in (workplace / "parallel/1/error.txt").read_text()
+    assert "both weight the loss" in (workplace / "parallel/1/error.txt").read_text()
     metrics = json.loads((workplace / "parallel/0/metrics.json").read_text())
     assert f"{max(1, len(os.sched_getaffinity(0)) // 2)} threads" in metrics["provenance"]["backend"]
 
@@ -122,7 +128,8 @@ def job(folder: Path, *arguments: str) -> ProcessJob:
 
 def test_cores_are_divided_and_none_is_idle(monkeypatch):
     for cores in (1, 2, 3, 5, 8):
-        monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: {10 + core for core in range(cores)}, False)
+        own = {10 + core for core in range(cores)}
+        monkeypatch.setattr(os, "sched_getaffinity", lambda _, own=own: own, raising=False)
         for jobs in range(1, cores + 1):
             parts = shares(jobs)
             assert sorted(core for part in parts for core in part) == [10 + core for core in range(cores)]

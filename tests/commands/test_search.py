@@ -31,6 +31,7 @@ FAST = (
     "trainer.epochs=2",
     "baselines.logistic_regression_up_to=0",
 )
+TWICE = "merge.balance.method=class_weight"  # and trainer.class_weights=balanced: refused when the data is there
 RATE = "optimizer.learning_rate=tag(log, interval(1e-3, 1e-1))"
 
 
@@ -46,7 +47,9 @@ def trials_in(folder: Path) -> list[optuna.trial.FrozenTrial]:
 def runs(monkeypatch) -> list[Path]:
     """The folders in which a run begins, from now on."""
     begun, run = [], cnn.train.run
-    monkeypatch.setattr(cnn.train, "run", lambda config, folder: begun.append(folder) or run(config, folder))
+    monkeypatch.setattr(
+        cnn.train, "run", lambda config, folder, *others: begun.append(folder) or run(config, folder, *others)
+    )
     return begun
 
 
@@ -198,18 +201,20 @@ def test_options_that_were_run_already_are_not_run_again(command, workplace, mon
 
 
 def test_a_search_in_which_all_fails_stops_with_the_reason(command, workplace):
-    outcome = command("cnn.train", *search(RATE, "trainer.batch_size=5000", trials=9))
+    outcome = command("cnn.train", *search(RATE, TWICE, "trainer.class_weights=balanced", trials=9))
     assert outcome.status == 2
-    assert "trainer.batch_size is 5000" in outcome.err.splitlines()[-1]
+    assert "both weight the loss" in outcome.err.splitlines()[-1]
     assert len(trials_in(workplace / "s")) == 3
 
 
 def test_a_failed_trial_costs_the_search_only_itself(command, workplace):
-    outcome = command("cnn.train", *search("trainer.batch_size=16,5000", "hydra.sweeper.sampler=random", trials=4))
+    outcome = command(
+        "cnn.train", *search(TWICE, "trainer.class_weights=none,balanced", "hydra.sweeper.sampler=random", trials=4)
+    )
     assert outcome.status == 0, outcome.err
-    states = {trial.params["trainer.batch_size"]: trial.state.name for trial in trials_in(workplace / "s")}
-    assert states == {"16": "COMPLETE", "5000": "FAIL"}
-    assert "trainer.batch_size is 5000" in outcome.out
+    states = {trial.params["trainer.class_weights"]: trial.state.name for trial in trials_in(workplace / "s")}
+    assert states == {"none": "COMPLETE", "balanced": "FAIL"}
+    assert "both weight the loss" in outcome.out
 
 
 @pytest.mark.parametrize(
@@ -218,6 +223,7 @@ def test_a_failed_trial_costs_the_search_only_itself(command, workplace):
         ((), "needs an option to search over"),
         (("seed=0,1",), "luckiest"),
         ((RATE, "hydra.sweeper.sampler=best"), "hydra.sweeper.sampler is 'best'; choose tpe, random"),
+        ((RATE, "hydra.sweeper.n_trails=3"), "did you mean 'hydra.sweeper.n_trials'?"),
         ((RATE, "hydra.sweeper.n_jobs=0"), "hydra.sweeper.n_jobs must be at least 1"),
         ((RATE, "hydra.sweeper.warmup_epochs=soon"), "hydra.sweeper.warmup_epochs must be a whole number"),
         (("optimizer.learning_rate=tag(log, interval(0, 1))",), "is no search space"),

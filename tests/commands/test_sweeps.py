@@ -102,10 +102,10 @@ def test_an_interrupted_job_goes_on_as_if_nothing_had_happened(command, workplac
 def test_a_failed_job_is_tried_again(command, workplace, monkeypatch):
     run = cnn.train.run
 
-    def fail(config, folder):
+    def fail(config, *others):
         if config.seed == 1:
             raise UserError("no luck")
-        return run(config, folder)
+        return run(config, *others)
 
     monkeypatch.setattr(cnn.train, "run", fail)
     outcome = command("cnn.train", "-m", *FAST, "seed=0,1", "hydra.sweep.dir=swept")
@@ -122,12 +122,12 @@ def test_a_failed_job_is_tried_again(command, workplace, monkeypatch):
 @pytest.mark.parametrize("sweeper", ["grid", "basic"])
 def test_a_failed_job_never_shows_the_scores_of_another(command, workplace, sweeper):
     """Hydra's own sweeper numbers from 0, so the second sweep meets the folder of the first."""
-    sweep = ("-m", f"hydra/sweeper={sweeper}", *FAST, "hydra.sweep.dir=swept")
-    assert command("cnn.train", *sweep, "trainer.batch_size=16").status == 0
+    sweep = ("-m", f"hydra/sweeper={sweeper}", *FAST, "merge.balance.method=class_weight", "hydra.sweep.dir=swept")
+    assert command("cnn.train", *sweep, "trainer.class_weights=none").status == 0
     (before,) = rows(workplace / "swept")
-    outcome = command("cnn.train", *sweep, "trainer.batch_size=5000")
+    outcome = command("cnn.train", *sweep, "trainer.class_weights=balanced")
     assert outcome.status == 2
-    failed = [row for row in rows(workplace / "swept") if row["trainer.batch_size"] == "5000"]
+    failed = [row for row in rows(workplace / "swept") if row["trainer.class_weights"] == "balanced"]
     assert [(row["val_accuracy_mean"], row["test_accuracy_mean"], row["failed"]) for row in failed] == [("", "", "1")]
     if sweeper == "grid":
         assert before in rows(workplace / "swept")

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PARTS = ("benchmarks", "cnn", "conf", "data_tools", "docs", "foundation", "tests", "pyproject.toml")
+PARTS = ("benchmarks", "cnn", "conf", "data_tools", "docs", "foundation", "hydra_plugins", "tests", "pyproject.toml")
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _WRITE = re.compile(r"Write `([^`]+)`:\s*\Z")

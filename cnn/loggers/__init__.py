@@ -1,0 +1,1 @@
+"""Loggers that follow a run: TensorBoard, MLflow, Weights & Biases. Their packages are imported only when chosen."""
