@@ -101,7 +101,11 @@ IMAGES = "train-images-idx3-ubyte"
         (IMAGES, struct.pack(">4I", 0x803, *[2**32 - 1] * 3), "is damaged or incomplete"),
         (IMAGES, idx(np.zeros((29, 28, 28), np.uint8)), "has 29 images, but .* has 30 labels"),
         (IMAGES, b"\0\0\x08\x03\0\0", "is damaged or incomplete"),
-        (f"{IMAGES}.gz", gzip.compress(idx(np.zeros((30, 28, 28), np.uint8)))[:-30], "is damaged or incomplete"),
+        (
+            f"{IMAGES}.gz",
+            gzip.compress(idx(np.zeros((30, 28, 28), np.uint8)), mtime=0)[:-30],
+            "is damaged or incomplete",
+        ),
         (f"{IMAGES}.gz", b"\x1f\x8b" + bytes(40), "is damaged or incomplete"),
     ],
 )
