@@ -104,7 +104,7 @@ __device__ __forceinline__ void add_rows(const float* row_losses, const unsigned
 // `cross_entropy` below, expected for labels drawn from targets (rows, classes), which need not sum to one: class j weighs
 // (1 - smoothing) * targets[j] * class_weights[j] and smoothing / classes times the sum of all targets * class_weights. A
 // row is correct if its argmax is that of its targets. row_losses, outcomes and totals are as in add_rows.
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(256, 4)  // without the 4 the compiler uses fewer registers and spills
     soft_cross_entropy(const float* __restrict__ logits, const float* __restrict__ targets,
                        const float* __restrict__ class_weights, float* row_losses, unsigned char* outcomes,
                        float* __restrict__ dlogits, float* loss, double* totals, unsigned* counters, int rows,

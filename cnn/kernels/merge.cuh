@@ -45,13 +45,12 @@ __device__ __forceinline__ Pack<float, N> merged_load(const float* p) {
 // Merges what `count` blocks have, of which this is number `own`: neighbours in groups of FAN_IN, these groups' results in
 // groups of FAN_IN, until there is one. publish(i) writes what this block has to place i of the blocks' results;
 // merge(first, step, members) replaces it by the results at first, first + step, ..., merged in this order. True for the
-// one block that has all. It takes less than `count` counters; none for one block. Every block does the work of meanwhile()
-// once, while it meets the others. Called by the whole block.
-template <unsigned FAN_IN, class Publish, class Merge, class Work>
+// one block that has all. It takes less than `count` counters; none for one block. With MEANWHILE every block does the work
+// of meanwhile() while it meets the others, and a single one meets itself, which takes a counter. Called by the whole block.
+template <unsigned FAN_IN, bool MEANWHILE = true, class Publish, class Merge, class Work>
 __device__ __forceinline__ bool merge_blocks(unsigned own, unsigned count, unsigned* counters, Publish publish,
                                              Merge merge, Work meanwhile) {
-  if (count == 1) meanwhile();
-  for (unsigned step = 1; step < count; step *= FAN_IN) {
+  for (unsigned step = 1; step < count || (MEANWHILE && step == 1); step *= FAN_IN) {
     const unsigned group = own / (step * FAN_IN), first = group * step * FAN_IN;
     const unsigned members = min(FAN_IN, (count - first + step - 1) / step);
     publish(own);
@@ -67,7 +66,7 @@ __device__ __forceinline__ bool merge_blocks(unsigned own, unsigned count, unsig
 template <unsigned FAN_IN, class Publish, class Merge>
 __device__ __forceinline__ bool merge_blocks(unsigned own, unsigned count, unsigned* counters, Publish publish,
                                              Merge merge) {
-  return merge_blocks<FAN_IN>(own, count, counters, publish, merge, [] {});
+  return merge_blocks<FAN_IN, false>(own, count, counters, publish, merge, [] {});
 }
 
 // Sums over the parts that a sum was cut into, each in a block of its own: FOURS times four numbers of each of THREADS

@@ -301,6 +301,7 @@ struct RoundedTile {
   template <class Work>
   __device__ __forceinline__ void for_rows(int n0, int columns, Work work) const {
     if (n0 + chunk() * 8 >= columns) return;
+#pragma unroll 1
     for (int row = threadIdx.x / kChunks; row < Tile::BM; row += kStep) {
       if (offsets[row] >= 0) work(row);
     }

@@ -243,8 +243,8 @@ class Trainer:
         # An option that is not in a checkpoint did not exist when it was written, and has its default, which is off.
         for group, defaults in (("augment", AugmentSettings()), ("trainer", TrainerSettings())):
             metadata[group] = asdict(defaults) | metadata.get(group, {})
-        if "trainer" in self.metadata and not self.schedule.by_length:
-            metadata["trainer"]["epochs"] = self.settings.epochs
+        if not self.schedule.by_length:
+            metadata["trainer"]["epochs"] = self.metadata.get("trainer", metadata["trainer"]).get("epochs")
         for key, value in self.metadata.items():
             if metadata.get(key) != value:
                 changed = _changed_option(metadata.get(key), value)

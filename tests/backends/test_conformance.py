@@ -105,5 +105,5 @@ def test_names_of_calls_are_unique():
 def test_unknown_backend_is_refused():
     with pytest.raises(UserError, match=r"there is no backend 'torch'; choose one of: .*numpy"):
         get_ops("torch")
-    with pytest.raises(UserError, match=r"backend\.threads must be at least 1, not 0"):
+    with pytest.raises(UserError, match=r"backend\.threads must be at least 1 and at most 1,024, not 0"):
         get_ops("cpu", 0)

@@ -28,7 +28,6 @@ def leftovers(workplace):
         (["trainer.epoch=3"], ["trainer.epoch"]),
         (["trainer.epochs=many"], ["trainer.epochs", "many"]),
         (["trainer.epochs=0"], ["trainer.epochs", "0"]),
-        (["trainer.batch_size=500"], ["trainer.batch_size", "500", "84"]),
         (["trainer.precision=half"], ["trainer.precision", "'half'", "float32, bfloat16, tf32, auto"]),
         (["trainer.precision=tf32"], ["trainer.precision=tf32", "GPU", "float32"]),
         (["trainer.monitor=test_accuracy"], ["trainer.monitor", "test"]),

@@ -28,7 +28,7 @@ def test_lr_find_plots_the_loss_and_suggests_a_rate(command, workplace):
         (["steps=5"], ["steps", "20", "5"]),
         (["steps=many"], ["steps", "many"]),
         (["smoothing=1.5"], ["smoothing", "1.5"]),
-        (["trainer.batch_size=500"], ["trainer.batch_size", "500"]),
+        (["trainer.batch_size=0"], ["trainer.batch_size", "0"]),
     ],
 )
 def test_lr_find_says_what_is_wrong_in_one_line(command, workplace, arguments, words):

@@ -68,7 +68,7 @@ def test_the_pack_does_not_depend_on_the_number_of_workers(root: Path) -> None:
 
 @pytest.mark.parametrize("number", [0, -2])
 def test_impossible_number_of_workers(root: Path, number: int) -> None:
-    with pytest.raises(UserError, match=f"data.workers: must be positive, got {number}"):
+    with pytest.raises(UserError, match=f"data.workers: must be positive and at most 1,024, got {number}"):
         prepare(configured(root, "tiny", data={"workers": number}))
 
 

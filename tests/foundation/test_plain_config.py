@@ -64,7 +64,7 @@ def test_what_it_cannot_read_is_an_error(text):
 
 
 def test_wrong_names_and_references_are_errors():
-    with pytest.raises(UserError, match="unknown model 'alexnet'; choose one of: baseline"):
+    with pytest.raises(UserError, match="unknown model 'alexnet'; choose one of: airbench, baseline"):
         read_group("model", "alexnet")
     with pytest.raises(UserError, match="refers to nothing"):
         resolved({"a": "${b.c}"})

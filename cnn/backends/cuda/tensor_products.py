@@ -69,7 +69,7 @@ class CudaTensorProducts(CudaActivations):
         shape = _with_splits(_forward_shape(window, n, c, k), window.taps, c, splits, element)
         parts, counters = self.split_parts(product.product, tile, splits)
         tile_moments, filled = None, moments is not None and x.dtype == BFLOAT16 and rows > 0
-        if filled and rows > tile.m:
+        if filled:
             tile_moments = self.floats(ceil_div(rows, tile.m), 2, k)
             counters = self.counters(product.product.blocks(tile, splits + 1))
         x, w = self._at_chunks(x), self._at_chunks(w)

@@ -52,7 +52,7 @@ MERGING = [
     _merge(
         "index", "groups of groups share a counter", "arrives_last(counters + group,", "arrives_last(counters,", 2, 2
     ),
-    _merge("index", "one block alone does no other work", "if (count == 1) meanwhile();", ""),
+    _merge("index", "one block alone does no other work", "(MEANWHILE && step == 1)", "false"),
     _merge(
         "index",
         "other work is done at every level",
@@ -87,8 +87,8 @@ MERGING = [
     _merge(
         "reduction",
         "only the first groups are merged",
-        "step < count; step *= FAN_IN",
-        "step < min(count, FAN_IN); step *= FAN_IN",
+        "step < count || (MEANWHILE && step == 1); step *= FAN_IN",
+        "step < min(count, FAN_IN) || (MEANWHILE && step == 1); step *= FAN_IN",
     ),
     _merge("index", "what a group has stays where its last block was", "    own = first;\n", ""),
     _merge(
