@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cnn.assembly import GROUPS
+from cnn.reporting.sweeps import METRICS
 from cnn.run_config import LOGGER, checked_config, config_path, read_run_config
 from cnn.training.checkpoint import LAST
 from foundation.command_line import quote, unquoted
@@ -22,7 +23,6 @@ from foundation.errors import UserError
 from foundation.files import in_use
 
 LOCK = ".run.lock"  # held by the process that writes into the folder
-_METRICS = "metrics.json"  # written last: if it exists, the run is finished
 
 
 def run_arguments(arguments: list[str]) -> list[str]:
@@ -35,7 +35,7 @@ def run_arguments(arguments: list[str]) -> list[str]:
     folder = unquoted(given.get("resume", ""))
     if folder in ("", "null"):
         target = Path(unquoted(given.get("hydra.run.dir", "")))
-        if given.get("hydra.run.dir") and any((target / name).exists() for name in (LAST, _METRICS)):
+        if given.get("hydra.run.dir") and any((target / name).exists() for name in (LAST, METRICS)):
             raise UserError(f"hydra.run.dir={target} holds a run already: choose another folder, or resume={target}")
         if given.get("hydra.run.dir") and in_use(target / LOCK):
             raise UserError(f"hydra.run.dir={target}: another process runs in this folder")
@@ -47,7 +47,7 @@ def run_arguments(arguments: list[str]) -> list[str]:
         raise UserError(f"resume={folder}: another process runs in this folder")
     if not config_path(run).exists():
         raise UserError(f"resume={folder}: there is no run in this folder ({config_path(run)} is missing)")
-    if (run / _METRICS).exists():
+    if (run / METRICS).exists():
         raise UserError(
             f"{folder} is finished and its test split is scored: nothing is left to resume, start a new run"
         )

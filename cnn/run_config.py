@@ -7,7 +7,7 @@ is read, no resolver is called, and only the groups and options of training exis
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from cnn.training.schedules import ScheduleSettings
 from foundation.config import typed
 from foundation.errors import UserError
 from foundation.schema import build
-from foundation.strict_yaml import read_yaml
+from foundation.strict_yaml import read_yaml, texts
 
 # Runs of earlier versions recorded references of the config to itself; those of a number or text are still followed.
 _REFERENCE = re.compile(r"\$\{\.*[A-Za-z_][\w-]*(\.[\w-]+|\[\d+\])*\}")
@@ -83,10 +83,10 @@ def checked_config(content: dict[str, Any], groups: Sequence[str] | None = None)
 
 def _without_references(content: dict[str, Any]) -> dict[str, Any]:
     """The same with the value in place of each reference."""
-    for text in _texts(content):
+    for text in texts(content):
         if "${" in text and not _REFERENCE.fullmatch(text):
             raise UserError(f"the value {text!r} would be computed; a recorded config has values alone")
-    if not any("${" in text for text in _texts(content)):
+    if not any("${" in text for text in texts(content)):
         return content
     try:
         return _resolved(content, OmegaConf.create(content))
@@ -110,16 +110,3 @@ def _value(item: Any, parent: Any, key: Any) -> Any:
     if OmegaConf.is_config(value):  # copies of copies would have no end
         raise UserError(f"{item} refers to several values; only references to one are followed")
     return value
-
-
-def _texts(node: Any) -> Iterator[str]:
-    """Every text in the data, keys included."""
-    if isinstance(node, str):
-        yield node
-    elif isinstance(node, dict):
-        for key, item in node.items():
-            yield from _texts(key)
-            yield from _texts(item)
-    elif isinstance(node, list):
-        for item in node:
-            yield from _texts(item)

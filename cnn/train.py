@@ -33,7 +33,7 @@ from cnn.reporting.baselines import logistic_regression, majority_guess
 from cnn.reporting.metrics_csv import write_history
 from cnn.reporting.provenance import collect_provenance
 from cnn.reporting.run_files import write_run_files
-from cnn.reporting.sweeps import METRICS, PRUNED
+from cnn.reporting.sweeps import ERROR, METRICS, PRUNED
 from cnn.resume import LOCK, resumed_config, run_arguments
 from cnn.run_config import config_path
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
@@ -66,11 +66,11 @@ def main(config: DictConfig) -> float:
             (folder / name).unlink(missing_ok=True)
     try:
         accuracy = _new_or_resumed(config, hydra.overrides.task, folder)
-        (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
+        (folder / ERROR).unlink(missing_ok=True)  # of an earlier attempt
         return accuracy
     except Exception:
         # A sweep continues after a failed job and Hydra shows only the first error, so each job keeps its own.
-        write_text(folder / "error.txt", traceback.format_exc())
+        write_text(folder / ERROR, traceback.format_exc())
         raise
 
 

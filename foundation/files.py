@@ -96,13 +96,9 @@ def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
 
     If another process holds it, `busy` is called once and then waited for; what `busy` raises ends the waiting.
     """
-    from filelock import FileLock, Timeout  # noqa: PLC0415 - single files are written without it
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+    lock, ours = _lock(path)
+    if not ours:
         busy()
         lock.acquire()
     try:
@@ -114,36 +110,36 @@ def locked(path: Path, busy: Callable[[], object]) -> Iterator[None]:
 
 def in_use(path: Path) -> bool:
     """Whether a process holds the lock file `path`."""
-    from filelock import FileLock, Timeout  # noqa: PLC0415 - single files are written without it
-
     if not path.exists():
         return False
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return True
+    lock, ours = _lock(path)
     lock.release()
-    return False
+    return not ours
 
 
 @contextmanager
 def _held(folder: Path) -> Iterator[bool]:
     """Hold the lock of the folder until the block or the process ends; False if another process holds it."""
+    beside = folder.with_name(f"{folder.name}.lock")  # not inside: Windows renames no folder that has an open file
+    lock, ours = _lock(beside)
+    try:
+        yield ours
+    finally:
+        if ours:
+            lock.release()
+            beside.unlink(missing_ok=True)
+
+
+def _lock(path: Path) -> tuple[Any, bool]:
+    """The lock of that file, and whether it is held now; another process may hold it."""
     from filelock import FileLock, Timeout  # noqa: PLC0415 - single files are written without it
 
-    beside = folder.with_name(f"{folder.name}.lock")  # not inside: Windows renames no folder that has an open file
-    lock = FileLock(beside)
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-        beside.unlink(missing_ok=True)
+        return lock, False
+    return lock, True
 
 
 def _remove_abandoned(target: Path) -> None:

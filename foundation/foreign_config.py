@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from foundation.errors import UserError
-from foundation.strict_yaml import read_yaml
+from foundation.strict_yaml import read_yaml, texts
 
 _PACKAGE = re.compile(r"^\s*#\s*@package\s*(.*)$", re.MULTILINE)
 
@@ -32,7 +32,7 @@ def check_foreign(path: Path, config: str) -> None:
     if not isinstance(defaults, list):
         raise UserError(f"{path}: defaults is no list")
     for entry in defaults:
-        for text in _texts(entry):
+        for text in texts(entry):
             if "hydra" in text.casefold() or ".." in text or ":" in text:
                 raise UserError(f"{path}: its defaults have {text!r}; they may name configs of the groups alone")
     for place, key in _keys(content):
@@ -58,15 +58,3 @@ def _keys(node: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, .
     elif isinstance(node, list):
         for item in node:
             yield from _keys(item, place)
-
-
-def _texts(node: Any) -> Iterator[str]:
-    if isinstance(node, dict):
-        for key, item in node.items():
-            yield str(key)
-            yield from _texts(item)
-    elif isinstance(node, list):
-        for item in node:
-            yield from _texts(item)
-    else:
-        yield str(node)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,19 @@ def checked_text(path: Path, largest: int = LARGEST, deepest: int = DEEPEST) -> 
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not the YAML of plain values: {error}") from error
     return text
+
+
+def texts(node: Any) -> Iterator[str]:
+    """Every text in the data, keys included."""
+    if isinstance(node, str):
+        yield node
+    elif isinstance(node, dict):
+        for key, item in node.items():
+            yield from texts(key)
+            yield from texts(item)
+    elif isinstance(node, list):
+        for item in node:
+            yield from texts(item)
 
 
 def _check(text: str, path: Path, deepest: int) -> None:

@@ -29,7 +29,7 @@ from cnn.training.progress import Progress
 from cnn.training.schedules import ScheduleSettings
 from cnn.training.views import ViewSettings
 from foundation.errors import UserError
-from foundation.files import read_json, write_text
+from foundation.files import write_text
 from foundation.plain_config import compose
 
 _RESERVED = 15.0  # seconds for the last epoch to end and for the test split
@@ -117,8 +117,7 @@ def _options(turn: Turn) -> dict[str, Any]:
     """What the chosen variant changes in the recipe."""
     if turn.variant is None:
         return {}
-    given = {} if turn.variants is None else read_json(turn.variants)
-    if not isinstance(given, dict) or turn.variant not in given:
+    if turn.variant not in (given := turn.read_variants()):
         raise UserError(f"there is no variant '{turn.variant}' in {turn.variants}")
     found: dict[str, Any] = given[turn.variant]
     return found

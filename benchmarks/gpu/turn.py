@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cnn.reporting.provenance import collect_provenance
+from foundation.errors import UserError
+from foundation.files import read_json
 
 
 @dataclass
@@ -31,6 +33,13 @@ class Turn:
     def left(self) -> float:
         """Seconds."""
         return self.seconds - (time.monotonic() - self.begun)
+
+    def read_variants(self) -> dict[str, Any]:
+        """The options of each variant. Raises `UserError` for a file that is no mapping."""
+        found = {} if self.variants is None else read_json(self.variants)
+        if not isinstance(found, dict):
+            raise UserError(f"{self.variants} is not a mapping of names to options")
+        return found
 
     def facts(self, **more: Any) -> dict[str, Any]:
         """Date, command, versions, machine, in types of JSON."""

@@ -13,8 +13,7 @@ from cnn.backends import get_ops
 from cnn.training.loop import Trainer
 from cnn.training.pack import load_pack
 from cnn.training.progress import Progress
-from foundation.errors import UserError
-from foundation.files import read_json, write_text
+from foundation.files import write_text
 from foundation.plain_config import compose
 
 _LAST = 5  # epochs, over which the last validation scores are averaged
@@ -34,10 +33,7 @@ def run(turn: Turn) -> str:
     runs: list[Variant] = []
     left_out = 0
     taken = 0.0
-    given = read_json(turn.variants)
-    if not isinstance(given, dict):
-        raise UserError(f"{turn.variants} is not a mapping of names to options")
-    for name, options in given.items():
+    for name, options in turn.read_variants().items():
         if turn.left < 1.05 * taken:
             left_out += 1
             continue

@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from cnn.layers import BatchNorm, Dense, Dropout, DropPath, ElementwiseJoin, Pointwise, Producer
+from cnn.layers import BatchNorm, Dense, ElementwiseJoin, Pointwise, Producer
 from cnn.layers.activations import ActivationLayer
+from cnn.layers.dropout import RandomDrop
 from cnn.models.graph import Graph
-
-_DROPS = (Dropout, DropPath)  # the identity in inference
 
 
 @dataclass
@@ -125,7 +124,7 @@ class _Planner:
         while (index := self._next(block)) is not None:
             layer = self.graph.nodes[index].layer
             behind_product = block.producer is not None and not block.tail
-            if isinstance(layer, _DROPS) and not block.train:
+            if isinstance(layer, RandomDrop) and not block.train:
                 self._skipped.add(index)
             elif isinstance(layer, BatchNorm) and self.fold and (dense := self._dense_behind(index)) is not None:
                 self._ahead[dense] = index
@@ -160,7 +159,7 @@ class _Planner:
         if len(readers) != 1 or readers[0] >= len(self.graph.nodes):
             return None
         layer = self.graph.nodes[readers[0]].layer
-        if isinstance(layer, _DROPS):
+        if isinstance(layer, RandomDrop):
             return self._dense_behind(readers[0])
         return readers[0] if isinstance(layer, Dense) else None
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
-from cnn.reporting.leaderboard_table import short, validation
+from cnn.reporting.leaderboard_table import mean_of, short, validation
 from cnn.reporting.sweeps import Entry, overridden_keys, varying_keys
 from foundation.files import write_text
 from foundation.pages import templates
@@ -71,20 +71,13 @@ def _row(rank: int, entry: Entry, keys: Sequence[str], sweep_dir: Path) -> dict[
         "parameters": ("" if parameters is None else f"{parameters:,.0f}", parameters),
         "time": ("" if seconds is None else duration(seconds), seconds),
         "speed": ("" if speed is None else f"{speed:,.0f}", speed),
-        "test": (_mean(entry, "test_accuracy"), entry.mean("test_accuracy")),
-        "macro_f1": (_mean(entry, "macro_f1"), entry.mean("macro_f1")),
+        "test": (mean_of(entry, "test_accuracy"), entry.mean("test_accuracy")),
+        "macro_f1": (mean_of(entry, "macro_f1"), entry.mean("macro_f1")),
     }
 
 
 def _common(entries: Sequence[Entry], key: str) -> str:
     return next(entry.overrides[key] for entry in entries if key in entry.overrides)
-
-
-def _mean(entry: Entry, key: str) -> str:
-    mean, deviation = entry.mean(key), entry.deviation(key)
-    if mean is None:
-        return ""
-    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
 
 
 def _bar(mean: float | None, deviation: float | None) -> dict[str, str] | None:

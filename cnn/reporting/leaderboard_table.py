@@ -36,12 +36,19 @@ def print_leaderboard(entries: Sequence[Entry]) -> None:
 
 def validation(entry: Entry) -> str:
     """Mean and deviation of the validation accuracy, or why there is none."""
-    mean, deviation = entry.mean("val_accuracy"), entry.deviation("val_accuracy")
-    if mean is not None:
-        return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
+    if text := mean_of(entry, "val_accuracy"):
+        return text
     if entry.pruned:
         return f"stopped after epoch {entry.pruned[0].get('epoch')}"
     return "failed" if entry.failed else "no score"
+
+
+def mean_of(entry: Entry, key: str) -> str:
+    """Mean and deviation of a score over the seeds; empty without a score."""
+    mean, deviation = entry.mean(key), entry.deviation(key)
+    if mean is None:
+        return ""
+    return f"{mean:.4f}" if deviation is None else f"{mean:.4f} ± {deviation:.4f}"
 
 
 def short(value: str) -> str:

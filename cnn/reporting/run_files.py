@@ -13,6 +13,7 @@ from cnn.reporting.classification_report import write_classification_report
 from cnn.reporting.html_report import write_report
 from cnn.reporting.metrics import Scores, compute_scores
 from cnn.reporting.plots import plot_confusion_matrix, plot_curves, plot_predictions
+from cnn.reporting.sweeps import METRICS
 from foundation.files import write_json
 
 
@@ -67,7 +68,7 @@ def write_run_files(
             best_epoch=best_epoch,
         )
         write_json(
-            folder / "metrics.json",
+            folder / METRICS,
             {
                 **metrics,
                 "test_accuracy": scores.accuracy,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Override
 
+from cnn.sweeping.space import fixed
 from cnn.sweeping.sweep import Sweep, error_of
 from foundation.errors import UserError
 
@@ -18,7 +19,7 @@ def combinations(overrides: Sequence[Override]) -> list[tuple[str, ...]]:
     for override in overrides:
         key = override.get_key_element()
         if not override.is_sweep_override():
-            columns[key] = [f"{key}={override.get_value_element_as_str()}" if not override.is_delete() else key]
+            columns[key] = [fixed(override)]
         elif override.is_discrete_sweep():
             columns[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
         else:

@@ -26,7 +26,7 @@ def space_of(overrides: Sequence[Override]) -> tuple[dict[str, BaseDistribution]
     for override in overrides:
         key = override.get_key_element()
         if not override.is_sweep_override():
-            shared.append(key if override.is_delete() else f"{key}={override.get_value_element_as_str()}")
+            shared.append(fixed(override))
             continue
         if reason := _NOT_SEARCHED.get(key.lstrip("+")):
             raise UserError(f"{override.input_line}: {reason}")
@@ -40,6 +40,12 @@ def space_of(overrides: Sequence[Override]) -> tuple[dict[str, BaseDistribution]
             "'optimizer.learning_rate=tag(log, interval(1e-4, 1e-2))' or model=lenet,resnet9"
         )
     return space, shared
+
+
+def fixed(override: Override) -> str:
+    """An override that is the same in all jobs, as text."""
+    key = override.get_key_element()
+    return key if override.is_delete() else f"{key}={override.get_value_element_as_str()}"
 
 
 def _distribution(override: Override) -> BaseDistribution:

@@ -107,6 +107,11 @@ def described(path: Path) -> Iterator[None]:
         raise UserError(f"{path} does not describe its network whole ({error!r})") from error
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of the file in hexadecimal, by which a run records whose weights it has used."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _checksum(tensors: Mapping[str, NDArray[Any]], about: str) -> str:
     """SHA-256 in hexadecimal of the names, types, shapes and values of tensors, and of the metadata."""
     digest = hashlib.sha256(about.encode())

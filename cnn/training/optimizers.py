@@ -74,10 +74,11 @@ class Optimizer(ABC):
 
     slots: ClassVar[tuple[str, ...]]
 
-    def __init__(self, model: Model, learning_rate: float, weight_decay: float, clip_norm: float | None) -> None:
+    def __init__(self, model: Model, settings: SgdSettings | AdamSettings, clip_norm: float | None = None) -> None:
         """`clip_norm` is the largest norm of the gradient; a longer gradient is scaled down to it. None: no limit."""
         check_clip_norm(clip_norm)
-        self.model, self.ops, self.learning_rate, self.clip_norm = model, model.ops, learning_rate, clip_norm
+        self.model, self.ops, self.settings, self.clip_norm = model, model.ops, settings, clip_norm
+        self.learning_rate = settings.learning_rate
         shapes = {name: tensor.shape for name, tensor in model.values.tensors.items()}
         self._moments = {slot: Arena(self.ops, shapes, model.dtype) for slot in self.slots}
         self._parts: list[tuple[list[Array], Array | None, float]] = [
@@ -86,7 +87,7 @@ class Optimizer(ABC):
                 None if model.rounded is None else model.rounded.flat[part],
                 decay,
             )
-            for part, decay in _parts(model.decayed, model.trained, weight_decay)
+            for part, decay in _parts(model.decayed, model.trained, settings.weight_decay)
             if model.values.flat[part].size
         ]
 
@@ -103,19 +104,12 @@ class Optimizer(ABC):
         if self.clip_norm is not None:
             self.ops.clip_by_global_norm(self.model.gradients.flat, self.clip_norm)
         for arrays, copy, decay in self._parts:
-            self._update(arrays, copy, decay, learning_rate, momentum, clock)
+            shared = {"learning_rate": learning_rate, "copy": copy, "weight_decay": decay}
+            self._update(arrays, momentum, clock, decoupled=self.settings.decoupled, **shared)
 
     @abstractmethod
-    def _update(
-        self,
-        arrays: list[Array],
-        copy: Array | None,
-        decay: float,
-        learning_rate: Array,
-        momentum: Array,
-        clock: Array,
-    ) -> None:
-        """Update parameters by gradients and moments: flat arrays, in this order. `copy` gets them rounded."""
+    def _update(self, arrays: list[Array], momentum: Array, clock: Array, **shared: Any) -> None:
+        """Update parameters by gradients and moments: flat arrays, in this order. `shared` is for either operation."""
 
     def state(self) -> dict[str, NDArray[Any]]:
         """Copies of the moments on the host, by slot and parameter name."""
@@ -149,70 +143,31 @@ class Sgd(Optimizer):
     """Stochastic gradient descent with momentum."""
 
     slots = ("velocity",)
+    settings: SgdSettings
 
     @property
     def momentum(self) -> float:
         """The setting."""
         return self.settings.momentum
 
-    def __init__(self, model: Model, settings: SgdSettings, clip_norm: float | None = None) -> None:
-        super().__init__(model, settings.learning_rate, settings.weight_decay, clip_norm)
-        self.settings = settings
-
-    def _update(
-        self,
-        arrays: list[Array],
-        copy: Array | None,
-        decay: float,
-        learning_rate: Array,
-        momentum: Array,
-        clock: Array,
-    ) -> None:
-        self.ops.sgd_update(
-            *arrays,
-            learning_rate=learning_rate,
-            momentum=momentum,
-            nesterov=self.settings.nesterov,
-            weight_decay=decay,
-            decoupled=self.settings.decoupled,
-            copy=copy,
-        )
+    def _update(self, arrays: list[Array], momentum: Array, clock: Array, **shared: Any) -> None:
+        self.ops.sgd_update(*arrays, momentum=momentum, nesterov=self.settings.nesterov, **shared)
 
 
 class Adam(Optimizer):
     """Adam and AdamW."""
 
     slots = ("first_moment", "second_moment")
+    settings: AdamSettings
 
     @property
     def momentum(self) -> float:
         """The setting beta1."""
         return self.settings.beta1
 
-    def __init__(self, model: Model, settings: AdamSettings, clip_norm: float | None = None) -> None:
-        super().__init__(model, settings.learning_rate, settings.weight_decay, clip_norm)
-        self.settings = settings
-
-    def _update(
-        self,
-        arrays: list[Array],
-        copy: Array | None,
-        decay: float,
-        learning_rate: Array,
-        momentum: Array,
-        clock: Array,
-    ) -> None:
-        self.ops.adam_update(
-            *arrays,
-            learning_rate=learning_rate,
-            clock=clock,
-            beta1=momentum,
-            beta2=self.settings.beta2,
-            eps=self.settings.eps,
-            weight_decay=decay,
-            decoupled=self.settings.decoupled,
-            copy=copy,
-        )
+    def _update(self, arrays: list[Array], momentum: Array, clock: Array, **shared: Any) -> None:
+        s = self.settings
+        self.ops.adam_update(*arrays, clock=clock, beta1=momentum, beta2=s.beta2, eps=s.eps, **shared)
 
 
 def build_optimizer(settings: SgdSettings | AdamSettings, model: Model, clip_norm: float | None = None) -> Optimizer:

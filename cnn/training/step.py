@@ -80,13 +80,14 @@ class TrainingStep:
         own_order[...] = order
         count = len(rates)
         numbers = steps_before + 1 + np.arange(count)
-        schedule[:count, 0] = rates
-        schedule[:count, 1] = self.optimizer.momentum if momenta is None else momenta
+        column = {name: schedule[:count, place] for place, name in enumerate(_NUMBERS)}
+        column["learning_rate"][...] = rates
+        column["momentum"][...] = self.optimizer.momentum if momenta is None else momenta
         if self.average is not None:
-            schedule[:count, 2] = self.average.shares(numbers)
+            column["average"][...] = self.average.shares(numbers)
         if self.lookahead is not None:
-            schedule[:count, 3:5] = self.lookahead.shares(numbers)
-        schedule[:count, 5:] = UNMIXED if mixing is None else mixing
+            column["slow"][...], column["fast"][...] = self.lookahead.shares(numbers).T
+        schedule[:count, -len(MIXING_NUMBERS) :] = UNMIXED if mixing is None else mixing
         self.ops.copy_in(self._state, state)
 
     def __call__(self, count: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from cnn.backends import Array, Ops
 from cnn.models import InferenceModel, Model, build_model
-from cnn.training.checkpoint import BEST, Tensors, described, load_checkpoint
+from cnn.training.checkpoint import BEST, Tensors, described, file_digest, load_checkpoint
 from cnn.training.pixel_scaling import PixelScaling
 from foundation.errors import UserError
 
@@ -115,4 +114,4 @@ def digest_of(run: str) -> str:
     path = Path(run) / BEST
     if not path.is_file():
         raise UserError(f"distil.teacher={run}: {path} is missing")
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    return file_digest(path)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from cnn.models import Model
-from cnn.training.checkpoint import BEST, load_checkpoint
+from cnn.training.checkpoint import BEST, file_digest, load_checkpoint
 from foundation.errors import UserError
 
 
@@ -39,8 +38,7 @@ def start_from(model: Model, folder: str, classes: Sequence[str]) -> dict[str, A
         own = {name: tensor for name, tensor in model.state().items() if name.startswith(f"{head}.")}
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{head}.")} | own
     model.load_state(tensors, str(path))
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return {"run": folder, "epoch": metadata.get("epoch"), "sha256": digest, "new_layer": head}
+    return {"run": folder, "epoch": metadata.get("epoch"), "sha256": file_digest(path), "new_layer": head}
 
 
 def started_line(start: dict[str, Any]) -> str:
