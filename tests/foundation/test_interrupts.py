@@ -28,6 +28,8 @@ def main(config):
 
 kind = sys.argv.pop(1)
 stubborn = kind == "stubborn"
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # whoever runs the tests may ignore them, as nohup does
+    signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 if kind == "ignoring":
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
 main()
