@@ -18,6 +18,7 @@ from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.best import Best
 from cnn.training.checkpoint import BEST, load_checkpoint
 from cnn.training.first_layer import take_from_images
+from cnn.training.image_sizes import smaller_sizes
 from cnn.training.loop import Trainer, TrainerSettings, steps_of_epoch
 from cnn.training.losses import CrossEntropy, class_weights
 from cnn.training.optimizers import OPTIMIZERS, AdamSettings, SgdSettings, build_optimizer
@@ -115,7 +116,8 @@ def check_training(config: DictConfig) -> None:
     size, data = config.data.image_size, config.data
     if data.classes and size and data.channels:  # what data=folder leaves null is checked when it is found out
         shape = size, size, data.channels
-        check_model(to_container(config.model), shape, len(data.classes), config.get("freeze"))
+        sizes = smaller_sizes(typed(config, "trainer", TrainerSettings).sizes, (size, size))
+        check_model(to_container(config.model), shape, len(data.classes), config.get("freeze"), sizes)
 
 
 def require_int(config: DictConfig, key: str, least: int) -> int:

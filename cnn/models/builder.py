@@ -82,11 +82,22 @@ def build_model(
         raise UserError(f"model '{name}': {error}") from error
 
 
-def check_model(config: Mapping[str, Any], input_shape: Shape, classes: int, freeze: str | None = None) -> None:
-    """Raise the `UserError` that `build_model` would raise, without making weights."""
+def check_model(
+    config: Mapping[str, Any],
+    input_shape: Shape,
+    classes: int,
+    freeze: str | None = None,
+    sizes: Sequence[tuple[int, int]] = (),
+) -> None:
+    """Raise the `UserError` that `build_model` would raise, without making weights.
+
+    Also if the model cannot have images of `sizes`, heights and widths, as well.
+    """
     graph = build_graph(config, input_shape, classes, freeze)
     try:
         _check_size(graph, _init_of(config), MOST_PARAMETERS)
+        for size in sizes:
+            graph.resized((*size, *input_shape[2:]))
     except ValueError as error:
         raise UserError(f"model '{config.get('name', 'model')}': {error}") from error
 

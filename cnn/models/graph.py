@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cnn.layers import Dense, Join, Layer, Shape
@@ -47,6 +47,26 @@ class Graph:
         found = [index for index, node in enumerate(self.nodes) if isinstance(node.layer, Dense)]
         return found[-1] if found else None
 
+    def resized(self, input_shape: Shape) -> Graph:
+        """The same layers for input of another shape.
+
+        Raises ValueError, naming the node, where a layer cannot have it, and if the shape of a parameter depends on it,
+        as in a dense layer behind `flatten`.
+        """
+        nodes: list[Node] = []
+        for node in self.nodes:
+            given = tuple(input_shape if index == INPUT else nodes[index].shape for index in node.inputs)
+            own = given if isinstance(node.layer, Join) else given[0]
+            nodes.append(replace(node, input_shape=own, shape=_output_shape(node.layer, own, node.place)))
+            before, after = (node.layer.parameters(shape, "he_normal") for shape in (node.input_shape, own))
+            for key, parameter in before.items():
+                if parameter.shape != after[key].shape:
+                    raise ValueError(
+                        f"{node.place}: {node.name}.{key} would be {after[key].shape} instead of {parameter.shape}; "
+                        "networks that end in global_avg_pool2d can have images of other sizes"
+                    )
+        return Graph(tuple(nodes), tuple(input_shape), self.frozen)
+
     def consumers(self) -> dict[int, list[int]]:
         """The nodes that read each output, by index; for the network's output also the number of nodes."""
         found: dict[int, list[int]] = {index: [] for index in range(INPUT, len(self.nodes))}
@@ -82,11 +102,15 @@ class GraphMaker:
             raise ValueError(f"{place} ({kind}): it is computed from the training images, so it must be a first layer")
         shapes = tuple(self.shape_of(index) for index in inputs)
         input_shape = shapes if isinstance(layer, Join) else shapes[0]
-        try:
-            shape = tuple(layer.output_shape(input_shape))
-        except (ValueError, TypeError) as error:
-            raise ValueError(f"{place} ({kind}): {error}") from error
+        shape = _output_shape(layer, input_shape, f"{place} ({kind})")
         self._counts[kind] = self._counts.get(kind, 0) + 1
         name = f"{kind}_{self._counts[kind]}"
         self.nodes.append(Node(name, layer, tuple(inputs), input_shape, shape, place, depth))
         return len(self.nodes) - 1
+
+
+def _output_shape(layer: Layer, input_shape: Any, place: str) -> Shape:
+    try:
+        return tuple(layer.output_shape(input_shape))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{place}: {error}") from error

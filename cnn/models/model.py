@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -78,6 +79,18 @@ class Model:
         options = self._init, self.dtype.name, self.storage, self._fuse
         other = Model(self.name, self.graph, self.ops, self.seed, *options)
         other.load_state(self.state(), "the model")
+        return other
+
+    def resized(self, height: int, width: int) -> Model:
+        """This model for images of another size: with the same tensors, not copies of them.
+
+        Raises ValueError if the graph cannot have it: see `Graph.resized`.
+        """
+        other = copy.copy(self)
+        other.graph = self.graph.resized((height, width, *self.input_shape[2:]))
+        other.input_shape = other.graph.input_shape
+        other._training = other._executor(train=True, fuse=self._fuse)
+        other._scoring = other._executor(train=False, fuse=self._fuse)
         return other
 
     def _make_tensors(self, initial: Mapping[str, NDArray[Any]]) -> None:

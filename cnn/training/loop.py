@@ -18,6 +18,7 @@ from cnn.training.averaging import Lookahead, MovingAverage, check_averaging
 from cnn.training.batches import AugmentSettings, BatchMaker, epoch_order
 from cnn.training.best import Best
 from cnn.training.checkpoint import BEST, LAST, Tensors, described, load_checkpoint, save_checkpoint
+from cnn.training.image_sizes import check_sizes, resized_split, size_of_epoch, smaller_sizes
 from cnn.training.inference import Scoring, loss_and_accuracy
 from cnn.training.losses import CrossEntropy, check_rule, check_smoothing
 from cnn.training.mixing import mixing_of_epoch
@@ -44,6 +45,9 @@ class TrainerSettings:
     ema: float | None = None  # the weight of the past in a moving average of the weights, which is then scored
     lookahead: int | None = None  # steps after which the weights return to slow ones
     lookahead_share: float = 0.5  # by how much the slow weights move then
+    sizes: list[list[int]] = field(
+        default_factory=list
+    )  # pixels and epochs of smaller images, before those of full size
     clip_norm: float | None = None  # the largest norm of the gradient of all parameters
     early_stopping: int | None = None  # epochs without a better validation accuracy before training stops
     monitor: str = "val_accuracy"
@@ -59,6 +63,7 @@ class TrainerSettings:
         check_smoothing(self.label_smoothing)
         check_clip_norm(self.clip_norm)
         check_averaging(self.ema, self.lookahead, self.lookahead_share)
+        check_sizes(self.sizes, self.epochs)
         for name in ("early_stopping", "max_minutes"):
             if (value := getattr(self, name)) is not None and value <= 0:
                 raise UserError(f"trainer.{name} must be above 0, or null for none, not {value}")
@@ -116,27 +121,23 @@ class Trainer:
             )
         for note in self.notes:
             progress.note(note)
-        step = TrainingStep(
-            self.model,
-            self.loss,
-            self.optimizer,
-            self.batches,
-            train.images,
-            train.labels,
-            self.settings.batch_size,
-            self.average,
-            self.lookahead,
-            self.teacher,
-        )
-        scoring = None
-        if validation is not None:
-            scoring = Scoring(self.scored, validation.images, self.batches, self.settings.batch_size)
-        while self.epoch < self.settings.epochs and not self.best.exhausted(self.epoch):
+        self._check_sizes()
+        hw: tuple[int, ...] = ()
+        while self.epoch < self.settings.epochs and not self._stopped():
             minutes = (time.perf_counter() - started) / 60
             if self.settings.max_minutes is not None and minutes >= self.settings.max_minutes:
+                if hw and hw != self._size(self.settings.epochs):
+                    self.notes.append(f"The time was over before images of full size: the last had {min(hw)} pixels.")
                 break
             begun = time.perf_counter()
+            if self._size(self.epoch + 1) != hw:
+                hw = self._size(self.epoch + 1)
+                step, scoring = self._of_size(hw, train, validation)
+                if self.epoch and hw != self._size(self.epoch):
+                    self.best = Best(self.settings.early_stopping, epoch=self.epoch)  # sizes are not compared
             row = self._train_epoch(step, sizes, progress)
+            if self.settings.sizes:
+                row["image_size"] = min(hw)
             if validation is not None and scoring is not None:
                 row |= self._validate(scoring, validation, progress)
             if self.model.penalized:
@@ -149,6 +150,58 @@ class Trainer:
             on_epoch()
             progress.epoch_done(row, improved)
         self._load_best()
+
+    def _check_sizes(self) -> None:
+        """Raise `UserError` for sizes of images that the networks cannot have, before the first epoch."""
+        if not self.settings.sizes:
+            return
+        if len(self.model.input_shape) != 3:
+            raise UserError("trainer.sizes is for images, and this network gets vectors")
+        height, width, _ = self.model.input_shape
+        for hw in smaller_sizes(self.settings.sizes, (height, width)):
+            try:
+                self.model.graph.resized((*hw, self.model.input_shape[2]))
+                if self.teacher is not None:
+                    self.teacher.resized(*hw)
+            except ValueError as error:
+                raise UserError(f"trainer.sizes={self.settings.sizes}: {error}") from error
+
+    def _size(self, epoch: int) -> tuple[int, ...]:
+        """The height and width of the images of this epoch; of vectors their length."""
+        sizes, full = self.settings.sizes, self.model.input_shape
+        return size_of_epoch(sizes, epoch, (full[0], full[1])) if sizes else full[:2]
+
+    def _stopped(self) -> bool:
+        """Whether training stops early, which it does not while images are smaller than those that it ends with."""
+        small = self._size(max(self.epoch, 1)) != self._size(self.settings.epochs)
+        return not small and self.best.exhausted(self.epoch)
+
+    def _of_size(
+        self, hw: tuple[int, ...], train: Split, validation: Split | None
+    ) -> tuple[TrainingStep, Scoring | None]:
+        """The training step, and the scoring of the validation split, for images of `hw` pixels."""
+        model, scored, teacher, ops = self.model, self.scored, self.teacher, self.model.ops
+        if hw != model.input_shape[:2]:
+            height, width = hw
+            train = resized_split(train, (height, width), ops)
+            validation = None if validation is None else resized_split(validation, (height, width), ops)
+            model, scored = model.resized(height, width), scored.resized(height, width)
+            teacher = None if teacher is None else teacher.resized(height, width)
+        step = TrainingStep(
+            model,
+            self.loss,
+            self.optimizer,
+            self.batches,
+            train.images,
+            train.labels,
+            self.settings.batch_size,
+            self.average,
+            self.lookahead,
+            teacher,
+        )
+        if validation is None:
+            return step, None
+        return step, Scoring(scored, validation.images, self.batches, self.settings.batch_size)
 
     def _train_epoch(self, step: TrainingStep, sizes: list[int], progress: Progress) -> dict[str, Any]:
         epoch, count = self.epoch + 1, sum(sizes)

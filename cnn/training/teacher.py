@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +42,8 @@ class Teacher:
 
     def __init__(self, ops: Ops, models: Sequence[Model], settings: DistilSettings, batch_size: int, classes: int):
         """`models` have the student's backend, storage, input and classes."""
-        self.ops, self._models = ops, [InferenceModel(model) for model in models]
+        self.ops, self._own = ops, list(models)
+        self._models = [InferenceModel(model) for model in models]
         self._hot = settings.temperature != 1
 
         def numbers(value: float, *shape: int) -> Array:
@@ -52,6 +54,12 @@ class Teacher:
         # The gradient for logits / T is 1 / T of that for logits, and the loss has T ** 2.
         self._heated = numbers(settings.temperature, batch_size, classes)
         self._shares = [numbers(1 / (number + 1), 1) for number in range(len(models))]
+
+    def resized(self, height: int, width: int) -> Teacher:
+        """The teachers for images of another size. Raises ValueError if a network cannot have it."""
+        other = copy.copy(self)
+        other._models = [InferenceModel(model.resized(height, width)) for model in self._own]
+        return other
 
     def guide(self, x: Array, logits: Array, dlogits: Array) -> None:
         """In place: dlogits (n, k), the gradient of the labels' loss for logits (n, k), becomes that of both.

@@ -86,6 +86,7 @@ def make_trainer(ops, pack, tmp_path):
         seed=0,
         metadata=None,
         backend=ops,
+        image_shape=None,
         **settings,
     ) -> Trainer:
         trainer = TrainerSettings(**({"epochs": 4, "batch_size": 16} | settings))
@@ -96,7 +97,7 @@ def make_trainer(ops, pack, tmp_path):
             build_model(
                 {"name": "tiny", "layers": layers},
                 backend,
-                pack.image_shape,
+                image_shape or pack.image_shape,
                 3,
                 seed,
                 storage=storage_of(trainer.precision),
