@@ -26,17 +26,28 @@ _MOST = 1000  # entries of the cache
 _known: dict[str, list[Any]] = {}  # of this process: folder -> state of its files, hash
 
 
-def content_hash(images: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: Sequence[str]) -> str:
+def content_hash(
+    images: np.ndarray,
+    labels: np.ndarray,
+    splits: np.ndarray,
+    classes: Sequence[str],
+    targets: np.ndarray | None = None,
+) -> str:
     """SHA-256 in hexadecimal of what training reads; names, times and the order of the sources do not change it."""
     digest = hashlib.sha256("\n".join(classes).encode())
-    for array in (images, labels, splits):
+    for array in (images, labels, splits) if targets is None else (images, labels, splits, targets):
         digest.update(f"\n{array.dtype.str}{array.shape}\n".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
 def verified_hash(
-    files: Sequence[Path], images: np.ndarray, labels: np.ndarray, splits: np.ndarray, classes: Sequence[str]
+    files: Sequence[Path],
+    images: np.ndarray,
+    labels: np.ndarray,
+    splits: np.ndarray,
+    classes: Sequence[str],
+    targets: np.ndarray | None = None,
 ) -> str:
     """The content hash of arrays that `files` hold, from memory if no file has changed since it was computed.
 
@@ -49,7 +60,7 @@ def verified_hash(
         for remembered in (_known, _cache(images)):
             if remembered.get(key, [None])[0] == state:
                 return str(remembered[key][1])
-    found = content_hash(images, labels, splits, classes)
+    found = content_hash(images, labels, splits, classes, targets)
     if _lasting(state) and state[:-1] == [_state(path) for path in files]:
         _known[key] = [state, found]
         if images.nbytes >= REMEMBERED_FROM:

@@ -96,17 +96,17 @@ class BatchMaker:
         numbers: Array,
         mixing: Array,
         count: int,
-    ) -> tuple[Array, Array]:
-        """Begin a training step as `Ops.next_batch` does: its batch, augmented, and the batch's labels.
+    ) -> tuple[Array, Array, Array]:
+        """Begin a training step as `Ops.next_batch` does: its batch, augmented, the batch's labels, and its indices.
 
         `mixing`, for `Ops.mix_batch`, is a part of the step's `numbers`.
         """
         given = order, schedule, labels, clock, numbers, count
         if self._plain:
             indices, labels = self.ops.next_batch(*given)
-            return self._gathered(images, indices, None, None, None, mixing), labels
+            return self._gathered(images, indices, None, None, None, mixing), labels, indices
         indices, labels, moves = self.ops.next_augmented_batch(*given, images.shape[1:3], self.rules)
-        return self._gathered(images, indices, *moves, mixing), labels
+        return self._gathered(images, indices, *moves, mixing), labels, indices
 
     def augmented(self, images: Array, indices: Array, clock: Array) -> Array:
         """The batch, augmented for training step `clock[0]`: (n, h, w, c), or (n, c) of vectors."""

@@ -198,6 +198,7 @@ class Trainer:
             self.average,
             self.lookahead,
             teacher,
+            train.targets,
         )
         if validation is None:
             return step, None

@@ -25,6 +25,7 @@ class Split:
     images: Array  # (n, h, w, c) uint8, from a pack; from arrays also float32, scaled
     labels: Array  # (n,) int64
     host_labels: NDArray[np.int64]  # the same labels, for counting
+    targets: Array | None = None  # (n, classes) float32: distributions to train with in place of the labels
 
     def __len__(self) -> int:
         return len(self.host_labels)
@@ -67,11 +68,16 @@ def load_pack(folder: Path, ops: Ops) -> Pack:
             raise UserError(f"{path} holds {array.dtype} {array.shape}, not whole numbers (n,)")
     if not len(images) == len(labels) == len(splits):
         raise UserError(f"{folder}: {len(images)} images, {len(labels)} labels and {len(splits)} splits do not agree")
+    targets = None
+    if (folder / "targets.npy").is_file():
+        files.append(folder / "targets.npy")
+        targets = _array(files[-1])
+        _check_targets(files[-1], targets, (len(images), len(metadata["classes"])))
     if len(labels) and not 0 <= labels.min() <= labels.max() < len(metadata["classes"]):
         raise UserError(f"{files[1]} names a class that pack.json does not")
     if len(splits) and not 0 <= splits.min() <= splits.max() < len(metadata["split_names"]):
         raise UserError(f"{files[2]} names a split that pack.json does not")
-    if verified_hash(files, images, labels, splits, metadata["classes"]) != metadata["content_hash"]:
+    if verified_hash(files, images, labels, splits, metadata["classes"], targets) != metadata["content_hash"]:
         raise UserError(
             f"{folder}: its images, labels or splits are not those that were written (their hash is not the one in "
             f"pack.json): remove the folder and {_AGAIN}"
@@ -82,10 +88,19 @@ def load_pack(folder: Path, ops: Ops) -> Pack:
         own = labels[chosen].astype(np.int64)
         if not len(own):
             raise UserError(f"{folder}: the {name} split holds no images")
-        found[name] = Split(name, ops.array(images[chosen]), ops.array(own), own)
+        soft = None if targets is None or name != "train" else ops.array(targets[chosen])
+        found[name] = Split(name, ops.array(images[chosen]), ops.array(own), own, soft)
     classes = tuple(metadata["classes"])
     top = max(metadata["value_tops"].values(), default=None)
     return Pack(metadata["name"], classes, metadata["content_hash"], found, metadata["class_weights"], top)
+
+
+def _check_targets(path: Path, targets: NDArray[Any], shape: tuple[int, int]) -> None:
+    """Raise `UserError` unless every row is a distribution over the classes."""
+    if targets.dtype != np.float32 or targets.shape != shape:
+        raise UserError(f"{path} holds {targets.dtype} {targets.shape}, not float32 {shape}")
+    if not ((targets >= 0).all() and np.allclose(targets.sum(axis=1), 1, atol=1e-4)):
+        raise UserError(f"{path} has a row that is no distribution: numbers of at least 0 whose sum is 1")
 
 
 def _metadata(path: Path) -> dict[str, Any]:

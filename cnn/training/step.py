@@ -42,15 +42,17 @@ class TrainingStep:
         average: MovingAverage | None = None,
         lookahead: Lookahead | None = None,
         teacher: Teacher | None = None,
+        targets: Array | None = None,
     ) -> None:
         """images (n, h, w, c) uint8 or float32 and labels (n,) int64 are on the backend; an epoch uses each once.
 
+        With `targets` (n, classes) float32 the loss is that of these distributions in place of the labels.
         `average` and `lookahead` follow the weights after each update; `teacher` adds to the gradient of the loss, but
         not to `totals`.
         """
         self.model, self.loss, self.optimizer, self.batches = model, loss, optimizer, batches
         self.ops, self.images, self.labels, self.batch_size = model.ops, images, labels, batch_size
-        self.average, self.lookahead, self.teacher = average, lookahead, teacher
+        self.average, self.lookahead, self.teacher, self.targets = average, lookahead, teacher, targets
         count, steps = len(images), -(-len(images) // batch_size)
         # 64-bit words: the clock, the totals, the order, and two numbers of a step to a word.
         self._steps, words = steps, -(-steps * len(_NUMBERS) // 2)
@@ -100,10 +102,10 @@ class TrainingStep:
         """Run the step without capture."""
         clock, number = self._clock, self._number
         state = self._order, self._schedule, clock, self._numbers, self._mixing
-        x, labels = self.batches.next(self.images, self.labels, *state, count)
+        x, labels, indices = self.batches.next(self.images, self.labels, *state, count)
         logits, saved = self.model.forward(x, True, clock)
-        if self.batches.augment.mixes:
-            labels = self.ops.batch_targets(labels, logits.shape[1], number["share"])
+        if self.batches.augment.mixes or self.targets is not None:
+            labels = self.ops.batch_targets(labels, logits.shape[1], number["share"], self.targets, indices)
         _, dlogits = self.loss(logits, labels, self._totals)
         if self.teacher is not None:
             self.teacher.guide(x, logits, dlogits)

@@ -29,7 +29,7 @@ def resolve_conflicts(groups: Iterable[Sequence[Row]], config: MergeConfig) -> N
                 row.status, row.reason = DROPPED, f"labels in conflict: {votes}"
             elif row.label != label:
                 row.reason = f"relabelled from {row.label} by merge.conflicts={config.conflicts}: {votes}"
-                row.label = label
+                row.label, row.votes = label, ""
 
 
 def _agreed(voters: Sequence[Row], config: MergeConfig) -> str | None:

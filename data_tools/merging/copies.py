@@ -21,6 +21,7 @@ def copy_row(parent: Row, name: str, image: np.ndarray, images: dict[str, np.nda
         group=parent.group,
         status=MADE,
         split=parent.split,
+        votes=parent.votes,
         parent=parent.parent or parent.id,  # a copy of a repeat is a copy of the image itself
     )
     images[row.id] = image

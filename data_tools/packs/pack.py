@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +33,9 @@ def write_pack(
     """Write a merged collection to `folder`, replacing an older pack, and return the content of `pack.json`.
 
     The arrays are images.npy uint8 (n, size, size, channels), labels.npy int64 (n,) and splits.npy uint8 (n,), indices
-    of `split_names`, sorted by split and id. `origin` tells people where the sources were. `also(folder)` may write
-    more files before the folder is renamed. Raises `OSError` (such as a full disk) and then leaves nothing behind.
+    of `split_names`, sorted by split and id; if a row has votes also targets.npy float32 (n, classes). `origin` tells
+    people where the sources were. `also(folder)` may write more files before the folder is renamed. Raises `OSError`
+    (such as a full disk) and then leaves nothing behind.
     """
     packed = sorted((row for row in collection.rows if row.packed), key=lambda row: (SPLITS.index(row.split), row.id))
     for position, row in enumerate(packed):
@@ -41,6 +43,7 @@ def write_pack(
     images = np.stack([collection.images[row.id] for row in packed])
     labels = np.array([data.classes.index(row.label) for row in packed], np.int64)
     splits = np.array([SPLITS.index(row.split) for row in packed], np.uint8)
+    targets = np.stack([_target(row, data.classes) for row in packed]) if any(row.votes for row in packed) else None
     description = {
         "format_version": FORMAT_VERSION,
         "name": data.name,
@@ -49,7 +52,7 @@ def write_pack(
         "image_size": data.image_size,
         "channels": data.channels,
         "images": len(packed),
-        "content_hash": content_hash(images, labels, splits, data.classes),
+        "content_hash": content_hash(images, labels, splits, data.classes, targets),
         "counts": {
             "input": count((row for row in collection.rows if row.status != MADE), "original_split"),
             "kept": count((row for row in packed if row.status == KEPT), "split"),
@@ -64,12 +67,20 @@ def write_pack(
         "origin": origin,
     }
     with atomic_folder(folder) as temporary:
-        for name, array in (("images", images), ("labels", labels), ("splits", splits)):
-            write_array(temporary / f"{name}.npy", array)
+        for name, array in (("images", images), ("labels", labels), ("splits", splits), ("targets", targets)):
+            if array is not None:
+                write_array(temporary / f"{name}.npy", array)
         write_manifest(temporary / "manifest.csv", collection.rows)
         write_json(temporary / "pack.json", description)
         also(temporary)
     return description
+
+
+def _target(row: Row, classes: Sequence[str]) -> np.ndarray:
+    """The distribution that a row is trained with, float32 (classes,): its votes, or all on its label."""
+    votes = json.loads(row.votes) if row.votes else {row.label: 1.0}
+    target = np.array([votes.get(name, 0.0) for name in classes], np.float64)
+    return (target / target.sum()).astype(np.float32)
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

@@ -41,6 +41,7 @@ class Row:
     width: int | None = None  # pixels of the image at its own size; None if it could not be read
     height: int | None = None
     mode: str = ""  # what the file holds and how it was read: 'mode: decision; note; note'
+    votes: str = ""  # of a source with soft labels: JSON, class -> fraction of the votes; the label has the most
 
     @property
     def packed(self) -> bool:
@@ -49,12 +50,15 @@ class Row:
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
+_WITHOUT_VOTES = tuple(name for name in COLUMNS if name != "votes")  # as written if no row has any
 
 
 def write_manifest(path: Path, rows: Iterable[Row]) -> None:
     """Write the rows as CSV in UTF-8, in the order given."""
+    rows = list(rows)
+    columns = COLUMNS if any(row.votes for row in rows) else _WITHOUT_VOTES
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for row in rows:
             writer.writerow({name: cell(value) for name, value in asdict(row).items()})
@@ -65,7 +69,7 @@ def read_manifest(path: Path) -> list[Row]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
+            if tuple(reader.fieldnames or ()) not in (COLUMNS, _WITHOUT_VOTES):
                 raise UserError(f"{path} has other columns than this version writes; make the pack again")
             return [_row(values) for values in reader]
     except FileNotFoundError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ def read(
 
     def examine(entry: Entry) -> Decoded:
         row = Row("", entry.source, entry.path, entry.original_split, entry.label)
+        row.votes = _votes(entry, labels[entry.source])
         pixels = _examine(entry, row, labels[entry.source])
         if pixels is None:
             return Decoded(row, None, None)
@@ -143,6 +145,16 @@ def _decoded(
         yield decoded
     if store:
         store.finish(count, source.ignored)
+
+
+def _votes(entry: Entry, labels: LabelMap) -> str:
+    """The fractions of the votes for classes, as JSON; votes for other names do not count. Empty if there are none."""
+    votes: dict[str, float] = {}
+    for name, number in entry.votes:
+        if (label := labels(name)) is not None and number > 0:
+            votes[label] = votes.get(label, 0.0) + number
+    total = sum(votes.values())
+    return json.dumps({label: round(votes[label] / total, 6) for label in sorted(votes)}) if votes else ""
 
 
 def _same(row: Row, entry: Entry) -> bool:

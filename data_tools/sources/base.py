@@ -28,6 +28,7 @@ class Entry:
     data: bytes | None = None  # an encoded image file
     pixels: np.ndarray | None = None  # decoded, uint8, (height, width) grey or (height, width, 3) RGB
     error: str = ""  # short reason for a refused entry
+    votes: tuple[tuple[str, float], ...] = ()  # for soft labels: how much of the votes each class name has
 
 
 class Source(Protocol):

@@ -29,7 +29,8 @@ class Policy:
     majority: the label with most votes; a tie is set aside. threshold: the same, if it has at least this fraction of
     all votes. probability: the label is drawn once for every image with the votes as probabilities (the paper draws
     in every epoch). If `unknown` or `not_a_face` is `drop`, images for which it has most votes are set aside, and it
-    is never drawn.
+    is never drawn. With `soft` an image is trained with its votes as a distribution, without those for the two labels
+    that are not emotions; its label is for scores and splits.
     """
 
     rule: str = "majority"
@@ -37,6 +38,7 @@ class Policy:
     seed: int = 0
     unknown: str = "drop"
     not_a_face: str = "drop"
+    soft: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ class FerPlus(WrappedSource):
                 if votes.split != entry.original_split:
                     raise RowError(f"{self._votes.name} has it in {votes.split}, and the images in another split")
                 label = label_of(votes.counts, self._policy, votes.name)
-                yield replace(entry, label=label)
+                soft = zip(LABELS[:-2], map(float, votes.counts), strict=False) if self._policy.soft else ()
+                yield replace(entry, label=label, votes=tuple(soft))
             except RowError as error:
                 yield replace(entry, label="", data=None, pixels=None, error=str(error))
 

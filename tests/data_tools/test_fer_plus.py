@@ -3,12 +3,16 @@
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from drawn import Pack, configured, encoded, pixels, prepared, write_tree
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data_tools.config import MergeConfig
+from data_tools.merging.conflicts import resolve_conflicts
 from data_tools.prepare import prepare
+from data_tools.reading.manifest import Row
 from data_tools.sources.csv_rows import RowError
 from data_tools.sources.fer_plus import LABELS, RULES, Policy, label_of, parse_count
 from foundation.errors import UserError
@@ -278,3 +282,50 @@ def test_other_votes_are_another_state_of_the_source(table: Path) -> None:
     votes = table / "fer2013new.csv"
     votes.write_text(votes.read_text().replace("0,0,6,0,0,0,4,0", "0,0,10,0,0,0,0,0"))
     assert Pack(prepare(config)).json["sources"] != first
+
+
+# --- soft labels ----------------------------------------------------------------------------------------------------
+
+
+def test_soft_labels_are_the_votes_for_classes(table: Path) -> None:
+    draw_happy(table)
+    for soft in (False, True):
+        pack = labelled(table, soft=soft)
+        assert (pack.folder / "targets.npy").is_file() == soft
+    targets = np.load(pack.folder / "targets.npy")
+    found = {row.path.rpartition(":")[2]: targets[row.pack_row] for row in pack.rows if row.pack_row is not None}
+    expected = {  # neutral, happy, surprise; votes for other emotions and for no emotion do not count
+        "1": [6 / 9, 3 / 9, 0], "2": [0, 4 / 7, 3 / 7], "3": [0, 0, 1], "4": [1, 0, 0], "5": [1, 0, 0],
+    }  # fmt: skip
+    assert found.keys() == expected.keys()
+    for number, target in found.items():
+        np.testing.assert_allclose(target, expected[number], atol=1e-6)
+    assert [pack.json["classes"][label] for label in pack.labels] == [
+        row.label for row in sorted((row for row in pack.rows if row.packed), key=lambda row: row.pack_row or 0)
+    ]
+
+
+def test_soft_labels_of_copies_are_those_of_the_image(table: Path) -> None:
+    draw_happy(table)
+    data = {
+        "classes": ["neutral", "happy", "surprise"],
+        "sources": {"ferplus": {"kind": "fer_plus", "soft": True}},
+        "image_size": 48,
+    }
+    nothing = {"fraction": 0}
+    balance = {"method": "oversample"}
+    extra = VOTES[0], VOTES[1], (0, 0, 6, 0, 0, 0, 4, 0, 0, 0), *VOTES[3:5], (7, 1, 0, 0, 0, 0, 0, 0, 0, 0)
+    (table / "fer2013new.csv").write_text(votes_table(extra))
+    pack = prepared(configured(table, data=data, test=nothing, validation=nothing, balance=balance))
+    targets, made = np.load(pack.folder / "targets.npy"), pack.where(status="made")
+    assert made
+    for row in made:
+        np.testing.assert_array_equal(targets[row.pack_row], targets[pack.by_id[row.parent].pack_row])
+
+
+def test_a_relabelled_image_has_no_votes_for_its_old_label() -> None:
+    rows = [Row(f"a:{i}", "a", str(i), "train", "x", label, split="train", votes="{}") for i, label in enumerate("xyy")]
+    for row in rows:
+        row.votes = '{"x": 0.6, "y": 0.4}'
+    resolve_conflicts([rows], MergeConfig(conflicts="majority"))
+    assert [(row.label, bool(row.votes)) for row in rows] == [("y", False), ("y", True), ("y", True)]

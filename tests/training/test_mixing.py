@@ -1,11 +1,14 @@
 """Mixup and CutMix: what is drawn, and what the step makes of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 from cnn.training.batches import AugmentSettings
 from cnn.training.mixing import UNMIXED, mixing_of_epoch
+from cnn.training.optimizers import SgdSettings
 from cnn.training.progress import Progress
 from foundation.errors import UserError
 
@@ -86,3 +89,34 @@ def test_settings_without_sense_are_refused(settings):
     with pytest.raises(UserError, match=f"^augment.{name} ") as caught:
         AugmentSettings(**settings)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("augment", [{}, {"mixup": 0.5, "cutmix": 0.5}])
+def test_soft_labels_train_as_their_distributions(make_trainer, pack, rng, augment):
+    """Targets that are all on a label give the same run as the label; others give the loss of their formula."""
+    train, states = pack.splits["train"], []
+    one_hot = np.eye(3, dtype=np.float32)[train.host_labels]
+    soft = rng.dirichlet(np.ones(3), len(train)).astype(np.float32)
+    for targets in (None, one_hot, soft):
+        trainer = make_trainer(None, epochs=1, augment=augment, batch_size=45)
+        with Progress(False, False) as progress:
+            trainer.fit(replace(train, targets=targets), None, progress)
+        states.append((trainer.history[0]["train_loss"], trainer.model.state()))
+    assert states[0][0] == pytest.approx(states[1][0], rel=1e-6)
+    for name, tensor in states[0][1].items():
+        np.testing.assert_allclose(states[1][1][name], tensor, rtol=1e-4, atol=1e-6, err_msg=name)
+        assert "batch_norm" in name or not np.allclose(states[2][1][name], tensor, rtol=1e-4, atol=1e-6)
+
+
+def test_the_loss_of_soft_labels_is_their_cross_entropy(make_trainer, pack, rng, ops):
+    """Of a step with all images and without an update, by the formula."""
+    train = pack.splits["train"]
+    targets = rng.dirichlet(np.ones(3), len(train)).astype(np.float32)
+    layers = ["flatten", {"dense": "classes"}]
+    still = SgdSettings(learning_rate=1e-30)
+    trainer = make_trainer(None, epochs=1, augment={"flip": False}, batch_size=90, layers=layers, optimizer=still)
+    logits = trainer.model.forward(trainer.batches.plain(train.images, np.arange(len(train))), False)[0]
+    with Progress(False, False) as progress:
+        trainer.fit(replace(train, targets=ops.array(targets)), None, progress)
+    expected = -(targets * special.log_softmax(logits.astype(float), axis=1)).sum(axis=1).mean()
+    assert trainer.history[0]["train_loss"] == pytest.approx(expected, rel=1e-5)

@@ -66,6 +66,46 @@ def test_another_order_of_the_classes_is_refused(ops, pack_folder):
         load_pack(pack_folder, ops)
 
 
+def with_targets(folder, targets):
+    """Add targets to the pack, and its hash with them."""
+    arrays = [np.load(folder / f"{name}.npy") for name in ("images", "labels", "splits")]
+    about = json.loads((folder / "pack.json").read_text())
+    about["content_hash"] = pack_hash.content_hash(*arrays, about["classes"], targets)
+    (folder / "pack.json").write_text(json.dumps(about))
+    np.save(folder / "targets.npy", targets)
+
+
+def test_changed_or_missing_targets_are_refused(ops, pack_folder, rng):
+    targets = rng.dirichlet(np.ones(3), len(np.load(pack_folder / "labels.npy"))).astype(np.float32)
+    with_targets(pack_folder, targets)
+    found = load_pack(pack_folder, ops).splits["train"].targets
+    np.testing.assert_array_equal(ops.to_numpy(found), targets[: len(found)])
+    np.save(pack_folder / "targets.npy", targets[::-1])
+    with pytest.raises(UserError, match="not those that were written"):
+        load_pack(pack_folder, ops)
+    (pack_folder / "targets.npy").unlink()
+    with pytest.raises(UserError, match="not those that were written"):
+        load_pack(pack_folder, ops)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda targets: targets[:-1], "float32"),
+        (lambda targets: targets[:, :2], "float32"),
+        (lambda targets: targets.astype(np.float64), "float64"),
+        (lambda targets: targets * np.float32(1.1), "no distribution"),
+        (lambda targets: targets * np.float32([2, 2, -1]), "no distribution"),
+        (lambda targets: targets * np.float32(np.nan), "no distribution"),
+    ],
+)
+def test_targets_that_are_no_distributions_are_refused(ops, pack_folder, change, says):
+    targets = np.full((len(np.load(pack_folder / "labels.npy")), 3), 1 / 3, np.float32)
+    with_targets(pack_folder, change(targets))
+    with pytest.raises(UserError, match=says):
+        load_pack(pack_folder, ops)
+
+
 @pytest.fixture
 def counted(monkeypatch, tmp_path):
     """The arrays that were hashed, with the memory of earlier processes in a folder of the test."""
