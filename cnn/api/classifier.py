@@ -55,6 +55,12 @@ class Classifier(ClassifierMixin, BaseEstimator):
         precision: "float32"; "bfloat16" for activations and for the weights in products, with sums and parameters in
             float32; "tf32" for products on a GPU of compute capability 8.0 or more; or "auto": bfloat16 on such a GPU,
             else float32. A CPU emulates bfloat16, which is slow and for comparison.
+        trainer: a mapping of further options in `conf/trainer`: "ema", "lookahead", "lookahead_share", "sizes"
+            (progressive resizing), "max_minutes".
+        start_from: the folder of a run or of a saved network, with whose weights training begins; with other labels
+            the last dense layer is new.
+        freeze: "features" keeps all layers but the last dense one as `start_from` has them, or the name of a node: all
+            up to it.
         seed: of weights, order, dropout, augmentation and the validation examples.
         backend: "auto", "cpu", "numpy" or "cupy"; "auto" selects a GPU, else the CPU engine, else plain NumPy.
         threads: of the CPU engine; None takes all cores that the process may use.
@@ -90,6 +96,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         clip_norm: float | None = None,
         pixels: str = "standardize",
         precision: str = "float32",
+        trainer: Mapping[str, Any] | None = None,
+        start_from: str | Path | None = None,
+        freeze: str | None = None,
         seed: int = 0,
         backend: str = "auto",
         threads: int | None = None,
@@ -109,6 +118,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
         self.clip_norm = clip_norm
         self.pixels = pixels
         self.precision = precision
+        self.trainer = trainer
+        self.start_from = start_from
+        self.freeze = freeze
         self.seed = seed
         self.backend = backend
         self.threads = threads

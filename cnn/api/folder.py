@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.api.network import Network
+from cnn.api.options import FURTHER
 from cnn.api.training import Trained
 from cnn.backends import Ops
 from cnn.models.entries import plain_entries
 from cnn.models.precision import check_precision
 from cnn.training.checkpoint import BEST, LAST, described, load_checkpoint, save_checkpoint
+from cnn.training.loop import TrainerSettings
 from cnn.training.pixel_scaling import PixelScaling
 from foundation.errors import UserError
 
@@ -89,10 +92,11 @@ def _trained(tensors: Mapping[str, NDArray[Any]], metadata: Mapping[str, Any], o
 
 def _parameters(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a `Classifier` that trains such a network."""
-    trainer = metadata["trainer"]
+    trainer, unset = metadata["trainer"], asdict(TrainerSettings())
     return {
         **{name: metadata[name] for name in ("model", "optimizer", "schedule", "augment", "seed")},
         **{name: trainer[name] for name in _TRAINER if name in trainer},
+        "trainer": {name: trainer[name] for name in FURTHER if trainer.get(name, unset[name]) != unset[name]} or None,
         "validation": metadata.get("validation"),
         "class_weights": _weights(metadata.get("class_weights", trainer["class_weights"])),
     }

@@ -75,6 +75,26 @@ def loss_weights(weights: Any, classes: NDArray[Any], labels: NDArray[np.int64])
     return np.array(found, np.float32)
 
 
+FURTHER = (
+    "ema",
+    "lookahead",
+    "lookahead_share",
+    "sizes",
+    "max_minutes",
+)  # of `conf/trainer`
+
+
+def further_options(trainer: Any) -> dict[str, Any]:
+    """The option `trainer`, a mapping or None. Raises `UserError` for what is not in `FURTHER`."""
+    if trainer is None:
+        return {}
+    if not isinstance(trainer, Mapping):
+        raise UserError(f"trainer must be a mapping of options such as {{'ema': 0.998}}, not {trainer!r}")
+    if unknown := [name for name in trainer if name not in FURTHER]:
+        raise UserError(f"trainer has '{unknown[0]}'; it takes {', '.join(FURTHER)}")
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in trainer.items()}
+
+
 def require_int(value: Any, name: str, least: int) -> int:
     """`value`, Python's or NumPy's, as an int of at least `least`. Raises `UserError` naming it."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:

@@ -23,7 +23,9 @@ from cnn.training.loop import TrainerSettings
 from cnn.training.pack import Split
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.progress import Progress
+from cnn.training.warm_start import check_start, start_from
 from foundation.errors import UserError
+from foundation.schema import build
 
 
 @dataclass
@@ -51,9 +53,13 @@ def train(estimator: Any, data: TrainingData, ops: Ops, progress: Progress) -> T
     if (line := slowness(precision, ops)) is not None:
         warnings.warn(line, stacklevel=3)
     products, storage = ops_of_precision(precision, ops), storage_of(precision)
-    model = build_model(config, products, data.shape, len(data.classes), chosen.seed, storage=storage)
+    begin, freeze = estimator.start_from, estimator.freeze
+    check_start(None if begin is None else str(begin), freeze)
+    model = build_model(config, products, data.shape, len(data.classes), chosen.seed, storage=storage, freeze=freeze)
     scaling = PixelScaling.fit(chosen.trainer.pixels, examples.images)
     take_from_images(model, examples.images, scaling)
+    if begin is not None:
+        start_from(model, str(begin), [str(label) for label in data.classes.tolist()])
     still = as_stored(examples.images[:1], scaling)[1]
     trainer = new_trainer(model, len(examples.labels), still, weights, chosen, None, {})
     trainer.fit(
@@ -95,15 +101,16 @@ def _options(estimator: Any, vectors: bool, ops: Ops) -> TrainingOptions:
     for name, asked in (("early_stopping", stop is not None), ("schedule='plateau'", schedule.name == "plateau")):
         if asked and estimator.validation is None:
             raise UserError(f"{name} needs validation: give a fraction of the examples, or others as (X, y)")
-    settings = TrainerSettings(
-        epochs=options.require_int(estimator.epochs, "epochs", 1),
-        batch_size=options.require_int(estimator.batch_size, "batch_size", 1),
-        precision=resolve_precision(estimator.precision, ops, "precision"),
-        pixels=estimator.pixels,
-        label_smoothing=options.require_float(estimator.label_smoothing, "label_smoothing", 0, 1),
-        clip_norm=None if clip is None else options.require_float(clip, "clip_norm", 0, math.inf),
-        early_stopping=None if stop is None else options.require_int(stop, "early_stopping", 1),
-    )
+    own = {
+        "epochs": options.require_int(estimator.epochs, "epochs", 1),
+        "batch_size": options.require_int(estimator.batch_size, "batch_size", 1),
+        "precision": resolve_precision(estimator.precision, ops, "precision"),
+        "pixels": estimator.pixels,
+        "label_smoothing": options.require_float(estimator.label_smoothing, "label_smoothing", 0, 1),
+        "clip_norm": None if clip is None else options.require_float(clip, "clip_norm", 0, math.inf),
+        "early_stopping": None if stop is None else options.require_int(stop, "early_stopping", 1),
+    }
+    settings = build(TrainerSettings, own | options.further_options(estimator.trainer), "trainer")
     optimizer = options.optimizer_settings(estimator.optimizer, estimator.learning_rate)
     return TrainingOptions(settings, optimizer, schedule, augment, options.require_int(estimator.seed, "seed", 0))
 
