@@ -40,9 +40,10 @@ main-loops: .venv/.installed-test ## write docs/benchmarks/main_loops.md anew: m
 check-compiled: .venv/.installed-test ## compile every kernel again, and compare with what is recorded of it (minutes)
 	$(BIN)/python -m benchmarks.kernel_resources --check
 	$(BIN)/python -m benchmarks.main_loops --check
+	$(BIN)/python -m benchmarks.address_trace --measure --check
 
 address-trace: .venv/.installed-test ## write docs/benchmarks/address_trace.md anew: bank conflicts and sectors in the emulator
-	$(BIN)/python -m benchmarks.address_trace --write
+	$(BIN)/python -m benchmarks.address_trace --measure --write
 
 tile-efficiency: .venv/.installed-test ## write docs/benchmarks/tile_efficiency.md anew: padding x waves of every product
 	$(BIN)/python -m benchmarks.tile_efficiency --write

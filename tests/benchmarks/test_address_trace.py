@@ -6,7 +6,18 @@ import numpy as np
 import pytest
 
 from benchmarks import address_trace
-from benchmarks.address_trace import EXCEPTIONS, TABLE, emulated_ops, failures, main, measure, render, rows_of
+from benchmarks.address_trace import (
+    EXCEPTIONS,
+    SOURCES,
+    TABLE,
+    emulated_ops,
+    failures,
+    known_rows,
+    main,
+    render,
+    rows_of,
+    sources_digest,
+)
 from cnn.kernels import FOLDER
 from cnn.kernels.families.gemm_rules import variants
 from cuda_emulator import unavailable
@@ -16,7 +27,7 @@ pytestmark = pytest.mark.skipif(unavailable() is not None, reason=unavailable() 
 
 @pytest.fixture(scope="module")
 def rows():
-    return measure()
+    return known_rows()
 
 
 @pytest.mark.slow
@@ -51,7 +62,7 @@ def test_passes_over_activations_and_products_need_no_exception(rows):
 
 @pytest.mark.slow
 def test_the_committed_table_is_todays(rows, monkeypatch, capsys):
-    monkeypatch.setattr(address_trace, "measure", lambda: rows)
+    monkeypatch.setattr(address_trace, "known_rows", lambda: rows)
     assert TABLE.exists()
     assert main(["--check"]) == 0, capsys.readouterr().err
 
@@ -60,6 +71,27 @@ def test_the_committed_table_is_todays(rows, monkeypatch, capsys):
 def test_a_row_for_every_kernel(rows):
     text = render(rows)
     assert all(f"| `{row.kernel}` |" in text for row in rows)
+
+
+def test_a_record_of_other_sources_is_not_used(tmp_path, monkeypatch):
+    """A changed kernel, launch or emulator changes the fingerprint; a changed comment in a test does not."""
+    for source in (*SOURCES, "tests/benchmarks"):
+        shutil.copytree(address_trace.ROOT / source, tmp_path / source, ignore=shutil.ignore_patterns("__pycache__"))
+    before = sources_digest(tmp_path)
+    assert before == sources_digest()
+    for changed in ("cnn/kernels/tail.cu", "cnn/kernels/merge.cuh", "cnn/backends/cuda/tail.py", "cnn/models/plan.py",
+                    "tests/cuda_emulator/__init__.py", "benchmarks/address_trace.py"):  # fmt: skip
+        text = (tmp_path / changed).read_text()
+        (tmp_path / changed).write_text(text + " ")
+        assert sources_digest(tmp_path) != before, changed
+        (tmp_path / changed).write_text(text)
+    (tmp_path / "tests/benchmarks/test_address_trace.py").write_text("")
+    assert sources_digest(tmp_path) == before
+    monkeypatch.setattr(address_trace, "measure", lambda: ["measured"])
+    monkeypatch.setattr(address_trace, "RECORD", tmp_path / "record.json")
+    assert known_rows() == ["measured"]
+    (tmp_path / "record.json").write_text('{"rows": {"of": "0123456789abcdef", "result": []}}')
+    assert known_rows() == ["measured"]
 
 
 def broken(tmp_path, file, old, new):
