@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cnn.assembly import GROUPS
+from cnn.distributed.world import world
 from cnn.reporting.sweeps import METRICS
 from cnn.run_config import LOGGER, checked_config, config_path, read_run_config
 from cnn.training.checkpoint import LAST
@@ -31,6 +32,8 @@ def run_arguments(arguments: list[str]) -> list[str]:
     Raises `UserError` if FOLDER is not a run, has no checkpoint or is finished, for an argument that would choose
     another config, and if the folder of a new run already has a run.
     """
+    if world().rank:
+        return others_arguments(arguments)
     given = dict(argument.lstrip("+~").partition("=")[::2] for argument in arguments if "=" in argument)
     folder = unquoted(given.get("resume", ""))
     if folder in ("", "null"):
@@ -53,6 +56,19 @@ def run_arguments(arguments: list[str]) -> list[str]:
         )
     if not (run / LAST).exists():
         raise UserError(f"resume={folder}: the run stopped before its first checkpoint; start it again")
+    return _resuming(arguments, folder)
+
+
+def others_arguments(arguments: list[str]) -> list[str]:
+    """The command line of a process of another rank than 0: it has no folder of its own, and checks and writes none."""
+    own = [argument for argument in arguments if not argument.startswith(("hydra.run.dir=", "hydra.output_subdir="))]
+    given = dict(argument.partition("=")[::2] for argument in own)
+    if (folder := unquoted(given.get("resume", ""))) not in ("", "null"):
+        own = [argument for argument in _resuming(own, folder) if not argument.startswith("hydra.")]
+    return [*own, "hydra.run.dir=.", "hydra.output_subdir=null"]
+
+
+def _resuming(arguments: list[str], folder: str) -> list[str]:
     own = [_option(argument) for argument in arguments if not argument.startswith(("resume=", "hydra.run.dir="))]
     # No output_subdir: the recorded options of the run stay unchanged.
     place = quote(folder)
