@@ -32,7 +32,12 @@ def run_arguments(arguments: list[str]) -> list[str]:
     Raises `UserError` if FOLDER is not a run, has no checkpoint or is finished, for an argument that would choose
     another config, and if the folder of a new run already has a run.
     """
-    if world().rank:
+    if (here := world()).size > 1 and {"-m", "--multirun"} & set(arguments):
+        raise UserError(
+            f"mpiexec started {here.size} processes, which train one network: run a sweep without it; a launcher runs "
+            "jobs side by side (docs/search.md)"
+        )
+    if here.rank:
         return others_arguments(arguments)
     given = dict(argument.lstrip("+~").partition("=")[::2] for argument in arguments if "=" in argument)
     folder = unquoted(given.get("resume", ""))

@@ -20,14 +20,13 @@ from cnn.assembly import (
     RunSettings,
     check_training,
     groups,
-    ops_of,
     to_container,
     trainer_of,
     trainer_settings,
 )
 from cnn.backends import Ops
 from cnn.distributed.ranks import distribute
-from cnn.distributed.start import check_start, first_before_others, rank_backend, world_of
+from cnn.distributed.start import first_before_others, rank_backend, world_of
 from cnn.distributed.world import together, world
 from cnn.loggers.loggers import Loggers
 from cnn.loggers.settings import LoggerSettings
@@ -61,10 +60,9 @@ def main(config: DictConfig) -> float:
     """Train. Returns the validation accuracy, for a sweeper to optimise."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
-    if (here := world()).size > 1:
-        check_start(config, here)
-        if here.rank:
-            return _beside_first(config, hydra.overrides.task, Path(here.told("")))
+    here = world()
+    if here.rank:
+        return _beside_first(config, hydra.overrides.task, Path(here.told("")))
     if hydra.mode != RunMode.MULTIRUN:
         with locked(folder / LOCK, lambda: _refuse(folder)):
             remove_leftovers(folder)

@@ -25,8 +25,8 @@ else:
 class Part:
     """A process's part of a batch of `count` images: those from `begin` on, up to `end`.
 
-    `weights` (size,) are the parts of all processes as fractions of the batch. A process that would have none of a small
-    batch computes its first image with the weight 0, so that it has a part in every sum.
+    `weights` (size,) are the parts of all processes as fractions of the batch. A process that would have none of a
+    small batch computes its first image with the weight 0, so that it has a part in every sum.
     """
 
     begin: int
@@ -115,4 +115,4 @@ def ranked(ops: Ops, rank: int, size: int, transport: Transport, sync_batch_norm
     made.rank, made.size, made.transport, made.shares = rank, size, transport, sync_batch_norm
     made.fuses_dropout, made.replays = ops.name == "cupy", False
     made.part = Part.of(size, rank, size)
-    return made  # type: ignore[no-any-return]
+    return made

@@ -1,8 +1,8 @@
 """The gradient of a whole batch from those of its parts, summed while the backward pass goes on.
 
-The arena of gradients is cut into buckets. When the backward pass has filled a bucket, each process sends a slice of it
-to every process, adds up the slices that it gets, in the order of the ranks, and sends the sum to all: the two halves of
-an all-reduce, written out, because a library may add in another order.
+The arena of gradients is cut into buckets. When the backward pass has filled a bucket, each process sends a slice of
+it to every process, adds up the slices that it gets, in the order of the ranks, and sends the sum to all: the two
+halves of an all-reduce, written out, because a library may add in another order.
 """
 
 from __future__ import annotations
@@ -54,7 +54,10 @@ class GradientSum:
     def done(self, nodes: Sequence[int]) -> None:
         """The gradients of these nodes are complete."""
         for bucket in self._buckets:
-            if bucket.missing and not bucket.missing.difference_update(nodes) and not bucket.missing:
+            if not bucket.missing:
+                continue
+            bucket.missing.difference_update(nodes)
+            if not bucket.missing:
                 with self._transport.beside():
                     own = bucket.own.reshape(-1)
                     own[: bucket.end - bucket.begin] = self._flat[bucket.begin : bucket.end] * self._weight

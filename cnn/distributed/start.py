@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from cnn.assembly import BackendSettings, ops_of
@@ -18,15 +16,6 @@ from cnn.distributed.ranks import ranked_backend
 from cnn.distributed.world import World, communicator, world
 from foundation.config import typed
 from foundation.errors import UserError
-
-
-def check_start(config: DictConfig, here: World) -> None:
-    """Raise `UserError` if several processes were started for something that one does."""
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        raise UserError(
-            f"mpiexec started {here.size} processes for -m: several processes train one network; a launcher runs the "
-            "jobs of a sweep side by side (docs/search.md)"
-        )
 
 
 def world_of(config: DictConfig) -> World:

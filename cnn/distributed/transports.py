@@ -1,7 +1,7 @@
 """How arrays of a backend get from process to process: by MPI through the host, or by NCCL between GPUs.
 
-Both only move numbers; they are added in `cnn.distributed`, in the order of the ranks. So a sum depends on the number of
-processes, but not on the time at which its parts arrive or on the algorithm of a library.
+Both only move numbers; they are added in `cnn.distributed`, in the order of the ranks. So a sum depends on the number
+of processes, but not on the time at which its parts arrive or on the algorithm of a library.
 """
 
 from __future__ import annotations
@@ -43,6 +43,10 @@ class HostTransport:
 
     def __init__(self, world: World, ops: Ops) -> None:
         self._world, self._ops = world, ops
+        # MPI matches the calls of a communicator by their order. Each process goes on with a gather when its exchange is
+        # over, which is at another time in each: so exchanges and gathers have communicators of their own.
+        if world.communicator is not None:
+            self._exchanges, self._gathers = world.communicator.Dup(), world.communicator.Dup()
 
     def gather(self, own: Array) -> Array:
         """The arrays of all processes: (size, ...)."""
@@ -51,11 +55,11 @@ class HostTransport:
 
     def begin_exchange(self, own: Array, found: Array) -> Ready:
         """See `Transport`."""
-        return self._begin(self._world.communicator.Ialltoall, own, found)
+        return self._begin(self._exchanges.Ialltoall, own, found)
 
     def begin_gather(self, own: Array, found: Array) -> Ready:
         """See `Transport`."""
-        return self._begin(self._world.communicator.Iallgather, own, found)
+        return self._begin(self._gathers.Iallgather, own, found)
 
     def _begin(self, operation: Callable[[Any, Any], Any], own: Array, found: Array) -> Ready:
         host = self._ops.to_numpy(own)
@@ -91,19 +95,24 @@ class NcclTransport:
     Only sends and receives, and gathers: NCCL's own sums would depend on its algorithm.
     """
 
-    def __init__(self, cupy: Any, communicator: Any, rank: int, size: int) -> None:
-        """`communicator` is a `cupy.cuda.nccl.NcclCommunicator` of these processes."""
-        self._cupy, self._nccl, self._communicator = cupy, cupy.cuda.nccl, communicator
-        self._rank, self._size = rank, size
+    def __init__(self, cupy: Any, now: Any, beside: Any, size: int) -> None:
+        """`now` and `beside` are each a `cupy.cuda.nccl.NcclCommunicator` of these `size` processes.
+
+        Two, because two streams must not use one communicator at the same time.
+        """
+        self._cupy, self._nccl, self._now, self._beside, self._size = cupy, cupy.cuda.nccl, now, beside, size
         self._stream = cupy.cuda.Stream(non_blocking=True)
 
     @classmethod
     def of_world(cls, cupy: Any, world: World) -> NcclTransport:
         """NCCL between the GPUs of these processes, which learn of one another by MPI."""
-        own = bytes(np.array(cupy.cuda.nccl.get_unique_id(), np.int8)) if world.rank == 0 else b""
-        identity = tuple(np.frombuffer(bytes.fromhex(world.told(own.hex())), np.int8).tolist())
-        communicator = cupy.cuda.nccl.NcclCommunicator(world.size, identity, world.rank)
-        return cls(cupy, communicator, world.rank, world.size)
+
+        def new() -> Any:
+            own = bytes(np.array(cupy.cuda.nccl.get_unique_id(), np.int8)) if world.rank == 0 else b""
+            identity = tuple(np.frombuffer(bytes.fromhex(world.told(own.hex())), np.int8).tolist())
+            return cupy.cuda.nccl.NcclCommunicator(world.size, identity, world.rank)
+
+        return cls(cupy, new(), new(), world.size)
 
     def _type(self, array: Array) -> int:
         return {"float32": self._nccl.NCCL_FLOAT32, "float64": self._nccl.NCCL_FLOAT64}[array.dtype.name]
@@ -111,7 +120,7 @@ class NcclTransport:
     def gather(self, own: Array) -> Array:
         """The arrays of all processes: (size, ...)."""
         found = self._cupy.empty((self._size, *own.shape), own.dtype)
-        self.begin_gather(own, found)
+        self._gather(self._now, own, found)
         return found
 
     def begin_exchange(self, own: Array, found: Array) -> Ready:
@@ -119,16 +128,19 @@ class NcclTransport:
         stream, kind = self._cupy.cuda.get_current_stream().ptr, self._type(own)
         self._nccl.groupStart()
         for other in range(self._size):
-            self._communicator.send(own[other].data.ptr, own[other].size, kind, other, stream)
-            self._communicator.recv(found[other].data.ptr, found[other].size, kind, other, stream)
+            self._beside.send(own[other].data.ptr, own[other].size, kind, other, stream)
+            self._beside.recv(found[other].data.ptr, found[other].size, kind, other, stream)
         self._nccl.groupEnd()
         return lambda wait: True  # what follows is on the same stream
 
     def begin_gather(self, own: Array, found: Array) -> Ready:
         """See `Transport`."""
-        stream = self._cupy.cuda.get_current_stream().ptr
-        self._communicator.allGather(own.data.ptr, found.data.ptr, own.size, self._type(own), stream)
+        self._gather(self._beside, own, found)
         return lambda wait: True
+
+    def _gather(self, communicator: Any, own: Array, found: Array) -> None:
+        stream = self._cupy.cuda.get_current_stream().ptr
+        communicator.allGather(own.data.ptr, found.data.ptr, own.size, self._type(own), stream)
 
     def beside(self) -> AbstractContextManager[Any]:
         """See `Transport`."""

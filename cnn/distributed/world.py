@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +21,8 @@ from foundation.errors import UserError
 _RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 _LOOKS = 200  # times to look for a result before sleeping between two looks
 _SLEEP, _LONGEST = 20e-6, 0.02  # seconds between two looks, at first and at most
-_GRACE = 5.0  # seconds for rank 0 to say what an interruption means, before another rank ends all
+# Seconds for rank 0 to end all, before another rank does: after a signal, which all have got, and after an error.
+_INTERRUPTED, _FAILED = 5.0, 1.0
 
 
 class World:
@@ -113,19 +116,36 @@ def communicator() -> Any:
 
 
 @contextmanager
-def together(start: Callable[[], World] = world) -> Iterator[None]:
-    """In the block an error of one process ends all of them, after its message, with its exit status."""
+def together() -> Iterator[None]:
+    """In the block an error of one process ends all of them, after its message, with its exit status.
+
+    What most processes fail for, such as a wrong option, all fail for: rank 0 says it. Another rank speaks only if
+    rank 0 has not ended all by then.
+    """
+    here, held, before = world(), io.StringIO(), sys.stderr
+    if here.rank:
+        sys.stderr = held
     try:
         yield
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
-        if status and (here := start()).size > 1:
-            if status > 128 and here.rank:  # a signal, which all have got: rank 0 says how to go on
-                time.sleep(_GRACE)
-            here.abort(status)
+        if status:
+            _end_all(here, held, before, status)
         raise
     except BaseException:
-        if (here := start()).size > 1:
+        if here.size > 1:
             sys.excepthook(*sys.exc_info())
-            here.abort(1)
+            _end_all(here, held, before, 1)
         raise
+    finally:
+        sys.stderr = before
+
+
+def _end_all(here: World, held: io.StringIO, errors: TextIO, status: int) -> None:
+    if here.size == 1:
+        return
+    if here.rank:
+        time.sleep(_INTERRUPTED if status > 128 else _FAILED)
+        for line in held.getvalue().splitlines():
+            print(f"process {here.rank} of {here.size}: {line}", file=errors)
+    here.abort(status)

@@ -32,7 +32,6 @@ from cnn.training.step import TrainingStep
 from cnn.training.teacher import Teacher
 from foundation.errors import UserError
 
-
 DISTRIBUTED = ("none", "mpi", "nccl")
 
 
@@ -312,7 +311,8 @@ class Trainer:
         # An option that is not in a checkpoint did not exist when it was written, and has its default, which is off.
         for group, defaults in (("augment", AugmentSettings()), ("trainer", TrainerSettings())):
             metadata[group] = asdict(defaults) | metadata.get(group, {})
-        metadata["trainer"].pop("distributed")  # the number of processes may be another
+        own = self.metadata.get("trainer", {})  # the number of processes may be another
+        metadata["trainer"] |= {"distributed": own.get("distributed")}
         if not self.schedule.by_length:
             metadata["trainer"]["epochs"] = self.metadata.get("trainer", metadata["trainer"]).get("epochs")
         for key, value in self.metadata.items():

@@ -29,7 +29,9 @@ class CpuDropout(CpuArrays):
         factor = x.dtype.type(scale)
 
         def run(chunk: slice) -> None:
-            kernels.dropout(*(flat_x[chunk], *words, (first + chunk.start) // _PER_BLOCK, threshold, factor, flat_y[chunk]))
+            kernels.dropout(
+                *(flat_x[chunk], *words, (first + chunk.start) // _PER_BLOCK, threshold, factor, flat_y[chunk])
+            )
 
         self.workers.map(run, chunks(x.size, _CHUNK))
         return y

@@ -19,17 +19,16 @@ class CudaDropout(CudaArrays):
 
     def dropout(self, x: Array, rate: float, key: RandomKey, first: int = 0) -> Array:
         if first:  # the kernels draw from the beginning of the stream
-            return self.multiply(x, self.dropout(self._ones(first + x.size, x), rate, key)[first:].reshape(x.shape))
+            kept = CudaDropout.dropout(self, self._ones(first + x.size, x), rate, key)[first:]
+            return self._times(x, kept.reshape(x.shape))
         y, seed = self.empty(x.shape, x.dtype), seed_words(key.seed)
         self.launch(named("dropout", x), x, y, key.step, y.size, *dropout_threshold(rate), *seed, key.stream)
         return y
 
     def drop_path(self, x: Array, rate: float, key: RandomKey, first: int = 0) -> Array:
         if first:
-            kept = self.drop_path(self._ones(first + len(x), x).reshape(-1, 1), rate, key)[first:]
-            own = self.empty(x.shape, x.dtype)
-            own.reshape(len(x), -1)[...] = kept
-            return self.multiply(x, own)
+            kept = CudaDropout.drop_path(self, self._ones(first + len(x), x).reshape(-1, 1), rate, key)[first:]
+            return self._times(x, kept.reshape(-1, *[1] * (x.ndim - 1)))
         y, seed = self.empty(x.shape, x.dtype), seed_words(key.seed)
         numbers = len(x), x.size // len(x), *dropout_threshold(rate), *seed, key.stream
         self.launch(named("drop_path", x), x, y, key.step, *numbers)
@@ -39,6 +38,12 @@ class CudaDropout(CudaArrays):
         """Ones (count,) of the type of `like`."""
         ones = self.array(np.ones(count, np.float32))
         return ones if like.dtype == np.float32 else self.stored(ones, "bfloat16")
+
+    def _times(self, x: Array, kept: Array) -> Array:
+        """x times `kept`, spread over its shape."""
+        factors = self.empty(x.shape, x.dtype)  # of its own: a part of an array is not aligned as kernels expect
+        factors[...] = kept
+        return self.multiply(x, factors)
 
 
 def seed_words(seed: int) -> tuple[int, int]:
