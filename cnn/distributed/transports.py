@@ -43,8 +43,8 @@ class HostTransport:
 
     def __init__(self, world: World, ops: Ops) -> None:
         self._world, self._ops = world, ops
-        # MPI matches the calls of a communicator by their order. Each process goes on with a gather when its exchange is
-        # over, which is at another time in each: so exchanges and gathers have communicators of their own.
+        # MPI matches the calls of a communicator by their order. Each process goes on with a gather when its exchange
+        # is over, at another time than the others: so exchanges and gathers have communicators of their own.
         if world.communicator is not None:
             self._exchanges, self._gathers = world.communicator.Dup(), world.communicator.Dup()
 

@@ -144,7 +144,7 @@ def test_a_batch_that_cannot_be_divided_is_refused():
 
     with pytest.raises(UserError, match=r"batch_size=2 is divided among 3 processes"):
         run_ranks(3, lambda world: start(world, 2, True))
-    with pytest.raises(UserError, match="trainer.distributed=nccl is for GPUs, and the backend is numpy"):
+    with pytest.raises(UserError, match=r"trainer.distributed=nccl is for GPUs, and the backend is numpy"):
         run_ranks(2, lambda world: ranked_backend(get_ops("numpy"), world, "nccl", True))
     with pytest.raises(UserError, match=r"batch_norm_\d would have single values"):
         run_ranks(3, lambda world: start(world, 5, False))
