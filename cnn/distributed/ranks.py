@@ -92,11 +92,11 @@ class RankBatches(BatchMaker):
         labels: Array,
         moves: tuple[Array | None, Array | None, Array | None],
         mixing: Array,
-    ) -> tuple[Array, Array]:
+    ) -> tuple[Array, Array, Array]:
         """The own images of a batch whose indices, labels and random moves are those of all processes.
 
-        Images are mixed with partners from the other end of the batch, which are made too. So the labels are then those
-        of own images and partners, in the order in which `Ops.batch_targets` pairs them.
+        Images are mixed with partners from the other end of the batch, which are made too. So the labels and indices
+        are then those of own images and partners, in the order in which `Ops.batch_targets` pairs them.
         """
         part = self.ops.begin_batch(len(indices))
         rows = [(part.begin, part.end)]
@@ -114,8 +114,8 @@ class RankBatches(BatchMaker):
             return made
 
         own_moves = own(moves[0]), own(moves[1]), own(moves[2])
-        x, own_labels = super().begun(images, own(indices), own(labels), own_moves, mixing)
-        return x[: part.end - part.begin], own_labels
+        x, own_labels, own_indices = super().begun(images, own(indices), own(labels), own_moves, mixing)
+        return x[: part.end - part.begin], own_labels, own_indices
 
 
 class RankLoss(CrossEntropy):
