@@ -17,13 +17,11 @@ from cnn.assembly import GROUPS
 from cnn.distributed.world import world
 from cnn.reporting.sweeps import METRICS
 from cnn.run_config import LOGGER, checked_config, config_path, read_run_config
+from cnn.run_lock import take
 from cnn.training.checkpoint import LAST
 from foundation.command_line import quote, unquoted
 from foundation.config import config_dir, plain
 from foundation.errors import UserError
-from foundation.files import in_use
-
-LOCK = ".run.lock"  # held by the process that writes into the folder
 
 
 def run_arguments(arguments: list[str]) -> list[str]:
@@ -43,18 +41,18 @@ def run_arguments(arguments: list[str]) -> list[str]:
     folder = unquoted(given.get("resume", ""))
     if folder in ("", "null"):
         target = Path(unquoted(given.get("hydra.run.dir", "")))
-        if given.get("hydra.run.dir") and any((target / name).exists() for name in (LAST, METRICS)):
-            raise UserError(f"hydra.run.dir={target} holds a run already: choose another folder, or resume={target}")
-        if given.get("hydra.run.dir") and in_use(target / LOCK):
-            raise UserError(f"hydra.run.dir={target}: another process runs in this folder")
+        if given.get("hydra.run.dir"):
+            _refuse_a_run(target)
+        if given.get("hydra.run.dir") and "${" not in str(target):
+            take(target)
+            _refuse_a_run(target)  # of a process that has ended since
         return arguments
     run = Path(folder)
     if "${" in folder:  # Hydra would compute a part of its name
         raise UserError(f"resume={folder}: give the folder another name, without ${{")
-    if in_use(run / LOCK):
-        raise UserError(f"resume={folder}: another process runs in this folder")
     if not config_path(run).exists():
         raise UserError(f"resume={folder}: there is no run in this folder ({config_path(run)} is missing)")
+    take(run)
     if (run / METRICS).exists():
         raise UserError(
             f"{folder} is finished and its test split is scored: nothing is left to resume, start a new run"
@@ -62,6 +60,11 @@ def run_arguments(arguments: list[str]) -> list[str]:
     if not (run / LAST).exists():
         raise UserError(f"resume={folder}: the run stopped before its first checkpoint; start it again")
     return _resuming(arguments, folder)
+
+
+def _refuse_a_run(target: Path) -> None:
+    if any((target / name).exists() for name in (LAST, METRICS)):
+        raise UserError(f"hydra.run.dir={target} holds a run already: choose another folder, or resume={target}")
 
 
 def others_arguments(arguments: list[str]) -> list[str]:

@@ -37,8 +37,9 @@ from cnn.reporting.metrics_csv import write_history
 from cnn.reporting.provenance import collect_provenance
 from cnn.reporting.run_files import write_run_files
 from cnn.reporting.sweeps import ERROR, METRICS, PRUNED
-from cnn.resume import LOCK, resumed_config, run_arguments
+from cnn.resume import resumed_config, run_arguments
 from cnn.run_config import config_path
+from cnn.run_lock import run_locks, take
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
 from cnn.training.inference import predict_probabilities
 from cnn.training.loop import Trainer
@@ -50,13 +51,19 @@ from data_tools.progress import bar
 from foundation.config import typed
 from foundation.entry import entry
 from foundation.errors import UserError
-from foundation.files import locked, read_json, remove_leftovers, write_json, write_text
+from foundation.files import read_json, remove_leftovers, write_json, write_text
 
 SCHEMAS = groups(*GROUPS, top=RunSettings) | {"logger": (LoggerSettings,)}
 
 
+def main() -> None:
+    """The command."""
+    with run_locks():
+        command()
+
+
 @entry("config", SCHEMAS, run_arguments)
-def main(config: DictConfig) -> float:
+def command(config: DictConfig) -> float:
     """Train. Returns the validation accuracy, for a sweeper to optimise."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
@@ -64,10 +71,10 @@ def main(config: DictConfig) -> float:
     if here.rank:
         return _beside_first(config, hydra.overrides.task, Path(here.told("")))
     if hydra.mode != RunMode.MULTIRUN:
-        with locked(folder / LOCK, lambda: _refuse(folder)):
-            remove_leftovers(folder)
-            here.told(str(folder.absolute()))
-            return _new_or_resumed(config, hydra.overrides.task, folder)
+        take(folder)
+        remove_leftovers(folder)
+        here.told(str(folder.absolute()))
+        return _new_or_resumed(config, hydra.overrides.task, folder)
     if config.resume is None:
         for name in (METRICS, PRUNED):  # of another job: should this one fail, they are not its scores
             (folder / name).unlink(missing_ok=True)
@@ -85,10 +92,6 @@ def _beside_first(config: DictConfig, overrides: Sequence[str], folder: Path) ->
     """A process of another rank than 0: it trains with the first one, and prints and writes nothing."""
     with contextlib.redirect_stdout(io.StringIO()):
         return _new_or_resumed(config, overrides, folder)
-
-
-def _refuse(folder: Path) -> None:
-    raise UserError(f"{folder}: another process runs in this folder")
 
 
 def _new_or_resumed(config: DictConfig, overrides: Sequence[str], folder: Path) -> float:
