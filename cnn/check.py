@@ -11,8 +11,8 @@ from cnn.backends import Ops, get_ops
 from cnn.finished_run import FinishedRun
 from cnn.reporting.metrics_csv import read_history
 from cnn.reporting.sweeps import METRICS
-from cnn.resume import LOCK
 from cnn.run_config import config_path, read_run_config
+from cnn.run_lock import LOCK
 from cnn.training.checkpoint import BEST, LAST, described, load_checkpoint
 from cnn.training.pack import load_pack
 from data_tools.packs.listing import is_pack

@@ -14,15 +14,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cnn.assembly import GROUPS
+from cnn.distributed.world import world
 from cnn.reporting.sweeps import METRICS
 from cnn.run_config import LOGGER, checked_config, config_path, read_run_config
+from cnn.run_lock import take
 from cnn.training.checkpoint import LAST
 from foundation.command_line import quote, unquoted
 from foundation.config import config_dir, plain
 from foundation.errors import UserError
-from foundation.files import in_use
-
-LOCK = ".run.lock"  # held by the process that writes into the folder
 
 
 def run_arguments(arguments: list[str]) -> list[str]:
@@ -31,28 +30,53 @@ def run_arguments(arguments: list[str]) -> list[str]:
     Raises `UserError` if FOLDER is not a run, has no checkpoint or is finished, for an argument that would choose
     another config, and if the folder of a new run already has a run.
     """
+    if (here := world()).size > 1 and {"-m", "--multirun"} & set(arguments):
+        raise UserError(
+            f"mpiexec started {here.size} processes, which train one network: run a sweep without it; a launcher runs "
+            "jobs side by side (docs/search.md)"
+        )
+    if here.rank:
+        return others_arguments(arguments)
     given = dict(argument.lstrip("+~").partition("=")[::2] for argument in arguments if "=" in argument)
     folder = unquoted(given.get("resume", ""))
     if folder in ("", "null"):
         target = Path(unquoted(given.get("hydra.run.dir", "")))
-        if given.get("hydra.run.dir") and any((target / name).exists() for name in (LAST, METRICS)):
-            raise UserError(f"hydra.run.dir={target} holds a run already: choose another folder, or resume={target}")
-        if given.get("hydra.run.dir") and in_use(target / LOCK):
-            raise UserError(f"hydra.run.dir={target}: another process runs in this folder")
+        if given.get("hydra.run.dir"):
+            _refuse_a_run(target)
+        if given.get("hydra.run.dir") and "${" not in str(target):
+            take(target)
+            _refuse_a_run(target)  # of a process that has ended since
         return arguments
     run = Path(folder)
     if "${" in folder:  # Hydra would compute a part of its name
         raise UserError(f"resume={folder}: give the folder another name, without ${{")
-    if in_use(run / LOCK):
-        raise UserError(f"resume={folder}: another process runs in this folder")
     if not config_path(run).exists():
         raise UserError(f"resume={folder}: there is no run in this folder ({config_path(run)} is missing)")
+    take(run)
     if (run / METRICS).exists():
         raise UserError(
             f"{folder} is finished and its test split is scored: nothing is left to resume, start a new run"
         )
     if not (run / LAST).exists():
         raise UserError(f"resume={folder}: the run stopped before its first checkpoint; start it again")
+    return _resuming(arguments, folder)
+
+
+def _refuse_a_run(target: Path) -> None:
+    if any((target / name).exists() for name in (LAST, METRICS)):
+        raise UserError(f"hydra.run.dir={target} holds a run already: choose another folder, or resume={target}")
+
+
+def others_arguments(arguments: list[str]) -> list[str]:
+    """The command line of a process of another rank than 0: it has no folder of its own, and checks and writes none."""
+    own = [argument for argument in arguments if not argument.startswith(("hydra.run.dir=", "hydra.output_subdir="))]
+    given = dict(argument.partition("=")[::2] for argument in own)
+    if (folder := unquoted(given.get("resume", ""))) not in ("", "null"):
+        own = [argument for argument in _resuming(own, folder) if not argument.startswith("hydra.")]
+    return [*own, "hydra.run.dir=.", "hydra.output_subdir=null"]
+
+
+def _resuming(arguments: list[str], folder: str) -> list[str]:
     own = [_option(argument) for argument in arguments if not argument.startswith(("resume=", "hydra.run.dir="))]
     # No output_subdir: the recorded options of the run stay unchanged.
     place = quote(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import traceback
 from collections.abc import Sequence
@@ -19,12 +20,14 @@ from cnn.assembly import (
     RunSettings,
     check_training,
     groups,
-    ops_of,
     to_container,
     trainer_of,
     trainer_settings,
 )
 from cnn.backends import Ops
+from cnn.distributed.ranks import distribute
+from cnn.distributed.start import first_before_others, rank_backend, world_of
+from cnn.distributed.world import together, world
 from cnn.loggers.loggers import Loggers
 from cnn.loggers.settings import LoggerSettings
 from cnn.models.precision import slowness
@@ -34,8 +37,9 @@ from cnn.reporting.metrics_csv import write_history
 from cnn.reporting.provenance import collect_provenance
 from cnn.reporting.run_files import write_run_files
 from cnn.reporting.sweeps import ERROR, METRICS, PRUNED
-from cnn.resume import LOCK, resumed_config, run_arguments
+from cnn.resume import resumed_config, run_arguments
 from cnn.run_config import config_path
+from cnn.run_lock import run_locks, take
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
 from cnn.training.inference import predict_probabilities
 from cnn.training.loop import Trainer
@@ -47,20 +51,30 @@ from data_tools.progress import bar
 from foundation.config import typed
 from foundation.entry import entry
 from foundation.errors import UserError
-from foundation.files import locked, read_json, remove_leftovers, write_json, write_text
+from foundation.files import read_json, remove_leftovers, write_json, write_text
 
 SCHEMAS = groups(*GROUPS, top=RunSettings) | {"logger": (LoggerSettings,)}
 
 
+def main() -> None:
+    """The command."""
+    with run_locks():
+        command()
+
+
 @entry("config", SCHEMAS, run_arguments)
-def main(config: DictConfig) -> float:
+def command(config: DictConfig) -> float:
     """Train. Returns the validation accuracy, for a sweeper to optimise."""
     hydra = HydraConfig.get()
     folder = Path(hydra.runtime.output_dir)
+    here = world()
+    if here.rank:
+        return _beside_first(config, hydra.overrides.task, Path(here.told("")))
     if hydra.mode != RunMode.MULTIRUN:
-        with locked(folder / LOCK, lambda: _refuse(folder)):
-            remove_leftovers(folder)
-            return _new_or_resumed(config, hydra.overrides.task, folder)
+        take(folder)
+        remove_leftovers(folder)
+        here.told(str(folder.absolute()))
+        return _new_or_resumed(config, hydra.overrides.task, folder)
     if config.resume is None:
         for name in (METRICS, PRUNED):  # of another job: should this one fail, they are not its scores
             (folder / name).unlink(missing_ok=True)
@@ -74,13 +88,16 @@ def main(config: DictConfig) -> float:
         raise
 
 
-def _refuse(folder: Path) -> None:
-    raise UserError(f"{folder}: another process runs in this folder")
+def _beside_first(config: DictConfig, overrides: Sequence[str], folder: Path) -> float:
+    """A process of another rank than 0: it trains with the first one, and prints and writes nothing."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        return _new_or_resumed(config, overrides, folder)
 
 
 def _new_or_resumed(config: DictConfig, overrides: Sequence[str], folder: Path) -> float:
     """Run what was composed, or with `resume` the recorded config with the typed overrides."""
-    loggers = Loggers.of(typed(config, "logger", LoggerSettings))  # those of the person, whose run ever it is
+    # The loggers are those of the person, whose run ever it is.
+    loggers = Loggers.of(LoggerSettings() if world().rank else typed(config, "logger", LoggerSettings))
     if config.resume is None:
         return run(config, folder, loggers)
     return run(resumed_config(config, overrides), folder, loggers, Path(config.data.pack_dir).expanduser())
@@ -91,19 +108,30 @@ def run(config: DictConfig, folder: Path, loggers: Loggers, new_packs: Path | No
 
     A pack that is not there is written to `new_packs` (None: where the config says).
     """
-    ops = ops_of(config)
+    here = world_of(config)
+    ops = rank_backend(config, here)
     check_training(config)
     precision = trainer_settings(config, ops).precision
     provenance = {**collect_provenance(), "backend": f"{ops.name}: {ops.device}", "precision": precision}
     if (line := slowness(precision, ops)) is not None:
         print(line)
-    pack = load_pack(prepare(config, new_packs), ops)
-    if config.resume is None and (record := config_path(folder)).is_file():
+    with first_before_others(here):
+        place = prepare(config, new_packs)
+        pack = load_pack(place, ops)
+    if config.resume is None and not here.rank and (record := config_path(folder)).is_file():
         # With what was found out about the data, and without references: it is read as plain values.
         write_text(record, OmegaConf.to_yaml(config, resolve=True))
     trainer = trainer_of(config, pack, ops, folder)
+    if here.communicator is not None:
+        distribute(trainer, here)
     if config.resume is not None:
         trainer.resume()
+    if here.rank:
+        with Progress(lines=False, bar=False) as progress:
+            trainer.fit(pack.splits["train"], pack.splits["validation"], progress)
+        here.wait()  # for the files of the run
+        return trainer.best.value
+    if config.resume is not None:
         write_history(folder / "metrics.csv", trainer.history)  # a kill may have come between checkpoint and history
         print(f"resumed after epoch {trainer.epoch}")
     elif "start" in trainer.metadata:
@@ -132,6 +160,7 @@ def run(config: DictConfig, folder: Path, loggers: Loggers, new_packs: Path | No
             print(f"interrupted; python -m cnn.train resume={_shown(folder)} continues from the last complete epoch")
         raise
     _write_convolutions(folder, ops)
+    here.wait()
     return trainer.best.value
 
 
@@ -212,4 +241,5 @@ def _shown(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with together():
+        main()

@@ -123,6 +123,9 @@ def explain(error: BaseException, config_name: str | None = None) -> str | None:
         return "a config group needs the name of one of its files, GROUP=NAME; --help lists them"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_composition(" ".join(str(error).split()), config_name)
+    if isinstance(error, MemoryError):
+        what = f" ({' '.join(str(error).split())})" if str(error) else ""
+        return f"there is not enough memory{what}: smaller batches or images need less, or more memory must be allowed"
     if isinstance(error, OSError) and error.errno in _CORRECTABLE:
         where = f"{error.filename}: " if error.filename else ""
         note = "; no partial file was left" if error.errno in _FULL else ""

@@ -24,13 +24,15 @@ ALLOWED = {
     "cnn.layers": {"foundation", "cnn.backends"},
     "cnn.models": {"foundation", "cnn.backends", "cnn.layers"},
     "cnn.training": {"foundation", "cnn.backends", "cnn.layers", "cnn.models"},
+    # Over training; its start, like an entry file, takes the backend from cnn.assembly.
+    "cnn.distributed": {"foundation", "cnn.backends", "cnn.models", "cnn.training", "cnn"},
     "cnn.reporting": {"foundation"},
     "cnn.sweeping": {"foundation", "cnn.training", "cnn.reporting"},
     "cnn.loggers": {"foundation"},
     "hydra_plugins": {"foundation", "cnn.sweeping", "cnn.reporting"},
     "cnn": {
         *("foundation", "data_tools", "cnn.backends", "cnn.models", "cnn.training", "cnn.reporting"),
-        *("cnn.sweeping", "cnn.loggers"),
+        *("cnn.sweeping", "cnn.loggers", "cnn.distributed"),
     },
     # All measurements; of the library only the command cnn.benchmark imports it.
     "benchmarks": {

@@ -42,6 +42,8 @@ class BatchNorm(Pointwise):
     def forward(self, params: Tensors, x: Array, ctx: Pass) -> tuple[Array, Any]:
         """Normalise; in training by the moments of the batch, with which it updates the running moments."""
         moments = ctx.ops.moments(x) if ctx.train else None
+        if moments is not None:
+            ctx.ops.share_moments(moments)
         y, saved = super().forward(params, x, replace(ctx, moments=moments))
         return y, (moments, saved)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,14 +90,18 @@ class Executor:
                 del values[index]
         return values[len(self._nodes) - 1], kept
 
-    def backward(self, saved: list[SavedBlock], dy: Array) -> None:
+    def backward(
+        self, saved: list[SavedBlock], dy: Array, done: Callable[[Sequence[int]], object] = lambda nodes: None
+    ) -> None:
         """Fill the gradients of all trained parameters, given dy, the gradient of the network's output.
 
-        `saved` is emptied: the values of a block are freed after its backward pass.
+        `saved` is emptied: the values of a block are freed after its backward pass. `done` is called with the nodes of
+        each block then, which are in one block only.
         """
         given = {len(self._nodes) - 1: dy}
         for ready in reversed([ready for ready in self._ready if ready.block.train]):
             self.block_backward(ready, saved.pop(), given)
+            done(ready.block.nodes())
         self.ops.join()
 
     # --- preparation, once per clock --------------------------------------------------------------------------------
@@ -157,6 +161,8 @@ class Executor:
             saved.product = x if ready.activation is not None else None
         elif block.norm is not None:
             moments = self.ops.moments(x)
+        if moments is not None:
+            self.ops.share_moments(moments)
         stages = ready.stages if ready.static else self._stages(ready, values, moments)
         if not stages:
             return x, saved

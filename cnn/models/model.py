@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -99,6 +99,9 @@ class Model:
             name for name, spec in self._specs.items() if name.rpartition(".")[0] in first or not spec.trained
         ]
         trained = [name for name in self._specs if name not in set(self.fixed)]
+        self._trained_names: dict[str, list[str]] = {}
+        for name in trained:
+            self._trained_names.setdefault(name.rpartition(".")[0], []).append(name)
         decays = [name for name in trained if self._specs[name].decay]
         order = decays + [name for name in trained if not self._specs[name].decay] + self.fixed
         shapes = {name: self._specs[name].shape for name in order}
@@ -153,12 +156,33 @@ class Model:
         """
         return (self._training if train else self._scoring).forward(x, clock)
 
-    def backward(self, saved: Any, dlogits: Array) -> None:
-        """Fill `gradients`, including those of the L2 penalties; those of frozen nodes stay 0. `saved` is emptied."""
-        self._training.backward(saved, dlogits)
-        for name, spec in self._specs.items():
-            if spec.l2 and name not in self.fixed:
-                self.ops.l2_penalty_backward(self.values.tensors[name], spec.l2, self.gradients.tensors[name])
+    def backward(self, saved: Any, dlogits: Array, done: Callable[[Sequence[int]], object] | None = None) -> None:
+        """Fill `gradients`, including those of the L2 penalties; those of frozen nodes stay 0. `saved` is emptied.
+
+        `done` is called with nodes, by index, when their gradients are complete, the last ones first; only for a
+        backend that computes no gradients `beside` others.
+        """
+        if done is None:
+            self._training.backward(saved, dlogits)
+            self._penalize(range(len(self.graph.nodes)))
+            return
+
+        def complete(nodes: Sequence[int]) -> None:
+            self._penalize(nodes)
+            done(nodes)
+
+        self._training.backward(saved, dlogits, complete)
+
+    def _penalize(self, nodes: Sequence[int]) -> None:
+        """In place: add the gradients of the L2 penalties of these nodes."""
+        for index in nodes:
+            for name in self.trained_names(index):
+                if l2 := self._specs[name].l2:
+                    self.ops.l2_penalty_backward(self.values.tensors[name], l2, self.gradients.tensors[name])
+
+    def trained_names(self, index: int) -> list[str]:
+        """The names of the trained parameters of node `index`."""
+        return self._trained_names.get(self.graph.nodes[index].name, [])
 
     def feature_maps(self, x: Array, names: Sequence[str] | None = None) -> dict[str, Array]:
         """The outputs of the nodes `names`, by default of all, in inference, computed without fusion in float32."""

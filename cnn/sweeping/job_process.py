@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cnn.reporting.sweeps import state_of
 from cnn.sweeping.jobs import DONE, for_resuming
+from cnn.sweeping.parent import end_with_parent
 from cnn.training.checkpoint import LAST
 from foundation.command_line import quote
 from foundation.files import locked
@@ -17,6 +18,7 @@ COMMAND = "cnn.train"
 
 def main() -> None:
     """Run the job, unless another process does that or has done it meanwhile."""
+    end_with_parent(sys.stdin.fileno())
     folder = Path(sys.argv[1])
     with locked(folder / ".job.lock", lambda: print("waiting for another process, which runs this job")):
         if state_of(folder) in DONE:

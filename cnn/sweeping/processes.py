@@ -45,10 +45,12 @@ def run_process(job: ProcessJob, threads: int | None = None, cores: Sequence[int
     command = [sys.executable, "-m", "cnn.sweeping.job_process", str(folder), *job.arguments]
     with (folder / LOG).open("ab") as log, _on(cores):
         start = log.tell()
-        status = subprocess.run(
-            command, cwd=job.cwd, env=_environment(job, threads), stdin=subprocess.DEVNULL, stdout=log,
-            stderr=subprocess.STDOUT, check=False,
-        ).returncode  # fmt: skip
+        # Its standard input stays open while this process lives: see `cnn.sweeping.parent`.
+        with subprocess.Popen(
+            command, cwd=job.cwd, env=_environment(job, threads), stdin=subprocess.PIPE, stdout=log,
+            stderr=subprocess.STDOUT,
+        ) as process:  # fmt: skip
+            status = process.wait()
     if status:
         with (folder / LOG).open("rb") as log:
             log.seek(start)

@@ -17,11 +17,12 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from cnn.reporting.leaderboard import show_leaderboard
-from cnn.reporting.sweeps import ERROR
+from cnn.reporting.sweeps import ERROR, METRICS
 from cnn.sweeping.jobs import Job, Places
+from cnn.training.checkpoint import LAST
 from foundation.command_line import quote
 from foundation.errors import UserError
-from foundation.files import locked, write_text
+from foundation.files import locked, remove_leftovers, write_text
 
 
 class Sweep:
@@ -45,8 +46,11 @@ class Sweep:
                 f"another sweep is at work in {self.folder}: wait for it, or choose another hydra.sweep.dir"
             )
 
+        if any((self.folder / name).exists() for name in (LAST, METRICS)):
+            raise UserError(f"hydra.sweep.dir={self.folder} holds a run: choose another folder")
         with locked(self.folder / ".sweep.lock", refuse):
-            OmegaConf.save(self._config, self.folder / "multirun.yaml")
+            remove_leftovers(self.folder)
+            write_text(self.folder / "multirun.yaml", OmegaConf.to_yaml(self._config))
             self._places = Places(self.folder, self._subdir)
             try:
                 yield

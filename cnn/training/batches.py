@@ -104,8 +104,19 @@ class BatchMaker:
         given = order, schedule, labels, clock, numbers, count
         if self._plain:
             indices, labels = self.ops.next_batch(*given)
-            return self._gathered(images, indices, None, None, None, mixing), labels, indices
+            return self.begun(images, indices, labels, (None, None, None), mixing)
         indices, labels, moves = self.ops.next_augmented_batch(*given, images.shape[1:3], self.rules)
+        return self.begun(images, indices, labels, moves, mixing)
+
+    def begun(
+        self,
+        images: Array,
+        indices: Array,
+        labels: Array,
+        moves: tuple[Array | None, Array | None, Array | None],
+        mixing: Array,
+    ) -> tuple[Array, Array, Array]:
+        """Images, labels and indices of a batch that has begun; `moves` are those of `Ops.augmentation`."""
         return self._gathered(images, indices, *moves, mixing), labels, indices
 
     def augmented(self, images: Array, indices: Array, clock: Array) -> Array:

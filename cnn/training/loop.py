@@ -26,10 +26,13 @@ from cnn.training.optimizers import Optimizer, check_clip_norm
 from cnn.training.pack import Split
 from cnn.training.pixel_scaling import check_pixels
 from cnn.training.progress import Progress
+from cnn.training.ranks import Alone
 from cnn.training.schedules import Schedule
 from cnn.training.step import TrainingStep
 from cnn.training.teacher import Teacher
 from foundation.errors import UserError
+
+DISTRIBUTED = ("none", "mpi", "nccl")
 
 
 @dataclass
@@ -52,11 +55,15 @@ class TrainerSettings:
     early_stopping: int | None = None  # epochs without a better validation accuracy before training stops
     monitor: str = "val_accuracy"
     max_minutes: float | None = None  # start no further epoch after this time; the schedule does not depend on it
+    distributed: str = "none"  # or mpi, nccl: how processes that train together exchange arrays
+    sync_batch_norm: bool = True  # with several processes: batch norms over the whole batch, not each one's part
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise UserError(f"trainer.{name} must be at least 1, not {getattr(self, name)}")
+        if self.distributed not in DISTRIBUTED:
+            raise UserError(f"trainer.distributed is '{self.distributed}'; choose one of: {', '.join(DISTRIBUTED)}")
         check_precision(self.precision, "trainer.precision")
         check_pixels(self.pixels)
         check_rule(self.class_weights)
@@ -95,6 +102,7 @@ class Trainer:
     average: MovingAverage | None = None
     lookahead: Lookahead | None = None
     teacher: Teacher | None = None
+    ranks: Alone = field(default_factory=Alone)
     _best_weights: dict[str, NDArray[Any]] = field(default_factory=dict)  # if there is no folder
 
     @property
@@ -125,7 +133,7 @@ class Trainer:
         hw: tuple[int, ...] = ()
         while self.epoch < self.settings.epochs and not self._stopped():
             minutes = (time.perf_counter() - started) / 60
-            if self.settings.max_minutes is not None and minutes >= self.settings.max_minutes:
+            if (most := self.settings.max_minutes) is not None and self.ranks.decided(minutes >= most):
                 if hw and hw != self._size(self.settings.epochs):
                     self.notes.append(f"The time was over before images of full size: the last had {min(hw)} pixels.")
                 break
@@ -136,6 +144,7 @@ class Trainer:
                 if self.epoch and hw != self._size(self.epoch):
                     self.best = Best(self.settings.early_stopping, epoch=self.epoch)  # sizes are not compared
             row = self._train_epoch(step, sizes, progress)
+            self.ranks.end_epoch(row["epoch"], list(dict.fromkeys([self.model, self.scored])))
             if self.settings.sizes:
                 row["image_size"] = min(hw)
             if validation is not None and scoring is not None:
@@ -149,6 +158,7 @@ class Trainer:
             self._save(improved)
             on_epoch()
             progress.epoch_done(row, improved)
+        self.ranks.wait()
         self._load_best()
 
     def _check_sizes(self) -> None:
@@ -199,10 +209,12 @@ class Trainer:
             self.lookahead,
             teacher,
             train.targets,
+            self.ranks,
         )
         if validation is None:
             return step, None
-        return step, Scoring(scored, validation.images, self.batches, self.settings.batch_size)
+        own = validation.images[self.ranks.part(len(validation))]
+        return step, Scoring(scored, own, self.batches, self.settings.batch_size)
 
     def _train_epoch(self, step: TrainingStep, sizes: list[int], progress: Progress) -> dict[str, Any]:
         epoch, count = self.epoch + 1, sum(sizes)
@@ -219,7 +231,7 @@ class Trainer:
             step(images)
             progress.advance(images, step.totals)
         self.step += len(sizes)
-        mean_loss, accuracy = step.totals()
+        mean_loss, accuracy = step.totals(self.ranks)
         seconds = time.perf_counter() - started
         _demand_finite(mean_loss, "loss", epoch)
         return {
@@ -232,7 +244,7 @@ class Trainer:
 
     def _validate(self, scoring: Scoring, validation: Split, progress: Progress) -> dict[str, Any]:
         progress.begin("validation", len(validation))
-        probabilities = scoring(progress.advance)
+        probabilities = self.ranks.joined(scoring(progress.advance), len(validation))
         loss, accuracy = loss_and_accuracy(probabilities, validation.host_labels)
         _demand_finite(loss, "validation loss", self.epoch + 1)
         return {"val_loss": loss, "val_accuracy": accuracy}
@@ -257,6 +269,8 @@ class Trainer:
         if self.folder is None:
             if improved and "val_accuracy" in self.history[-1]:
                 self._best_weights = self.scored.state()
+            return
+        if self.ranks.rank:
             return
         if improved:
             save_checkpoint(self.folder / BEST, self.scored.state(), {**self.metadata, "epoch": self.epoch})
@@ -297,6 +311,8 @@ class Trainer:
         # An option that is not in a checkpoint did not exist when it was written, and has its default, which is off.
         for group, defaults in (("augment", AugmentSettings()), ("trainer", TrainerSettings())):
             metadata[group] = asdict(defaults) | metadata.get(group, {})
+        own = self.metadata.get("trainer", {})  # the number of processes may be another
+        metadata["trainer"] |= {"distributed": own.get("distributed")}
         if not self.schedule.by_length:
             metadata["trainer"]["epochs"] = self.metadata.get("trainer", metadata["trainer"]).get("epochs")
         for key, value in self.metadata.items():

@@ -56,8 +56,31 @@ def load_pack(folder: Path, ops: Ops) -> Pack:
     """Load the pack in `folder`.
 
     Raises `UserError` naming a file that is missing or does not fit the others, and for a pack whose arrays are not the
-    ones that were written, by their hash.
+    ones that were written, by their hash. A pack that is replaced meanwhile is read again.
     """
+    for _ in range(_TRIES):
+        before = _written(folder)
+        try:
+            return _load_pack(folder, ops)
+        except (UserError, OSError):
+            if before == _written(folder):
+                raise
+    raise UserError(f"{folder} is written again and again by other processes: wait for them")
+
+
+_TRIES = 5
+
+
+def _written(folder: Path) -> tuple[int, int] | None:
+    """By which a pack that was written again is known."""
+    try:
+        state = (folder / "pack.json").stat()
+    except OSError:
+        return None
+    return state.st_ino, state.st_mtime_ns
+
+
+def _load_pack(folder: Path, ops: Ops) -> Pack:
     metadata = _metadata(folder / "pack.json")
     files = [folder / f"{name}.npy" for name in ("images", "labels", "splits")]
     images, labels, splits = map(_array, files)

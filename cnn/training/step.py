@@ -15,6 +15,7 @@ from cnn.training.batches import BatchMaker
 from cnn.training.losses import CrossEntropy
 from cnn.training.mixing import MIXING_NUMBERS, UNMIXED
 from cnn.training.optimizers import Optimizer
+from cnn.training.ranks import Alone
 from cnn.training.teacher import Teacher
 
 _CLOCK, _TOTALS = 3, 3  # words of `next_batch`'s clock, and of the loss's totals
@@ -43,16 +44,18 @@ class TrainingStep:
         lookahead: Lookahead | None = None,
         teacher: Teacher | None = None,
         targets: Array | None = None,
+        ranks: Alone | None = None,
     ) -> None:
         """images (n, h, w, c) uint8 or float32 and labels (n,) int64 are on the backend; an epoch uses each once.
 
         With `targets` (n, classes) float32 the loss is that of these distributions in place of the labels.
         `average` and `lookahead` follow the weights after each update; `teacher` adds to the gradient of the loss, but
-        not to `totals`.
+        not to `totals`; `ranks` are the processes that the batches are divided among.
         """
         self.model, self.loss, self.optimizer, self.batches = model, loss, optimizer, batches
         self.ops, self.images, self.labels, self.batch_size = model.ops, images, labels, batch_size
         self.average, self.lookahead, self.teacher, self.targets = average, lookahead, teacher, targets
+        self.ranks = ranks or Alone()
         count, steps = len(images), -(-len(images) // batch_size)
         # 64-bit words: the clock, the totals, the order, and two numbers of a step to a word.
         self._steps, words = steps, -(-steps * len(_NUMBERS) // 2)
@@ -106,19 +109,20 @@ class TrainingStep:
         logits, saved = self.model.forward(x, True, clock)
         if self.batches.augment.mixes or self.targets is not None:
             labels = self.ops.batch_targets(labels, logits.shape[1], number["share"], self.targets, indices)
+            labels = labels[: len(logits)]  # without those of partners that other processes have
         _, dlogits = self.loss(logits, labels, self._totals)
         if self.teacher is not None:
             self.teacher.guide(x, logits, dlogits)
-        self.model.backward(saved, dlogits)
+        self.ranks.backward(self.model, saved, dlogits)
         self.optimizer.step(number["learning_rate"], number["momentum"], clock)
         if self.lookahead is not None:
             self.lookahead.update(number["slow"], number["fast"])
         if self.average is not None:
             self.average.update(number["average"])
 
-    def totals(self) -> tuple[float, float]:
-        """The mean loss and the accuracy of the epoch so far. Waits for the device."""
-        loss, hits, rows = self.ops.to_numpy(self._totals).tolist()
+    def totals(self, ranks: Alone = Alone()) -> tuple[float, float]:  # noqa: B008 - it has no state
+        """The mean loss and the accuracy of the epoch so far, over all `ranks`. Waits for the device."""
+        loss, hits, rows = ranks.summed(self.ops.to_numpy(self._totals).tolist())
         return loss / max(rows, 1), hits / max(rows, 1)
 
 

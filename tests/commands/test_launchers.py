@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from cnn.sweeping.processes import ProcessJob, available, last_line, run_process, shares
+from cnn.training.checkpoint import load_checkpoint
 from commands.small import QUICK
 from foundation.errors import UserError
-from foundation.files import locked
+from foundation.files import in_use, locked
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST = (
@@ -170,3 +171,34 @@ def test_a_job_that_another_process_runs_is_waited_for_and_not_run_twice(workpla
     waiting.join()
     assert statuses == [0]
     assert sorted(path.name for path in folder.iterdir()) == ["job.log", "metrics.json"]
+
+
+def test_jobs_end_with_the_process_that_started_them(workplace):
+    """Killed, it can tell them nothing: they notice that it is gone."""
+    folder = workplace / "swept" / "0"
+    arguments = (*FAST, "trainer.epochs=10000")
+    script = (
+        "from cnn.sweeping.processes import ProcessJob, run_process\n"
+        f"run_process(ProcessJob({str(folder)!r}, {arguments!r}, {str(workplace)!r}))"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT)
+    deadline = time.monotonic() + 120
+    while not (folder / "metrics.csv").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert in_use(folder / ".job.lock")
+    parent.kill()
+    parent.wait()
+    while in_use(folder / ".job.lock"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert "the process that started this job has ended" in (folder / "job.log").read_text()
+    assert "resume=" in (folder / "job.log").read_text()
+    assert load_checkpoint(folder / "checkpoint.last.safetensors")[1]["training"]["epoch"] >= 1
+
+
+def test_a_sweep_into_the_folder_of_a_run_is_refused(command, workplace):
+    (workplace / "out").mkdir()
+    (workplace / "out" / "metrics.json").write_text("{}")
+    assert "out holds a run" in command("cnn.train", "-m", *FAST, "seed=1,2", "hydra.sweep.dir=out").error
+    assert sorted(path.name for path in (workplace / "out").iterdir()) == ["metrics.json"]

@@ -12,13 +12,16 @@ from cnn.backends.cpu.workers import chunks
 from cnn.backends.philox import RandomKey, random_halves
 from cnn.backends.reference.dropout import dropout_threshold
 
-_CHUNK = 1 << 16  # elements of a chunk; a multiple of eight, the elements per Philox block
+_PER_BLOCK = 8  # elements of a Philox block
+_CHUNK = 1 << 16  # elements of a chunk, a multiple of that
 
 
 class CpuDropout(CpuArrays):
     """The mask is drawn in the forward and again in the backward pass."""
 
-    def dropout(self, x: FloatArray, rate: float, key: RandomKey) -> FloatArray:
+    def dropout(self, x: FloatArray, rate: float, key: RandomKey, first: int = 0) -> FloatArray:
+        if first % _PER_BLOCK:
+            return super().dropout(x, rate, key, first)
         threshold, scale = dropout_threshold(rate)
         y = self.memory.empty(x.shape, x.dtype)
         flat_x, flat_y = x.reshape(-1), y.reshape(-1)
@@ -26,14 +29,16 @@ class CpuDropout(CpuArrays):
         factor = x.dtype.type(scale)
 
         def run(chunk: slice) -> None:
-            kernels.dropout(*(flat_x[chunk], *words, chunk.start // 8, threshold, factor, flat_y[chunk]))
+            kernels.dropout(
+                *(flat_x[chunk], *words, (first + chunk.start) // _PER_BLOCK, threshold, factor, flat_y[chunk])
+            )
 
         self.workers.map(run, chunks(x.size, _CHUNK))
         return y
 
-    def drop_path(self, x: FloatArray, rate: float, key: RandomKey) -> FloatArray:
+    def drop_path(self, x: FloatArray, rate: float, key: RandomKey, first: int = 0) -> FloatArray:
         threshold, scale = dropout_threshold(rate)
-        kept, factor = random_halves(key, 0, len(x)) >= threshold, x.dtype.type(scale)
+        kept, factor = random_halves(key, 0, first + len(x))[first:] >= threshold, x.dtype.type(scale)
         y = self.memory.empty(x.shape, x.dtype)
 
         def run(chunk: slice) -> None:

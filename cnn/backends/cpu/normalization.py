@@ -91,7 +91,7 @@ class CpuNormalization(CpuActivations):
             norm_kernels.reduce(given[chunk], rows[chunk], mean, last[chunk], relu, *sums[number])
 
         self.workers.map(reduce, range(len(work)), x.nbytes)
-        factors: Any = backward_factors(sums, stage, len(rows))
+        factors: Any = self.backward_factors(sums, stage, len(rows))
 
         def run(chunk: slice) -> None:
             parts = (given[chunk], rows[chunk], mean, *factors, last[chunk], relu, input_relu, out[chunk])
@@ -100,24 +100,26 @@ class CpuNormalization(CpuActivations):
         self.workers.map(run, work, x.nbytes)
         return dx
 
+    def backward_factors(self, sums: FloatArray, stage: Normalize, count: int) -> FloatArray:
+        """Fill the stage's gradients; return the factors (3, c) of dx = (x - mean) * x_factor + offset + dy * scale.
+
+        `sums` (chunks, 2, c) are those of dy and of dy * (x - mean) over `count` rows in all.
+        """
+        gamma = stage.gamma
+        if self.shares and stage.batch:
+            sums = sums.sum(axis=0, keepdims=True, dtype=np.float64).astype(sums.dtype)
+            self.share_sums(sums)
+        factors, (dgamma, dbeta) = (
+            np.empty((3, gamma.size), gamma.dtype),
+            stage.gradients or np.empty((2, gamma.size), gamma.dtype),
+        )
+        eps, rows = gamma.dtype.type(stage.eps), gamma.dtype.type(count)
+        norm_kernels.backward_factors(sums, gamma, stage.moments, eps, rows, stage.batch, dgamma, dbeta, factors)
+        return factors
+
 
 def scale_of(stage: Normalize) -> FloatArray:
     """gamma / sqrt(variance + eps): (c,)."""
     scale = np.empty_like(stage.gamma)
     norm_kernels.affine_scale(stage.gamma, stage.moments, scale.dtype.type(stage.eps), scale)
     return scale
-
-
-def backward_factors(sums: FloatArray, stage: Normalize, count: int) -> FloatArray:
-    """Fill the stage's gradients; return the factors (3, c) of dx = (x - mean) * x_factor + offset + dy * scale.
-
-    `sums` (chunks, 2, c) are those of dy and of dy * (x - mean) over `count` rows in all.
-    """
-    gamma = stage.gamma
-    factors, (dgamma, dbeta) = (
-        np.empty((3, gamma.size), gamma.dtype),
-        stage.gradients or np.empty((2, gamma.size), gamma.dtype),
-    )
-    eps, rows = gamma.dtype.type(stage.eps), gamma.dtype.type(count)
-    norm_kernels.backward_factors(sums, gamma, stage.moments, eps, rows, stage.batch, dgamma, dbeta, factors)
-    return factors

@@ -11,7 +11,7 @@ from cnn.backends.blocks import Activation, Array, Normalize, Pool, Stage
 from cnn.backends.cpu import norm_kernels
 from cnn.backends.cpu.arrays import FloatArray
 from cnn.backends.cpu.conv_problem import image_chunks
-from cnn.backends.cpu.normalization import CpuNormalization, backward_factors, scale_of
+from cnn.backends.cpu.normalization import CpuNormalization, scale_of
 from cnn.backends.cpu.pooling import CHUNK_BYTES, PooledChunk, pooled_chunks
 from cnn.backends.window import Window
 
@@ -99,7 +99,7 @@ class CpuTail(CpuNormalization):
             norm_kernels.pool_reduce(*(*given, kernel, *sums[number]))
 
         self.workers.map(reduce, range(len(work)), x.nbytes)
-        factors: Any = backward_factors(sums, norm, x.size // x.shape[3])
+        factors: Any = self.backward_factors(sums, norm, x.size // x.shape[3])
 
         def run(chunk: slice) -> None:
             given: Any = (dy[chunk], argmax[chunk], y[chunk], relu, x[chunk], mean)

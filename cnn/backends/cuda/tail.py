@@ -157,6 +157,8 @@ class CudaTail(CudaConvolution, CudaPooling, CudaJoins, CudaDropout, Tail):
             named(f"{chain.kernel}_backward_sums", x),
             *(dy, x, *numbers, clock, dgamma, dbeta, *chunk_parts(self, rows, c, 2), rows, c, norm.eps, stages),
         )
+        if norm.batch:
+            self.share_sums(dgamma, dbeta)
         dx = self.empty(x.shape, x.dtype)
         self.launch(
             named(f"{chain.kernel}_backward_input", x),

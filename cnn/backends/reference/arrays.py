@@ -23,6 +23,7 @@ class Arrays:
     name = "numpy"
     device: str = "CPU, plain NumPy"  # for the provenance of a run
     replays = False  # whether a captured function's Python code runs only in its first calls
+    shares = False  # whether a batch is a part of a larger one, whose other parts are in other processes
     sums_gradients = False  # whether `conv2d_backward_input` adds in the pass that writes its result
     tf32: bool = False  # whether float32 products are computed from operands rounded to TF32, see `with_tf32`
 

@@ -45,11 +45,23 @@ class Normalization:
         rows, given = rows_of(x - moments[0]), rows_of(dy)
         inverse = 1 / np.sqrt(moments[1] + x.dtype.type(eps))
         dgamma, dbeta = column_sum(given * rows) * inverse, column_sum(given)
+        if batch:
+            self.share_sums(dgamma, dbeta)
         dx = given
         if batch:
             dx = given - dbeta / len(rows) - rows * (inverse * dgamma / len(rows))
         first, second = out or (None, None)
         return (dx * (gamma * inverse)).reshape(x.shape), into(first, dgamma), into(second, dbeta)
+
+    def share_moments(self, moments: Array) -> None:
+        """In place: moments (2, c) of this process's part of the batch become those of the whole batch.
+
+        Here the part is all. `cnn.distributed` computes them over several processes, likewise `share_sums`.
+        """
+
+    def share_sums(self, *sums: Array) -> None:
+        """In place: sums over this process's part of the batch, of gradients of its own mean loss, become those over
+        the whole batch, of gradients of the mean loss of all."""
 
     def running_average(self, running: Array, current: Array, momentum: float) -> None:
         """In place: running = momentum * running + (1 - momentum) * current."""
