@@ -27,15 +27,17 @@ ALLOWED = {
     "cnn.reporting": {"foundation"},
     "cnn.sweeping": {"foundation", "cnn.training", "cnn.reporting"},
     "cnn.loggers": {"foundation"},
+    "cnn.photos": {"foundation", "cnn.backends"},
     "hydra_plugins": {"foundation", "cnn.sweeping", "cnn.reporting"},
     "cnn": {
         *("foundation", "data_tools", "cnn.backends", "cnn.models", "cnn.training", "cnn.reporting"),
-        *("cnn.sweeping", "cnn.loggers"),
+        *("cnn.sweeping", "cnn.loggers", "cnn.photos"),
     },
     # All measurements; of the library only the command cnn.benchmark imports it.
     "benchmarks": {
         *("foundation", "data_tools", "cnn"),
         *("cnn.kernels", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training", "cnn.reporting"),
+        "cnn.photos",
     },
     "cnn.benchmark": {"foundation", "cnn", "benchmarks"},
 }
