@@ -156,7 +156,7 @@ def tables(rows: Sequence[Measured], left_out: Sequence[str], faces: int, by_thr
         "of 10 degrees, made lighter or darker, half of the photographs tinted, seed 0. A face is found if its crop",
         f"overlaps with the known one by at least {_OVERLAP} (intersection over union). The rule from box to crop",
         f"is fitted for each detector on {_FITTING} other photographs. Time is of all threads. Faces beside the",
-        "border, from the side or half covered are harder than these; FER-2013 also has images that hardly show a face.\n",
+        "border, from the side or half covered are harder than these; FER-2013 also has images that hardly show one.\n",
         "| detector | package | licence | found | " + " | ".join(f"{a}-{b - 1} px" for a, b in _BINS)
         + " | false boxes in 100 photographs | CPU s a photograph |",
         "| --- | --- | --- |" + " --- |" * (len(_BINS) + 3),
