@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 
-.PHONY: train test lint format kernel-resources kernel-floors main-loops check-compiled address-trace tile-efficiency step-launches mutants onnx-vectors gpu-check clean help
+.PHONY: train test docs lint format kernel-resources kernel-floors main-loops check-compiled address-trace tile-efficiency step-launches mutants onnx-vectors gpu-check clean help
 
 train: .venv/.installed-run ## train on the embedded data set
 	$(BIN)/python -m cnn.train $(ARGS)
@@ -17,6 +17,9 @@ lint: .venv/.installed-dev ## check style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/.installed-dev ## build the site of docs/ in site/, and check its links
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 format: .venv/.installed-dev ## format the code
 	$(BIN)/ruff check --fix .
@@ -64,7 +67,7 @@ gpu-check: $(if $(filter $(BIN)/python,$(PYTHON_GPU)),.venv/.installed-test) ## 
 	@$(PYTHON_GPU) -m benchmarks.gpu_check --out '$(GPU_OUT)' $(if $(GPU_DATA),--data '$(GPU_DATA)') $(ARGS)
 
 clean: ## remove .venv and caches; runs, packs and data stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist site
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 18

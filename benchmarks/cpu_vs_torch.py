@@ -26,6 +26,7 @@ from benchmarks.torch_reference import LAYOUTS
 from cnn.backends.cpu.workers import available_cores
 from cnn.reporting.provenance import collect_provenance
 from foundation.errors import UserError
+from foundation.extras import install_command
 from foundation.files import write_json
 
 MODELS, BATCHES, THREADS = ("baseline", "resnet9", "vgg_small"), (1, 16, 64, 256), (1, 2)
@@ -288,7 +289,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if importlib.util.find_spec("torch") is None:
-            raise UserError("PyTorch is not installed here: pip install -c constraints.txt -e '.[bench]'")
+            raise UserError(f"PyTorch is not installed here: {install_command('bench')}")
         command = " ".join(["python -m benchmarks.cpu_vs_torch", *given])
         record = run(chosen, command, lambda line: print(line, file=sys.stderr, flush=True))
         # In a file or a pipe the table is not wrapped.

@@ -24,6 +24,7 @@ from benchmarks.records import TABLES, write_or_check
 from cnn.kernels import FOLDER, KERNELS, Kernel
 from cnn.kernels.families.tensor_rules import BYTES, TensorTile
 from cnn.kernels.nvrtc import CompileError, NvrtcMissingError, Resources, machine_code, nvrtc_version
+from foundation.extras import install_command
 from foundation.files import write_text
 
 TABLE = TABLES / "main_loops.md"
@@ -332,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     if disassembler() is None:
-        print("error: nvdisasm is needed: pip install nvidia-cuda-nvdisasm", file=sys.stderr)
+        print(f"error: nvdisasm is needed: {install_command('test')}", file=sys.stderr)
         return 2
     try:
         version, rows = nvrtc_version(), measure(None if chosen.check else Record(RECORD))

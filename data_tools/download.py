@@ -16,9 +16,8 @@ from data_tools.sources.find import locate
 from foundation.config import typed
 from foundation.entry import entry
 from foundation.errors import UserError
+from foundation.extras import install_command
 from foundation.files import atomic_folder
-
-INSTALL = "pip install 'cnn-from-scratch[download]'"
 
 
 class DownloadError(Exception):
@@ -60,7 +59,7 @@ def fetch(handle: str, folder: Path) -> None:
         import requests  # noqa: PLC0415 - a dependency of kagglehub
         from kagglehub.exceptions import DataCorruptionError  # noqa: PLC0415
     except ImportError as error:
-        raise DownloadError(f"kagglehub is not installed ({INSTALL})") from error
+        raise DownloadError(f"kagglehub is not installed ({install_command('download')})") from error
     try:
         kagglehub.dataset_download(handle, output_dir=str(folder))
     except requests.RequestException as error:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {
     "foundation": set(),
     "data_tools": {"foundation"},
-    "cnn.kernels": set(),
+    "cnn.kernels": {"foundation"},
     "cnn.backends": {"foundation", "cnn.kernels"},
     "cnn.layers": {"foundation", "cnn.backends"},
     "cnn.models": {"foundation", "cnn.backends", "cnn.layers"},
@@ -29,15 +29,17 @@ ALLOWED = {
     "cnn.reporting": {"foundation"},
     "cnn.sweeping": {"foundation", "cnn.training", "cnn.reporting"},
     "cnn.loggers": {"foundation"},
+    "cnn.photos": {"foundation", "cnn.backends"},
     "hydra_plugins": {"foundation", "cnn.sweeping", "cnn.reporting"},
     "cnn": {
         *("foundation", "data_tools", "cnn.backends", "cnn.models", "cnn.training", "cnn.reporting"),
-        *("cnn.sweeping", "cnn.loggers", "cnn.distributed"),
+        *("cnn.sweeping", "cnn.loggers", "cnn.distributed", "cnn.photos"),
     },
     # All measurements; of the library only the command cnn.benchmark imports it.
     "benchmarks": {
         *("foundation", "data_tools", "cnn"),
         *("cnn.kernels", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training", "cnn.reporting"),
+        "cnn.photos",
     },
     "cnn.benchmark": {"foundation", "cnn", "benchmarks"},
 }

@@ -8,6 +8,7 @@ from typing import Any
 
 from cnn.backends.ops import Ops
 from foundation.errors import UserError
+from foundation.extras import install_command
 
 BACKENDS = ("numpy", "cpu", "cupy", "auto")
 # Values of `backend.convolution` besides auto and tune: an algorithm, used for every shape that it supports.
@@ -43,9 +44,7 @@ def get_ops(
         return Ops()
     if name == "cpu":
         if not _has_numba():
-            raise UserError(
-                "backend=cpu needs Numba: pip install -c constraints.txt -e '.[fast]'; backend=numpy does not"
-            )
+            raise UserError(f"backend=cpu needs Numba: {install_command('fast')}; backend=numpy does not")
         from cnn.backends.cpu import CpuOps  # noqa: PLC0415
 
         return CpuOps(threads, convolution)
@@ -70,7 +69,7 @@ def gpu_missing() -> str | None:
         cupy: Any = importlib.import_module("cupy")
     except ImportError as error:
         if isinstance(error, ModuleNotFoundError) and error.name == "cupy":
-            return "CuPy is not installed (pip install -e '.[cuda13]', or '.[cuda12]' for a driver of CUDA 12)"
+            return f"CuPy is not installed ({install_command('cuda13')}; for a driver of CUDA 12 with cuda12)"
         return f"CuPy cannot be imported ({_first_line(error)})"
     try:
         count = cupy.cuda.runtime.getDeviceCount()

@@ -16,6 +16,7 @@ from typing import Any
 from cnn.kernels.kernel import Kernel
 from cnn.kernels.sources import FOLDER, compile_options, source_text
 from cnn.kernels.table import kernels_of
+from foundation.extras import install_command
 
 # The supported compute capabilities: Turing, Ampere (twice), Ada, Hopper, Blackwell (twice).
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
@@ -92,7 +93,7 @@ def nvrtc_version() -> tuple[int, int]:
     except (ImportError, RuntimeError) as error:  # the bindings or the library are missing
         reason = str(error).strip().partition("\n")[0]
         raise NvrtcMissingError(
-            f"NVRTC {wanted} or newer is needed: pip install 'cnn-from-scratch[kernels]' ({reason})"
+            f"NVRTC {wanted} or newer is needed: {install_command('kernels')} ({reason})"
         ) from error
     if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
         raise NvrtcMissingError(f"NVRTC does not return its version: {status.name}")

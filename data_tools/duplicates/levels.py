@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+from foundation.extras import install_command
+
 NONE = "none"  # every image is a group of its own
 BYTES = "bytes"  # equal files
 PIXELS = "pixels"  # equal decoded pixels
@@ -25,4 +27,4 @@ def search_missing() -> str | None:
     """What to install for the levels that are searched: the extra `audit`; None if it is there."""
     if all(find_spec(module) for module in ("cv2", "faiss")):
         return None
-    return "OpenCV and FAISS are not installed: python -m pip install 'cnn-from-scratch[audit]'"
+    return f"OpenCV and FAISS are not installed: {install_command('audit')}"

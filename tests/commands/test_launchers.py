@@ -18,6 +18,7 @@ from cnn.sweeping.processes import ProcessJob, available, last_line, run_process
 from cnn.training.checkpoint import load_checkpoint
 from commands.small import QUICK
 from foundation.errors import UserError
+from foundation.extras import install_command
 from foundation.files import in_use, locked
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,7 +113,7 @@ def test_without_its_package_a_launcher_says_what_to_install(command, workplace,
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
     error = command("cnn.train", "-m", *FAST, "seed=0,1", f"hydra/launcher={launcher}").error
-    assert f"cnn-from-scratch[{launcher}]" in error
+    assert install_command(launcher) in error
 
 
 def test_a_wrong_number_of_jobs_is_named(command, workplace):

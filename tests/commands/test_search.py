@@ -24,6 +24,7 @@ optuna = pytest.importorskip("optuna", reason="Optuna (the extra `search`) is no
 from cnn.sweeping.space import space_of, text_of  # noqa: E402
 from cnn.sweeping.study import JOURNAL, SearchSettings, open_study, sampler_of  # noqa: E402
 from cnn.sweeping.trial import Pruned, Trial  # noqa: E402
+from foundation.extras import install_command  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 FAST = (
@@ -244,7 +245,7 @@ def test_without_optuna_a_line_says_what_to_install(command, workplace, monkeypa
     for name in [name for name in sys.modules if name.partition(".")[0] == "optuna"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
-    assert "cnn-from-scratch[search]" in command("cnn.train", *search(RATE, trials=2)).error
+    assert install_command("search") in command("cnn.train", *search(RATE, trials=2)).error
 
 
 # --- the space -------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from omegaconf import OmegaConf
 
 from data_tools.config import load, options
 from data_tools.download import DownloadError, by_hand, download
+from foundation.extras import install_command
 
 kaggle_env = pytest.importorskip("kagglesdk.kaggle_env")  # comes with the extra `download`
 HANDLES = {"fer2013": "somebody/faces", "fed": "somebody/more-faces"}
@@ -152,7 +153,7 @@ def test_three_lines_say_what_to_do_by_hand(tmp_path: Path, cause: str) -> None:
     assert done.returncode == 2
     assert done.stdout == ""
     reason, what, where = done.stderr.splitlines()
-    expected = "Kaggle cannot be reached" if cause == "no network" else "pip install 'cnn-from-scratch[download]'"
+    expected = "Kaggle cannot be reached" if cause == "no network" else install_command("download")
     assert expected in reason
     assert "https://www.kaggle.com/datasets/msambare/fer2013 and " in what
     assert "https://www.kaggle.com/datasets/dilkushsingh/facial-emotion-dataset" in what

@@ -21,6 +21,7 @@ from cnn.kernels.nvrtc import (
     nvrtc_version,
     read_ptxas,
 )
+from foundation.extras import install_command
 from kernels.cuda_text import global_functions, kernel_files, struct_file, struct_members
 
 C_TYPES = {
@@ -213,7 +214,7 @@ def test_missing_nvrtc_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "cuda.bindings", None)
     with pytest.raises(NvrtcMissingError) as caught:
         nvrtc_version()
-    assert str(caught.value).startswith("NVRTC 12.8 or newer is needed: pip install 'cnn-from-scratch[kernels]' (")
+    assert str(caught.value).startswith(f"NVRTC 12.8 or newer is needed: {install_command('kernels')} (")
     assert "\n" not in str(caught.value)
 
 

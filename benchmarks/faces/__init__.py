@@ -1,0 +1,1 @@
+"""Finding faces in photographs: detectors compared on composed and on real photographs."""

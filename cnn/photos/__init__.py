@@ -1,0 +1,1 @@
+"""Photographs of several faces: finding them, cropping them as the training data is, drawing what was predicted."""

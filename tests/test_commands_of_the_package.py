@@ -1,0 +1,67 @@
+"""What pyproject.toml says of the package: commands, extras, and the marks of its types."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+SCRIPTS = PROJECT["scripts"]
+NO_COMMANDS = {"cnn.sweeping.job_process"}  # started by a sweep, not by a person
+
+
+def entry_modules() -> set[str]:
+    """Every module of the packages for users that runs by `python -m`."""
+    found = set()
+    for package in ("cnn", "data_tools"):
+        for path in (ROOT / package).rglob("*.py"):
+            if re.search(r'^if __name__ == "__main__":', path.read_text(encoding="utf-8"), re.MULTILINE):
+                found.add(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    return found - NO_COMMANDS
+
+
+def test_every_command_of_python_m_is_also_a_script():
+    assert {target.partition(":")[0] for target in SCRIPTS.values()} == entry_modules()
+    for name, target in SCRIPTS.items():
+        module = target.partition(":")[0].removesuffix(".__main__").rpartition(".")[2]
+        assert name == f"cnn-{module.replace('_', '-')}"
+
+
+@pytest.mark.parametrize("target", SCRIPTS.values(), ids=list(SCRIPTS))
+def test_a_script_is_a_function_that_needs_no_arguments(target):
+    module, _, name = target.partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_extras_name_extras_that_are_there():
+    extras = PROJECT["optional-dependencies"]
+    for needs in extras.values():
+        for need in needs:
+            if own := re.match(r"cnn-from-scratch\[(.+)\]$", need):
+                assert set(own[1].split(",")) <= extras.keys()
+
+
+def test_every_extra_has_its_line_in_the_page_about_installing():
+    page = (ROOT / "docs/installation.md").read_text(encoding="utf-8")
+    listed = {name for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert set(PROJECT["optional-dependencies"]) <= listed
+
+
+def test_every_command_that_docs_and_messages_name_is_there():
+    known = {*SCRIPTS, "cnn-from-scratch"}
+    for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        named = set(re.findall(r"^(cnn-[a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE))
+        assert named <= known, path
+
+
+def test_packages_are_marked_as_typed():
+    wheel = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+    packages = [name for name in wheel["wheel"]["packages"] if (ROOT / name / "__init__.py").is_file()]
+    assert len(packages) >= 4
+    for package in packages:
+        assert (ROOT / package / "py.typed").is_file(), package
