@@ -57,10 +57,10 @@ def card_text(network: Portable, parity: Parity | None = None) -> str:
 
 def limits(network: Portable) -> list[str]:
     """What the network must not be used for."""
-    return [*(_OF_FACES if _of_faces(network) else ()), *_LIMITS]
+    return [*(_OF_FACES if of_faces(network) else ()), *_LIMITS]
 
 
-def _of_faces(network: Portable) -> bool:
+def of_faces(network: Portable) -> bool:
     """Whether the data are faces, by its name or by classes that are emotions."""
     name = str(network.about.get("results", {}).get("data", ""))
     emotions = {"angry", "happy", "sad", "fear", "surprise"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from cnn.exporting.model_folder import write_model_folder
 from cnn.exporting.network import Portable
 from cnn.exporting.onnx_file import OnnxSession, write_onnx
 from cnn.exporting.opening import open_network
+from cnn.exporting.page_file import Example, NodeEngine, write_page
 from cnn.exporting.parity import Parity, Predict, check_inputs, compare, softmax
 from cnn.exporting.torch_module import TorchModule, write_torch
 from foundation.errors import UserError
@@ -31,6 +32,7 @@ class Export:
     weights: str = "float32"  # the type in which weights are stored: float32, float16 or bfloat16
     check: bool = True  # compare with our own output
     images: NDArray[Any] | None = None  # more inputs for the comparison, (n, h, w, c)
+    examples: Sequence[Example] = ()  # images that a page offers
     config: Mapping[str, Any] | None = None  # the groups `data` and `merge` of the run, for a folder
 
 
@@ -100,6 +102,20 @@ def _keras(network: Portable, output: Path, options: Export) -> Parity | None:
     return parity
 
 
+def _page(network: Portable, output: Path, options: Export) -> Parity | None:
+    parity = None
+    if options.check:
+        try:
+            engine = NodeEngine(network)
+        except LookupError:  # the page compares itself whenever it is opened
+            parity = None
+        else:
+            parity = _compare(network, engine.referee, engine.logits, options)
+    with atomic_path(output) as temporary:
+        write_page(network, temporary, parity, options.examples)
+    return parity
+
+
 def _folder(network: Portable, output: Path, options: Export) -> Parity | None:
     if output.exists() and any(output.iterdir()) and not (output / "model.json").exists():
         raise UserError(f"output={output} has other files, which would be replaced: choose a new folder")
@@ -141,5 +157,6 @@ FORMATS = {
     "onnx": _Format(".onnx", _onnx),
     "torch": _Format(".py", _torch),
     "keras": _Format(".keras", _keras),
+    "page": _Format(".html", _page),
     "safetensors": _Format("", _folder),
 }
