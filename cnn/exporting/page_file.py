@@ -73,21 +73,25 @@ def page_text(network: Portable, parity: Parity | None = None, examples: Sequenc
     }
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
     script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("engine.js", "app.js"))
-    return templates(FOLDER).get_template("page.html.j2").render(
-        title=f"{network.name}: {len(network.classes)} classes",
-        policy=_policy(style, script),
-        style=style,
-        script=script,
-        data=_in_html(data),
-        width=network.shape[1],
-        height=network.shape[0],
-        classes=network.classes,
-        card=card_sections(network, parity),
-        confusion=confusion_of(network),
-        explanation=_explanation(description),
-        detector=False,
-        faces=of_faces(network),
-        examples=bool(examples),
+    return (
+        templates(FOLDER)
+        .get_template("page.html.j2")
+        .render(
+            title=f"{network.name}: {len(network.classes)} classes",
+            policy=_policy(style, script),
+            style=style,
+            script=script,
+            data=_in_html(data),
+            width=network.shape[1],
+            height=network.shape[0],
+            classes=network.classes,
+            card=card_sections(network, parity),
+            confusion=confusion_of(network),
+            explanation=_explanation(description),
+            detector=False,
+            faces=of_faces(network),
+            examples=bool(examples),
+        )
     )
 
 

@@ -61,7 +61,9 @@ class PageGraph:
         """The bytes to which the description refers."""
         return b"".join(self.parts)
 
-    def add(self, kind: str, inputs: Sequence[int], shape: tuple[int, ...], tensors: dict[str, Any], **more: Any) -> int:
+    def add(
+        self, kind: str, inputs: Sequence[int], shape: tuple[int, ...], tensors: dict[str, Any], **more: Any
+    ) -> int:
         """Add an operation with its weights; return its number."""
         entry = {"kind": kind, "inputs": list(inputs), **more}
         for key, tensor in tensors.items():
@@ -101,7 +103,7 @@ def page_graph(network: Portable) -> PageGraph:
     return graph
 
 
-def _add(graph: PageGraph, node: Node, inputs: list[int]) -> int:  # noqa: PLR0911, PLR0912 - one case for each layer
+def _add(graph: PageGraph, node: Node, inputs: list[int]) -> int:  # noqa: PLR0911 - one case for each layer
     layer, shape, tensors = node.layer, node.shape, graph.network.of_node(node)
     match layer:
         case Conv2D():
