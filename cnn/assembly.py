@@ -16,7 +16,7 @@ from cnn.models.precision import ops_of_precision, resolve_precision, storage_of
 from cnn.training.averaging import Lookahead, MovingAverage
 from cnn.training.batches import AugmentSettings, BatchMaker
 from cnn.training.best import Best
-from cnn.training.checkpoint import BEST, load_checkpoint
+from cnn.training.checkpoint import load_checkpoint
 from cnn.training.first_layer import take_from_images
 from cnn.training.image_sizes import smaller_sizes
 from cnn.training.loop import Trainer, TrainerSettings, steps_of_epoch
@@ -24,6 +24,7 @@ from cnn.training.losses import CrossEntropy, class_weights
 from cnn.training.optimizers import OPTIMIZERS, AdamSettings, SgdSettings, build_optimizer
 from cnn.training.pack import Pack
 from cnn.training.pixel_scaling import PixelScaling
+from cnn.training.run_folder import network_file
 from cnn.training.schedules import ScheduleSettings, build_schedule
 from cnn.training.teacher import DistilSettings, Teacher, digest_of, teacher_model
 from cnn.training.views import ViewSettings
@@ -110,7 +111,7 @@ def check_training(config: DictConfig) -> None:
     typed(config, "schedule", ScheduleSettings)
     typed(config, "augment", AugmentSettings)
     for run in distil_settings(config).teacher:
-        load_checkpoint(Path(run) / BEST)
+        load_checkpoint(network_file(Path(run)))
     if config.get("resume") is None:
         check_start(config.get("start_from"), config.get("freeze"))
     size, data = config.data.image_size, config.data

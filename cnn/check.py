@@ -15,6 +15,7 @@ from cnn.run_config import config_path, read_run_config
 from cnn.run_lock import LOCK
 from cnn.training.checkpoint import BEST, LAST, described, load_checkpoint
 from cnn.training.pack import load_pack
+from cnn.training.run_folder import MODEL, network_file
 from data_tools.packs.listing import is_pack
 from data_tools.reading.manifest import read_manifest
 from foundation.errors import UserError
@@ -28,8 +29,10 @@ def checks_of(folder: Path, ops: Ops) -> dict[str, Check]:
     """The checks of a folder by the file that each is of. Raises `UserError` for what is neither run nor pack."""
     if is_pack(folder):
         return {"pack.json, images, labels, splits": lambda: _pack(folder, ops), "manifest.csv": lambda: _rows(folder)}
-    if not any((folder / name).exists() for name in (BEST, LAST)) and not config_path(folder).exists():
+    if not any((folder / name).exists() for name in (BEST, LAST, MODEL)) and not config_path(folder).exists():
         raise UserError(f"{folder} is neither the folder of a run nor a pack")
+    if network_file(folder).name == MODEL:
+        return {MODEL: lambda: _best(folder, ops), "temporary files": lambda: _temporary(folder)}
     found: dict[str, Check] = {BEST: lambda: _best(folder, ops)}
     if (folder / LAST).exists() or not _from_python(folder):
         found |= {

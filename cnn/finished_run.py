@@ -14,8 +14,9 @@ from cnn.models import Model, build_model
 from cnn.models.precision import check_precision, ops_of_precision, storage_of
 from cnn.run_config import config_path, read_run_config
 from cnn.training.batches import AugmentSettings, BatchMaker
-from cnn.training.checkpoint import BEST, Tensors, described, load_checkpoint
+from cnn.training.checkpoint import Tensors, described, load_checkpoint
 from cnn.training.pixel_scaling import PixelScaling
+from cnn.training.run_folder import network_file, run_folder
 from foundation.errors import UserError
 
 LARGEST_INPUT = 3 * 64_000_000  # numbers of an image; larger ones are not read either
@@ -38,13 +39,14 @@ class FinishedRun:
 
     @classmethod
     def open(cls, folder: Path, ops: Ops) -> FinishedRun:
-        """Load `model.best.safetensors`.
+        """Load `model.best.safetensors` of a run, or `model.safetensors` of an exported folder or of zoo/NAME.
 
         Raises `UserError` if it is missing or damaged, or if the network takes anything but uint8 images.
         """
+        folder = run_folder(folder)
         if not folder.is_dir():
             raise UserError(f"run={folder}: there is no such folder")
-        path = folder / BEST
+        path = network_file(folder)
         tensors, metadata = load_checkpoint(path)
         with described(path):
             return cls._from(folder, path, tensors, metadata, ops)

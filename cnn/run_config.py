@@ -31,8 +31,9 @@ _FILLED = ("data", "merge", "augment", "trainer", "backend")  # groups whose mis
 
 
 def config_path(folder: Path) -> Path:
-    """The file with the config of the run in `folder`."""
-    return folder / ".hydra" / "config.yaml"
+    """The file with the config of the run in `folder`; of an exported folder with the groups `data` and `merge`."""
+    shared = folder / "config.yaml"
+    return shared if shared.is_file() else folder / ".hydra" / "config.yaml"
 
 
 def read_run_config(folder: Path, groups: Sequence[str] | None = None) -> DictConfig:

@@ -26,6 +26,7 @@ ALLOWED = {
     "cnn.training": {"foundation", "cnn.backends", "cnn.layers", "cnn.models"},
     # Over training; its start, like an entry file, takes the backend from cnn.assembly.
     "cnn.distributed": {"foundation", "cnn.backends", "cnn.models", "cnn.training", "cnn"},
+    "cnn.exporting": {"foundation", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training"},
     "cnn.reporting": {"foundation"},
     "cnn.sweeping": {"foundation", "cnn.training", "cnn.reporting"},
     "cnn.loggers": {"foundation"},
@@ -33,7 +34,7 @@ ALLOWED = {
     "hydra_plugins": {"foundation", "cnn.sweeping", "cnn.reporting"},
     "cnn": {
         *("foundation", "data_tools", "cnn.backends", "cnn.models", "cnn.training", "cnn.reporting"),
-        *("cnn.sweeping", "cnn.loggers", "cnn.distributed", "cnn.photos"),
+        *("cnn.sweeping", "cnn.loggers", "cnn.distributed", "cnn.photos", "cnn.exporting"),
     },
     # All measurements; of the library only the command cnn.benchmark imports it.
     "benchmarks": {

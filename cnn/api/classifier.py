@@ -13,15 +13,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnn.api import options
 from cnn.api.arrays import label_numbers, read_images, read_training_data
-from cnn.api.folder import read_folder, write_folder
+from cnn.api.folder import metadata_of, read_folder, write_folder
 from cnn.api.images import folder_data
 from cnn.api.network import shared_backend
 from cnn.api.report import Report
 from cnn.api.training import Trained, train
 from cnn.backends import Ops
+from cnn.exporting.formats import Export, export_network
+from cnn.exporting.opening import portable
 from cnn.models import Model
 from cnn.models.summary import summary_text
 from cnn.training.progress import Progress
+from foundation.errors import UserError
 from foundation.screen import screen
 
 
@@ -233,6 +236,36 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         write_folder(Path(folder), self._trained)
+
+    def export(
+        self,
+        path: str | Path,
+        *,
+        format: str | None = None,
+        weights: str = "float32",
+        check: bool = True,
+        images: Any = None,
+    ) -> str:
+        """Write the trained network for other programs, as `python -m cnn.export`; returns the comparison in words.
+
+        Args:
+            path: a file that ends in .onnx, .py (PyTorch), .keras or .html (a page), or a folder.
+            format: onnx, torch, keras, page or safetensors (a folder with a model card); None: by the ending.
+            weights: the type in which weights are stored: float32, float16 or bfloat16.
+            check: compare the file's output with ours, on inputs made for it and on `images` (n, h, w[, c]).
+
+        Raises ValueError if a probability differs by more than 1e-4; then nothing is written.
+        """
+        check_is_fitted(self)
+        metadata = {**metadata_of(self._trained), "labels": None}
+        network = portable(self._trained.network.weights, metadata, self._ops(), {})
+        more = None if images is None else read_images(self, images, self.input_shape_)
+        if more is not None and network.scaling.of_bytes and more.dtype != np.uint8:
+            raise UserError(f"images are {more.dtype}, but the network was trained on uint8")
+        if more is not None and len(self.input_shape_) == 1:
+            more = more.reshape(len(more), -1)
+        parity = export_network(network, Path(path), Export(format, weights, check, more))
+        return "not compared" if parity is None else str(parity)
 
     @classmethod
     def load(

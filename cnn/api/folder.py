@@ -20,6 +20,7 @@ from cnn.models.precision import check_precision
 from cnn.training.checkpoint import BEST, LAST, described, load_checkpoint, save_checkpoint
 from cnn.training.loop import TrainerSettings
 from cnn.training.pixel_scaling import PixelScaling
+from cnn.training.run_folder import network_file, run_folder
 from foundation.errors import UserError
 
 _LABELS = re.compile(r"[<>|=]?[biufUO]\d*")  # types of labels: booleans, numbers, text
@@ -30,8 +31,15 @@ def write_folder(folder: Path, trained: Trained) -> None:
     """Write the network and the data for `read_folder`. Raises `UserError` for a network that cannot be saved."""
     if any((folder / name).exists() for name in (LAST, "metrics.json")):
         raise UserError(f"{folder} holds a run of cnn.train: choose another folder")
+    metadata = metadata_of(trained)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(folder / BEST, trained.network.weights, metadata)
+
+
+def metadata_of(trained: Trained) -> dict[str, Any]:
+    """What a checkpoint has beside the weights. Raises `UserError` for a network that cannot be saved."""
     network = trained.network
-    metadata = {
+    return {
         "model": {**network.config, "layers": plain_entries(network.config["layers"])},
         "classes": [str(label) for label in trained.classes.tolist()],
         "labels": _labels_as_data(trained.classes),
@@ -46,8 +54,6 @@ def write_folder(folder: Path, trained: Trained) -> None:
         **trained.options,
         "class_weights": _weights_as_data(trained.options["class_weights"]),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    save_checkpoint(folder / BEST, network.weights, metadata)
 
 
 def read_folder(folder: Path, ops: Ops) -> tuple[Trained, dict[str, Any]]:
@@ -55,9 +61,10 @@ def read_folder(folder: Path, ops: Ops) -> tuple[Trained, dict[str, Any]]:
 
     Raises `UserError` for a folder without a network, and for a damaged file.
     """
+    folder = run_folder(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: there is no such folder")
-    path = folder / BEST
+    path = network_file(folder)
     tensors, metadata = load_checkpoint(path)
     with described(path):
         trained = _trained(tensors, metadata, str(path))

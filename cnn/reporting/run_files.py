@@ -78,6 +78,7 @@ def write_run_files(
                 "macro_f1": scores.macro_f1,
                 "macro_f1_of": scores.macro_f1_of,
                 "per_class": scores.per_class,
+                "confusion": scores.confusion.tolist(),  # (classes, classes): row = label, column = prediction
                 "baselines": dict(baselines),
                 "versions": provenance["versions"],
                 "provenance": dict(provenance),

@@ -12,8 +12,9 @@ import numpy as np
 
 from cnn.backends import Array, Ops
 from cnn.models import InferenceModel, Model, build_model
-from cnn.training.checkpoint import BEST, Tensors, described, file_digest, load_checkpoint
+from cnn.training.checkpoint import Tensors, described, file_digest, load_checkpoint
 from cnn.training.pixel_scaling import PixelScaling
+from cnn.training.run_folder import network_file
 from foundation.errors import UserError
 
 
@@ -85,7 +86,7 @@ def teacher_model(run: str, student: Model, scaling: PixelScaling, classes: Sequ
     Raises `UserError` if the file is missing or damaged, or if the run had another size of images, other classes, or
     other pixels: `scaling` is that of the student.
     """
-    path = Path(run) / BEST
+    path = network_file(Path(run))
     tensors, metadata = load_checkpoint(path)
     with described(path):
         return _teacher_model(run, path, tensors, metadata, student, scaling, classes)
@@ -119,7 +120,7 @@ def _teacher_model(
 
 def digest_of(run: str) -> str:
     """SHA-256 of the weights of a run. Raises `UserError` if they are missing."""
-    path = Path(run) / BEST
+    path = network_file(Path(run))
     if not path.is_file():
         raise UserError(f"distil.teacher={run}: {path} is missing")
     return file_digest(path)

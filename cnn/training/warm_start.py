@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from cnn.models import Model
-from cnn.training.checkpoint import BEST, file_digest, load_checkpoint
+from cnn.training.checkpoint import file_digest, load_checkpoint
+from cnn.training.run_folder import network_file
 from foundation.errors import UserError
 
 
 def check_start(folder: str | None, freeze: str | None) -> None:
     """Raise `UserError` for a folder without a run, and for frozen weights that no run has trained."""
     if folder is not None:
-        load_checkpoint(Path(folder) / BEST)
+        load_checkpoint(network_file(Path(folder)))
     elif freeze is not None:
         raise UserError(f"freeze={freeze} keeps weights as they are, but they would be random: give start_from=RUN")
 
@@ -26,7 +27,7 @@ def start_from(model: Model, folder: str, classes: Sequence[str]) -> dict[str, A
     it has. Raises `UserError` if the file is missing or damaged, or if the networks differ in any other layer. Returns
     `run`, `epoch`, the `sha256` of the file, and `new_layer`, the name of that dense layer or None.
     """
-    path = Path(folder) / BEST
+    path = network_file(Path(folder))
     tensors, metadata = load_checkpoint(path)
     head = None
     if list(metadata.get("classes") or ()) != list(classes):
