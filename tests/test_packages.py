@@ -24,13 +24,14 @@ ALLOWED = {
     "cnn.layers": {"foundation", "cnn.backends"},
     "cnn.models": {"foundation", "cnn.backends", "cnn.layers"},
     "cnn.training": {"foundation", "cnn.backends", "cnn.layers", "cnn.models"},
+    "cnn.explaining": {"foundation", "cnn.backends", "cnn.layers", "cnn.models"},
     "cnn.reporting": {"foundation"},
     "cnn.sweeping": {"foundation", "cnn.training", "cnn.reporting"},
     "cnn.loggers": {"foundation"},
     "hydra_plugins": {"foundation", "cnn.sweeping", "cnn.reporting"},
     "cnn": {
         *("foundation", "data_tools", "cnn.backends", "cnn.models", "cnn.training", "cnn.reporting"),
-        *("cnn.sweeping", "cnn.loggers"),
+        *("cnn.sweeping", "cnn.loggers", "cnn.explaining"),
     },
     # All measurements; of the library only the command cnn.benchmark imports it.
     "benchmarks": {

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnn.api import options
 from cnn.api.arrays import label_numbers, read_images, read_training_data
+from cnn.api.explanation import Explanation
 from cnn.api.folder import read_folder, write_folder
 from cnn.api.images import folder_data
 from cnn.api.network import shared_backend
@@ -22,6 +23,7 @@ from cnn.backends import Ops
 from cnn.models import Model
 from cnn.models.summary import summary_text
 from cnn.training.progress import Progress
+from foundation.errors import UserError
 from foundation.screen import screen
 
 
@@ -185,6 +187,30 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return self._trained.network.feature_maps(read_images(self, X, self.input_shape_), self._ops(), names)
+
+    def explain(self, X: Any, labels: Any = None, *, node: str | None = None, method: str = "grad_cam") -> Explanation:
+        """Where the network looked: for each image a map of the places that speak for a label.
+
+        Args:
+            X: images, as `predict` takes them.
+            labels: the label that each map is about (n,); None takes the prediction.
+            node: the name of the node whose feature map is read, by default the last one.
+            method: "grad_cam" (Selvaraju et al. 2017) or "class_activation": the part of the label's score that comes
+                from each place, of either sign.
+
+        The result has `maps`, `strengths` at the size of the images, and `overlay()`; a notebook displays it. Raises
+        ValueError for an unknown node, method or label, and for a network without a feature map.
+        """
+        check_is_fitted(self)
+        images = read_images(self, X, self.input_shape_)
+        if labels is None:
+            classes = self._trained.network.probabilities(images, self._ops()).argmax(axis=1)
+        else:
+            classes = label_numbers(labels, self.classes_, "labels")
+            if len(classes) != len(images):
+                raise UserError(f"labels are {len(classes)} for {len(images)} images: give one label for each")
+        found = self._trained.network.class_maps(images, self._ops(), classes, node, method)
+        return Explanation(images, self.classes_[classes], found)
 
     @property
     def model_(self) -> Model:

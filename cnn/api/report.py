@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn.api.pixels import as_bytes
 from cnn.models import Model
 from cnn.models.summary import summary_rows
 from cnn.reporting.metrics import Scores, compute_scores
@@ -57,7 +58,7 @@ class Report:
                 plot_curves(self.history, curves, self.best_epoch)
             plot_confusion_matrix(self.scores.confusion, self.classes, confusion)
             if self.images.shape[1:3] != (1, 1):
-                pixels = _as_bytes(self.images)
+                pixels = as_bytes(self.images)
                 plot_predictions(pixels, self.labels, self.probabilities, self.classes, predictions)
             return render_report(
                 self.title,
@@ -100,11 +101,3 @@ class Report:
             f"macro F1 {self.scores.macro_f1:.4f} ({self.scores.macro_f1_of}), log loss {self.scores.log_loss:.4f}, "
             f"{self.scores.images} {self.split} images"
         )
-
-
-def _as_bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Images as uint8 for display: uint8 unchanged, others scaled from their least to their largest value."""
-    if images.dtype == np.uint8:
-        return images
-    low, high = float(images.min()), float(images.max())
-    return ((images.astype(np.float64) - low) * (255 / ((high - low) or 1))).astype(np.uint8)
