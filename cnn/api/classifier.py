@@ -20,6 +20,7 @@ from cnn.api.network import shared_backend
 from cnn.api.report import Report
 from cnn.api.training import Trained, train
 from cnn.backends import Ops
+from cnn.explaining import last_feature_map
 from cnn.models import Model
 from cnn.models.summary import summary_text
 from cnn.training.progress import Progress
@@ -219,12 +220,17 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self._trained.network.model(self._ops())
 
     def report(self, X: Any, y: Any, split: str = "test") -> Report:
-        """Scores, curves, confusion matrix and most confident mistakes on X and y, as the HTML report of the commands.
+        """Scores, curves, confusion matrix, and where the network looked, as the report of the commands.
 
         A notebook displays it, and its `save` writes it. `split` is the name of these examples in the report.
         """
         check_is_fitted(self)
         images = read_images(self, X, self.input_shape_)
+        network, ops = self._trained.network, self._ops()
+
+        def explain(indices: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[Any]:
+            return network.class_maps(images[indices], ops, classes, None, "grad_cam").maps
+
         return Report(
             title=f"{self._trained.network.config.get('name', 'network')}, {len(self.classes_)} classes",
             split=split,
@@ -237,6 +243,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             best_epoch=self.best_epoch_,
             model=self.model_,
             options=super().__repr__(N_CHAR_MAX=10_000),
+            explain=None if last_feature_map(self.model_) is None else explain,
         )
 
     def save(self, folder: str | Path) -> None:

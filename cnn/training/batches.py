@@ -108,6 +108,11 @@ class BatchMaker:
         indices, labels, moves = self.ops.next_augmented_batch(*given, images.shape[1:3], self.rules)
         return self._gathered(images, indices, *moves, mixing), labels
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether images are not augmented one by one."""
+        return self._plain
+
     def augmented(self, images: Array, indices: Array, clock: Array) -> Array:
         """The batch, augmented for training step `clock[0]`: (n, h, w, c), or (n, c) of vectors."""
         if self._plain:

@@ -150,7 +150,7 @@ def test_a_classifier_explains_where_it_looked():
     assert_allclose(drawn[dark], np.repeat(images[120:][..., None], 3, axis=3)[dark])
     other = classifier.explain(images[120:123], labels=["across", "down", "across"], node="conv2d_1")
     assert list(other.labels) == ["across", "down", "across"]
-    with pytest.raises(ValueError, match=".up.., which was not in training"):
+    with pytest.raises(ValueError, match="which was not in training"):
         classifier.explain(images[:1], labels=["up"])
     with pytest.raises(ValueError, match="one label for each"):
         classifier.explain(images[:2], labels=["across"])
