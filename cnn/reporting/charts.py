@@ -42,7 +42,7 @@ def learning_curves(history: History, best_epoch: int | None = None) -> list[Dra
         return []
     best = best_row(history, best_epoch)
     found = []
-    for key, caption, text in (("loss", "Loss", _number), ("accuracy", "Accuracy", _percent)):
+    for key, caption, text in (("loss", "Loss", plain), ("accuracy", "Accuracy", percent)):
         curves = [
             Curve("training", "blue", _DASHED, points_of(history, f"train_{key}")),
             Curve("validation", "orange", _FLAT, points_of(history, f"val_{key}")),
@@ -52,7 +52,7 @@ def learning_curves(history: History, best_epoch: int | None = None) -> list[Dra
         if drawn is not None:
             found.append(drawn)
     rates = Curve("", "ink", _FLAT, points_of(history, "learning_rate"))
-    if (drawn := curve_chart("curve-rate", "Learning rate", [rates], _number, None, log=False)) is not None:
+    if (drawn := curve_chart("curve-rate", "Learning rate", [rates], plain, None, log=False)) is not None:
         found.append(drawn)
     return found
 
@@ -97,10 +97,10 @@ def reliability_diagram(reliability: Reliability, split: str) -> Drawn:
     top, widest = reliability.images.size, max(used, key=lambda number: reliability.images[number])
     said = (
         f"{reliability_sentence(reliability, split)} {reliability.images[widest]:,} of {reliability.images.sum():,} "
-        f"images have a confidence from {_percent(widest / top)} to {_percent((widest + 1) / top)}; of these "
-        f"{_percent(float(reliability.accuracy[widest]))} are right."
+        f"images have a confidence from {percent(widest / top)} to {percent((widest + 1) / top)}; of these "
+        f"{percent(float(reliability.accuracy[widest]))} are right."
     )
-    x, y = Axis(0, 1, "confidence: probability of the prediction", _percent), Axis(0, 1, "accuracy", _percent)
+    x, y = Axis(0, 1, "confidence: probability of the prediction", percent), Axis(0, 1, "accuracy", percent)
     chart = Chart("reliability", "Reliability", said, x, y)
     for number in used:
         chart.bar(number / top, (number + 1) / top, float(reliability.accuracy[number]), "blue")
@@ -145,7 +145,7 @@ def _in_words(curve: Curve, text: Callable[[float], str]) -> str:
 def _range(values: Sequence[float], text: Callable[[float], str], log: bool) -> Axis:
     """From zero for values of one size, logarithmic for a largest value far above the least; accuracies as they lie."""
     low, high = min(values), max(values)
-    if text is _percent:
+    if text is percent:
         margin = max(0.02, 0.06 * (high - low))
         return Axis(max(0.0, low - margin), min(1.0, high + margin), text=text)
     if log and 0 < 50 * low < high:
@@ -153,9 +153,11 @@ def _range(values: Sequence[float], text: Callable[[float], str], log: bool) -> 
     return Axis(min(0.0, low), 1.06 * high if high > 0 else 1.0, text=text)
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """A fraction with three digits, as percent."""
     return f"{100 * value:.3g} %"
 
 
-def _number(value: float) -> str:
+def plain(value: float) -> str:
+    """A number with three digits."""
     return f"{value:.3g}"
