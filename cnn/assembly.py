@@ -76,6 +76,13 @@ class BaselineSettings:
 
 
 @dataclass
+class ReportSettings:
+    """The options `report`."""
+
+    images: bool = True  # whether the report shows images of the data
+
+
+@dataclass
 class RunSettings:
     """The options of `cnn.train` outside the groups."""
 
@@ -85,6 +92,7 @@ class RunSettings:
     freeze: str | None = None
     distil: DistilSettings = field(default_factory=DistilSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
 
 
 # The types of the config groups; the optimizer's depend on its name.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from cnn.assembly import ops_of, require_int, views_of
+from cnn.backends import Ops
 from cnn.finished_run import FinishedRun
 from cnn.training.inference import predict_probabilities
 from cnn.training.pack import Pack, load_pack
@@ -53,6 +55,12 @@ class ScoredRun:
     probabilities: dict[str, NDArray[Any]]  # split -> (n, classes), the mean over the views
     pack: Path
     pack_hash: str
+    images: Callable[[str, NDArray[np.int64]], NDArray[np.uint8]]  # those of a split with these indices, on the host
+
+    @cached_property
+    def names(self) -> dict[str, list[str]]:
+        """The ids of the images of each split, in the order of the pack."""
+        return {split: [name for name, *_ in _identities(self.pack, split)] for split in self.labels}
 
 
 def split_of(config: DictConfig) -> str:
@@ -105,11 +113,24 @@ def score_runs(config: DictConfig, folders: Sequence[Path], splits: Sequence[str
             },
             pack=place,
             pack_hash=pack.content_hash,
+            images=partial(_images, pack, ops),
         )
         if runs:
             _check_same(runs[0], scored, splits)
         runs.append(scored)
     return runs
+
+
+def _images(pack: Pack, ops: Ops, split: str, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+    return np.asarray(ops.to_numpy(pack.splits[split].images)[indices])
+
+
+def differing_options(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str, str]]:
+    """The options in which two runs differ: name, value of a, value of b."""
+    keys = dict.fromkeys([*a.recipe, *b.recipe])
+    return [
+        (key, str(a.recipe.get(key)), str(b.recipe.get(key))) for key in keys if a.recipe.get(key) != b.recipe.get(key)
+    ]
 
 
 def difference_of_recipes(runs: Sequence[ScoredRun]) -> str | None:

@@ -35,11 +35,12 @@ from cnn.models.summary import summary_rows
 from cnn.reporting.baselines import logistic_regression, majority_guess
 from cnn.reporting.metrics_csv import write_history
 from cnn.reporting.provenance import collect_provenance
-from cnn.reporting.run_files import write_run_files
+from cnn.reporting.run_files import ReportParts, write_run_files
 from cnn.reporting.sweeps import ERROR, METRICS, PRUNED
 from cnn.resume import resumed_config, run_arguments
 from cnn.run_config import config_path
 from cnn.run_lock import run_locks, take
+from cnn.run_report import report_parts
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
 from cnn.training.inference import predict_probabilities
 from cnn.training.loop import Trainer
@@ -99,14 +100,17 @@ def _new_or_resumed(config: DictConfig, overrides: Sequence[str], folder: Path) 
     # The loggers are those of the person, whose run ever it is.
     loggers = Loggers.of(LoggerSettings() if world().rank else typed(config, "logger", LoggerSettings))
     if config.resume is None:
-        return run(config, folder, loggers)
-    return run(resumed_config(config, overrides), folder, loggers, Path(config.data.pack_dir).expanduser())
+        return run(config, folder, loggers, overrides)
+    return run(resumed_config(config, overrides), folder, loggers, overrides, Path(config.data.pack_dir).expanduser())
 
 
-def run(config: DictConfig, folder: Path, loggers: Loggers, new_packs: Path | None = None) -> float:
+def run(
+    config: DictConfig, folder: Path, loggers: Loggers, overrides: Sequence[str] = (), new_packs: Path | None = None
+) -> float:
     """One training run with all its files in `folder`; returns the best validation accuracy.
 
-    A pack that is not there is written to `new_packs` (None: where the config says).
+    `overrides` are the typed options, for the report. A pack that is not there is written to `new_packs` (None: where
+    the config says).
     """
     here = world_of(config)
     ops = rank_backend(config, here)
@@ -116,8 +120,8 @@ def run(config: DictConfig, folder: Path, loggers: Loggers, new_packs: Path | No
     if (line := slowness(precision, ops)) is not None:
         print(line)
     with first_before_others(here):
-        place = prepare(config, new_packs)
-        pack = load_pack(place, ops)
+        pack_folder = prepare(config, new_packs)
+        pack = load_pack(pack_folder, ops)
     if config.resume is None and not here.rank and (record := config_path(folder)).is_file():
         # With what was found out about the data, and without references: it is read as plain values.
         write_text(record, OmegaConf.to_yaml(config, resolve=True))
@@ -149,7 +153,14 @@ def run(config: DictConfig, folder: Path, loggers: Loggers, new_packs: Path | No
         with loggers.following(folder, to_container(config), trainer.epoch, (KeyboardInterrupt, Pruned)):
             with Progress() as progress:
                 trainer.fit(pack.splits["train"], pack.splits["validation"], progress, on_epoch)
-            _finish(config, folder, pack, trainer, provenance)
+            _finish(
+                config,
+                folder,
+                pack,
+                trainer,
+                provenance,
+                report_parts(config, folder, pack_folder, pack, trainer, overrides),
+            )
             loggers.end(folder)
     except Pruned:
         write_pruned(folder, trainer.epoch, trainer.best.value)
@@ -174,7 +185,9 @@ def _write_convolutions(folder: Path, ops: Ops) -> None:
     write_json(path, {"policy": selector.policy, "selected": sorted(rows, key=repr)})
 
 
-def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, provenance: dict[str, Any]) -> None:
+def _finish(
+    config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, provenance: dict[str, Any], parts: ReportParts
+) -> None:
     """Score the best epoch once on the test split, and write the files of the run."""
     test, train, ops = pack.splits["test"], pack.splits["train"], trainer.model.ops
     size = trainer.settings.batch_size
@@ -223,6 +236,7 @@ def _finish(config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, prov
         provenance=provenance,
         notes=trainer.notes,
         more_baselines=slow_baselines,
+        parts=parts,
     )
     low, high = scores.accuracy_interval
     for name, accuracy in baselines.items():

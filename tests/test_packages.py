@@ -27,6 +27,7 @@ ALLOWED = {
     # Over training; its start, like an entry file, takes the backend from cnn.assembly.
     "cnn.distributed": {"foundation", "cnn.backends", "cnn.models", "cnn.training", "cnn"},
     "cnn.exporting": {"foundation", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training"},
+    "cnn.explaining": {"foundation", "cnn.backends", "cnn.layers", "cnn.models"},
     "cnn.reporting": {"foundation"},
     "cnn.sweeping": {"foundation", "cnn.training", "cnn.reporting"},
     "cnn.loggers": {"foundation"},
@@ -34,7 +35,7 @@ ALLOWED = {
     "hydra_plugins": {"foundation", "cnn.sweeping", "cnn.reporting"},
     "cnn": {
         *("foundation", "data_tools", "cnn.backends", "cnn.models", "cnn.training", "cnn.reporting"),
-        *("cnn.sweeping", "cnn.loggers", "cnn.distributed", "cnn.photos", "cnn.exporting"),
+        *("cnn.sweeping", "cnn.loggers", "cnn.distributed", "cnn.photos", "cnn.exporting", "cnn.explaining"),
     },
     # All measurements; of the library only the command cnn.benchmark imports it.
     "benchmarks": {

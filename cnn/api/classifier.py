@@ -13,12 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from cnn.api import options
 from cnn.api.arrays import label_numbers, read_images, read_training_data
+from cnn.api.explanation import Explanation
 from cnn.api.folder import metadata_of, read_folder, write_folder
 from cnn.api.images import folder_data
 from cnn.api.network import shared_backend
 from cnn.api.report import Report
 from cnn.api.training import Trained, train
 from cnn.backends import Ops
+from cnn.explaining import last_feature_map
 from cnn.exporting.formats import Export, export_network
 from cnn.exporting.opening import portable
 from cnn.models import Model
@@ -201,6 +203,30 @@ class Classifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self._trained.network.feature_maps(read_images(self, X, self.input_shape_), self._ops(), names)
 
+    def explain(self, X: Any, labels: Any = None, *, node: str | None = None, method: str = "grad_cam") -> Explanation:
+        """Where the network looked: for each image a map of the places that speak for a label.
+
+        Args:
+            X: images, as `predict` takes them.
+            labels: the label that each map is about (n,); None takes the prediction.
+            node: the name of the node whose feature map is read, by default the last one.
+            method: "grad_cam" (Selvaraju et al. 2017) or "class_activation": the part of the label's score that comes
+                from each place, of either sign.
+
+        The result has `maps`, `strengths` at the size of the images, and `overlay()`; a notebook displays it. Raises
+        ValueError for an unknown node, method or label, and for a network without a feature map.
+        """
+        check_is_fitted(self)
+        images = read_images(self, X, self.input_shape_)
+        if labels is None:
+            classes = self._trained.network.probabilities(images, self._ops()).argmax(axis=1)
+        else:
+            classes = label_numbers(labels, self.classes_, "labels")
+            if len(classes) != len(images):
+                raise UserError(f"labels are {len(classes)} for {len(images)} images: give one label for each")
+        found = self._trained.network.class_maps(images, self._ops(), classes, node, method)
+        return Explanation(images, self.classes_[classes], found)
+
     @property
     def model_(self) -> Model:
         """The trained `cnn.models.Model`; it takes scaled images, see `feature_maps`."""
@@ -208,12 +234,17 @@ class Classifier(ClassifierMixin, BaseEstimator):
         return self._trained.network.model(self._ops())
 
     def report(self, X: Any, y: Any, split: str = "test") -> Report:
-        """Scores, curves, confusion matrix and most confident mistakes on X and y, as the HTML report of the commands.
+        """Scores, curves, confusion matrix, and where the network looked, as the report of the commands.
 
         A notebook displays it, and its `save` writes it. `split` is the name of these examples in the report.
         """
         check_is_fitted(self)
         images = read_images(self, X, self.input_shape_)
+        network, ops = self._trained.network, self._ops()
+
+        def explain(indices: NDArray[np.int64], classes: NDArray[np.int64]) -> NDArray[Any]:
+            return network.class_maps(images[indices], ops, classes, None, "grad_cam").maps
+
         return Report(
             title=f"{self._trained.network.config.get('name', 'network')}, {len(self.classes_)} classes",
             split=split,
@@ -226,6 +257,7 @@ class Classifier(ClassifierMixin, BaseEstimator):
             best_epoch=self.best_epoch_,
             model=self.model_,
             options=super().__repr__(N_CHAR_MAX=10_000),
+            explain=None if last_feature_map(self.model_) is None else explain,
         )
 
     def save(self, folder: str | Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn.backends import Ops, get_ops
+from cnn.explaining import ClassMaps, class_maps
 from cnn.models import InferenceModel, Model, build_model
 from cnn.models.precision import ops_of_precision, storage_of
 from cnn.training.batches import AugmentSettings, BatchMaker
@@ -85,6 +86,14 @@ class Network:
         stored, batches = self._input(images, ops)
         x = batches.plain(ops.array(stored), ops.array(np.arange(len(stored))))
         return {name: np.array(ops.to_numpy(y)) for name, y in self.model(ops).feature_maps(x, names).items()}
+
+    def class_maps(
+        self, images: NDArray[Any], ops: Ops, classes: NDArray[np.int64], node: str | None, method: str
+    ) -> ClassMaps:
+        """The maps of images (n, h, w, c) for the class numbers (n,): see `cnn.explaining.class_maps`."""
+        stored, batches = self._input(images, ops)
+        x = batches.plain(ops.array(stored), ops.array(np.arange(len(stored))))
+        return class_maps(self.model(ops), x, classes, node, method)
 
     def _input(self, images: NDArray[Any], ops: Ops) -> tuple[NDArray[Any], BatchMaker]:
         stored, scaling = as_stored(images, self.scaling)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import html
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn.api.pixels import as_bytes
+from cnn.explaining import last_feature_map
 from cnn.models import Model
 from cnn.models.summary import summary_rows
 from cnn.reporting.metrics import Scores, compute_scores
@@ -37,6 +38,9 @@ class Report:
     best_epoch: int
     model: Model
     options: str
+    explain: Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[Any]] | None = (
+        None  # as `reporting.examples` has it
+    )
 
     @cached_property
     def scores(self) -> Scores:
@@ -47,35 +51,34 @@ class Report:
     def html(self) -> str:
         """The page: one HTML document without further files."""
         # Imported here, so that matplotlib and Jinja are loaded only for a report that is shown.
+        from cnn.reporting.calibration import Reliability  # noqa: PLC0415
         from cnn.reporting.classification_report import classification_text  # noqa: PLC0415
+        from cnn.reporting.examples import examples, surest  # noqa: PLC0415
         from cnn.reporting.html_report import render_report  # noqa: PLC0415
-        from cnn.reporting.plots import plot_confusion_matrix, plot_curves, plot_predictions  # noqa: PLC0415
 
-        with tempfile.TemporaryDirectory() as folder:
-            curves, confusion, predictions = (Path(folder) / f"{number}.png" for number in range(3))
-            if self.history:
-                plot_curves(self.history, curves, self.best_epoch)
-            plot_confusion_matrix(self.scores.confusion, self.classes, confusion)
-            if self.images.shape[1:3] != (1, 1):
-                pixels = _as_bytes(self.images)
-                plot_predictions(pixels, self.labels, self.probabilities, self.classes, predictions)
-            return render_report(
-                self.title,
-                self.scores.as_dict(),
-                summary_rows(self.model),
-                self.history,
-                {
-                    "Learning curves": curves,
-                    f"Confusion matrix, {self.split} split": confusion,
-                    "Most confident mistakes and right answers": predictions,
-                },
-                classification_text(self.labels, self.probabilities, self.classes),
-                self.options,
-                {**collect_provenance(), "backend": f"{self.model.ops.name}: {self.model.ops.device}"},
-                split=self.split,
-                baselines=self._baselines(),
-                best_epoch=self.best_epoch,
+        mistakes, hits = [], []
+        if self.images.shape[1:3] != (1, 1):
+            pixels = as_bytes(self.images)
+            mistakes, hits = (
+                examples(chosen, pixels, self.labels, self.probabilities, self.classes, self.explain)
+                for chosen in surest(self.labels, self.probabilities)
             )
+        return render_report(
+            self.title,
+            self.scores.as_dict(),
+            summary_rows(self.model),
+            self.history,
+            classification_text(self.labels, self.probabilities, self.classes),
+            self.options,
+            {**collect_provenance(), "backend": f"{self.model.ops.name}: {self.model.ops.device}"},
+            split=self.split,
+            baselines=self._baselines(),
+            best_epoch=self.best_epoch,
+            mistakes=mistakes,
+            hits=hits,
+            node=(last_feature_map(self.model) or "") if self.explain is not None else "",
+            reliability=Reliability.of(self.labels, self.probabilities),
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the page to a file."""
@@ -100,11 +103,3 @@ class Report:
             f"macro F1 {self.scores.macro_f1:.4f} ({self.scores.macro_f1_of}), log loss {self.scores.log_loss:.4f}, "
             f"{self.scores.images} {self.split} images"
         )
-
-
-def _as_bytes(images: NDArray[Any]) -> NDArray[np.uint8]:
-    """Images as uint8 for display: uint8 unchanged, others scaled from their least to their largest value."""
-    if images.dtype == np.uint8:
-        return images
-    low, high = float(images.min()), float(images.max())
-    return ((images.astype(np.float64) - low) * (255 / ((high - low) or 1))).astype(np.uint8)

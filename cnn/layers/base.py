@@ -49,6 +49,12 @@ class Pass:
     moments: Array | None = None  # (2, c) of the batch, for a batch norm whose producer filled them
     input_gradient: bool = True  # whether the gradient of the input is needed
     summand: Array | None = None  # to be added to the gradient of the input
+    keep: bool = False  # in inference: a backward pass follows, with the running statistics as constants
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the forward pass returns the values that the backward pass needs."""
+        return self.train or self.keep
 
 
 class Layer(ABC):
@@ -145,7 +151,7 @@ class Pointwise(Layer):
     def forward(self, params: Tensors, x: Array, ctx: Pass) -> tuple[Array, Any]:
         """Run the stage."""
         stage = self.stage(params, {}, ctx)
-        return (x, None) if stage is None else ctx.ops.tail(x, (stage,), keep=ctx.train)
+        return (x, None) if stage is None else ctx.ops.tail(x, (stage,), keep=ctx.keeps)
 
     def backward(self, params: Tensors, saved: Any, dy: Array, grads: Tensors, ctx: Pass) -> Array:
         """The stage's gradient."""

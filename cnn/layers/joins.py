@@ -37,7 +37,7 @@ class ElementwiseJoin(Join):
     def forward(self, params: Tensors, x: tuple[Array, Array], ctx: Pass) -> tuple[Array, Any]:
         """Join both inputs."""
         main, other = self._ordered(x)
-        y, saved = ctx.ops.tail(main, (self.stage(other),), keep=ctx.train)
+        y, saved = ctx.ops.tail(main, (self.stage(other),), keep=ctx.keeps)
         return y, (saved, other, main is x[0])
 
     def backward(self, params: Tensors, saved: Any, dy: Array, grads: Tensors, ctx: Pass) -> tuple[Array, Array]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,19 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     except csv.Error as error:
         raise UserError(f"{path}, line {len(rows) + 2} is no CSV: {error}") from error
     return rows
+
+
+def best_row(history: Sequence[Mapping[str, Any]], best_epoch: int | None = None) -> Mapping[str, Any] | None:
+    """The row of `best_epoch`, or the first with the highest validation accuracy; None if none was measured."""
+    measured = [row for row in history if is_number(row.get("val_accuracy"))]
+    if best_epoch is not None:
+        measured = [row for row in measured if row["epoch"] == best_epoch]
+    return max(measured, key=lambda row: row["val_accuracy"], default=None)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a cell of the history has a value: not None, and finite."""
+    return value is not None and math.isfinite(value)
 
 
 def _cell(value: Any) -> str:

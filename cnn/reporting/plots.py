@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from cnn.reporting.metrics_csv import best_row, is_number
 from cnn.reporting.style import BLUE, GREY, INK, ORANGE, heading, saved_figure, shorten
 
 History = Sequence[Mapping[str, Any]]
@@ -48,14 +49,6 @@ def plot_curves(history: History, path: Path, best_epoch: int | None = None) -> 
         if best is not None:
             accuracy.plot(best["epoch"], best["val_accuracy"], "o", color=ORANGE, markersize=8, zorder=4)
             heading(accuracy, f"Accuracy · best {best['val_accuracy']:.1%} at epoch {best['epoch']}")
-
-
-def best_row(history: History, best_epoch: int | None = None) -> Mapping[str, Any] | None:
-    """The row of `best_epoch`, or the first with the highest validation accuracy; None if none was measured."""
-    measured = [row for row in history if _is_number(row.get("val_accuracy"))]
-    if best_epoch is not None:
-        measured = [row for row in measured if row["epoch"] == best_epoch]
-    return max(measured, key=lambda row: row["val_accuracy"], default=None)
 
 
 def plot_confusion_matrix(confusion: NDArray[np.integer[Any]], classes: Sequence[str], path: Path) -> None:
@@ -142,7 +135,7 @@ def _draw_pair(axes: Axes, history: History, name: str) -> None:
 
 def _draw_series(axes: Axes, history: History, key: str, colour: str, label: str) -> None:
     # A gap where nothing was measured.
-    points = [float(row[key]) if _is_number(row.get(key)) else math.nan for row in history]
+    points = [float(row[key]) if is_number(row.get(key)) else math.nan for row in history]
     # Dots show the epochs if there are few; a single epoch is only a dot.
     marker = "o" if len(points) <= 20 else ""
     axes.plot([row["epoch"] for row in history], points, color=colour, label=label, marker=marker, markersize=3.5)
@@ -150,7 +143,7 @@ def _draw_series(axes: Axes, history: History, key: str, colour: str, label: str
 
 def _start_at_zero(axes: Axes, history: History, *keys: str) -> None:
     """Start the vertical axis at zero, or make it logarithmic if the largest value is far above the smallest."""
-    values = [float(row[key]) for row in history for key in keys if _is_number(row.get(key))]
+    values = [float(row[key]) for row in history for key in keys if is_number(row.get(key))]
     if values and 0 < 50 * min(values) < max(values) and keys != ("learning_rate",):
         axes.set_yscale("log")
     elif values and max(values) > 0:
@@ -204,7 +197,3 @@ def _show(axes: Axes, image: NDArray[np.uint8], caption: str, colour: str) -> No
     axes.spines[:].set_color(colour)
     axes.spines[:].set_linewidth(1.5)
     axes.set_xlabel(caption, fontsize=8.5, labelpad=3)
-
-
-def _is_number(value: Any) -> bool:
-    return value is not None and not math.isnan(value)

@@ -119,6 +119,11 @@ class BatchMaker:
         """Images, labels and indices of a batch that has begun; `moves` are those of `Ops.augmentation`."""
         return self._gathered(images, indices, *moves, mixing), labels, indices
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether images are not augmented one by one."""
+        return self._plain
+
     def augmented(self, images: Array, indices: Array, clock: Array) -> Array:
         """The batch, augmented for training step `clock[0]`: (n, h, w, c), or (n, c) of vectors."""
         if self._plain:

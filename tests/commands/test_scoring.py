@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 from contextlib import chdir
@@ -196,7 +197,17 @@ def test_two_runs_are_compared_image_by_image(command, runs, tmp_path):
     assert found["p_value"] == pytest.approx(p)
     assert "McNemar" in outcome.out
     assert found["split"] == "validation"
-    other = command("cnn.compare", "run=b1", "against=a0", f"json={tmp_path / 'turned.json'}")
+    page = (runs / "comparison.html").read_text(encoding="utf-8")
+    cells = re.findall(r'<td class="n">([\d,]+)</td><td class="n">([\d,]+)</td></tr>', page)[:2]
+    assert [int(each) for row in cells for each in row] == list(expected.values())
+    for number, name in enumerate(CLASSES):
+        row = re.search(rf'title="{name}".*', page)[0]
+        assert [f"{each[labels == number].mean():.3f}" for each in (a, b)] == re.findall(r">(\d\.\d{3})<", row)[:2]
+    assert page.count("<img ") == min((a > b).sum(), 12) + min((b > a).sum(), 12)
+    assert "optimizer.learning_rate" in page
+    assert command("cnn.compare", "run=[a0,b1]", f"page={tmp_path / 'none.html'}", "images=false").status == 0
+    assert "<img " not in (tmp_path / "none.html").read_text(encoding="utf-8")
+    other = command("cnn.compare", "run=b1", "against=a0", f"json={tmp_path / 'turned.json'}", "page=null")
     assert other.status == 0
     assert result(tmp_path, "turned")["difference"] == pytest.approx(-found["difference"])
 
@@ -212,6 +223,9 @@ def test_two_recipes_are_compared_by_seed_where_they_share_seeds(command, runs, 
     expected = scipy.stats.ttest_rel([right["a0"], right["a1"]], [right["b0"], right["b1"]]).confidence_interval()
     assert found["paired"]
     assert found["interval"] == pytest.approx([expected.low, expected.high])
+    page = (runs / "comparison.html").read_text(encoding="utf-8")
+    assert "paired by seed" in page
+    assert f"{np.mean([right['a0'], right['a1']]):.4f}" in page
     assert command("cnn.compare", "run=[a0,a1,a2]", "against=[b0,b1]", *options).status == 0
     found = result(tmp_path, "recipes")
     groups = [[right[name] for name in names] for names in (("a0", "a1", "a2"), ("b0", "b1"))]

@@ -1,6 +1,7 @@
 """The report is one safe, self-contained file."""
 
 import base64
+import io
 import re
 from html.parser import HTMLParser
 
@@ -8,22 +9,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn.reporting.html_report import write_report
+from cnn.reporting.calibration import Reliability
+from cnn.reporting.examples import examples, surest
+from cnn.reporting.html_report import Augmented, DataFacts, write_report
 from cnn.reporting.metrics import compute_scores
+from cnn.reporting.pictures import image_uri
+from cnn.reporting.thresholds import class_thresholds
 
 HOSTILE = ["<script>alert(1)</script>", '" onload="x', "怒り & ärger"]
 
 
+LABELS = np.array([0, 0, 0, 0, 1, 1, 2])
+PROBABILITIES = np.eye(3)[[0, 0, 1, 1, 1, 1, 2]] * 0.97 + 0.01
+
+
 @pytest.fixture
 def scores():
-    labels = np.array([0, 0, 0, 0, 1, 1, 2])
-    probabilities = np.eye(3)[[0, 0, 1, 1, 1, 1, 2]] * 0.97 + 0.01
-    return compute_scores(labels, probabilities, HOSTILE).as_dict()
-
-
-def save_png(path, width=200, height=100):
-    Image.new("L", (width, height), 128).save(path)
-    return path
+    return compute_scores(LABELS, PROBABILITIES, HOSTILE).as_dict()
 
 
 class Outline(HTMLParser):
@@ -55,24 +57,40 @@ def outline(path):
     return page
 
 
-def full_report(path, scores, folder):
+def maps(indices, classes):
+    """A map of 2 x 3 places for each image: the class number at the lower right, nothing elsewhere."""
+    found = np.zeros((len(indices), 2, 3))
+    found[:, 1, 2] = classes
+    return found
+
+
+def full_report(path, scores, folder, images=True):
+    pixels = np.random.default_rng(3).integers(0, 256, (7, 10, 8, 1)).astype(np.uint8)
+    wrong, right = surest(LABELS, PROBABILITIES)
+    uri = image_uri(pixels[0])
     write_report(
         path,
         "run <b>one</b>",
         scores,
         [{"layer": "conv2d <3x3>", "output_shape": (48, 48, 32), "parameters": 1320, "mflops": 1.5}] * 2,
-        [{"epoch": 1, "val_accuracy": 0.4, "seconds": 61.0}, {"epoch": 2, "val_accuracy": 0.6, "seconds": 61.0}],
-        {
-            "curves": save_png(folder / "curves.png"),
-            "missing": folder / "missing.png",
-            "last <i>": save_png(folder / "p.png"),
-        },
+        [
+            {"epoch": 1, "val_accuracy": 0.4, "seconds": 61.0, "train_loss": 2.0, "learning_rate": 0.1},
+            {"epoch": 2, "val_accuracy": 0.6, "seconds": 61.0, "train_loss": 1.25, "learning_rate": 0.05},
+        ],
         "precision <table>",
         "model:\n  name: </pre><script>alert(2)</script>\n",
         {"git": {"revision": "abc", "dirty": True}, "seed": 0, "list": [1, 2], "nothing": None},
         ["note <u>"],
         split="test",
         baselines={"majority <guess>": 4 / 7, "logistic regression": 0.5},
+        mistakes=examples(wrong, pixels, LABELS, PROBABILITIES, HOSTILE, maps) if images else (),
+        hits=examples(right, pixels, LABELS, PROBABILITIES, HOSTILE, maps) if images else (),
+        node="relu_<7>",
+        reliability=Reliability.of(LABELS, PROBABILITIES),
+        thresholds=class_thresholds((LABELS, PROBABILITIES), (LABELS, PROBABILITIES), HOSTILE),
+        data=DataFacts({"train": [5, 6, 7], "test": [4, 2, 1]}, {"train": 3}, "No <leak> found.", False, "It is <x>."),
+        augmented=[Augmented(HOSTILE[0], uri, [uri, uri])] if images else (),
+        command="python -m cnn.train 'data.path=<p>'",
     )
 
 
@@ -80,10 +98,18 @@ def test_everything_is_escaped_and_balanced(tmp_path, scores):
     full_report(tmp_path / "report.html", scores, tmp_path)
     page = outline(tmp_path / "report.html")
     names = {tag for tag, _ in page.tags}
-    assert names.isdisjoint({"script", "b", "i", "u", "link", "iframe", "object", "form"})
+    assert names.isdisjoint({"script", "b", "i", "u", "x", "p>", "link", "iframe", "form"})
     assert not any(key.startswith("on") for _, attributes in page.tags for key in attributes)
     text = "".join(page.text)
-    for expected in [*HOSTILE, "run <b>one</b>", "</pre><script>alert(2)</script>", "majority <guess>", "note <u>"]:
+    for expected in [
+        *HOSTILE,
+        "run <b>one</b>",
+        "</pre><script>alert(2)</script>",
+        "majority <guess>",
+        "note <u>",
+        "relu_<7>",
+        "<p>",
+    ]:
         assert expected in text
 
 
@@ -99,13 +125,60 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path, scores):
     assert str(tmp_path) not in text
 
 
-def test_figures_are_inside_and_missing_ones_left_out(tmp_path, scores):
+def test_images_say_what_they_show(tmp_path, scores):
     full_report(tmp_path / "report.html", scores, tmp_path)
-    images = [attributes for tag, attributes in outline(tmp_path / "report.html").tags if tag == "img"]
-    assert [image["alt"] for image in images] == ["curves", "last <i>"]
-    content = base64.b64decode(images[0]["src"].partition("base64,")[2], validate=True)
-    assert content == (tmp_path / "curves.png").read_bytes()
-    assert (images[0]["width"], images[0]["height"]) == ("200", "100")
+    page = outline(tmp_path / "report.html")
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    alts = [image["alt"] for image in images]
+    assert f"image with the label {HOSTILE[0]}, predicted as {HOSTILE[1]} with 98%" in alts
+    assert f"what speaks for {HOSTILE[1]}: most of it in the lower right (100% of the map)" in alts
+    assert f"what speaks for {HOSTILE[0]}: no place speaks for it" in alts  # the maps have the class number, here 0
+    sizes = [Image.open(io.BytesIO(base64.b64decode(image["src"].partition("base64,")[2]))).size for image in images]
+    assert {(8, 10), (3, 2)} == set(sizes)
+    veils = [image["src"] for image, size in zip(images, sizes, strict=True) if size == (3, 2)]
+    strongest = np.asarray(Image.open(io.BytesIO(base64.b64decode(veils[0].partition("base64,")[2]))))
+    assert strongest[1, 2, 3] > 150
+    assert strongest[..., 3].sum() == strongest[1, 2, 3]
+
+
+def test_charts_are_described_in_words(tmp_path, scores):
+    full_report(tmp_path / "report.html", scores, tmp_path)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = outline(tmp_path / "report.html")
+    charts = [attributes for tag, attributes in page.tags if tag == "svg"]
+    assert len(charts) == 4
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(set(ids)) == len(ids)
+    for chart in charts:
+        assert chart["role"] == "img"
+        assert set(chart["aria-labelledby"].split()) <= set(ids)
+    assert "training: 2 in epoch 1, 1.25 in epoch 2." in text
+    assert "validation: 40 % in epoch 1, 60 % in epoch 2. The best epoch is 2, with 60 %." in text
+    assert "The network is too sure: its mean confidence is 98.0 %, and 71.4 % of its predictions" in text
+    assert not re.search(r"(stroke|fill)[=:] ?[\"']?#", text)  # every colour is one of the page's, for both modes
+
+
+def test_without_images_there_is_none(tmp_path, scores):
+    full_report(tmp_path / "report.html", scores, tmp_path, images=False)
+    page = outline(tmp_path / "report.html")
+    assert "img" not in {tag for tag, _ in page.tags}
+    assert "What it saw" not in "".join(page.text)
+
+
+def test_equal_runs_give_equal_files(tmp_path, scores):
+    for name in ("one", "two"):
+        full_report(tmp_path / name, scores, tmp_path)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_many_classes_are_a_list_of_confusions(tmp_path):
+    classes = [f"class {number}" for number in range(30)]
+    labels = np.repeat(np.arange(30), 3)
+    probabilities = np.eye(30)[np.where(labels == 7, 8, labels)]
+    write_report(tmp_path / "r.html", "run", compute_scores(labels, probabilities, classes).as_dict())
+    text = " ".join(" ".join(outline(tmp_path / "r.html").text).split())
+    assert "label predicted as images of the label class 7 class 8 3 100.0 %" in text
+    assert "Confusion matrix" not in text
 
 
 def test_the_page_says_what_was_measured(tmp_path, scores):
@@ -118,10 +191,14 @@ def test_the_page_says_what_was_measured(tmp_path, scores):
     assert "training time 2 min 2 s" in text
     assert "48 \N{MULTIPLICATION SIGN} 48 \N{MULTIPLICATION SIGN} 32" in text
     assert "2,640" in text
-    assert f"{HOSTILE[1]} \N{MULTIPLICATION SIGN} 2" in text  # what the first class was most often taken for
+    assert f"{HOSTILE[1]} \N{MULTIPLICATION SIGN} 2" in text  # what the first class was most often predicted as
     assert "git · dirty yes" in text
     assert "Compared with" in text
     assert "Details" in text
+    assert "No <leak> found." in text
+    assert "3 of the train images are augmented copies" in text
+    assert "python -m cnn.train 'data.path=<p>'" in text
+    assert "consider who may see this page" in text
     # the network stands above both baselines, as it is better
     assert text.index("this network") < text.index("majority <guess> ") < text.index("logistic regression")
 
