@@ -8,7 +8,7 @@ Counted are
 - lost: the next run could not begin or go on, or an epoch that was in the checkpoint is not in the end;
 - half: a file that cannot be read whole;
 - differing: a file of the finished work that is not the one without kills, but for times;
-- left: a temporary file or lock after the finished work, or a process of the killed command ten seconds later.
+- left: a temporary file or lock after the finished work, or a process of the killed command half a minute later.
 
 The network is the smallest and the images few, so that most kills meet the writing of files. Commands of one process
 are copies of this one, which has imported everything already.
@@ -54,7 +54,7 @@ _VARYING = (  # names whose files say when and how fast
     *("multirun.yaml", "hydra.yaml", "overrides.yaml", "config.yaml", "audit.html", "audit.json", "error.txt"),
 )
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}(\.\w+)?|.*\.lock")
-_GONE = 10.0  # seconds after which no process of a killed command may be there
+_GONE = 30.0  # seconds after which no process of a killed command may be there, on a busy machine
 
 
 @dataclass
@@ -124,8 +124,16 @@ def works() -> list[Work]:
 
 
 def _some(pid: int, luck: random.Random) -> int:
-    """`mpiexec`, or one of the processes that it started."""
-    return luck.choice([pid, *below(pid)])
+    """`mpiexec`, or one of the Python processes that it started."""
+    return luck.choice([pid, *(each for each in below(pid) if "cnn.train" in command_of(each))])
+
+
+def command_of(pid: int) -> list[str]:
+    """The words of a process's command line; none if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return []
 
 
 def below(pid: int) -> list[int]:
