@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def step_of(split: Split, batch: int) -> TrainingStep:
     return step
 
 
-def rates(runs: dict[str, Callable[[], object]], images: int, rounds: int, steps: int) -> dict[str, float]:
+def rates(runs: Mapping[str, Callable[[], object]], images: int, rounds: int, steps: int) -> dict[str, float]:
     """Images a second of each, the median over the rounds; each round has so many steps of each."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
