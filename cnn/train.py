@@ -39,7 +39,6 @@ from cnn.reporting.run_files import ReportParts, write_run_files
 from cnn.reporting.sweeps import ERROR, METRICS, PRUNED
 from cnn.resume import resumed_config, run_arguments
 from cnn.run_config import config_path
-from cnn.run_lock import run_locks, take
 from cnn.run_report import report_parts
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
 from cnn.training.inference import predict_probabilities
@@ -53,6 +52,7 @@ from foundation.config import typed
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import read_json, remove_leftovers, write_json, write_text
+from foundation.run_lock import run_locks, take
 
 SCHEMAS = groups(*GROUPS, top=RunSettings) | {"logger": (LoggerSettings,)}
 
