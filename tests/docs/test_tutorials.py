@@ -1,6 +1,6 @@
 """The tutorials are followed in an empty folder: the files they write are written, their commands run.
 
-Of pages that take long, only the options of the commands are composed.
+Of the page that takes long only the options of the commands are composed; a sweep is what tests/commands does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TUTORIALS = ROOT / "docs" / "tutorials"
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "rest"), [
-    ("own_images", []), ("audit", []), ("first_network", ["--cfg", "job"]), ("sweep", ["--cfg", "job"]),
+    ("own_images", []), ("audit", []), ("first_network", ["--cfg", "job"]),
 ])  # fmt: skip
 def test_a_tutorial_can_be_followed(page, rest, command, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.chdir(tmp_path)
