@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import UserError
+from foundation.extras import install_command
 
 # What MPICH, Open MPI and SLURM set for each process that they start.
 _RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
@@ -102,7 +103,7 @@ def world() -> World:
         if any(name in os.environ for name in _RANKS) and importlib.util.find_spec("mpi4py") is not None:
             _world = World(communicator())
         elif int(os.environ.get("PMI_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or 1) > 1:
-            raise UserError("started by mpiexec, which needs mpi4py: pip install -c constraints.txt -e '.[mpi]'")
+            raise UserError(f"started by mpiexec, which needs mpi4py: {install_command('mpi')}")
     return _world
 
 
@@ -114,7 +115,7 @@ def communicator() -> Any:
         return importlib.import_module("mpi4py.MPI").COMM_WORLD
     except ImportError as error:
         raise UserError(
-            f"trainer.distributed needs mpi4py and an MPI library: pip install -c constraints.txt -e '.[mpi]' ({error})"
+            f"trainer.distributed needs mpi4py and an MPI library: {install_command('mpi')} ({error})"
         ) from error
 
 
