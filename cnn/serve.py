@@ -84,7 +84,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def hosts(self) -> set[str]:
-        """What a request may call this server. A page of the network whose name was bound to this address has another."""
+        """What a request may call this server: a page whose name was bound to this address calls it otherwise."""
         return {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -1,9 +1,9 @@
 """Writes a network as a page: one HTML file that opens from disk and needs no network.
 
 The page has an engine of its own in plain JavaScript (`page/engine.js`) rather than onnxruntime-web: that is twelve
-megabytes of WebAssembly, which no Python package brings, and which a page would carry as sixteen megabytes of text; our
-engine has a few kilobytes, and a network of a million parameters takes it some tens of milliseconds. It is compared with
-our own output by Node, if that is installed, and by the page itself whenever it is opened.
+megabytes of WebAssembly, which no Python package brings, and which a page would carry as sixteen megabytes of text. Our
+engine has some kilobytes, and is fast enough for the networks that a page is for. It is compared with our own output by
+Node, if that is installed, and by the page itself whenever it is opened.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _write_graph(graph: PageGraph, folder: Path) -> None:
 def _policy(style: str, script: str) -> str:
     """Nothing is loaded and nothing is sent; of scripts and styles only those with these checksums are used."""
     return (
-        f"default-src 'none'; connect-src 'none'; form-action 'none'; base-uri 'none'; img-src data: blob:; "
+        "default-src 'none'; connect-src 'none'; form-action 'none'; base-uri 'none'; img-src data: blob:; "
         f"script-src {_hash(script)}; style-src {_hash(style)}"
     )
 
@@ -147,7 +147,7 @@ def _in_html(data: Any) -> str:
 def _explanation(description: dict[str, Any]) -> str:
     if description["map"] is None:
         return (
-            "how much less it sees the class when that part is covered. This network has no feature map in front of its "
-            "last layers, from which a class activation could be computed. Not shown with the camera."
+            "how much less it sees the class when that part is covered. This network has no feature map in front of "
+            "its last layers, from which a class activation could be computed. Not shown with the camera."
         )
     return "where its last feature map speaks for the class (Grad-CAM)."
