@@ -50,7 +50,7 @@ def main(config: DictConfig) -> None:
         raise UserError(f"port must be at most 65535, not {port}")
     network = open_network(Path(config.run), ops_of(config))
     with start(network, port) as server:
-        print(f"http://{ADDRESS}:{server.server_port}/ shows {network.name}; Ctrl-C ends it", flush=True)
+        print(f"http://{ADDRESS}:{server.server_port}/ shows the network; Ctrl-C ends it", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
