@@ -18,11 +18,11 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from cnn.assembly import groups, ops_of, require_int
-from cnn.example_faces import drawn_faces
 from cnn.exporting.network import Portable
 from cnn.exporting.opening import open_network
 from cnn.exporting.page_file import page_text
 from cnn.exporting.parity import softmax
+from cnn.page_extras import detector_for, drawn_faces
 from data_tools.reading.images import ImageError, decode, fit
 from foundation.entry import entry
 from foundation.errors import UserError
@@ -41,6 +41,7 @@ class ServeSettings:
 
     run: str = UNSET
     port: int = 8000
+    faces: str = "auto"
 
 
 @entry("serve", groups("backend", top=ServeSettings))
@@ -49,7 +50,7 @@ def main(config: DictConfig) -> None:
     if (port := require_int(config, "port", 0)) > 65535:
         raise UserError(f"port must be at most 65535, not {port}")
     network = open_network(Path(config.run), ops_of(config))
-    with start(network, port) as server:
+    with start(network, port, config.faces) as server:
         print(f"http://{ADDRESS}:{server.server_port}/ shows the network; Ctrl-C ends it", flush=True)
         try:
             server.serve_forever()
@@ -57,12 +58,12 @@ def main(config: DictConfig) -> None:
             print()
 
 
-def start(network: Portable, port: int = 0) -> Server:
+def start(network: Portable, port: int = 0, faces: str = "auto") -> Server:
     """A server of the network's page on a port of this machine, any free one for 0; `serve_forever` runs it.
 
     Raises `UserError` for a port that is taken, and for a network that does not take images.
     """
-    page = page_text(network, None, drawn_faces(network.classes))
+    page = page_text(network, None, drawn_faces(network.classes), detector_for(network, faces))
     try:
         return Server(network, page, port)
     except OSError as error:

@@ -26,7 +26,7 @@ ALLOWED = {
     "cnn.training": {"foundation", "cnn.backends", "cnn.layers", "cnn.models"},
     # Over training; its start, like an entry file, takes the backend from cnn.assembly.
     "cnn.distributed": {"foundation", "cnn.backends", "cnn.models", "cnn.training", "cnn"},
-    "cnn.exporting": {"foundation", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training"},
+    "cnn.exporting": {"foundation", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training", "cnn.photos"},
     "cnn.explaining": {"foundation", "cnn.backends", "cnn.layers", "cnn.models"},
     "cnn.importing": {"foundation", "cnn.layers", "cnn.models", "cnn.exporting"},
     "cnn.reporting": {"foundation"},

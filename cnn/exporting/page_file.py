@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from cnn.exporting.card import card_sections, confusion_of, of_faces
 from cnn.exporting.network import Portable
+from cnn.exporting.page_faces import FaceDetector
 from cnn.exporting.page_graph import PageGraph, page_graph
 from cnn.exporting.parity import TOLERANCE, Parity, check_inputs, softmax
 from foundation.pages import templates
@@ -50,13 +51,24 @@ class Example:
     png: bytes
 
 
-def write_page(network: Portable, path: Path, parity: Parity | None, examples: Sequence[Example] = ()) -> None:
+def write_page(
+    network: Portable,
+    path: Path,
+    parity: Parity | None,
+    examples: Sequence[Example] = (),
+    detector: FaceDetector | None = None,
+) -> None:
     """Write the page."""
-    path.write_text(page_text(network, parity, examples), encoding="utf-8")
+    path.write_text(page_text(network, parity, examples, detector), encoding="utf-8")
 
 
-def page_text(network: Portable, parity: Parity | None = None, examples: Sequence[Example] = ()) -> str:
-    """The page as text. Raises `UserError` if the network does not take images that a browser has."""
+def page_text(
+    network: Portable,
+    parity: Parity | None = None,
+    examples: Sequence[Example] = (),
+    detector: FaceDetector | None = None,
+) -> str:
+    """The page as text, with a detector of faces if one is given. Raises `UserError` if the network does not take images that a browser has."""
     graph = page_graph(network)
     description = graph.description()
     inputs = check_inputs(network)[list(_CHECKS)]
@@ -69,10 +81,11 @@ def page_text(network: Portable, parity: Parity | None = None, examples: Sequenc
             for pixels, row in zip(inputs, softmax(network.logits(inputs)), strict=True)
         ],
         "examples": [{"name": each.name, "png": _base64(each.png)} for each in examples],
-        "faces": None,
+        "faces": None if detector is None else {**detector.description, "weights": _base64(detector.weights)},
     }
+    scripts = ["engine.js", *(["faces.js"] if detector is not None else []), "app.js"]
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
-    script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("engine.js", "app.js"))
+    script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in scripts)
     return (
         templates(FOLDER)
         .get_template("page.html.j2")
@@ -88,7 +101,7 @@ def page_text(network: Portable, parity: Parity | None = None, examples: Sequenc
             card=card_sections(network, parity),
             confusion=confusion_of(network),
             explanation=_explanation(description),
-            detector=False,
+            detector=detector is not None,
             faces=of_faces(network),
             examples=bool(examples),
         )
