@@ -1,4 +1,4 @@
-"""`python -m cnn.import_weights weights=FILE model=NAME output=FOLDER`: weights of PyTorch or Keras as a network of ours."""
+"""`python -m cnn.import_weights weights=FILE output=FOLDER`: weights of PyTorch or Keras as a network of ours."""
 
 from __future__ import annotations
 

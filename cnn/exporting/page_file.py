@@ -68,7 +68,10 @@ def page_text(
     examples: Sequence[Example] = (),
     detector: FaceDetector | None = None,
 ) -> str:
-    """The page as text, with a detector of faces if one is given. Raises `UserError` if the network does not take images that a browser has."""
+    """The page as text, with a detector of faces if one is given.
+
+    Raises `UserError` if the network does not take images that a browser has.
+    """
     graph = page_graph(network)
     description = graph.description()
     inputs = check_inputs(network)[list(_CHECKS)]

@@ -1,4 +1,4 @@
-"""Weights of Keras: `.keras` archives, `.weights.h5` of Keras 3, and `.h5` of Keras 2. Read with h5py; Keras is not used."""
+"""Weights of Keras: `.keras` archives, `.weights.h5` of Keras 3, and `.h5` of Keras 2, read by h5py without Keras."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _from_layers(file: Any, config: Sequence[Mapping[str, Any]] | None, own: Map
 
 def _from_keras_2(file: Any) -> Weights:
     """Keras 2: the names of layers and weights are attributes, in order."""
-    root = file["model_weights"] if "model_weights" in file else file
+    root = file.get("model_weights", file)
     config = _layers_of(json.loads(_text(file.attrs["model_config"]))) if "model_config" in file.attrs else None
     options = {layer["config"]["name"]: layer for layer in config or ()}
     modules = []

@@ -104,7 +104,7 @@ def _ours(node: Node, module: Module, library: str) -> dict[str, NDArray[np.floa
 
 
 def _orders(graph: Graph) -> dict[int, Order]:
-    """For each node whose output is a flattened image, the order of its numbers in a library of channels-first images."""
+    """For each node whose output is a flattened image, the order of its numbers where images are channels-first."""
     found: dict[int, Order] = {}
     for index, node in enumerate(graph.nodes):
         if isinstance(node.layer, Flatten) and len(node.input_shape) == 3:

@@ -37,7 +37,7 @@ class Weights:
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 
-def kind_of_node(node: Node, library: str) -> str | None:
+def kind_of_node(node: Node, library: str) -> str | None:  # noqa: PLR0911 - one case for each kind
     """The kind of module that a node needs; None for a node without weights."""
     match node.layer:
         case DepthwiseConv2D() if library == "keras":

@@ -168,7 +168,7 @@ def test_a_network_made_in_keras_computes_the_same(ending, tmp_path):
     )
     (theirs.save_weights if ending == ".weights.h5" else theirs.save)(tmp_path / f"w{ending}")
     if ending == ".weights.h5":  # it does not say which eps the norms have, nor that one has no scale
-        with pytest.raises(UserError, match="shape|has no"):
+        with pytest.raises(UserError, match=r"shape|has no"):
             imported(read_keras(tmp_path / f"w{ending}"))
         return
     found = read_keras(tmp_path / f"w{ending}")
