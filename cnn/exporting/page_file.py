@@ -105,6 +105,7 @@ def page_text(
             confusion=confusion_of(network),
             explanation=_explanation(description),
             detector=detector is not None,
+            notice="" if detector is None else detector.notice,
             faces=of_faces(network),
             examples=bool(examples),
         )
