@@ -90,11 +90,11 @@ def _layers_of(config: Any) -> list[dict[str, Any]]:
 def _from_layers(file: Any, config: Sequence[Mapping[str, Any]] | None, own: Mapping[str, Any]) -> Weights:
     """Keras 3: a group for each layer, called by its class and a count."""
     group = file["layers"] if "layers" in file else file["_layer_checkpoint_dependencies"]
+    names: list[tuple[str, str, Mapping[str, Any]]] = []
     if config is None:
         names = [(name, _without_count(name), {}) for name in sorted(group, key=natural)]
     else:
         counts: dict[str, int] = {}
-        names = []
         for layer in config:
             base = snake_case(str(layer["class_name"]))
             counts[base] = counts.get(base, -1) + 1
