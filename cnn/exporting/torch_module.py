@@ -75,11 +75,6 @@ def load(path=None):
     weights = load_file(Path(__file__).with_suffix(".safetensors") if path is None else path)
     network.load_state_dict({name: tensor.to(network.state_dict()[name].dtype) for name, tensor in weights.items()})
     return network.eval()
-
-
-if __name__ == "__main__":
-    network = load()
-    print(network)
 '''
 
 
