@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 
 from cnn.assembly import groups, ops_of
-from cnn.example_faces import drawn_faces
 from cnn.exporting.formats import Export, export_network, format_of
 from cnn.exporting.network import Portable
 from cnn.exporting.opening import open_network
+from cnn.page_extras import detector_for, drawn_faces
 from cnn.run_config import config_path, read_run_config
 from cnn.training.run_folder import run_folder
 from data_tools.reading.images import ImageError, decode, fit
@@ -36,6 +36,7 @@ class ExportSettings:
     weights: str = "float32"
     images: str | None = None
     check: bool = True
+    faces: str = "auto"
 
 
 @entry("export", groups("backend", top=ExportSettings))
@@ -49,6 +50,7 @@ def main(config: DictConfig) -> None:
         weights=config.weights,
         check=config.check,
         images=None if config.images is None else _images(Path(config.images), network),
+        detector=detector_for(network, config.faces) if name == "page" else None,
         examples=drawn_faces(network.classes) if name == "page" else (),
         config=_recorded(Path(config.run)) if name == "safetensors" else None,
     )

@@ -18,11 +18,11 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from cnn.assembly import groups, ops_of, require_int
-from cnn.example_faces import drawn_faces
 from cnn.exporting.network import Portable
 from cnn.exporting.opening import open_network
 from cnn.exporting.page_file import page_text
 from cnn.exporting.parity import softmax
+from cnn.page_extras import detector_for, drawn_faces
 from data_tools.reading.images import ImageError, decode, fit
 from foundation.entry import entry
 from foundation.errors import UserError
@@ -41,6 +41,7 @@ class ServeSettings:
 
     run: str = UNSET
     port: int = 8000
+    faces: str = "auto"
 
 
 @entry("serve", groups("backend", top=ServeSettings))
@@ -49,20 +50,20 @@ def main(config: DictConfig) -> None:
     if (port := require_int(config, "port", 0)) > 65535:
         raise UserError(f"port must be at most 65535, not {port}")
     network = open_network(Path(config.run), ops_of(config))
-    with start(network, port) as server:
-        print(f"http://{ADDRESS}:{server.server_port}/ shows {network.name}; Ctrl-C ends it", flush=True)
+    with start(network, port, config.faces) as server:
+        print(f"http://{ADDRESS}:{server.server_port}/ shows the network; Ctrl-C ends it", flush=True)
         try:
             server.serve_forever()
         except KeyboardInterrupt:
             print()
 
 
-def start(network: Portable, port: int = 0) -> Server:
+def start(network: Portable, port: int = 0, faces: str = "auto") -> Server:
     """A server of the network's page on a port of this machine, any free one for 0; `serve_forever` runs it.
 
     Raises `UserError` for a port that is taken, and for a network that does not take images.
     """
-    page = page_text(network, None, drawn_faces(network.classes))
+    page = page_text(network, None, drawn_faces(network.classes), detector_for(network, faces))
     try:
         return Server(network, page, port)
     except OSError as error:
@@ -84,7 +85,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def hosts(self) -> set[str]:
-        """What a request may call this server. A page of the network whose name was bound to this address has another."""
+        """What a request may call this server: a page whose name was bound to this address calls it otherwise."""
         return {f"{name}:{self.server_port}" for name in (ADDRESS, "localhost")}
 
     def process_request(self, request: Any, client_address: Any) -> None:

@@ -26,8 +26,9 @@ ALLOWED = {
     "cnn.training": {"foundation", "cnn.backends", "cnn.layers", "cnn.models"},
     # Over training; its start, like an entry file, takes the backend from cnn.assembly.
     "cnn.distributed": {"foundation", "cnn.backends", "cnn.models", "cnn.training", "cnn"},
-    "cnn.exporting": {"foundation", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training"},
+    "cnn.exporting": {"foundation", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training", "cnn.photos"},
     "cnn.explaining": {"foundation", "cnn.backends", "cnn.layers", "cnn.models"},
+    "cnn.importing": {"foundation", "cnn.layers", "cnn.models", "cnn.exporting"},
     "cnn.reporting": {"foundation"},
     "cnn.sweeping": {"foundation", "cnn.training", "cnn.reporting"},
     "cnn.loggers": {"foundation"},
@@ -35,7 +36,8 @@ ALLOWED = {
     "hydra_plugins": {"foundation", "cnn.sweeping", "cnn.reporting"},
     "cnn": {
         *("foundation", "data_tools", "cnn.backends", "cnn.models", "cnn.training", "cnn.reporting"),
-        *("cnn.sweeping", "cnn.loggers", "cnn.distributed", "cnn.photos", "cnn.exporting", "cnn.explaining"),
+        *("cnn.sweeping", "cnn.loggers", "cnn.distributed", "cnn.photos", "cnn.explaining"),
+        *("cnn.exporting", "cnn.importing"),
     },
     # All measurements; of the library only the command cnn.benchmark imports it.
     "benchmarks": {

@@ -17,6 +17,7 @@ from cnn.exporting.model_folder import write_model_folder
 from cnn.exporting.network import Portable
 from cnn.exporting.onnx_file import OnnxSession, write_onnx
 from cnn.exporting.opening import open_network
+from cnn.exporting.page_faces import FaceDetector
 from cnn.exporting.page_file import Example, NodeEngine, write_page
 from cnn.exporting.parity import Parity, Predict, check_inputs, compare, softmax
 from cnn.exporting.torch_module import TorchModule, write_torch
@@ -33,6 +34,7 @@ class Export:
     check: bool = True  # compare with our own output
     images: NDArray[Any] | None = None  # more inputs for the comparison, (n, h, w, c)
     examples: Sequence[Example] = ()  # images that a page offers
+    detector: FaceDetector | None = None  # of faces, for a page
     config: Mapping[str, Any] | None = None  # the groups `data` and `merge` of the run, for a folder
 
 
@@ -112,7 +114,7 @@ def _page(network: Portable, output: Path, options: Export) -> Parity | None:
         else:
             parity = _compare(network, engine.referee, engine.logits, options)
     with atomic_path(output) as temporary:
-        write_page(network, temporary, parity, options.examples)
+        write_page(network, temporary, parity, options.examples, options.detector)
     return parity
 
 

@@ -1,9 +1,9 @@
 """Writes a network as a page: one HTML file that opens from disk and needs no network.
 
 The page has an engine of its own in plain JavaScript (`page/engine.js`) rather than onnxruntime-web: that is twelve
-megabytes of WebAssembly, which no Python package brings, and which a page would carry as sixteen megabytes of text; our
-engine has a few kilobytes, and a network of a million parameters takes it some tens of milliseconds. It is compared with
-our own output by Node, if that is installed, and by the page itself whenever it is opened.
+megabytes of WebAssembly, which no Python package brings, and which a page would carry as sixteen megabytes of text. Our
+engine has some kilobytes, and is fast enough for the networks that a page is for. It is compared with our own output by
+Node, if that is installed, and by the page itself whenever it is opened.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from cnn.exporting.card import card_sections, confusion_of, of_faces
 from cnn.exporting.network import Portable
+from cnn.exporting.page_faces import FaceDetector
 from cnn.exporting.page_graph import PageGraph, page_graph
 from cnn.exporting.parity import TOLERANCE, Parity, check_inputs, softmax
 from foundation.pages import templates
@@ -50,13 +51,27 @@ class Example:
     png: bytes
 
 
-def write_page(network: Portable, path: Path, parity: Parity | None, examples: Sequence[Example] = ()) -> None:
+def write_page(
+    network: Portable,
+    path: Path,
+    parity: Parity | None,
+    examples: Sequence[Example] = (),
+    detector: FaceDetector | None = None,
+) -> None:
     """Write the page."""
-    path.write_text(page_text(network, parity, examples), encoding="utf-8")
+    path.write_text(page_text(network, parity, examples, detector), encoding="utf-8")
 
 
-def page_text(network: Portable, parity: Parity | None = None, examples: Sequence[Example] = ()) -> str:
-    """The page as text. Raises `UserError` if the network does not take images that a browser has."""
+def page_text(
+    network: Portable,
+    parity: Parity | None = None,
+    examples: Sequence[Example] = (),
+    detector: FaceDetector | None = None,
+) -> str:
+    """The page as text, with a detector of faces if one is given.
+
+    Raises `UserError` if the network does not take images that a browser has.
+    """
     graph = page_graph(network)
     description = graph.description()
     inputs = check_inputs(network)[list(_CHECKS)]
@@ -69,10 +84,11 @@ def page_text(network: Portable, parity: Parity | None = None, examples: Sequenc
             for pixels, row in zip(inputs, softmax(network.logits(inputs)), strict=True)
         ],
         "examples": [{"name": each.name, "png": _base64(each.png)} for each in examples],
-        "faces": None,
+        "faces": None if detector is None else {**detector.description, "weights": _base64(detector.weights)},
     }
+    scripts = ["engine.js", *(["faces.js"] if detector is not None else []), "app.js"]
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
-    script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in ("engine.js", "app.js"))
+    script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in scripts)
     return (
         templates(FOLDER)
         .get_template("page.html.j2")
@@ -88,7 +104,8 @@ def page_text(network: Portable, parity: Parity | None = None, examples: Sequenc
             card=card_sections(network, parity),
             confusion=confusion_of(network),
             explanation=_explanation(description),
-            detector=False,
+            detector=detector is not None,
+            notice="" if detector is None else detector.notice,
             faces=of_faces(network),
             examples=bool(examples),
         )
@@ -126,7 +143,7 @@ def _write_graph(graph: PageGraph, folder: Path) -> None:
 def _policy(style: str, script: str) -> str:
     """Nothing is loaded and nothing is sent; of scripts and styles only those with these checksums are used."""
     return (
-        f"default-src 'none'; connect-src 'none'; form-action 'none'; base-uri 'none'; img-src data: blob:; "
+        "default-src 'none'; connect-src 'none'; form-action 'none'; base-uri 'none'; img-src data: blob:; "
         f"script-src {_hash(script)}; style-src {_hash(style)}"
     )
 
@@ -147,7 +164,7 @@ def _in_html(data: Any) -> str:
 def _explanation(description: dict[str, Any]) -> str:
     if description["map"] is None:
         return (
-            "how much less it sees the class when that part is covered. This network has no feature map in front of its "
-            "last layers, from which a class activation could be computed. Not shown with the camera."
+            "how much less it sees the class when that part is covered. This network has no feature map in front of "
+            "its last layers, from which a class activation could be computed. Not shown with the camera."
         )
     return "where its last feature map speaks for the class (Grad-CAM)."

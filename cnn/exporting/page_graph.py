@@ -81,7 +81,7 @@ class PageGraph:
         return [at, tensor.size, "float16" if half else "float32"]
 
     def _map(self) -> int | None:
-        """The last operation that gives an image, if there is one and the engine has the gradient from the logits to it."""
+        """The last operation that gives an image, if the engine has the gradient from the logits to it; else None."""
         for index in range(len(self.operations) - 1, -1, -1):
             shape = self.shapes[index]
             if len(shape) == 3 and shape[0] * shape[1] > 1:

@@ -40,6 +40,7 @@ from cnn.models.graph import INPUT, Node
 from foundation.extras import needed
 from foundation.files import atomic_path
 
+PRODUCER = "cnn-from-scratch"  # in the metadata: dense layers read images pixel by pixel
 _HEAD = '''"""{title}, as a PyTorch module.
 
     network = load()                  # reads the weights from the file beside this one
@@ -74,16 +75,11 @@ def load(path=None):
     weights = load_file(Path(__file__).with_suffix(".safetensors") if path is None else path)
     network.load_state_dict({name: tensor.to(network.state_dict()[name].dtype) for name, tensor in weights.items()})
     return network.eval()
-
-
-if __name__ == "__main__":
-    network = load()
-    print(network)
 '''
 
 
-def torch_source(network: Portable, parity: Parity | None = None) -> str:
-    """The text of the Python file."""
+def torch_source(network: Portable, parity: Parity | None = None, own_order: bool = True) -> str:
+    """The text of the Python file. Without `own_order` images are flattened as PyTorch does, channel by channel."""
     network.check_known("PyTorch")
     made, computed, outputs = [], [], {}
     outputs[INPUT] = "x"
@@ -94,6 +90,8 @@ def torch_source(network: Portable, parity: Parity | None = None) -> str:
         if isinstance(node.layer, AvgPool2D) and not plain_average(window := node.layer.window(node.input_shape)):
             made += _average_buffers(node, window)
         expression = _expression(node, [outputs[given] for given in node.inputs])
+        if not own_order and isinstance(node.layer, Flatten):
+            expression = f"{outputs[node.inputs[0]]}.flatten(1)"
         outputs[index] = node.name
         computed.append(f"{node.name} = {expression}")
     image = len(network.shape) == 3
@@ -161,7 +159,7 @@ def write_torch(network: Portable, path: Path, parity: Parity | None, metadata: 
         write_safetensors(
             weights,
             torch_tensors(network),
-            {**metadata, "classes": json.dumps(list(network.classes))},
+            {**metadata, "producer": PRODUCER, "classes": json.dumps(list(network.classes))},
             network.weights,
             lambda name: any(name.startswith(prefix) for prefix in small),
         )

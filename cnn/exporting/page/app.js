@@ -126,6 +126,7 @@
   function draw() {
     if (!source) return;
     const scale = photo.width / size[0];
+    pen.clearRect(0, 0, photo.width, photo.height);
     pen.drawImage(source, 0, 0, photo.width, photo.height);
     const [x, y, w, h] = [frame.x, frame.y, frame.w, frame.h].map((each) => each * scale);
     pen.fillStyle = "rgba(0, 0, 0, 0.5)";
@@ -152,25 +153,39 @@
     photo.hidden = false;
     $("empty").hidden = true;
     boxes = [];
-    find();
-    moved(boxes[0] || centred());
+    moved(centred());
     $("message").textContent = note;
+    if (detector) search(next);
+  }
+
+  // Look for faces once the image is shown. An image hardly larger than the network's is a face already.
+  function search(shown) {
+    const small = Math.max(...size) < 2 * Math.max(height, width);
+    $("faces").hidden = false;
+    $("faces").textContent = small ? "This image is so small that all of it is taken as one face." : "Looking for faces …";
+    if (!small)
+      setTimeout(() => {
+        if (source !== shown || stream) return;
+        find();
+        if (boxes[0]) moved(boxes[0]);
+        else draw();
+      }, 30);
   }
 
   // The faces in the source as frames, the likeliest first.
   function find() {
-    if (!detector) return;
-    const scale = Math.min(1, 480 / Math.max(...size)), canvas = document.createElement("canvas");
+    const scale = Math.min(1, (stream ? 320 : 480) / Math.max(...size)), canvas = document.createElement("canvas");
     canvas.width = Math.max(1, Math.round(size[0] * scale));
     canvas.height = Math.max(1, Math.round(size[1] * scale));
     const own = canvas.getContext("2d", { willReadFrequently: true });
     own.drawImage(source, 0, 0, canvas.width, canvas.height);
     const { data: rgba } = own.getImageData(0, 0, canvas.width, canvas.height);
-    boxes = detector.find(Engine.channels(rgba, 3), canvas.height, canvas.width).map((box) => ({
-      x: box.x / scale, y: box.y / scale, w: box.w / scale, h: box.h / scale,
+    const least = stream ? Math.max(24, Math.max(canvas.width, canvas.height) / 6) : 24; // near the camera: faster
+    boxes = detector.find(Engine.channels(rgba, 3), canvas.height, canvas.width, least).map((box) => ({
+      x: box.x / scale, y: box.y / scale, w: ((box.h / scale) * width) / height, h: box.h / scale,
     }));
-    $("faces").textContent = boxes.length ? `${boxes.length} face${boxes.length > 1 ? "s" : ""} found.` : "No face found.";
-    $("faces").hidden = false;
+    const many = boxes.length > 1 ? `${boxes.length} faces found: choose one by a click.` : "One face found.";
+    $("faces").textContent = boxes.length ? many : "No face found: drag the frame yourself.";
   }
 
   let held = null;

@@ -63,9 +63,15 @@ const Engine = (() => {
     }
   }
 
-  // The size of the output of a sliding window.
+  // The size of the output of a sliding window. With `same` there is a window for every stride, and padding as that needs.
   function slid(x, op) {
     if (op.output) return op.output;
+    if (op.same) {
+      const size = [Math.ceil(x.h / op.stride[0]), Math.ceil(x.w / op.stride[1])];
+      const more = size.map((each, i) => Math.max((each - 1) * op.stride[i] + op.kernel[i] - (i ? x.w : x.h), 0));
+      op.pads = more.flatMap((each) => [Math.floor(each / 2), Math.ceil(each / 2)]);
+      return size;
+    }
     const [top, bottom, left, right] = op.pads;
     const side = (size, before, after, axis) => {
       const room = size + before + after - (op.kernel[axis] - 1) * op.dilation[axis] - 1;
@@ -388,23 +394,30 @@ const Engine = (() => {
     return numbers.map((each) => (most > 0 ? Math.max(each, 0) / most : 0));
   }
 
-  // Lanczos resampling as Pillow does it, wider where it reduces: pixels (h, w, c) from 0 to 255 to another size.
-  function resized(pixels, h, w, c, height, width) {
-    const across = resampled(pixels, h, w, c, width, 1);
-    return resampled(across, h, width, c, height, 0);
+  // Filters of Pillow's resampling: how far they reach, and their weights.
+  const sinc = (x) => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
+  const FILTERS = {
+    lanczos: [3, (x) => (Math.abs(x) < 3 ? sinc(x) * sinc(x / 3) : 0)],
+    triangle: [1, (x) => Math.max(1 - Math.abs(x), 0)],
+    box: [0.5, (x) => (x > -0.5 && x <= 0.5 ? 1 : 0)],
+  };
+
+  // Resampling as Pillow does it, wider where it reduces: pixels (h, w, c) from 0 to 255 to another size.
+  function resized(pixels, h, w, c, height, width, filter = "lanczos") {
+    const across = resampled(pixels, h, w, c, width, 1, FILTERS[filter]);
+    return resampled(across, h, width, c, height, 0, FILTERS[filter]);
   }
 
-  function resampled(pixels, h, w, c, size, axis) {
+  function resampled(pixels, h, w, c, size, axis, [support, weight]) {
     const old = axis ? w : h;
     if (old === size) return pixels;
-    const scale = old / size, reach = 3 * Math.max(scale, 1), sinc = (x) => (x === 0 ? 1 : Math.sin(Math.PI * x) / (Math.PI * x));
+    const scale = old / size, reach = support * Math.max(scale, 1);
     const out = new Uint8ClampedArray(axis ? h * size * c : size * w * c);
     for (let i = 0; i < size; i++) {
       const centre = (i + 0.5) * scale, first = Math.max(0, Math.floor(centre - reach + 0.5));
       const last = Math.min(old, Math.floor(centre + reach + 0.5)), weights = [];
       for (let k = first; k < last; k++) {
-        const x = (k - centre + 0.5) / Math.max(scale, 1);
-        weights.push(Math.abs(x) < 3 ? sinc(x) * sinc(x / 3) : 0);
+        weights.push(weight((k - centre + 0.5) / Math.max(scale, 1)));
       }
       const sum = weights.reduce((a, b) => a + b, 0);
       for (let other = 0; other < (axis ? h : w); other++)
