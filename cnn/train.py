@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import traceback
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ from cnn.reporting.run_files import ReportParts, write_run_files
 from cnn.reporting.sweeps import ERROR, METRICS, PRUNED
 from cnn.resume import resumed_config, run_arguments
 from cnn.run_config import config_path
+from cnn.run_profile import profile_run
 from cnn.run_lock import run_locks, take
 from cnn.run_report import report_parts
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
@@ -53,7 +55,11 @@ from foundation.config import typed
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import read_json, remove_leftovers, write_json, write_text
+from foundation.output import logged
 
+LOG = "train.log"  # in the run's folder: what is printed
+
+details = logging.getLogger("cnn.train")  # shown with hydra.verbose=true
 SCHEMAS = groups(*GROUPS, top=RunSettings) | {"logger": (LoggerSettings,)}
 
 
@@ -117,11 +123,29 @@ def run(
     check_training(config)
     precision = trainer_settings(config, ops).precision
     provenance = {**collect_provenance(), "backend": f"{ops.name}: {ops.device}", "precision": precision}
-    if (line := slowness(precision, ops)) is not None:
+    with contextlib.nullcontext() if here.rank else logged(folder / LOG):
+        return _run(config, folder, loggers, overrides, new_packs, here, ops, provenance)
+
+
+def _run(
+    config: DictConfig,
+    folder: Path,
+    loggers: Loggers,
+    overrides: Sequence[str],
+    new_packs: Path | None,
+    here: World,
+    ops: Ops,
+    provenance: dict[str, Any],
+) -> float:
+    """The run from its data on; what it prints is logged."""
+    if (line := slowness(provenance["precision"], ops)) is not None:
         print(line)
+    details.debug("backend %s: %s; versions %s", ops.name, ops.device, provenance["versions"])
     with first_before_others(here):
         pack_folder = prepare(config, new_packs)
         pack = load_pack(pack_folder, ops)
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in pack.splits.items())
+    details.debug("pack %s, hash %s: %s images of %s", pack_folder, pack.content_hash[:12], sizes, pack.image_shape)
     if config.resume is None and not here.rank and (record := config_path(folder)).is_file():
         # With what was found out about the data, and without references: it is read as plain values.
         write_text(record, OmegaConf.to_yaml(config, resolve=True))
@@ -140,6 +164,10 @@ def run(
         print(f"resumed after epoch {trainer.epoch}")
     elif "start" in trainer.metadata:
         print(started_line(trainer.metadata["start"]))
+    details.debug("%s", trainer.model)
+    details.debug("blocks of a training step:\n%s", trainer.model.plan)
+    if trainer.settings.profile and config.resume is None and not here.rank:
+        profile_run(config, folder, pack, trainer)
     trial = Trial.of_this_job()
 
     def on_epoch() -> None:

@@ -9,9 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, cast
+
+from foundation.errors import UserError
 
 # Control characters but tab and newline, separators of lines, and signs that change the direction of the text.
 _CODES = [*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F)]
@@ -19,6 +24,9 @@ _CODES += [0x200E, 0x200F, 0x061C, *range(0x2066, 0x206A)]
 _VISIBLE = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CODES}
 
 _CLOSED = (errno.EPIPE, errno.EINVAL)  # Windows answers with the second
+
+
+_logs: list[IO[str]] = []  # the files that get what is printed, the innermost last
 
 
 def visible(text: str) -> str:
@@ -44,6 +52,8 @@ class _Lasting:
             self._stream.write(text if self._codes else visible(text))
         except OSError as error:
             self._drop(error)
+        if not self._codes:  # a console's codes, and the bars that it redraws, are for a terminal alone
+            record(text)
         return len(text)
 
     def flush(self) -> None:
@@ -77,3 +87,45 @@ def lasting_output() -> Iterator[None]:
                 if stream is not None:
                     stream.flush()
         sys.stdout, sys.stderr = before
+
+
+def record(text: str) -> None:
+    """Add printed text to the file of `logged`, if there is one. A full disk ends the file, not the command."""
+    if _logs:
+        try:
+            _logs[-1].write(visible(text))
+            _logs[-1].flush()
+        except (OSError, ValueError):
+            _logs.pop()
+
+
+def is_logged() -> bool:
+    """Whether `record` has a file."""
+    return bool(_logs)
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[None]:
+    """What is printed in the block also goes to the end of the file `path`: lines, tables and errors as plain text.
+
+    Codes of a terminal and bars do not. The first line has the time and the command. Of a link, or of anything else
+    than a file, another file takes the place, so that nothing outside the folder is written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink() or (path.exists() and (not path.is_file() or path.stat().st_nlink > 1)):
+        path.unlink()
+    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        _logs.append(file)
+        try:
+            started = datetime.now().astimezone().isoformat(timespec="seconds")
+            record(f"--- {started} {' '.join(sys.argv)}\n")
+            yield
+        except UserError as error:
+            record(f"error: {error}\n")
+            raise
+        except Exception:
+            record(traceback.format_exc())
+            raise
+        finally:
+            if file in _logs:
+                _logs.remove(file)
