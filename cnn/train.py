@@ -28,7 +28,7 @@ from cnn.assembly import (
 from cnn.backends import Ops
 from cnn.distributed.ranks import distribute
 from cnn.distributed.start import first_before_others, rank_backend, world_of
-from cnn.distributed.world import together, world
+from cnn.distributed.world import World, together, world
 from cnn.loggers.loggers import Loggers
 from cnn.loggers.settings import LoggerSettings
 from cnn.models.precision import slowness
@@ -40,8 +40,8 @@ from cnn.reporting.run_files import ReportParts, write_run_files
 from cnn.reporting.sweeps import ERROR, METRICS, PRUNED
 from cnn.resume import resumed_config, run_arguments
 from cnn.run_config import config_path
-from cnn.run_profile import profile_run
 from cnn.run_lock import run_locks, take
+from cnn.run_profile import profile_run
 from cnn.run_report import report_parts
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
 from cnn.training.inference import predict_probabilities
@@ -138,14 +138,7 @@ def _run(
     provenance: dict[str, Any],
 ) -> float:
     """The run from its data on; what it prints is logged."""
-    if (line := slowness(provenance["precision"], ops)) is not None:
-        print(line)
-    details.debug("backend %s: %s; versions %s", ops.name, ops.device, provenance["versions"])
-    with first_before_others(here):
-        pack_folder = prepare(config, new_packs)
-        pack = load_pack(pack_folder, ops)
-    sizes = ", ".join(f"{name} {len(split):,}" for name, split in pack.splits.items())
-    details.debug("pack %s, hash %s: %s images of %s", pack_folder, pack.content_hash[:12], sizes, pack.image_shape)
+    pack_folder, pack = _data(config, new_packs, here, ops, provenance)
     if config.resume is None and not here.rank and (record := config_path(folder)).is_file():
         # With what was found out about the data, and without references: it is read as plain values.
         write_text(record, OmegaConf.to_yaml(config, resolve=True))
@@ -164,9 +157,8 @@ def _run(
         print(f"resumed after epoch {trainer.epoch}")
     elif "start" in trainer.metadata:
         print(started_line(trainer.metadata["start"]))
-    details.debug("%s", trainer.model)
-    details.debug("blocks of a training step:\n%s", trainer.model.plan)
-    if trainer.settings.profile and config.resume is None and not here.rank:
+    details.debug("%s\nblocks of a training step:\n%s", trainer.model, trainer.model.plan)
+    if trainer.settings.profile and config.resume is None and here.communicator is None:
         profile_run(config, folder, pack, trainer)
     trial = Trial.of_this_job()
 
@@ -181,14 +173,8 @@ def _run(
         with loggers.following(folder, to_container(config), trainer.epoch, (KeyboardInterrupt, Pruned)):
             with Progress() as progress:
                 trainer.fit(pack.splits["train"], pack.splits["validation"], progress, on_epoch)
-            _finish(
-                config,
-                folder,
-                pack,
-                trainer,
-                provenance,
-                report_parts(config, folder, pack_folder, pack, trainer, overrides),
-            )
+            parts = report_parts(config, folder, pack_folder, pack, trainer, overrides)
+            _finish(config, folder, pack, trainer, provenance, parts)
             loggers.end(folder)
     except Pruned:
         write_pruned(folder, trainer.epoch, trainer.best.value)
@@ -201,6 +187,21 @@ def _run(
     _write_convolutions(folder, ops)
     here.wait()
     return trainer.best.value
+
+
+def _data(
+    config: DictConfig, new_packs: Path | None, here: World, ops: Ops, provenance: dict[str, Any]
+) -> tuple[Path, Pack]:
+    """The pack of the run and its folder; it is written if it is not there."""
+    if (line := slowness(provenance["precision"], ops)) is not None:
+        print(line)
+    with first_before_others(here):
+        pack_folder = prepare(config, new_packs)
+        pack = load_pack(pack_folder, ops)
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in pack.splits.items())
+    shown = pack.content_hash[:12], sizes, pack.image_shape, ops.name, ops.device, provenance["versions"]
+    details.debug("pack %s, hash %s: %s images of %s; backend %s: %s; versions %s", pack_folder, *shown)
+    return pack_folder, pack
 
 
 def _write_convolutions(folder: Path, ops: Ops) -> None:
