@@ -27,6 +27,7 @@ FILES = {
     "model.best.safetensors",
     "predictions.png",
     "report.html",
+    "train.log",
 }
 TIMES = ("seconds", "images_per_second")
 
