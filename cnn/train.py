@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
@@ -123,8 +123,10 @@ def run(
     check_training(config)
     precision = trainer_settings(config, ops).precision
     provenance = {**collect_provenance(), "backend": f"{ops.name}: {ops.device}", "precision": precision}
-    with contextlib.nullcontext() if here.rank else logged(folder / LOG):
+    if here.rank:
         return _run(config, folder, loggers, overrides, new_packs, here, ops, provenance)
+    with logged(folder / LOG) as begin_log:
+        return _run(config, folder, loggers, overrides, new_packs, here, ops, provenance, begin_log)
 
 
 def _run(
@@ -136,8 +138,9 @@ def _run(
     here: World,
     ops: Ops,
     provenance: dict[str, Any],
+    begin_log: Callable[[], None] = lambda: None,
 ) -> float:
-    """The run from its data on; what it prints is logged."""
+    """The run from its data on; `begin_log` is called when nothing can be refused any more."""
     pack_folder, pack = _data(config, new_packs, here, ops, provenance)
     if config.resume is None and not here.rank and (record := config_path(folder)).is_file():
         # With what was found out about the data, and without references: it is read as plain values.
@@ -152,6 +155,7 @@ def _run(
             trainer.fit(pack.splits["train"], pack.splits["validation"], progress)
         here.wait()  # for the files of the run
         return trainer.best.value
+    begin_log()
     if config.resume is not None:
         write_history(folder / "metrics.csv", trainer.history)  # a kill may have come between checkpoint and history
         print(f"resumed after epoch {trainer.epoch}")

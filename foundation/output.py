@@ -7,10 +7,11 @@ that move the cursor, hide lines, or put text on the clipboard.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -26,7 +27,7 @@ _VISIBLE = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for cod
 _CLOSED = (errno.EPIPE, errno.EINVAL)  # Windows answers with the second
 
 
-_logs: list[IO[str]] = []  # the files that get what is printed, the innermost last
+_logs: list[_Log] = []  # the files that get what is printed, the innermost last
 
 
 def visible(text: str) -> str:
@@ -94,7 +95,6 @@ def record(text: str) -> None:
     if _logs:
         try:
             _logs[-1].write(visible(text))
-            _logs[-1].flush()
         except (OSError, ValueError):
             _logs.pop()
 
@@ -105,27 +105,56 @@ def is_logged() -> bool:
 
 
 @contextmanager
-def logged(path: Path) -> Iterator[None]:
+def logged(path: Path) -> Iterator[Callable[[], None]]:
     """What is printed in the block also goes to the end of the file `path`: lines, tables and errors as plain text.
 
-    Codes of a terminal and bars do not. The first line has the time and the command. Of a link, or of anything else
-    than a file, another file takes the place, so that nothing outside the folder is written to.
+    Codes of a terminal and bars do not. The file is opened when the yielded function is called, and then gets what was
+    printed before: a command that is refused leaves none. The first line has the time and the command. Of a link, or
+    of anything else than a file, another file takes the place, so that nothing outside the folder is written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_symlink() or (path.exists() and (not path.is_file() or path.stat().st_nlink > 1)):
-        path.unlink()
-    with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-        _logs.append(file)
-        try:
-            started = datetime.now().astimezone().isoformat(timespec="seconds")
-            record(f"--- {started} {' '.join(sys.argv)}\n")
-            yield
-        except UserError as error:
-            record(f"error: {error}\n")
-            raise
-        except Exception:
-            record(traceback.format_exc())
-            raise
-        finally:
-            if file in _logs:
-                _logs.remove(file)
+    log = _Log(path)
+    _logs.append(log)
+    try:
+        log.write(f"--- {datetime.now().astimezone().isoformat(timespec='seconds')} {visible(' '.join(sys.argv))}\n")
+        yield log.begin
+    except UserError as error:
+        record(f"error: {error}\n")
+        raise
+    except Exception:
+        record(traceback.format_exc())
+        raise
+    finally:
+        if log in _logs:
+            _logs.remove(log)
+        log.close()
+
+
+class _Log:
+    """The file of `logged`; text before its beginning is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._kept = path, io.StringIO()
+        self._file: IO[str] | None = None
+
+    def begin(self) -> None:
+        """Open the file and write what is kept."""
+        path = self._path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink() or (path.exists() and (not path.is_file() or path.stat().st_nlink > 1)):
+            path.unlink()
+        self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
+        record(self._kept.getvalue())
+
+    def write(self, text: str) -> None:
+        """Add text."""
+        if self._file is None:
+            self._kept.write(text)
+        else:
+            self._file.write(text)
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file, if it was opened."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()

@@ -30,7 +30,8 @@ def test_lines_tables_and_errors_are_in_it_without_codes_and_bars(console, tmp_p
     path = tmp_path / "run" / "train.log"
     with lasting_output():
         print("before")
-        with logged(path):
+        with logged(path) as begin:
+            begin()
             print("a line", "\x1b[31mred\x1b[0m")
             print("an error", file=sys.stderr)
             screen = console()
@@ -62,7 +63,8 @@ def test_lines_tables_and_errors_are_in_it_without_codes_and_bars(console, tmp_p
 def test_lines_about_progress_are_of_the_moment(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Pulse, "_last", float("-inf"))
     now = [0.0]
-    with lasting_output(), logged(tmp_path / "log"):
+    with lasting_output(), logged(tmp_path / "log") as begin:
+        begin()
         pulse = Pulse(clock=lambda: now[0])
         pulse.begin("reading", 100)
         now[0] = 1e6
@@ -72,18 +74,29 @@ def test_lines_about_progress_are_of_the_moment(tmp_path, capsys, monkeypatch):
     assert lines(tmp_path / "log")[1:] == ["a result"]
 
 
+def failing(path, error):
+    with logged(path) as begin:
+        print("kept until then")
+        begin()
+        raise error
+
+
 def test_a_run_that_goes_on_adds_to_its_log_and_an_error_is_in_it(tmp_path):
     path = tmp_path / "log"
     with lasting_output():
         with pytest.raises(UserError), logged(path):
-            raise UserError("data.root=nowhere: there is no such folder")
-        with pytest.raises(ZeroDivisionError), logged(path):
-            print(1 / 0)
-        with logged(path):
+            raise UserError("refused before the work began")
+        assert not path.exists()
+        with pytest.raises(UserError):
+            failing(path, UserError("data.root=nowhere: there is no such folder"))
+        with pytest.raises(ZeroDivisionError):
+            failing(path, ZeroDivisionError("division by zero"))
+        with logged(path) as begin:
             print("again")
+            begin()
     shown = lines(path)
     assert sum(line.startswith("--- ") for line in shown) == 3
-    assert shown[1] == "error: data.root=nowhere: there is no such folder"
+    assert shown[1:3] == ["kept until then", "error: data.root=nowhere: there is no such folder"]
     assert "ZeroDivisionError: division by zero" in shown
     assert shown[-1] == "again"
 
@@ -94,7 +107,8 @@ def test_nothing_outside_the_folder_is_written_to(link, tmp_path):
     """The folder of a run that is resumed may be a stranger's."""
     (tmp_path / "precious").write_text("mine")
     link(tmp_path / "precious", tmp_path / "train.log")
-    with lasting_output(), logged(tmp_path / "train.log"):
+    with lasting_output(), logged(tmp_path / "train.log") as begin:
+        begin()
         print("a line")
     assert (tmp_path / "precious").read_text() == "mine"
     assert lines(tmp_path / "train.log")[1:] == ["a line"]
@@ -106,7 +120,8 @@ def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path, monkeypatch, capsys)
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.open", lambda *_, **__: Full())
-    with lasting_output(), logged(tmp_path / "log"):
+    with lasting_output(), logged(tmp_path / "log") as begin:
+        begin()
         print("still here")
     assert "still here" in capsys.readouterr().out
 
