@@ -215,6 +215,7 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
     if pack.value_top is not None:
         metadata["value_top"] = pack.value_top
     metadata["trainer"]["distributed"] = None  # a run may go on with another number of processes
+    metadata["trainer"].pop("profile", None)  # it changes no result
     metadata["trainer"]["precision"] = settings.precision  # not "auto", which could be another on another machine
     options = TrainingOptions(
         settings,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
@@ -27,7 +28,7 @@ from cnn.assembly import (
 from cnn.backends import Ops
 from cnn.distributed.ranks import distribute
 from cnn.distributed.start import first_before_others, rank_backend, world_of
-from cnn.distributed.world import together, world
+from cnn.distributed.world import World, together, world
 from cnn.loggers.loggers import Loggers
 from cnn.loggers.settings import LoggerSettings
 from cnn.models.precision import slowness
@@ -39,6 +40,7 @@ from cnn.reporting.run_files import ReportParts, write_run_files
 from cnn.reporting.sweeps import ERROR, METRICS, PRUNED
 from cnn.resume import resumed_config, run_arguments
 from cnn.run_config import config_path
+from cnn.run_profile import profile_run
 from cnn.run_report import report_parts
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
 from cnn.training.inference import predict_probabilities
@@ -52,8 +54,12 @@ from foundation.config import typed
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import read_json, remove_leftovers, write_json, write_text
+from foundation.output import logged
 from foundation.run_lock import run_locks, take
 
+LOG = "train.log"  # in the run's folder: what is printed
+
+details = logging.getLogger("cnn.train")  # shown with hydra.verbose=true
 SCHEMAS = groups(*GROUPS, top=RunSettings) | {"logger": (LoggerSettings,)}
 
 
@@ -117,11 +123,25 @@ def run(
     check_training(config)
     precision = trainer_settings(config, ops).precision
     provenance = {**collect_provenance(), "backend": f"{ops.name}: {ops.device}", "precision": precision}
-    if (line := slowness(precision, ops)) is not None:
-        print(line)
-    with first_before_others(here):
-        pack_folder = prepare(config, new_packs)
-        pack = load_pack(pack_folder, ops)
+    if here.rank:
+        return _run(config, folder, loggers, overrides, new_packs, here, ops, provenance)
+    with logged(folder / LOG) as begin_log:
+        return _run(config, folder, loggers, overrides, new_packs, here, ops, provenance, begin_log)
+
+
+def _run(
+    config: DictConfig,
+    folder: Path,
+    loggers: Loggers,
+    overrides: Sequence[str],
+    new_packs: Path | None,
+    here: World,
+    ops: Ops,
+    provenance: dict[str, Any],
+    begin_log: Callable[[], None] = lambda: None,
+) -> float:
+    """The run from its data on; `begin_log` is called when nothing can be refused any more."""
+    pack_folder, pack = _data(config, new_packs, here, ops, provenance)
     if config.resume is None and not here.rank and (record := config_path(folder)).is_file():
         # With what was found out about the data, and without references: it is read as plain values.
         write_text(record, OmegaConf.to_yaml(config, resolve=True))
@@ -135,11 +155,15 @@ def run(
             trainer.fit(pack.splits["train"], pack.splits["validation"], progress)
         here.wait()  # for the files of the run
         return trainer.best.value
+    begin_log()
     if config.resume is not None:
         write_history(folder / "metrics.csv", trainer.history)  # a kill may have come between checkpoint and history
         print(f"resumed after epoch {trainer.epoch}")
     elif "start" in trainer.metadata:
         print(started_line(trainer.metadata["start"]))
+    details.debug("%s\nblocks of a training step:\n%s", trainer.model, trainer.model.plan)
+    if trainer.settings.profile and config.resume is None and here.communicator is None:
+        profile_run(config, folder, pack, trainer)
     trial = Trial.of_this_job()
 
     def on_epoch() -> None:
@@ -153,14 +177,8 @@ def run(
         with loggers.following(folder, to_container(config), trainer.epoch, (KeyboardInterrupt, Pruned)):
             with Progress() as progress:
                 trainer.fit(pack.splits["train"], pack.splits["validation"], progress, on_epoch)
-            _finish(
-                config,
-                folder,
-                pack,
-                trainer,
-                provenance,
-                report_parts(config, folder, pack_folder, pack, trainer, overrides),
-            )
+            parts = report_parts(config, folder, pack_folder, pack, trainer, overrides)
+            _finish(config, folder, pack, trainer, provenance, parts)
             loggers.end(folder)
     except Pruned:
         write_pruned(folder, trainer.epoch, trainer.best.value)
@@ -173,6 +191,21 @@ def run(
     _write_convolutions(folder, ops)
     here.wait()
     return trainer.best.value
+
+
+def _data(
+    config: DictConfig, new_packs: Path | None, here: World, ops: Ops, provenance: dict[str, Any]
+) -> tuple[Path, Pack]:
+    """The pack of the run and its folder; it is written if it is not there."""
+    if (line := slowness(provenance["precision"], ops)) is not None:
+        print(line)
+    with first_before_others(here):
+        pack_folder = prepare(config, new_packs)
+        pack = load_pack(pack_folder, ops)
+    sizes = ", ".join(f"{name} {len(split):,}" for name, split in pack.splits.items())
+    shown = pack.content_hash[:12], sizes, pack.image_shape, ops.name, ops.device, provenance["versions"]
+    details.debug("pack %s, hash %s: %s images of %s; backend %s: %s; versions %s", pack_folder, *shown)
+    return pack_folder, pack
 
 
 def _write_convolutions(folder: Path, ops: Ops) -> None:

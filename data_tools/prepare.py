@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import product
@@ -26,6 +27,8 @@ from data_tools.sources.base import Fingerprint
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import locked
+
+details = logging.getLogger("data_tools.prepare")  # shown with hydra.verbose=true
 
 
 def prepare(config: DictConfig, new_packs: Path | None = None) -> Path:
@@ -69,6 +72,8 @@ def prepare(config: DictConfig, new_packs: Path | None = None) -> Path:
                 print(f"{missing}; using the pack {found.folder} as it is")
                 return found.folder
         raise
+    details.debug("options of the pack: %s", chosen)
+    details.debug("fingerprints of its sources: %s", fingerprints)
     folder = pack_dir / folder_name(data.name, options_hash(chosen), fingerprints)
     if (current := _current(places, wanted, fingerprints, origin)) is not None:
         return current

@@ -26,6 +26,7 @@ from foundation.interrupts import ending_signals
 from foundation.output import lasting_output
 from foundation.schema import Schemas, build, closest
 from foundation.text_yaml import read_with
+from foundation.verbosity import show_details
 
 # Errors of the environment that a person can correct; any other OSError is a bug and keeps its stack trace.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -59,6 +60,7 @@ def entry(
             def guarded(config: DictConfig) -> Any:
                 try:
                     os.chdir(HydraConfig.get().runtime.cwd)
+                    show_details(plain(HydraConfig.get().verbose))
                     _check(config, types)
                     return task(config)
                 except Exception as error:

@@ -7,11 +7,17 @@ that move the cursor, hide lines, or put text on the clipboard.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, cast
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any, cast
+
+from foundation.errors import UserError
 
 # Control characters but tab and newline, separators of lines, and signs that change the direction of the text.
 _CODES = [*range(0x09), *range(0x0B, 0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0x202A, 0x202F)]
@@ -19,6 +25,9 @@ _CODES += [0x200E, 0x200F, 0x061C, *range(0x2066, 0x206A)]
 _VISIBLE = {code: f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" for code in _CODES}
 
 _CLOSED = (errno.EPIPE, errno.EINVAL)  # Windows answers with the second
+
+
+_logs: list[_Log] = []  # the files that get what is printed, the innermost last
 
 
 def visible(text: str) -> str:
@@ -44,6 +53,8 @@ class _Lasting:
             self._stream.write(text if self._codes else visible(text))
         except OSError as error:
             self._drop(error)
+        if not self._codes:  # a console's codes, and the bars that it redraws, are for a terminal alone
+            record(text)
         return len(text)
 
     def flush(self) -> None:
@@ -77,3 +88,73 @@ def lasting_output() -> Iterator[None]:
                 if stream is not None:
                     stream.flush()
         sys.stdout, sys.stderr = before
+
+
+def record(text: str) -> None:
+    """Add printed text to the file of `logged`, if there is one. A full disk ends the file, not the command."""
+    if _logs:
+        try:
+            _logs[-1].write(visible(text))
+        except (OSError, ValueError):
+            _logs.pop()
+
+
+def is_logged() -> bool:
+    """Whether `record` has a file."""
+    return bool(_logs)
+
+
+@contextmanager
+def logged(path: Path) -> Iterator[Callable[[], None]]:
+    """What is printed in the block also goes to the end of the file `path`: lines, tables and errors as plain text.
+
+    Codes of a terminal and bars do not. The file is opened when the yielded function is called, and then gets what was
+    printed before: a command that is refused leaves none. The first line has the time and the command. Of a link, or
+    of anything else than a file, another file takes the place, so that nothing outside the folder is written to.
+    """
+    log = _Log(path)
+    _logs.append(log)
+    try:
+        log.write(f"--- {datetime.now().astimezone().isoformat(timespec='seconds')} {visible(' '.join(sys.argv))}\n")
+        yield log.begin
+    except UserError as error:
+        record(f"error: {error}\n")
+        raise
+    except Exception:
+        record(traceback.format_exc())
+        raise
+    finally:
+        if log in _logs:
+            _logs.remove(log)
+        log.close()
+
+
+class _Log:
+    """The file of `logged`; text before its beginning is kept."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._kept = path, io.StringIO()
+        self._file: IO[str] | None = None
+
+    def begin(self) -> None:
+        """Open the file and write what is kept."""
+        path = self._path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_symlink() or (path.exists() and (not path.is_file() or path.stat().st_nlink > 1)):
+            path.unlink()
+        self._file = path.open("a", encoding="utf-8", errors="backslashreplace")
+        record(self._kept.getvalue())
+
+    def write(self, text: str) -> None:
+        """Add text."""
+        if self._file is None:
+            self._kept.write(text)
+        else:
+            self._file.write(text)
+            self._file.flush()
+
+    def close(self) -> None:
+        """Close the file, if it was opened."""
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()

@@ -10,7 +10,9 @@ import threading
 import time
 from collections.abc import Callable
 from types import TracebackType
-from typing import IO
+from typing import IO, Any
+
+from foundation.output import visible
 
 FIRST = 10.0  # seconds of a stage before its first line
 EACH = 30.0  # seconds between two lines, of whatever stage
@@ -67,7 +69,9 @@ class Pulse:
             return
         Pulse._last = now
         try:
-            print(self._line(now - self._began), file=self._stream or sys.stderr, flush=True)
+            # As a bar on a terminal it is of the moment: a run's log does not get it.
+            stream: Any = self._stream or sys.stderr
+            print(visible(self._line(now - self._began)), file=getattr(stream, "with_codes", stream), flush=True)
         except (OSError, ValueError):  # nobody reads any more
             self._what = ""
 

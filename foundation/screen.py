@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Iterable
 from typing import IO, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
+from rich.control import Control
 from rich.segment import Segment
 
-from foundation.output import visible
+from foundation.output import is_logged, record, visible
+
+_LOG_WIDTH = 120  # of tables in a log, whatever the terminal's
 
 
 class Screen(Console):
@@ -24,6 +28,14 @@ class Screen(Console):
     @file.setter
     def file(self, new: IO[str]) -> None:
         self._file = new
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print; a run's log gets the same as plain text, without what only moves the cursor."""
+        super().print(*objects, **options)
+        if is_logged() and not any(isinstance(each, Control) for each in objects):
+            text = io.StringIO()
+            Console(file=text, width=_LOG_WIDTH, color_system=None, force_terminal=False).print(*objects, **options)
+            record("".join(f"{line.rstrip()}\n" for line in text.getvalue().splitlines()))
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """The segments of a text, table or bar."""

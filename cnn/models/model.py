@@ -16,7 +16,8 @@ from cnn.layers import BatchNorm, Buffer, Parameter, Pass, Pointwise, Streams
 from cnn.models.arena import Arena
 from cnn.models.execute import Executor
 from cnn.models.graph import INPUT, Graph, Node
-from cnn.models.plan import make_plan
+from cnn.models.plan import Plan, make_plan
+from cnn.models.timing import Stopwatch, TimedExecutor
 from foundation.errors import UserError
 
 STORAGES = ("float32", "bfloat16")
@@ -183,6 +184,15 @@ class Model:
     def trained_names(self, index: int) -> list[str]:
         """The names of the trained parameters of node `index`."""
         return self._trained_names.get(self.graph.nodes[index].name, [])
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of training passes."""
+        return self._training.plan
+
+    def measured_by(self, watch: Stopwatch) -> None:
+        """From now on `watch` measures each block of training passes."""
+        self._training = TimedExecutor.of(self._training, watch)
 
     def feature_maps(self, x: Array, names: Sequence[str] | None = None) -> dict[str, Array]:
         """The outputs of the nodes `names`, by default of all, in inference, computed without fusion in float32."""

@@ -67,9 +67,13 @@ class Plan:
             return list(self.graph.nodes[block.alone].inputs)
         return [block.input, *block.joined.values()]
 
+    def name_of(self, block: Block) -> str:
+        """The names of a block's nodes, in the order of computation."""
+        return " + ".join(self.graph.nodes[index].name for index in block.nodes())
+
     def __str__(self) -> str:
-        """One line per block: its nodes, in the order of computation."""
-        return "\n".join(" + ".join(self.graph.nodes[index].name for index in block.nodes()) for block in self.blocks)
+        """One line per block."""
+        return "\n".join(map(self.name_of, self.blocks))
 
 
 def make_plan(graph: Graph, train: bool, fuse: bool = True, fold: bool = False) -> Plan:

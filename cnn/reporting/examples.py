@@ -14,7 +14,7 @@ from cnn.reporting.pictures import image_uri, strongest_place, veil_uri
 # Maps (k, p, q) for the images with these indices (k,) and for these class numbers (k,); a larger value speaks more
 # for the class.
 Explain = Callable[[NDArray[np.int64], NDArray[np.int64]], NDArray[np.floating]]
-MISTAKES, HITS = 12, 6
+MISTAKES, HITS = 12, 9
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,17 @@ class Example:
 def surest(
     labels: NDArray[Any], probabilities: NDArray[Any], mistakes: int = MISTAKES, hits: int = HITS
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The indices of the most confident mistakes and of the most confident hits, most confident first."""
+    """The indices of the most confident mistakes and of the most confident hits, most confident first.
+
+    The hits are the surest one of each class, the surest classes first; further ones if there are few classes.
+    """
     predicted = probabilities.argmax(axis=1)
     order = np.argsort(-probabilities.max(axis=1), kind="stable")
     right = predicted[order] == labels[order]
-    return order[~right][:mistakes], order[right][:hits]
+    found = order[right]
+    first = np.sort(np.unique(predicted[found], return_index=True)[1])  # places in `found`
+    chosen = np.concatenate([found[first], np.delete(found, first)])
+    return order[~right][:mistakes], chosen[:hits]
 
 
 def examples(

@@ -54,6 +54,7 @@ class TrainerSettings:
     clip_norm: float | None = None  # the largest norm of the gradient of all parameters
     early_stopping: int | None = None  # epochs without a better validation accuracy before training stops
     monitor: str = "val_accuracy"
+    profile: bool = False  # measure a step part by part before training; part of no checkpoint
     max_minutes: float | None = None  # start no further epoch after this time; the schedule does not depend on it
     distributed: str = "none"  # or mpi, nccl: how processes that train together exchange arrays
     sync_batch_norm: bool = True  # with several processes: batch norms over the whole batch, not each one's part
@@ -313,6 +314,7 @@ class Trainer:
             metadata[group] = asdict(defaults) | metadata.get(group, {})
         own = self.metadata.get("trainer", {})  # the number of processes may be another
         metadata["trainer"] |= {"distributed": own.get("distributed")}
+        metadata["trainer"].pop("profile")  # it changes no result
         if not self.schedule.by_length:
             metadata["trainer"]["epochs"] = self.metadata.get("trainer", metadata["trainer"]).get("epochs")
         for key, value in self.metadata.items():

@@ -61,7 +61,10 @@ def test_train_says_what_is_wrong_in_one_line(command, workplace, arguments, wor
     line = command("cnn.train", *options, *arguments).error
     for word in words:
         assert word in line
-    assert [path for path in leftovers(workplace) if path.name != "fer2013" and "packs" not in path.parts] == []
+    left = [path for path in leftovers(workplace) if path.name != "fer2013" and "packs" not in path.parts]
+    begun = "loss" in words  # that run had begun to train: its log stays, with the error
+    assert [path.name for path in left] == ["train.log"] * begun
+    assert not begun or left[0].read_text(encoding="utf-8").splitlines()[-1] == f"error: {line}"
 
 
 @pytest.mark.parametrize(

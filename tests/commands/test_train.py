@@ -27,12 +27,35 @@ FILES = {
     "model.best.safetensors",
     "predictions.png",
     "report.html",
+    "train.log",
 }
 TIMES = ("seconds", "images_per_second")
 
 
 def rows_without_times(path):
     return [{key: value for key, value in row.items() if key not in TIMES} for row in read_history(path)]
+
+
+def test_a_report_without_images_and_a_profile(command, workplace):
+    options = ("report.images=false", "trainer.profile=true", "hydra.verbose=true", "augment=flip_shift")
+    outcome = command("cnn.train", *QUICK, "trainer.epochs=1", *options, "hydra.run.dir=out")
+    assert outcome.status == 0, outcome.err
+    out = workplace / "out"
+    report = (out / "report.html").read_text(encoding="utf-8")
+    assert "<img" not in report
+    assert "What it saw" not in report
+    assert "In training each image is mirrored at random, shifted by up to" in report
+    assert not (out / "predictions.png").exists()
+    with (out / "profile.csv").open(encoding="utf-8") as file:
+        parts = list(csv.DictReader(file))
+    assert sum(float(row["fraction"]) for row in parts) == pytest.approx(1, abs=1e-3)
+    assert {"batch and augmentation", "loss", "update"} < {row["part"] for row in parts}
+    assert (out / "profile.png").is_file()
+    log = (out / "train.log").read_text(encoding="utf-8")
+    assert log.count("blocks of a training step:") == 1  # a detail
+    assert "conv2d_1" in log
+    assert "a training step, part by part" in log
+    assert load_checkpoint(out / "model.best.safetensors")[1]["trainer"].get("profile") is None
 
 
 def test_a_run_leaves_a_whole_folder_and_a_pack(command, workplace, real_plots):
@@ -57,6 +80,13 @@ def test_a_run_leaves_a_whole_folder_and_a_pack(command, workplace, real_plots):
     assert metrics["val_accuracy"] == max(row["val_accuracy"] for row in history)
     report = (workplace / "out" / "report.html").read_text()
     assert not re.search(r"https?://(?!www\.w3\.org/)", report)  # opens from disk, loads nothing
+    log = (workplace / "out" / "train.log").read_text(encoding="utf-8").splitlines()
+    printed = [line.rstrip() for line in outcome.out.splitlines() if line.strip()]
+    assert printed == [line for line in log[1:] if line]
+    for part in ("What it saw", "Grad-CAM", "Thresholds", "After the merge no validation or test image", "mirrored"):
+        assert (part in report) == (part != "mirrored"), part  # augment=none
+    assert "python -m cnn.train data=fer2013" in report
+    assert {each["name"] for each in metrics["thresholds"]} == set(CLASSES)
     assert f"{metrics['test_accuracy']:.4f}" in outcome.out
     (pack,) = (workplace / "packs").iterdir()
     assert json.loads((pack / "pack.json").read_text())["content_hash"] == metrics["pack_hash"]

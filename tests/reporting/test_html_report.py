@@ -141,6 +141,17 @@ def test_images_say_what_they_show(tmp_path, scores):
     assert strongest[..., 3].sum() == strongest[1, 2, 3]
 
 
+def test_the_surest_are_chosen_by_confidence_and_hits_by_class():
+    labels = np.array([0, 0, 0, 1, 1, 2, 2])
+    sure = np.array([0.9, 0.8, 0.7, 0.6, 0.95, 0.5, 0.99])
+    predicted = np.array([0, 0, 0, 1, 0, 2, 1])  # the fifth and the last are mistakes
+    probabilities = np.full((7, 3), 0.001)
+    probabilities[np.arange(7), predicted] = sure
+    mistakes, hits = surest(labels, probabilities, 2, 4)
+    assert mistakes.tolist() == [6, 4]
+    assert hits.tolist() == [0, 3, 5, 1]
+
+
 def test_charts_are_described_in_words(tmp_path, scores):
     full_report(tmp_path / "report.html", scores, tmp_path)
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
