@@ -19,7 +19,7 @@ lint: .venv/.installed-dev ## check style and types
 	$(BIN)/mypy
 
 docs: .venv/.installed-dev ## build the site of docs/ in site/, and check its links
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 format: .venv/.installed-dev ## format the code
 	$(BIN)/ruff check --fix .

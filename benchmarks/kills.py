@@ -8,7 +8,7 @@ Counted are
 - lost: the next run could not begin or go on, or an epoch that was in the checkpoint is not in the end;
 - half: a file that cannot be read whole;
 - differing: a file of the finished work that is not the one without kills, but for times;
-- left: a temporary file or lock after the finished work, or a process of the killed command ten seconds later.
+- left: a temporary file or lock after the finished work, or a process of the killed command half a minute later.
 
 The network is the smallest and the images few, so that most kills meet the writing of files. Commands of one process
 are copies of this one, which has imported everything already.
@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import math
 import os
 import random
 import re
@@ -54,7 +55,7 @@ _VARYING = (  # names whose files say when and how fast
     *("multirun.yaml", "hydra.yaml", "overrides.yaml", "config.yaml", "audit.html", "audit.json", "error.txt"),
 )
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}(\.\w+)?|.*\.lock")
-_GONE = 10.0  # seconds after which no process of a killed command may be there
+_GONE = 30.0  # seconds after which no process of a killed command may be there, on a busy machine
 
 
 @dataclass
@@ -75,6 +76,7 @@ class Outcome:
 
     kills: Counter[str] = field(default_factory=Counter)  # by signal
     finished: int = 0
+    seconds: float = math.inf  # that a whole run took, if one did
     faults: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
 
@@ -124,8 +126,16 @@ def works() -> list[Work]:
 
 
 def _some(pid: int, luck: random.Random) -> int:
-    """`mpiexec`, or one of the processes that it started."""
-    return luck.choice([pid, *below(pid)])
+    """`mpiexec`, or one of the Python processes that it started."""
+    return luck.choice([pid, *(each for each in below(pid) if "cnn.train" in command_of(each))])
+
+
+def command_of(pid: int) -> list[str]:
+    """The words of a process's command line; none if it is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:
+        return []
 
 
 def below(pid: int) -> list[int]:
@@ -201,7 +211,7 @@ def kills_of(work: Work, reference: Path, seconds: float, folder: Path, luck: ra
     outcome = Outcome()
     seen = 0
     while True:
-        process = begin(work, folder)
+        process, begun = begin(work, folder), time.monotonic()
         ended = None
         if sum(outcome.kills.values()) < most:
             try:
@@ -220,6 +230,8 @@ def kills_of(work: Work, reference: Path, seconds: float, folder: Path, luck: ra
         outcome.fault("lost", f"exit status {ended}: {last_line(folder)}")
         return outcome
     outcome.finished = 1
+    if not outcome.kills:
+        outcome.seconds = time.monotonic() - begun
     compare(reference, folder, outcome)
     return outcome
 
@@ -346,8 +358,9 @@ def main() -> int:
             folder.mkdir()
             if work.kind != "prepare":  # which has kills of its own
                 shutil.copytree(places[work.kind][0] / "packs", folder / "packs")
-            reference, seconds = places[work.kind]
+            reference, seconds = places[work.kind]  # the machine may be busier at one time than at another
             found = kills_of(work, reference, seconds, folder, luck, min(8, options.kills - done))
+            places[work.kind] = reference, min(seconds, found.seconds)
             total = totals[work.kind]
             total.kills += found.kills
             total.finished += found.finished

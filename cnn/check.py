@@ -12,7 +12,6 @@ from cnn.finished_run import FinishedRun
 from cnn.reporting.metrics_csv import read_history
 from cnn.reporting.sweeps import METRICS
 from cnn.run_config import config_path, read_run_config
-from cnn.run_lock import LOCK
 from cnn.training.checkpoint import BEST, LAST, described, load_checkpoint
 from cnn.training.pack import load_pack
 from cnn.training.run_folder import MODEL, network_file
@@ -21,6 +20,7 @@ from data_tools.reading.manifest import read_manifest
 from foundation.errors import UserError
 from foundation.files import in_use, leftovers, read_json
 from foundation.output import lasting_output
+from foundation.run_lock import LOCK
 
 Check = Callable[[], str]  # returns what was found; raises `UserError` for what is wrong
 

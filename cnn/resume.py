@@ -17,11 +17,11 @@ from cnn.assembly import GROUPS
 from cnn.distributed.world import world
 from cnn.reporting.sweeps import METRICS
 from cnn.run_config import LOGGER, checked_config, config_path, read_run_config
-from cnn.run_lock import take
 from cnn.training.checkpoint import LAST
 from foundation.command_line import quote, unquoted
 from foundation.config import config_dir, plain
 from foundation.errors import UserError
+from foundation.run_lock import take
 
 
 def run_arguments(arguments: list[str]) -> list[str]:

@@ -40,7 +40,6 @@ from cnn.reporting.run_files import ReportParts, write_run_files
 from cnn.reporting.sweeps import ERROR, METRICS, PRUNED
 from cnn.resume import resumed_config, run_arguments
 from cnn.run_config import config_path
-from cnn.run_lock import run_locks, take
 from cnn.run_profile import profile_run
 from cnn.run_report import report_parts
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
@@ -56,6 +55,7 @@ from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.files import read_json, remove_leftovers, write_json, write_text
 from foundation.output import logged
+from foundation.run_lock import run_locks, take
 
 LOG = "train.log"  # in the run's folder: what is printed
 

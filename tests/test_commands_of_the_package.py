@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import re
 import tomllib
@@ -20,7 +21,8 @@ def entry_modules() -> set[str]:
     found = set()
     for package in ("cnn", "data_tools"):
         for path in (ROOT / package).rglob("*.py"):
-            if re.search(r'^if __name__ == "__main__":', path.read_text(encoding="utf-8"), re.MULTILINE):
+            tests = [node.test for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.If)]
+            if any(ast.unparse(test) == "__name__ == '__main__'" for test in tests):
                 found.add(".".join(path.relative_to(ROOT).with_suffix("").parts))
     return found - NO_COMMANDS
 
@@ -57,6 +59,14 @@ def test_every_command_that_docs_and_messages_name_is_there():
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         named = set(re.findall(r"^(cnn-[a-z-]+)", path.read_text(encoding="utf-8"), re.MULTILINE))
         assert named <= known, path
+
+
+def test_the_command_that_installs_an_extra_is_written_in_one_place():
+    """A wheel's user has no checkout, and a checkout's user no wheel: `install_command` knows which."""
+    for package in ("cnn", "data_tools", "foundation", "hydra_plugins"):
+        for path in (ROOT / package).rglob("*.py"):
+            said = re.search(r"pip install (-c|-e|['\"]?cnn-from)", path.read_text(encoding="utf-8"))
+            assert said is None or path.name == "extras.py", path
 
 
 def test_packages_are_marked_as_typed():

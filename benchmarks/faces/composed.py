@@ -67,8 +67,8 @@ def packaged(files: dict[str, list[str]]) -> list[Path]:
 
 
 def compose(
-    seed: int, faces: Sequence[Pixels], backgrounds: Sequence[Pixels], size: tuple[int, int] = (960, 720),
-    most: int = 8, sides: tuple[int, int] = (32, 200), turn: float = 10.0,
+    seed: int, faces: Sequence[Pixels], backgrounds: Sequence[Pixels], size: tuple[int, int] = (640, 480),
+    most: int = 8, sides: tuple[int, int] = (28, 130), turn: float = 10.0,
 ) -> Photo:  # fmt: skip
     """A photograph of `size` (width, height) with 1 to `most` of the faces, which do not overlap.
 

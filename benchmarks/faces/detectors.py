@@ -50,7 +50,7 @@ def _lbp() -> Detector:
 
     def detect(photo: NDArray[np.uint8]) -> list[Box]:
         found = cascade.detect_multi_scale(
-            photo, scale_factor=1.3, step_ratio=1, min_size=(SMALLEST, SMALLEST), max_size=photo.shape[:2]
+            photo, scale_factor=1.4, step_ratio=1, min_size=(SMALLEST, SMALLEST), max_size=photo.shape[:2]
         )
         return [(box["c"], box["r"], box["c"] + box["width"], box["r"] + box["height"]) for box in found]
 

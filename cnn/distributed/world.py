@@ -6,7 +6,9 @@ import importlib
 import importlib.util
 import io
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,13 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foundation.errors import UserError
+from foundation.extras import install_command
 
 # What MPICH, Open MPI and SLURM set for each process that they start.
 _RANKS = ("PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK")
 _LOOKS = 200  # times to look for a result before sleeping between two looks
 _SLEEP, _LONGEST = 20e-6, 0.02  # seconds between two looks, at first and at most
 # Seconds for rank 0 to end all, before another rank does: after a signal, which all have got, and after an error.
-_INTERRUPTED, _FAILED = 5.0, 1.0
+_INTERRUPTED, _FAILED = 2.0, 1.0
+_LOOK_AT_PARENT = 1.0  # seconds between two looks whether the process that started this one lives
 
 
 class World:
@@ -99,7 +103,7 @@ def world() -> World:
         if any(name in os.environ for name in _RANKS) and importlib.util.find_spec("mpi4py") is not None:
             _world = World(communicator())
         elif int(os.environ.get("PMI_SIZE") or os.environ.get("OMPI_COMM_WORLD_SIZE") or 1) > 1:
-            raise UserError("started by mpiexec, which needs mpi4py: pip install -c constraints.txt -e '.[mpi]'")
+            raise UserError(f"started by mpiexec, which needs mpi4py: {install_command('mpi')}")
     return _world
 
 
@@ -111,7 +115,7 @@ def communicator() -> Any:
         return importlib.import_module("mpi4py.MPI").COMM_WORLD
     except ImportError as error:
         raise UserError(
-            f"trainer.distributed needs mpi4py and an MPI library: pip install -c constraints.txt -e '.[mpi]' ({error})"
+            f"trainer.distributed needs mpi4py and an MPI library: {install_command('mpi')} ({error})"
         ) from error
 
 
@@ -125,6 +129,8 @@ def together() -> Iterator[None]:
     here, held, before = world(), io.StringIO(), sys.stderr
     if here.rank:
         sys.stderr = held
+    if here.size > 1:
+        threading.Thread(target=_end_with, args=(os.getppid(),), name="parent", daemon=True).start()
     try:
         yield
     except SystemExit as stop:
@@ -139,6 +145,15 @@ def together() -> Iterator[None]:
         raise
     finally:
         sys.stderr = before
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent, which MPI has put there, has ended: nobody else would then."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_AT_PARENT)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_INTERRUPTED + _FAILED)
+    os._exit(128 + signal.SIGTERM)
 
 
 def _end_all(here: World, held: io.StringIO, errors: TextIO, status: int) -> None:

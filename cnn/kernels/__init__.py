@@ -1,7 +1,7 @@
 """The CUDA kernels: `.cu` sources by family, and the one table that compile, launch wrapper and tests read."""
 
 from cnn.kernels.kernel import STORAGES, SUFFIXES, Argument, Kernel
-from cnn.kernels.sources import FOLDER, compile_options, source_text
+from cnn.kernels.sources import FOLDER, compile_options, options_for_nvrtc, source_text
 from cnn.kernels.structs import STRUCTS, fast_divmod
 from cnn.kernels.table import KERNELS, compiled_with, kernels_of, source_names
 
@@ -17,6 +17,7 @@ __all__ = [
     "compiled_with",
     "fast_divmod",
     "kernels_of",
+    "options_for_nvrtc",
     "source_names",
     "source_text",
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn.kernels.kernel import Kernel
-from cnn.kernels.sources import FOLDER, compile_options, source_text
+from cnn.kernels.sources import FOLDER, compile_options, options_for_nvrtc, source_text
 from cnn.kernels.table import kernels_of
 from foundation.extras import install_command
 
@@ -149,12 +149,12 @@ def _compile(
     text: str, source: str, names: Mapping[str, str], architecture: int, folder: Path, target: str
 ) -> tuple[bytes, str, dict[str, str]]:
     """The cubin, what ptxas says, and the mangled names."""
-    nvrtc_version()
+    version = nvrtc_version()
     from cuda.bindings import nvrtc  # noqa: PLC0415
 
     # CuPy always adds -ftz=true.
     sm = f"--gpu-architecture=sm_{target or architecture}"
-    options = [*compile_options(folder), "-ftz=true", sm, "--ptxas-options=-v"]
+    options = [*compile_options(folder), *options_for_nvrtc(version), "-ftz=true", sm, "--ptxas-options=-v"]
     with _program(nvrtc, text, source) as program:
         for expression in names.values():
             _checked(nvrtc, nvrtc.nvrtcAddNameExpression(program, expression.encode()))

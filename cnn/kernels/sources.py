@@ -25,6 +25,15 @@ def compile_options(folder: Path = FOLDER, target: str = "") -> tuple[str, ...]:
     return ("-std=c++17", f"-I{folder}", f"-DKERNEL_HEADERS={_headers_fingerprint(folder)}", *architecture)
 
 
+def options_for_nvrtc(version: tuple[int, int]) -> tuple[str, ...]:
+    """The options besides that an NVRTC of this version needs.
+
+    NVRTC 12 takes a generic lambda inside a kernel for a function of the host, unless functions are the device's by
+    default.
+    """
+    return ("-default-device",) if version < (13, 0) else ()
+
+
 @functools.cache
 def _headers_fingerprint(folder: Path) -> str:
     digest = hashlib.sha256()

@@ -6,19 +6,20 @@ import importlib
 import sys
 from pathlib import Path
 
-from cnn.reporting.sweeps import state_of
-from cnn.sweeping.jobs import DONE, for_resuming
 from cnn.sweeping.parent import end_with_parent
-from cnn.training.checkpoint import LAST
-from foundation.command_line import quote
-from foundation.files import locked
 
 COMMAND = "cnn.train"
 
 
 def main() -> None:
     """Run the job, unless another process does that or has done it meanwhile."""
-    end_with_parent(sys.stdin.fileno())
+    end_with_parent(sys.stdin.fileno())  # before the imports, which take seconds on a busy machine
+    from cnn.reporting.sweeps import state_of  # noqa: PLC0415
+    from cnn.sweeping.jobs import DONE, for_resuming  # noqa: PLC0415
+    from cnn.training.checkpoint import LAST  # noqa: PLC0415
+    from foundation.command_line import quote  # noqa: PLC0415
+    from foundation.files import locked  # noqa: PLC0415
+
     folder = Path(sys.argv[1])
     with locked(folder / ".job.lock", lambda: print("waiting for another process, which runs this job")):
         if state_of(folder) in DONE:

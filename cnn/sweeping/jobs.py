@@ -14,9 +14,10 @@ from cnn.reporting.sweeps import ERROR, job_folders, options_of, read_overrides,
 from cnn.training.checkpoint import LAST
 from foundation.command_line import quote
 from foundation.errors import UserError
+from foundation.run_lock import LOCK
 
 DONE = ("finished", "pruned")
-_LEFT_BY_A_START = {".hydra", ERROR, "job.log"}  # what a job leaves that has not ended an epoch
+_LEFT_BY_A_START = {".hydra", ERROR, "job.log", ".job.lock", LOCK}  # what a job leaves that has not ended an epoch
 
 Options = frozenset[tuple[str, str]]
 

@@ -112,7 +112,7 @@ def _load_pack(folder: Path, ops: Ops) -> Pack:
         if not len(own):
             raise UserError(f"{folder}: the {name} split holds no images")
         soft = None if targets is None or name != "train" else ops.array(targets[chosen])
-        found[name] = Split(name, ops.array(images[chosen]), ops.array(own), own, soft)
+        found[name] = Split(name, _images_of(images, np.flatnonzero(chosen), ops), ops.array(own), own, soft)
     classes = tuple(metadata["classes"])
     top = max(metadata["value_tops"].values(), default=None)
     return Pack(metadata["name"], classes, metadata["content_hash"], found, metadata["class_weights"], top)
@@ -124,6 +124,23 @@ def _check_targets(path: Path, targets: NDArray[Any], shape: tuple[int, int]) ->
         raise UserError(f"{path} holds {targets.dtype} {targets.shape}, not float32 {shape}")
     if not ((targets >= 0).all() and np.allclose(targets.sum(axis=1), 1, atol=1e-4)):
         raise UserError(f"{path} has a row that is no distribution: numbers of at least 0 whose sum is 1")
+
+
+MAPPED_FROM = 2**28  # bytes; images of smaller packs are copied into memory
+
+
+def _images_of(images: NDArray[np.uint8], rows: NDArray[np.int64], ops: Ops) -> Array:
+    """These rows of the mapped images, on the backend.
+
+    On the host those of a large pack stay in their file, which is read where and when a batch needs it: the pack may be
+    larger than the memory, and processes on one machine share what they have read.
+    """
+    first, last = rows[0], rows[-1] + 1
+    if last - first != len(rows):
+        return ops.array(images[rows])
+    if ops.name == "cupy" or images.nbytes < MAPPED_FROM:
+        return ops.array(images[first:last])
+    return np.asarray(images[first:last])
 
 
 def _metadata(path: Path) -> dict[str, Any]:

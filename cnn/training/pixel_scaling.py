@@ -59,7 +59,9 @@ class PixelScaling:
         if images.dtype != np.uint8:
             return cls._standardizing_floats(images)
         # A histogram per channel gives exact sums without a float copy of the data set.
-        counts = np.stack([np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(channels)])
+        counts = np.zeros((channels, 256), np.int64)
+        for rows in _chunks(images.reshape(-1, channels)):
+            counts += np.stack([np.bincount(rows[:, c], minlength=256) for c in range(channels)])
         values = np.arange(256)
         total = counts.sum(axis=1)
         mean = counts @ values / total

@@ -1,5 +1,6 @@
 """Which backend a name gets, and what is said where it cannot be had."""
 
+import re
 import sys
 from importlib.util import find_spec
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ import pytest
 from cnn.backends import Ops, get_ops, gpu_missing
 from cnn.backends.cuda import CudaOps
 from foundation.errors import UserError
+from foundation.extras import install_command
 
 
 class RuntimeApiError(RuntimeError):
@@ -36,7 +38,7 @@ def fake_cupy(devices: int | Exception) -> SimpleNamespace:
 @pytest.mark.parametrize(
     ("cupy", "reason"),
     [
-        (None, r"CuPy cannot be imported|CuPy is not installed \(pip install"),
+        (None, r"CuPy cannot be imported|CuPy is not installed \(.* -m pip install"),
         (
             fake_cupy(RuntimeApiError("cudaErrorInsufficientDriver: too old\nmore")),
             r"no GPU answers \(cudaError[^\n]*old\)",
@@ -61,7 +63,7 @@ def test_a_missing_cupy_comes_with_the_command_that_installs_it(monkeypatch):
 
     monkeypatch.delitem(sys.modules, "cupy", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Finder(), *sys.meta_path])
-    assert "pip install -e '.[cuda13]'" in gpu_missing()
+    assert install_command("cuda13") in gpu_missing()
 
 
 @pytest.mark.parametrize("name", ["auto", "cupy"])
@@ -76,7 +78,7 @@ def test_without_numba_auto_is_the_reference_and_cpu_says_how_to_get_it(monkeypa
     monkeypatch.setitem(sys.modules, "cupy", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert type(get_ops("auto")) is Ops
-    with pytest.raises(UserError, match="backend=cpu needs Numba: pip install") as caught:
+    with pytest.raises(UserError, match=f"backend=cpu needs Numba: {re.escape(install_command('fast'))}") as caught:
         get_ops("cpu")
     assert "\n" not in str(caught.value)
 

@@ -20,6 +20,7 @@ from benchmarks.torch_reference import LAYOUTS, TorchReference
 from benchmarks.workload import standardized
 from cnn.backends import get_ops
 from foundation.errors import UserError
+from foundation.extras import install_command
 
 needs_torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="PyTorch (the extra `bench`) is not installed"
@@ -106,9 +107,7 @@ def test_arguments_that_make_no_sense(arguments, capsys):
 def test_without_pytorch_one_line_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert cpu_vs_torch.main(["--model", "lenet", "--batch", "2", "--threads", "1"]) == 2
-    assert capsys.readouterr().err.splitlines() == [
-        "error: PyTorch is not installed here: pip install -c constraints.txt -e '.[bench]'"
-    ]
+    assert capsys.readouterr().err.splitlines() == [f"error: PyTorch is not installed here: {install_command('bench')}"]
 
 
 def test_more_threads_than_cores_are_refused():

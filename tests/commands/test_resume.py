@@ -12,11 +12,11 @@ from omegaconf import OmegaConf
 import cnn.train
 from cnn.reporting.metrics_csv import read_history
 from cnn.resume import resumed_config, run_arguments
-from cnn.run_lock import LOCK
 from cnn.training.loop import Trainer
 from commands.small import QUICK
 from foundation.errors import UserError
 from foundation.files import locked
+from foundation.run_lock import LOCK
 
 
 def recorded(folder: Path, **changes: object) -> Path:

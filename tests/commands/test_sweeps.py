@@ -227,3 +227,12 @@ def test_only_a_begun_job_goes_on_from_its_checkpoint(tmp_path):
     (job.folder / "pruned.json").write_text("{}")
     assert job.done
     assert not any("resume" in argument for argument in job.arguments())
+
+
+def test_a_job_killed_at_its_very_start_leaves_its_folder_free(tmp_path):
+    """The locks of a process that could not remove them are no other job's files."""
+    (tmp_path / "0").mkdir()
+    for name in (".run.lock", ".job.lock", "job.log"):
+        (tmp_path / "0" / name).write_text("")
+    places = Places(tmp_path, lambda overrides, number: str(number))
+    assert places.place(["seed=1"], 0).subdir == "0"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from drawn import Pack, configured, files_of, prepared, write_tree
 from data_tools.audit import audit
 from data_tools.prepare import prepare
 from foundation.errors import UserError
+from foundation.extras import install_command
 from foundation.files import read_json
 
 SEARCHED = ["near", "mirrored", "augmented"]
@@ -57,7 +59,7 @@ def test_a_searched_level_that_is_asked_for_says_what_to_install(
     root: Path, missing: str, key: str, level: str
 ) -> None:
     options = {"duplicates": level} if key == "merge.duplicates" else {"data": {"audit": level}}
-    with pytest.raises(UserError, match=rf"{key}={level} .*pip install 'cnn-from-scratch\[audit\]'") as refusal:
+    with pytest.raises(UserError, match=rf"{key}={level} .*{re.escape(install_command('audit'))}") as refusal:
         prepare(configured(root, "tiny", **options))
     assert "\n" not in str(refusal.value)
     assert not (root.parent / "packs").exists()

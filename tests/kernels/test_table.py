@@ -255,6 +255,13 @@ def test_a_file_is_compiled_once_with_all_its_kernels(launch, xp, tmp_path):
     ]
 
 
+@pytest.mark.parametrize(("version", "more"), [((12, 9), ("-default-device",)), ((13, 0), ())])
+def test_nvrtc_12_gets_the_option_without_which_it_refuses_generic_lambdas(launch, xp, tmp_path, version, more):
+    xp.cuda.nvrtc = SimpleNamespace(getVersion=lambda: version)
+    launch("scale", *arguments())
+    assert xp.modules[0]["options"] == (*compile_options(tmp_path), *more)
+
+
 def test_kernels_of_another_storage_type_are_compiled_apart(launch, xp):
     launch("short", on_device(np.zeros(3, np.float32)))
     launch("other", on_device(np.zeros(3, np.float32)))

@@ -22,6 +22,7 @@ from cnn.kernels import (
     compile_options,
     compiled_with,
     kernels_of,
+    options_for_nvrtc,
     source_text,
 )
 
@@ -112,13 +113,17 @@ class Launcher:
             siblings = compiled_with(kernel, self._architecture(kernel))
             module = self.xp.RawModule(
                 code=source_text(kernel.source, self.folder),
-                options=compile_options(self.folder, kernel.target),
+                options=(*compile_options(self.folder, kernel.target), *self._nvrtc_options()),
                 name_expressions=[sibling.expression for sibling in siblings],
             )
             for sibling in siblings:
                 self._functions[sibling.name] = module.get_function(sibling.expression)
             function = self._functions[kernel.name]
         return function
+
+    def _nvrtc_options(self) -> tuple[str, ...]:
+        nvrtc = getattr(self.xp.cuda, "nvrtc", None)  # the emulator has none
+        return () if nvrtc is None else options_for_nvrtc(nvrtc.getVersion())
 
     def _architecture(self, kernel: Kernel) -> int | None:
         """The device's compute capability, such as 90; None if the kernel's file does not depend on it."""
