@@ -27,7 +27,7 @@ def write_profile(folder: Path, parts: Sequence[Row], step: float, images: int, 
         cells = ["" if seconds is None else f"{1000 * seconds:.4f}" for seconds in passes]
         writer.writerow([cell(name), *cells, f"{sum(filter(None, passes)) / (total or 1):.4f}"])
     write_text(folder / "profile.csv", text.getvalue())
-    _draw(folder / "profile.png", parts, f"A step with {images} images takes {1000 * step:.1f} ms on {device}")
+    _draw(folder / "profile.png", parts, f"{images} images: {1000 * step:.1f} ms a step\n{shorten(device, 44)}")
 
 
 def _draw(path: Path, parts: Sequence[Row], title: str) -> None:
