@@ -6,9 +6,9 @@ import errno
 import json
 import os
 import re
+import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +20,6 @@ LARGEST_JSON = 2**26  # bytes; a pack's description has some thousands
 
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.\w+")  # names of `atomic_path`
 _MANY = 100  # files from which one `sync` is faster than flushing each
-_JUST_MADE = 60.0  # seconds after its creation in which a folder may not have its lock yet
 
 
 @contextmanager
@@ -53,8 +52,9 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(target)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    with _held(temporary):
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}"
+    with _held(temporary):  # before it is there: a folder without a holder is abandoned
+        temporary.mkdir(mode=0o700)
         yield from _filled(temporary, target)
 
 
@@ -145,12 +145,14 @@ def _lock(path: Path) -> tuple[Any, bool]:
 def _remove_abandoned(target: Path) -> None:
     for left in target.parent.iterdir():
         try:
-            if not left.name.startswith(f".{target.name}.") or not left.is_dir():
-                continue
-            if time.time() - left.stat().st_mtime > _JUST_MADE:
+            own = left.name.startswith(f".{target.name}.")
+            if own and left.is_dir():
                 with _held(left) as abandoned:
                     if abandoned:
                         shutil.rmtree(left, ignore_errors=True)
+            elif own and left.suffix == ".lock" and left.name.count(".") > target.name.count(".") + 2:
+                with _held(left.with_suffix("")):  # perhaps of a process that was killed before it made the folder
+                    pass
         except OSError:
             continue  # another process has just removed it
 

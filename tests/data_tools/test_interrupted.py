@@ -202,10 +202,11 @@ def test_a_disk_too_full_for_keeping_does_not_stop_the_pack(sources: Path, monke
     assert [path.name for path in pack.folder.parent.iterdir() if path.suffix != ".lock"] == [pack.folder.name]
 
 
-def test_an_old_folder_is_removed_only_when_nobody_is_writing_to_it(tmp_path: Path) -> None:
+def test_a_folder_that_was_left_is_removed_only_when_nobody_is_writing_to_it(tmp_path: Path) -> None:
     abandoned = tmp_path / ".pack.abc"
     abandoned.mkdir()
-    os.utime(abandoned, (0, 0))
+    for name in (".pack.abc.lock", ".pack.def.lock"):
+        (tmp_path / name).write_text("")
     with atomic_folder(tmp_path / "pack") as slow:
         assert not abandoned.exists()
         (slow / "x").write_text("slow")
