@@ -224,6 +224,9 @@ def kills_of(work: Work, reference: Path, seconds: float, folder: Path, luck: ra
         else:
             ended = process.wait(600)
         seen = max(seen, look(folder, outcome))
+        if ended is None and work.kind in ("train", "mpi") and (folder / work.result).exists():
+            ended = 0  # its last file was there: killed at the very end
+            (folder / "run/.run.lock").unlink(missing_ok=True)
         if ended is not None:
             break
     if ended != 0:
