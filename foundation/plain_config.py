@@ -46,8 +46,8 @@ def compose(
     An experiment also replaces the choices that it overrides. `more` changes further options of groups, or names
     another file for a group, without what the experiment changes in it.
     """
-    changes = {} if experiment is None else _read("experiment", experiment)
-    for entry in changes.pop("defaults", ()):
+    changes, defaults = ({}, []) if experiment is None else _experiment(experiment)
+    for entry in defaults:
         ((key, name),) = entry.items()
         group = key.removeprefix("override /")
         if group in choices:
@@ -58,6 +58,18 @@ def compose(
         changes[group] = {} if isinstance(value, str) else _merged(changes.get(group, {}), value)
     groups = {group: _merged(_read(group, name), changes.get(group, {})) for group, name in choices.items()}
     return resolved(groups)
+
+
+def _experiment(name: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """What an experiment changes, and the groups that it overrides, both after those of the experiments it begins with."""
+    own, changes, overrides = _read("experiment", name), {}, []
+    for entry in own.pop("defaults", ()):
+        if isinstance(entry, dict):
+            overrides.append(entry)
+        elif entry != "_self_":
+            below, others = _experiment(entry)
+            changes, overrides = _merged(changes, below), overrides + others
+    return _merged(changes, own), overrides
 
 
 def _read(group: str, name: str) -> dict[str, Any]:

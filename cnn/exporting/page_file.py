@@ -28,7 +28,6 @@ from cnn.exporting.network import Portable
 from cnn.exporting.page_faces import FaceDetector
 from cnn.exporting.page_graph import PageGraph, page_graph
 from cnn.exporting.parity import TOLERANCE, Parity, check_inputs, softmax
-from foundation.pages import templates
 
 FOLDER = Path(__file__).parent / "page"
 _CHECKS = (2, 13, 20)  # of the inputs on which exports are compared: a smooth one and two of noise
@@ -89,6 +88,8 @@ def page_text(
     scripts = ["engine.js", *(["faces.js"] if detector is not None else []), "app.js"]
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
     script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in scripts)
+    from foundation.pages import templates  # noqa: PLC0415 - imports Jinja, which only pages need
+
     return (
         templates(FOLDER)
         .get_template("page.html.j2")

@@ -314,7 +314,8 @@ class Trainer:
             metadata[group] = asdict(defaults) | metadata.get(group, {})
         own = self.metadata.get("trainer", {})  # the number of processes may be another
         metadata["trainer"] |= {"distributed": own.get("distributed")}
-        metadata["trainer"].pop("profile")  # it changes no result
+        metadata["trainer"].pop("profile")  # it changes no result, and may be another
+        metadata["trainer"] |= {name: own[name] for name in ("profile",) if name in own}
         if not self.schedule.by_length:
             metadata["trainer"]["epochs"] = self.metadata.get("trainer", metadata["trainer"]).get("epochs")
         for key, value in self.metadata.items():

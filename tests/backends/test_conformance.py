@@ -63,8 +63,8 @@ def location(array) -> tuple[str, int]:
 # --- the contract itself ------------------------------------------------------------------------------------------
 
 # What no list of calls can hold: the tests are in test_arrays.py; of TF32 in test_bfloat16_products.py; of what runs
-# beside the rest in tests/training/test_capture.py.
-APART = {"beside", "capture", "empty", "join", "overwrite", "with_tf32"}
+# beside the rest in tests/training/test_capture.py; of what processes share in tests/distributed.
+APART = {"beside", "capture", "empty", "join", "overwrite", "share_moments", "share_sums", "with_tf32"}
 
 
 def operations() -> dict[str, object]:

@@ -73,7 +73,8 @@ def test_help_shows_how(command):
 
 @pytest.mark.skipif(gpu_missing() is None, reason="a GPU is there, which would be checked")
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_gpu_check_without_a_gpu_says_so():
+def test_gpu_check_without_a_gpu_says_so(monkeypatch):
+    monkeypatch.chdir(ROOT)  # the message names files from there
     done = subprocess.run(
         ["make", "-C", str(ROOT), "--no-print-directory", "gpu-check", f"PYTHON_GPU={sys.executable}", "ARGS="],
         capture_output=True,
