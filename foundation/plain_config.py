@@ -61,8 +61,10 @@ def compose(
 
 
 def _experiment(name: str) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """What an experiment changes, and the groups that it overrides, both after those of the experiments it begins with."""
-    own, changes, overrides = _read("experiment", name), {}, []
+    """What an experiment changes, and the groups that it overrides; first those of the experiments it begins with."""
+    own = _read("experiment", name)
+    changes: dict[str, Any] = {}
+    overrides: list[dict[str, str]] = []
     for entry in own.pop("defaults", ()):
         if isinstance(entry, dict):
             overrides.append(entry)
