@@ -19,7 +19,7 @@ from cnn.training.best import Best
 from cnn.training.checkpoint import load_checkpoint
 from cnn.training.first_layer import take_from_images
 from cnn.training.image_sizes import smaller_sizes
-from cnn.training.loop import Trainer, TrainerSettings, steps_of_epoch
+from cnn.training.loop import UNRECORDED, Trainer, TrainerSettings, steps_of_epoch
 from cnn.training.losses import CrossEntropy, class_weights
 from cnn.training.optimizers import OPTIMIZERS, AdamSettings, SgdSettings, build_optimizer
 from cnn.training.pack import Pack
@@ -214,8 +214,8 @@ def trainer_of(config: DictConfig, pack: Pack, ops: Ops, folder: Path) -> Traine
     }
     if pack.value_top is not None:
         metadata["value_top"] = pack.value_top
-    metadata["trainer"]["distributed"] = None  # a run may go on with another number of processes
-    metadata["trainer"].pop("profile", None)  # it changes no result
+    for name in UNRECORDED:
+        metadata["trainer"].pop(name, None)
     metadata["trainer"]["precision"] = settings.precision  # not "auto", which could be another on another machine
     options = TrainingOptions(
         settings,

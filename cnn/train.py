@@ -123,9 +123,7 @@ def run(
     check_training(config)
     precision = trainer_settings(config, ops).precision
     provenance = {**collect_provenance(), "backend": f"{ops.name}: {ops.device}", "precision": precision}
-    if here.rank:
-        return _run(config, folder, loggers, overrides, new_packs, here, ops, provenance)
-    with logged(folder / LOG) as begin_log:
+    with contextlib.nullcontext(lambda: None) if here.rank else logged(folder / LOG) as begin_log:
         return _run(config, folder, loggers, overrides, new_packs, here, ops, provenance, begin_log)
 
 
@@ -138,7 +136,7 @@ def _run(
     here: World,
     ops: Ops,
     provenance: dict[str, Any],
-    begin_log: Callable[[], None] = lambda: None,
+    begin_log: Callable[[], None],
 ) -> float:
     """The run from its data on; `begin_log` is called when nothing can be refused any more."""
     pack_folder, pack = _data(config, new_packs, here, ops, provenance)

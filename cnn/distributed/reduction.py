@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cnn.backends import Array, Ops
+from cnn.backends import Array
 from cnn.distributed.transports import Ready, Transport
 from cnn.models import Model
 
@@ -36,13 +36,13 @@ class GradientSum:
     """Sums the gradients of one model."""
 
     def __init__(self, model: Model, transport: Transport, size: int) -> None:
-        self._ops, self._flat, self._transport = model.ops, model.gradients.flat, transport
+        self._flat, self._transport = model.gradients.flat, transport
         self._buckets = _buckets(model)
         self._under_way: list[_Bucket] = []
         self._weight = np.float32(1)
         for bucket in self._buckets:
             length = -(-(bucket.end - bucket.begin) // size)
-            arrays = [_zeros(self._ops, (size, length), self._flat) for _ in range(3)]
+            arrays = [model.ops.zeros((size, length), self._flat.dtype) for _ in range(3)]
             bucket.own, bucket.received, bucket.sums = arrays
 
     def begin(self, weight: np.float32) -> None:
@@ -88,10 +88,6 @@ class GradientSum:
                 for other in bucket.received[1:]:
                     total += other
                 bucket.ready, bucket.gathering = self._transport.begin_gather(total, bucket.sums), True
-
-
-def _zeros(ops: Ops, shape: tuple[int, ...], like: Array) -> Array:
-    return ops.zeros(shape, like.dtype)
 
 
 def _buckets(model: Model) -> list[_Bucket]:

@@ -44,7 +44,7 @@ class World:
         if self.communicator is None:
             found[0] = own
         else:
-            _wait(self.communicator.Iallgather(own.view(np.uint8).reshape(-1), found.view(np.uint8).reshape(-1)))
+            wait_for(self.communicator.Iallgather(own.view(np.uint8).reshape(-1), found.view(np.uint8).reshape(-1)))
         return found
 
     def all_gather_rows(self, own: NDArray[Any]) -> NDArray[Any]:
@@ -79,7 +79,7 @@ class World:
             self.communicator.Abort(status)
 
 
-def _wait(request: Any) -> None:
+def wait_for(request: Any) -> None:
     """Wait for a request. Between two looks signals are handled, and a core is left to others."""
     looks, pause = 0, _SLEEP
     while not request.Test():
@@ -91,7 +91,6 @@ def _wait(request: Any) -> None:
             os.sched_yield()
 
 
-wait_for = _wait
 _world: World | None = None
 
 

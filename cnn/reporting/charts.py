@@ -93,7 +93,6 @@ def curve_chart(
 def reliability_diagram(reliability: Reliability, split: str) -> Drawn:
     """Accuracy by confidence as bars, beside the diagonal on which both are equal."""
     used = [number for number, images in enumerate(reliability.images) if images]
-    used = [number for number, images in enumerate(reliability.images) if images]
     top, widest = reliability.images.size, max(used, key=lambda number: reliability.images[number])
     said = (
         f"{reliability_sentence(reliability, split)} {reliability.images[widest]:,} of {reliability.images.sum():,} "

@@ -1,7 +1,4 @@
-"""Checkpoints: tensors and a JSON header in one safetensors file, with a checksum. No pickle is read or written.
-
-The file is written here, byte by byte the same for equal content; the library's own order of the header is random.
-"""
+"""Checkpoints: tensors and a JSON header in one safetensors file, with a checksum. No pickle is read or written."""
 
 from __future__ import annotations
 
@@ -16,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
 
+from cnn.training.tensor_file import write_tensors
 from foundation.errors import UserError
 from foundation.files import atomic_path
 
@@ -23,11 +21,6 @@ from foundation.files import atomic_path
 BEST, LAST = "model.best.safetensors", "checkpoint.last.safetensors"
 
 _FORMAT = "cnn-from-scratch/1"
-_TYPES = {  # of tensors, by NumPy's names
-    "float64": "F64", "float32": "F32", "float16": "F16", "int64": "I64", "int32": "I32", "int16": "I16", "int8": "I8",
-    "uint64": "U64", "uint32": "U32", "uint16": "U16", "uint8": "U8", "bool": "BOOL",
-}  # fmt: skip
-
 # What code raises that meets other types, or other sizes, than it was written for in the metadata of a checkpoint.
 _UNUSABLE = (
     *(KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, MemoryError),
@@ -41,22 +34,8 @@ def save_checkpoint(path: Path, tensors: Mapping[str, NDArray[Any]], metadata: M
     """Write `tensors` and `metadata` (types of JSON); the file is complete or unchanged. Equal content, equal bytes."""
     about = json.dumps(metadata, allow_nan=False)
     arrays = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    header: dict[str, Any] = {
-        "__metadata__": {"format": _FORMAT, "about": about, "sha256": _checksum(arrays, about)},
-    }
-    # As the library does: large types first, so that every tensor begins at a multiple of its own size.
-    order = sorted(arrays, key=lambda name: (-arrays[name].dtype.itemsize, name))
-    at = 0
-    for name in order:
-        array = arrays[name]
-        place = [at, at := at + array.nbytes]
-        header[name] = {"dtype": _TYPES[array.dtype.name], "shape": list(array.shape), "data_offsets": place}
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            file.write(arrays[name].data if arrays[name].nbytes else b"")
+    with atomic_path(path) as temporary:
+        write_tensors(temporary, arrays, {"format": _FORMAT, "about": about, "sha256": _checksum(arrays, about)})
 
 
 def load_checkpoint(path: Path) -> tuple[Tensors, dict[str, Any]]:

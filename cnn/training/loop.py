@@ -33,6 +33,8 @@ from cnn.training.teacher import Teacher
 from foundation.errors import UserError
 
 DISTRIBUTED = ("none", "mpi", "nccl")
+# Options that change no result: no checkpoint has them, and a run goes on with others.
+UNRECORDED = ("distributed", "profile")
 
 
 @dataclass
@@ -48,9 +50,8 @@ class TrainerSettings:
     ema: float | None = None  # the weight of the past in a moving average of the weights, which is then scored
     lookahead: int | None = None  # steps after which the weights return to slow ones
     lookahead_share: float = 0.5  # by how much the slow weights move then
-    sizes: list[list[int]] = field(
-        default_factory=list
-    )  # pixels and epochs of smaller images, before those of full size
+    # Pixels and epochs of smaller images, before those of full size.
+    sizes: list[list[int]] = field(default_factory=list)
     clip_norm: float | None = None  # the largest norm of the gradient of all parameters
     early_stopping: int | None = None  # epochs without a better validation accuracy before training stops
     monitor: str = "val_accuracy"
@@ -171,9 +172,8 @@ class Trainer:
         height, width, _ = self.model.input_shape
         for hw in smaller_sizes(self.settings.sizes, (height, width)):
             try:
-                self.model.graph.resized((*hw, self.model.input_shape[2]))
-                if self.teacher is not None:
-                    self.teacher.resized(*hw)
+                for model in (self.model, *(() if self.teacher is None else self.teacher.models)):
+                    model.graph.resized((*hw, model.input_shape[2]))
             except ValueError as error:
                 raise UserError(f"trainer.sizes={self.settings.sizes}: {error}") from error
 
@@ -232,7 +232,7 @@ class Trainer:
             step(images)
             progress.advance(images, step.totals)
         self.step += len(sizes)
-        mean_loss, accuracy = step.totals(self.ranks)
+        mean_loss, accuracy = step.totals(everywhere=True)
         seconds = time.perf_counter() - started
         _demand_finite(mean_loss, "loss", epoch)
         return {
@@ -312,10 +312,10 @@ class Trainer:
         # An option that is not in a checkpoint did not exist when it was written, and has its default, which is off.
         for group, defaults in (("augment", AugmentSettings()), ("trainer", TrainerSettings())):
             metadata[group] = asdict(defaults) | metadata.get(group, {})
-        own = self.metadata.get("trainer", {})  # the number of processes may be another
-        metadata["trainer"] |= {"distributed": own.get("distributed")}
-        metadata["trainer"].pop("profile")  # it changes no result, and may be another
-        metadata["trainer"] |= {name: own[name] for name in ("profile",) if name in own}
+        own = self.metadata.get("trainer", {})
+        for name in UNRECORDED:
+            metadata["trainer"].pop(name)
+            metadata["trainer"] |= {name: own[name]} if name in own else {}
         if not self.schedule.by_length:
             metadata["trainer"]["epochs"] = self.metadata.get("trainer", metadata["trainer"]).get("epochs")
         for key, value in self.metadata.items():

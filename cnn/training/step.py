@@ -120,9 +120,10 @@ class TrainingStep:
         if self.average is not None:
             self.average.update(number["average"])
 
-    def totals(self, ranks: Alone = Alone()) -> tuple[float, float]:  # noqa: B008 - it has no state
-        """The mean loss and the accuracy of the epoch so far, over all `ranks`. Waits for the device."""
-        loss, hits, rows = ranks.summed(self.ops.to_numpy(self._totals).tolist())
+    def totals(self, everywhere: bool = False) -> tuple[float, float]:
+        """Mean loss and accuracy of the epoch so far, of all processes if `everywhere`. Waits for the device."""
+        numbers = self.ops.to_numpy(self._totals).tolist()
+        loss, hits, rows = self.ranks.summed(numbers) if everywhere else numbers
         return loss / max(rows, 1), hits / max(rows, 1)
 
 

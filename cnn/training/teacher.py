@@ -43,7 +43,7 @@ class Teacher:
 
     def __init__(self, ops: Ops, models: Sequence[Model], settings: DistilSettings, batch_size: int, classes: int):
         """`models` have the student's backend, storage, input and classes."""
-        self.ops, self._own = ops, list(models)
+        self.ops, self.models = ops, list(models)
         self._models = [InferenceModel(model) for model in models]
         self._hot = settings.temperature != 1
 
@@ -59,7 +59,7 @@ class Teacher:
     def resized(self, height: int, width: int) -> Teacher:
         """The teachers for images of another size. Raises ValueError if a network cannot have it."""
         other = copy.copy(self)
-        other._models = [InferenceModel(model.resized(height, width)) for model in self._own]
+        other._models = [InferenceModel(model.resized(height, width)) for model in self.models]
         return other
 
     def guide(self, x: Array, logits: Array, dlogits: Array) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 from cnn.backends.cpu import elementwise_kernels as kernels
 from cnn.backends.cpu.arrays import CpuArrays, FloatArray
 from cnn.backends.cpu.workers import chunks
-from cnn.backends.philox import RandomKey, random_halves
-from cnn.backends.reference.dropout import dropout_threshold
+from cnn.backends.philox import RandomKey
+from cnn.backends.reference.dropout import dropout_threshold, halves_from
 
 _PER_BLOCK = 8  # elements of a Philox block
 _CHUNK = 1 << 16  # elements of a chunk, a multiple of that
@@ -38,7 +38,7 @@ class CpuDropout(CpuArrays):
 
     def drop_path(self, x: FloatArray, rate: float, key: RandomKey, first: int = 0) -> FloatArray:
         threshold, scale = dropout_threshold(rate)
-        kept, factor = random_halves(key, 0, first + len(x))[first:] >= threshold, x.dtype.type(scale)
+        kept, factor = halves_from(key, first, len(x)) >= threshold, x.dtype.type(scale)
         y = self.memory.empty(x.shape, x.dtype)
 
         def run(chunk: slice) -> None:

@@ -19,7 +19,7 @@ class Dropout:
         the same function of dy, so no mask is stored. x may be a part of a larger array, from its element `first` on.
         """
         threshold, scale = dropout_threshold(rate)
-        kept = _halves(key, first, x.size).reshape(x.shape) >= threshold
+        kept = halves_from(key, first, x.size).reshape(x.shape) >= threshold
         return np.where(kept, x * x.dtype.type(scale), x.dtype.type(0))
 
     def drop_path(self, x: Array, rate: float, key: RandomKey, first: int = 0) -> Array:
@@ -30,12 +30,12 @@ class Dropout:
         example `first` on.
         """
         threshold, scale = dropout_threshold(rate)
-        kept = _halves(key, first, len(x)) >= threshold
+        kept = halves_from(key, first, len(x)) >= threshold
         return np.where(kept.reshape(-1, *[1] * (x.ndim - 1)), x * x.dtype.type(scale), x.dtype.type(0))
 
 
-def _halves(key: RandomKey, first: int, count: int) -> NDArray[np.uint16]:
-    """The stream's numbers `first ... first + count`."""
+def halves_from(key: RandomKey, first: int, count: int) -> NDArray[np.uint16]:
+    """The stream's numbers from `first` on, which need not begin a block: (count,)."""
     before = first % 8  # of the block in which they begin
     return random_halves(key, first - before, before + count)[before:]
 
