@@ -7,7 +7,6 @@ What was measured before is taken from its record, unless `--measure` runs all o
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import hashlib
 import importlib
 import re
@@ -319,12 +318,14 @@ def sources_digest(root: Path = ROOT) -> str:
 def known_rows() -> list[Row]:
     """The recorded rows if they are of today's sources, else measured ones."""
     found = Record(RECORD).find("rows", sources_digest())
-    return measure() if found is None else [Row(*row) for row in found]
+    if found is None:
+        return measure()
+    return [Row(kernel, access, figure, place, _text(place)) for kernel, access, figure, place in found]
 
 
 def render_record(rows: Iterable[Row]) -> str:
     """The text of the record of these rows."""
-    return rendered({"rows": (sources_digest(), [list(dataclasses.astuple(row)) for row in rows])})
+    return rendered({"rows": (sources_digest(), [[row.kernel, row.access, row.figure, row.place] for row in rows])})
 
 
 def failures(rows: Iterable[Row]) -> list[str]:

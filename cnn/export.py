@@ -17,8 +17,7 @@ from cnn.exporting.opening import open_network
 from cnn.page_extras import detector_for, drawn_faces
 from cnn.run_config import config_path, read_run_config
 from cnn.training.run_folder import run_folder
-from data_tools.reading.images import ImageError, decode, fit
-from data_tools.sources.class_folders import LARGEST_FILE
+from data_tools.reading.images import ImageError, decode_file, fit
 from foundation.entry import entry
 from foundation.errors import UserError
 from foundation.schema import UNSET
@@ -71,10 +70,8 @@ def _images(given: Path, network: Portable) -> NDArray[Any]:
     paths = [given] if given.is_file() else sorted(path for path in given.glob("*") if path.is_file())
     found = []
     for path in paths[:_MOST_IMAGES]:
-        if path.stat().st_size > LARGEST_FILE:
-            continue
         try:
-            found.append(fit(decode(path.read_bytes()), (network.shape[0], network.shape[1]), network.shape[2]))
+            found.append(fit(decode_file(path), (network.shape[0], network.shape[1]), network.shape[2]))
         except ImageError as error:
             print(f"set aside: {path}: {error}")
     if not found:

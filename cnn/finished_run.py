@@ -14,9 +14,9 @@ from cnn.models import Model, build_model
 from cnn.models.precision import check_precision, ops_of_precision, storage_of
 from cnn.run_config import config_path, read_run_config
 from cnn.training.batches import AugmentSettings, BatchMaker
-from cnn.training.checkpoint import Tensors, described, load_checkpoint
+from cnn.training.checkpoint import Tensors, described
 from cnn.training.pixel_scaling import PixelScaling
-from cnn.training.run_folder import network_file, run_folder
+from cnn.training.run_folder import open_folder
 from foundation.errors import UserError
 
 LARGEST_INPUT = 3 * 64_000_000  # numbers of an image; larger ones are not read either
@@ -43,11 +43,7 @@ class FinishedRun:
 
         Raises `UserError` if it is missing or damaged, or if the network takes anything but uint8 images.
         """
-        folder = run_folder(folder)
-        if not folder.is_dir():
-            raise UserError(f"run={folder}: there is no such folder")
-        path = network_file(folder)
-        tensors, metadata = load_checkpoint(path)
+        folder, path, tensors, metadata = open_folder(folder, f"run={folder}")
         with described(path):
             return cls._from(folder, path, tensors, metadata, ops)
 

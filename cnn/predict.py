@@ -24,9 +24,8 @@ from cnn.photos.crops import CROP_SIDE, crop, square_of
 from cnn.photos.mtcnn import SMALLEST, Face, FaceFinder
 from cnn.photos.shape import unlike_training
 from cnn.training.inference import predict_probabilities
-from data_tools.reading.images import ImageError, decode, fit
+from data_tools.reading.images import ImageError, decode_file, fit
 from data_tools.reading.value_range import range_up_to
-from data_tools.sources.class_folders import LARGEST_FILE
 from foundation.csv_cells import cell
 from foundation.entry import entry
 from foundation.errors import UserError
@@ -127,7 +126,7 @@ def _read(
     seen, refused, shapes = [], [], []
     for path in paths:
         try:
-            pixels = _decoded(path, range_)
+            pixels = decode_file(path, range_)
         except ImageError as error:
             refused.append(f"set aside: {path}: {error}")
             continue
@@ -135,7 +134,7 @@ def _read(
         seen.append(image)
         if finder is None:
             image.inputs.append(fit(pixels, (height, width), channels))
-            shapes.append(np.broadcast_to(np.uint8(0), pixels.shape))
+            shapes.append(pixels.shape)
             continue
         for face in finder.find(pixels, config.face_size):
             image.faces.append(face)
@@ -143,12 +142,6 @@ def _read(
             image.inputs.append(fit(crop(pixels, image.squares[-1]), (height, width), channels))
     warnings = unlike_training([str(image.path) for image in seen], shapes, run.image_shape) if finder is None else []
     return seen, refused, warnings
-
-
-def _decoded(path: Path, range_: Any) -> NDArray[np.uint8]:
-    if path.stat().st_size > LARGEST_FILE:
-        raise ImageError(f"file larger than {LARGEST_FILE >> 20} MiB")
-    return decode(path.read_bytes(), range_)
 
 
 def _print_table(seen: Sequence[Seen], classes: Sequence[str], faces: bool) -> None:
@@ -225,7 +218,7 @@ def _draw(seen: Sequence[Seen], run: FinishedRun, drawings: dict[Path, Path]) ->
         target = drawings[image.path]
         faces = [Predicted(*pair) for pair in zip(image.squares, image.probabilities, strict=True)]
         with atomic_path(target) as temporary:
-            drawn(_decoded(image.path, range_up_to(run.value_top)), faces, run.classes).save(temporary)
+            drawn(decode_file(image.path, range_up_to(run.value_top)), faces, run.classes).save(temporary)
         number = f"{len(faces)} face{'s' * (len(faces) > 1)} found" if faces else "no face found"
         print(f"{image.path}: {number}, drawn in {target}")
 

@@ -21,8 +21,6 @@ from cnn.api.report import Report
 from cnn.api.training import Trained, train
 from cnn.backends import Ops
 from cnn.explaining import last_feature_map
-from cnn.exporting.formats import Export, export_network
-from cnn.exporting.opening import portable
 from cnn.models import Model
 from cnn.models.summary import summary_text
 from cnn.training.progress import Progress
@@ -288,6 +286,9 @@ class Classifier(ClassifierMixin, BaseEstimator):
 
         Raises ValueError if a probability differs by more than 1e-4; then nothing is written.
         """
+        from cnn.exporting.formats import Export, export_network  # noqa: PLC0415 - only for a network that leaves
+        from cnn.exporting.opening import portable  # noqa: PLC0415
+
         check_is_fitted(self)
         metadata = {**metadata_of(self._trained), "labels": None}
         network = portable(self._trained.network.weights, metadata, self._ops(), {})

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +13,7 @@ from numpy.typing import NDArray
 from cnn.api.pixels import as_bytes
 from cnn.explaining import ClassMaps
 from cnn.explaining.overlay import overlaid
+from foundation.inlined import png_uri
 
 _SHOWN = 32  # images in a notebook
 _SIDE = 96  # of one, in pixels of the screen
@@ -58,12 +57,10 @@ class Explanation:
 
         shown = []
         for label, pixels in zip(self.labels[:_SHOWN].tolist(), self.overlay(), strict=False):
-            file, text = io.BytesIO(), html.escape(str(label), quote=True)
-            Image.fromarray(pixels).save(file, "PNG")
-            coded = base64.b64encode(file.getvalue()).decode("ascii")
+            text = html.escape(str(label), quote=True)
             shown.append(
                 f'<figure style="margin: 0"><img alt="what speaks for {text}" width="{_SIDE}" '
-                f'src="data:image/png;base64,{coded}"><figcaption>{text}</figcaption></figure>'
+                f'src="{png_uri(Image.fromarray(pixels))}"><figcaption>{text}</figcaption></figure>'
             )
         return f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{"".join(shown)}</div>'
 

@@ -17,10 +17,10 @@ from cnn.api.training import Trained
 from cnn.backends import Ops
 from cnn.models.entries import plain_entries
 from cnn.models.precision import check_precision
-from cnn.training.checkpoint import BEST, LAST, described, load_checkpoint, save_checkpoint
+from cnn.training.checkpoint import BEST, LAST, described, save_checkpoint
 from cnn.training.loop import TrainerSettings
 from cnn.training.pixel_scaling import PixelScaling
-from cnn.training.run_folder import network_file, run_folder
+from cnn.training.run_folder import open_folder
 from foundation.errors import UserError
 
 _LABELS = re.compile(r"[<>|=]?[biufUO]\d*")  # types of labels: booleans, numbers, text
@@ -61,11 +61,7 @@ def read_folder(folder: Path, ops: Ops) -> tuple[Trained, dict[str, Any]]:
 
     Raises `UserError` for a folder without a network, and for a damaged file.
     """
-    folder = run_folder(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: there is no such folder")
-    path = network_file(folder)
-    tensors, metadata = load_checkpoint(path)
+    _, path, tensors, metadata = open_folder(folder, str(folder))
     with described(path):
         trained = _trained(tensors, metadata, str(path))
         trained.network.model(ops)

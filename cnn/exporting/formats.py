@@ -73,13 +73,28 @@ def format_of(output: Path, given: str | None) -> str:
 
 
 def _onnx(network: Portable, output: Path, options: Export) -> Parity | None:
+    return _in_one_file(network, output, options, write_onnx, OnnxSession)
+
+
+def _keras(network: Portable, output: Path, options: Export) -> Parity | None:
+    return _in_one_file(network, output, options, write_keras, KerasModel)
+
+
+def _in_one_file(
+    network: Portable,
+    output: Path,
+    options: Export,
+    write: Callable[[Portable, Path, Mapping[str, str]], object],
+    read: Callable[[Path], OnnxSession | KerasModel],
+) -> Parity | None:
+    """Write a file, and again with the result of its comparison."""
     with atomic_path(output) as temporary:
-        write_onnx(network, temporary, _metadata(network, None))
+        write(network, temporary, _metadata(network, None))
         if not options.check:
             return None
-        session = OnnxSession(temporary)
-        parity = _compare(network, session.referee, session.logits, options)
-        write_onnx(network, temporary, _metadata(network, parity))
+        other = read(temporary)
+        parity = _compare(network, other.referee, other.logits, options)
+        write(network, temporary, _metadata(network, parity))
     return parity
 
 
@@ -90,17 +105,6 @@ def _torch(network: Portable, output: Path, options: Export) -> Parity | None:
             module = TorchModule(network, Path(folder))
             parity = _compare(network, module.referee, module.logits, options)
     write_torch(network, output, parity, _metadata(network, parity))
-    return parity
-
-
-def _keras(network: Portable, output: Path, options: Export) -> Parity | None:
-    with atomic_path(output) as temporary:
-        write_keras(network, temporary, _metadata(network, None))
-        if not options.check:
-            return None
-        model = KerasModel(temporary)
-        parity = _compare(network, model.referee, model.logits, options)
-        write_keras(network, temporary, _metadata(network, parity))
     return parity
 
 

@@ -88,11 +88,14 @@ class Portable:
     def logits(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
         """Our own output for stored pixels (n, h, w, c) or rows of features (n, c): logits (n, classes)."""
         scaled = self.scaling.apply(inputs)
-        network = InferenceModel(self.model)
-        return np.concatenate([self._logits(network, scaled[at : at + 32]) for at in range(0, len(scaled), 32)])
+        return np.concatenate([self._logits(scaled[at : at + 32]) for at in range(0, len(scaled), 32)])
 
-    def _logits(self, network: InferenceModel, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
-        return np.array(self.ops.to_numpy(network.forward(self.ops.array(scaled))), np.float32)
+    @cached_property
+    def _inference(self) -> InferenceModel:
+        return InferenceModel(self.model)
+
+    def _logits(self, scaled: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.array(self.ops.to_numpy(self._inference.forward(self.ops.array(scaled))), np.float32)
 
     def check_known(self, target: str) -> None:
         """Raise `UserError` for a layer of the user's own, which no other library has."""

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from cnn.backends import Ops
 from cnn.exporting.network import Portable
-from cnn.training.checkpoint import described, load_checkpoint
+from cnn.training.checkpoint import described
 from cnn.training.pixel_scaling import PixelScaling
-from cnn.training.run_folder import network_file, run_folder
-from foundation.errors import UserError
+from cnn.training.run_folder import open_folder
 from foundation.files import read_json
 
 _RESULTS = ("metrics.json", "evaluation_test.json")  # the first that is there; the second adds the confusion matrix
@@ -25,11 +24,7 @@ def open_network(folder: Path, ops: Ops) -> Portable:
 
     Raises `UserError` for a folder without a network, and for damaged files.
     """
-    folder = run_folder(folder)
-    if not folder.is_dir():
-        raise UserError(f"run={folder}: there is no such folder")
-    path = network_file(folder)
-    tensors, metadata = load_checkpoint(path)
+    folder, path, tensors, metadata = open_folder(folder, f"run={folder}")
     with described(path):
         network = portable(tensors, metadata, ops, _results(folder, metadata))
         _ = network.model  # weights that do not fit are refused here

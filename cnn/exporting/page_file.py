@@ -9,7 +9,6 @@ Node, if that is installed, and by the page itself whenever it is opened.
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import shutil
@@ -28,6 +27,8 @@ from cnn.exporting.network import Portable
 from cnn.exporting.page_faces import FaceDetector
 from cnn.exporting.page_graph import PageGraph, page_graph
 from cnn.exporting.parity import TOLERANCE, Parity, check_inputs, softmax
+from foundation.inlined import policy_hash
+from foundation.pages import templates
 
 FOLDER = Path(__file__).parent / "page"
 _CHECKS = (2, 13, 20)  # of the inputs on which exports are compared: a smooth one and two of noise
@@ -88,8 +89,6 @@ def page_text(
     scripts = ["engine.js", *(["faces.js"] if detector is not None else []), "app.js"]
     style = (FOLDER / "style.css").read_text(encoding="utf-8")
     script = "".join((FOLDER / name).read_text(encoding="utf-8") for name in scripts)
-    from foundation.pages import templates  # noqa: PLC0415 - imports Jinja, which only pages need
-
     return (
         templates(FOLDER)
         .get_template("page.html.j2")
@@ -145,12 +144,8 @@ def _policy(style: str, script: str) -> str:
     """Nothing is loaded and nothing is sent; of scripts and styles only those with these checksums are used."""
     return (
         "default-src 'none'; connect-src 'none'; form-action 'none'; base-uri 'none'; img-src data: blob:; "
-        f"script-src {_hash(script)}; style-src {_hash(style)}"
+        f"script-src {policy_hash(script)}; style-src {policy_hash(style)}"
     )
-
-
-def _hash(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def _base64(data: bytes) -> str:

@@ -221,13 +221,14 @@ _PLANS = {
 def _network(name: str, ops: Ops) -> Network:
     """Images (n, h, w, 3) to the moves (..., 4) of a box's edges and the probability (...) of a face."""
     plan, weights = _PLANS[name], _weights(name)
+    kernels = [weights[f"{stage.kernel}/kernel:0"] for stage in plan.stages]
+    filters = [np.ascontiguousarray(kernel.transpose(2, 3, 1, 0)) for kernel in kernels]
 
     def forward(images: Floats) -> tuple[Floats, Floats]:
         x = np.ascontiguousarray(images.transpose(0, 2, 1, 3))  # the authors' MATLAB has columns first
-        for stage in plan.stages:
-            kernel, bias = weights[f"{stage.kernel}/kernel:0"], weights[f"{stage.kernel}/bias:0"]
-            filters = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0))
-            x = ops.conv2d(x, filters, bias, Window.over(x.shape[1:3], filters.shape[:2], 1, "valid"), 1)
+        for stage, own in zip(plan.stages, filters, strict=True):
+            window = Window.over(x.shape[1:3], own.shape[:2], 1, "valid")
+            x = ops.conv2d(x, own, weights[f"{stage.kernel}/bias:0"], window, 1)
             x = ops.prelu(x, weights[stage.slope].reshape(-1))
             if stage.pool:
                 x, _ = ops.max_pool2d(x, Window.over(x.shape[1:3], (stage.pool, stage.pool), 2, stage.padding))
@@ -242,10 +243,13 @@ def _network(name: str, ops: Ops) -> Network:
 
 
 def _product(x: Floats, weights: dict[str, Floats], layer: str) -> Floats:
-    """A dense layer, or a convolution of one pixel, on the last axis."""
+    return x @ _matrix(weights, layer) + weights[f"{layer}/bias:0"]
+
+
+def _matrix(weights: dict[str, Floats], layer: str) -> Floats:
+    """The weights (inputs, outputs) of a dense layer, or of a convolution of one pixel."""
     kernel = weights[f"{layer}/kernel:0"]
-    matrix = kernel if kernel.ndim == 2 else kernel.reshape(kernel.shape[:2]).T
-    return x @ matrix + weights[f"{layer}/bias:0"]
+    return kernel if kernel.ndim == 2 else kernel.reshape(kernel.shape[:2]).T
 
 
 def _weights(name: str) -> dict[str, Floats]:
@@ -282,8 +286,7 @@ def layers_of(name: str) -> list[tuple[str, dict[str, Any]]]:
         found.append(("dense", {"weight": rows_first, "bias": weights[f"{plan.dense}/bias:0"]}))
         found.append(("prelu", {"slope": weights["slope"]}))
     for layer in (plan.moves, plan.score):
-        kernel, bias = weights[f"{layer}/kernel:0"], weights[f"{layer}/bias:0"]
-        matrix = kernel if kernel.ndim == 2 else kernel.reshape(kernel.shape[:2]).T
+        matrix, bias = _matrix(weights, layer), weights[f"{layer}/bias:0"]
         if plan.dense is None:
             found.append(("conv", {"weight": matrix[None, None], "bias": bias}))
         else:

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 _WIDER, _LARGER = 1.4, 8.0  # times the aspect ratio, and times the side, from which an image is far from the training's
 
 
-def unlike_training(
-    names: Sequence[str], images: Sequence[NDArray[np.uint8]], shape: tuple[int, int, int]
-) -> list[str]:
+def unlike_training(names: Sequence[str], images: Sequence[tuple[int, ...]], shape: tuple[int, int, int]) -> list[str]:
     """A sentence for each way in which images (h, w) or (h, w, 3) differ from the network's input (h, w, channels).
 
-    Each names the first such image and how many there are.
+    Both are given by their shapes. Each names the first such image and how many there are.
     """
     height, width, channels = shape
     sees = f"{width} x {height}"
     squeezed, large, grey = [], [], []
     for name, image in zip(names, images, strict=True):
-        h, w = image.shape[:2]
+        h, w = image[:2]
         ratio = (w / h) / (width / height)
         found = f"{name} ({w} x {h})"
         if not 1 / _WIDER < ratio < _WIDER:
             squeezed.append(found)
         if min(h, w) > _LARGER * max(height, width):
             large.append(found)
-        if image.ndim == 2 and channels == 3:
+        if len(image) == 2 and channels == 3:
             grey.append(name)
     kinds = (
         (squeezed, f"of another aspect ratio than the network's {sees} pixels: {{}} squeezed; crop as in the data"),

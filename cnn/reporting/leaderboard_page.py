@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +13,7 @@ from markupsafe import Markup
 from cnn.reporting.leaderboard_table import mean_of, short, validation
 from cnn.reporting.sweeps import Entry, overridden_keys, varying_keys
 from foundation.files import write_text
+from foundation.inlined import policy_hash
 from foundation.pages import templates
 from foundation.progress import duration
 
@@ -31,7 +30,6 @@ def render_page(entries: Sequence[Entry], sweep_dir: Path) -> str:
     """The page as text. `entries` are the configurations, best first."""
     keys = varying_keys(entries)
     script = (_TEMPLATES / "leaderboard.js").read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()  # the only script that may run
     return (
         templates(_TEMPLATES)
         .get_template("leaderboard.html.j2")
@@ -47,7 +45,7 @@ def render_page(entries: Sequence[Entry], sweep_dir: Path) -> str:
             seeds=max((len(entry.runs) for entry in entries), default=0),
             plot="leaderboard.png" if (sweep_dir / "leaderboard.png").is_file() else None,
             script=Markup(script),
-            digest=digest,
+            script_hash=policy_hash(script),  # the only script that may run
         )
     )
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from foundation.inlined import png_uri
 
 VEIL = (213, 94, 0)  # orange of Okabe and Ito
 _OPACITY = 0.72  # at the strongest place
@@ -20,7 +18,7 @@ def image_uri(image: NDArray[np.uint8]) -> str:
     """An image (h, w, c) uint8 as a PNG; of other than three channels the first is shown."""
     picture = Image.fromarray(image if image.shape[2] == 3 else image[..., 0])
     picture.thumbnail((_LARGEST, _LARGEST))
-    return _uri(picture)
+    return png_uri(picture)
 
 
 def veil_uri(strength: NDArray[np.floating]) -> str:
@@ -28,7 +26,7 @@ def veil_uri(strength: NDArray[np.floating]) -> str:
     pixels = np.empty((*strength.shape, 4), np.uint8)
     pixels[..., :3] = VEIL
     pixels[..., 3] = np.rint(255 * _OPACITY * np.clip(strength, 0, 1))
-    return _uri(Image.fromarray(pixels))
+    return png_uri(Image.fromarray(pixels))
 
 
 def strongest_place(strength: NDArray[np.floating]) -> str:
@@ -48,9 +46,3 @@ def strongest_place(strength: NDArray[np.floating]) -> str:
 def _few(side: int) -> NDArray[np.int64]:
     """The thirds in which one or two places lie."""
     return np.array([1] if side == 1 else [0, 2])
-
-
-def _uri(picture: Any) -> str:
-    file = io.BytesIO()
-    picture.save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from cnn.training.checkpoint import BEST
+from cnn.training.checkpoint import BEST, Tensors, load_checkpoint
+from foundation.errors import UserError
 from foundation.plain_config import config_dir
 
 MODEL = "model.safetensors"  # the network of an exported folder
@@ -25,3 +27,15 @@ def network_file(folder: Path) -> Path:
     folder = run_folder(folder)
     shared = folder / MODEL
     return shared if shared.is_file() and not (folder / BEST).exists() else folder / BEST
+
+
+def open_folder(given: Path, shown: str) -> tuple[Path, Path, Tensors, dict[str, Any]]:
+    """The folder itself, the file of its network, and the tensors and metadata in it.
+
+    `shown` is how a message calls the folder. Raises `UserError` if it is missing, and for a missing or damaged file.
+    """
+    folder = run_folder(given)
+    if not folder.is_dir():
+        raise UserError(f"{shown}: there is no such folder")
+    path = network_file(folder)
+    return folder, path, *load_checkpoint(path)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from data_tools.reading.images import fit
 from data_tools.reading.manifest import MADE, SET_ASIDE, Row
 from data_tools.sources.base import SPLITS
 from foundation.files import write_json, write_text
+from foundation.inlined import png_uri
 from foundation.pages import templates
 
 _SHOWN = 24  # images or groups of each kind
@@ -162,10 +161,8 @@ def _figure(names: Sequence[str], shown: _Shown, what: str, more: str) -> Figure
             parts.append(np.full((_HEIGHT, _GAP, 3), 255, np.uint8))
         parts.append(_thumbnail(shown.images[name], shown.rows[name]))
     strip = np.concatenate(parts, axis=1)
-    file = io.BytesIO()
-    Image.fromarray(strip).save(file, "PNG", optimize=True)
-    uri = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
     places = [shown.place(name) for name in names]
+    uri = png_uri(Image.fromarray(strip))
     return Figure(uri, strip.shape[1], f"{what}: {'; '.join(places)}", " | ".join(places) + more)
 
 

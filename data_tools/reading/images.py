@@ -7,6 +7,7 @@ import hashlib
 import io
 import threading
 import warnings
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -14,8 +15,9 @@ from PIL import Image
 from data_tools.reading.metadata import check_png, reduced_files
 from data_tools.reading.modes import ImageError, Pixels, pixels_of
 from data_tools.reading.value_range import FULL, ValueRange, exact
+from data_tools.sources.class_folders import LARGEST_FILE
 
-__all__ = ["ImageError", "bytes_sha256", "canonical", "decode", "fit", "pixels_sha256", "read_image"]
+__all__ = ["ImageError", "bytes_sha256", "canonical", "decode", "decode_file", "fit", "pixels_sha256", "read_image"]
 
 # Pixels, 8,000 x 8,000: a small file may claim any size, and this limit keeps one image below 200 MB of memory.
 LARGEST_IMAGE = 64_000_000
@@ -50,7 +52,7 @@ class _Quietly:
 _quietly = _Quietly()
 
 
-def read_image(data: bytes) -> Pixels:
+def read_image(data: bytes, most: int = LARGEST_IMAGE) -> Pixels:
     """The pixels of an encoded image at its own size, and how they were read.
 
     Of an animation only the first frame is read. EXIF's rotation is applied. Transparency is blended with white, or
@@ -61,33 +63,41 @@ def read_image(data: bytes) -> Pixels:
         raise ImageError("empty file")
     with _quietly:  # such as damaged metadata: only the pixels matter
         try:
-            return _opened(data)
+            return _opened(data, most)
         except ImageError:
             raise
         except Exception as error:
             for reduced in reduced_files(data):
                 with contextlib.suppress(Exception):
-                    found = _opened(reduced)
+                    found = _opened(reduced, most)
                     return Pixels(found.values, f"{found.mode}; damaged metadata left out")
             raise _reason(error) from error
 
 
-def decode(data: bytes, range_: ValueRange = FULL) -> np.ndarray:
+def decode_file(path: Path, range_: ValueRange = FULL) -> np.ndarray:
+    """As `decode`, of a file. Raises `ImageError`, also for one that is larger than an image may be."""
+    if path.stat().st_size > LARGEST_FILE:
+        raise ImageError(f"file larger than {LARGEST_FILE >> 20} MiB")
+    return decode(path.read_bytes(), range_)
+
+
+def decode(data: bytes, range_: ValueRange = FULL, most: int = LARGEST_IMAGE) -> np.ndarray:
     """Pixels of an encoded image at its own size, uint8: (h, w) if it is grey, else (h, w, 3) RGB.
 
-    As `read_image`. Values of 16 bits or floating point become 8 bits by `range_`. A colour file without any colour
-    becomes grey, so that it is equal to the same image stored as grey. Raises `ImageError`.
+    As `read_image`, of at most `most` pixels. Values of 16 bits or floating point become 8 bits by `range_`. A colour
+    file without any colour becomes grey, so that it is equal to the same image stored as grey. Raises `ImageError`.
     """
-    values = read_image(data).values
+    values = read_image(data, most).values
     if values.dtype == np.float32 and range_ is FULL:
         raise ImageError("floating-point pixels, whose range a single file does not tell")
     return canonical(range_.reduce(values))
 
 
-def _opened(data: bytes) -> Pixels:
+def _opened(data: bytes, most: int) -> Pixels:
     with Image.open(io.BytesIO(data)) as image:
-        if image.width * image.height > LARGEST_IMAGE:
-            raise ImageError(f"too large ({image.width} x {image.height} pixels)")
+        if image.width * image.height > most:
+            limit = "" if most == LARGEST_IMAGE else f"; at most {most:,} in all"
+            raise ImageError(f"too large ({image.width} x {image.height} pixels{limit})")
         if image.format == "PNG":
             check_png(data)
         found = pixels_of(image, data)
