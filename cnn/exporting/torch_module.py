@@ -171,9 +171,9 @@ class TorchModule:
 
     def __init__(self, network: Portable, folder: Path) -> None:
         """Writes both files to `folder` and runs them from there."""
-        self._torch = needed("torch", "the check of format=torch", "bench")
         path = folder / "network.py"
-        write_torch(network, path, None, {})
+        write_torch(network, path, None, {})  # first: whether PyTorch could have the network does not depend on it
+        self._torch = needed("torch", "the check of format=torch", "bench")
         names: dict[str, Any] = {"__name__": "exported", "__file__": str(path)}
         exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), names)  # our own text, from `torch_source`
         self.referee = f"torch {self._torch.__version__.partition('+')[0]}"
