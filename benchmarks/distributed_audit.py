@@ -31,6 +31,7 @@ from benchmarks.data.collecting import collect
 from data_tools.duplicates.alignment import Aligner
 from data_tools.duplicates.candidates import Candidates
 from data_tools.duplicates.embedding import Embedding
+from data_tools.duplicates.search import confirmed_rows
 from data_tools.duplicates.settings import SearchConfig
 from data_tools.duplicates.thumbnails import grey, is_blank
 
@@ -55,12 +56,7 @@ def confirmed(
     images: NDArray[np.uint8], config: SearchConfig, pairs: NDArray[np.int32], alike: NDArray[Any]
 ) -> NDArray[np.float64]:
     """The confirmed ones among `pairs` (m, 3) of `images`, in their order: numbers, mirrored, detail, map."""
-    aligner, found = Aligner(images, config), []
-    for (first, second, mirrored), hint in zip(pairs.tolist(), alike.tolist(), strict=True):
-        match = aligner.confirm(first, second, bool(mirrored), hint)
-        if match is not None:
-            found.append([first, second, mirrored, match.detail, *match.affine.ravel()])
-    return np.array(found, np.float64).reshape(-1, _ROW)
+    return confirmed_rows(pairs, Aligner(images, config).confirm(pairs, alike))
 
 
 def tasks(pairs: NDArray[np.int32]) -> Iterator[tuple[slice, NDArray[Any], NDArray[np.int32]]]:
@@ -140,7 +136,7 @@ def main() -> int:
 
     embed = Embedding(images)  # fitted once, to a sample
     begun = time.perf_counter()
-    vectors = np.ascontiguousarray(embed(images), np.float32)
+    vectors = embed(images)[0]
     embedding = (time.perf_counter() - begun) / count
     exact = faiss.IndexFlatIP(vectors.shape[1])
     exact.add(vectors)

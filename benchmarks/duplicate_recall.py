@@ -188,16 +188,11 @@ def negatives(
     pool = generator_for(seed, "negatives").permutation(single)[:6000]
     moved = np.stack([warped(10, 0.05, 0.05, False)(images[place], generator_for(seed, int(place))) for place in pool])
     pairs, alike = Candidates(moved).nearest(10, True)
-    same_class = [
-        (*pair, likeness)
-        for pair, likeness in zip(pairs, alike, strict=True)
-        if labels[pool[pair[0]]] == labels[pool[pair[1]]]
-    ]
-    anew = Aligner(moved, config)
-    confirmed = sum(
-        anew.confirm(int(a), int(b), bool(mirrored), float(near)) is not None for a, b, mirrored, near in same_class
-    )
-    return confirmed, len(same_class)
+    named = np.array([labels[place] for place in pool])
+    same_class = named[pairs[:, 0]] == named[pairs[:, 1]]
+    pairs, alike = pairs[same_class], alike[same_class]
+    matches = Aligner(moved, config).confirm(pairs, alike)
+    return sum(match is not None for match in matches), len(pairs)
 
 
 def main() -> int:

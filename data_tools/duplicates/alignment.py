@@ -2,13 +2,14 @@
 
 Any two faces of one size share their coarse structure, eyes above mouth: after the best affine map their correlation
 is often above 0.9. Wrinkles, strands of hair and grain agree only in copies of one photograph. So the map is found by
-enhanced correlation of the images (Evangelidis and Psarakis 2008, in OpenCV), and the pair is judged by the
-correlation of a band of high spatial frequencies, here called detail.
+enhanced correlation of the images (Evangelidis and Psarakis 2008), at half the size for many pairs at once, then by
+OpenCV for those that may be copies. The pair is judged by the correlation of a band of high spatial frequencies, here
+called detail.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -16,20 +17,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data_tools.duplicates import coarse
+from data_tools.duplicates.coarse import HALF, SCALE, Affines
 from data_tools.duplicates.settings import SearchConfig
 from data_tools.duplicates.thumbnails import SIDE, Floats, standardised
 
 # Maps coordinates (x, y) of the first image to those of the same point in the second; it may mirror.
 Affine = NDArray[np.float64]
 
-_HALF = SIDE // 2
-# A search at half the size ends as soon as an iteration gains less than 0.01 of correlation: soon for different images,
-# which are nine of ten candidates.
-_COARSE = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 10, 1e-2)
+Pairs = NDArray[np.integer]  # (n, 3): numbers of the first and second image, and 1 if the second is to be mirrored
+
+BATCH = 1024  # pairs that are compared at once: threads would wait for each other between shorter operations
 _FINE = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
 # Starting maps at half the size: the identity, and rotations by 14 degrees either way.
 _STARTS: tuple[Affine, ...] = tuple(
-    np.asarray(cv2.getRotationMatrix2D(((_HALF - 1) / 2, (_HALF - 1) / 2), degrees, 1.0), np.float64)
+    np.asarray(cv2.getRotationMatrix2D(((HALF - 1) / 2, (HALF - 1) / 2), degrees, 1.0), np.float64)
     for degrees in (0, -14, 14)
 )
 _TURNED_FROM = 0.65  # similarity of the embeddings from which all starting maps are tried
@@ -37,7 +39,6 @@ _BACK = (0.5, 0.85)  # detail between which the search is repeated in the other 
 _GATE = 0.70  # detail at half the size from which a pair is compared in full size
 _STRAIGHT = 0.85  # correlation without a warp from which the full-size search starts at the identity
 _OVERLAP = 300  # pixels that both images must show, of 2,304
-_SCALE = (0.4, 2.5)  # least and greatest area that a warp may give to a pixel
 # Of a pair with less structure than `config.cells`: the least detail after a warp, if it has this fraction of them ...
 _FEW_DETAIL, _FEW = 0.92, 2 / 3
 _PLAIN, _PLAIN_DETAIL = 0.98, 0.90  # ... and else the least correlation and detail without a warp
@@ -59,24 +60,24 @@ class Aligner:
         self.config = config
         self._images = images
         self._cells: dict[int, float] = {}
-        self._half = np.empty((len(images), _HALF, _HALF), np.float32)
+        self._half = np.empty((len(images), HALF, HALF), np.float32)  # smoothed
         self._half_band = np.empty_like(self._half)
         for place in range(len(images)):
-            self._half[place] = _halved(self._full(place))
-            self._half_band[place] = _band(self._half[place], 0.5, 2.0)
+            half = cast(Floats, cv2.resize(self._full(place), (HALF, HALF), interpolation=cv2.INTER_AREA))
+            self._half[place] = coarse.smoothed(half)
+            self._half_band[place] = _band(half, 0.5, 2.0)
 
     def _full(self, image: int) -> Floats:
         """The standardised image; all of them would take four times the memory of the images."""
         return standardised(self._images[image : image + 1])[0]
 
-    def straight(self, first: int, second: int, mirrored: bool) -> float:
-        """Correlation of two images without a warp, the second mirrored if `mirrored`."""
-        other = self._images[second, :, ::-1] if mirrored else self._images[second]
-        one, other = self._images[first].astype(np.float32), other.astype(np.float32)
-        one -= one.mean()
-        other -= other.mean()
-        spread = max(float(np.vdot(one, one)), 1e-3) * max(float(np.vdot(other, other)), 1e-3)
-        return float(np.vdot(one, other)) / float(np.sqrt(spread))
+    def _straight(self, pairs: Pairs) -> Floats:
+        """Correlations (n,) of the images of `pairs` without a warp."""
+        out = np.empty(len(pairs), np.float32)
+        for some in _batches(len(pairs)):
+            one, other = (standardised(images) for images in self._of(self._images, pairs[some]))
+            out[some] = np.einsum("nyx,nyx->n", one, other) / SIDE**2
+        return out
 
     def plain(self, image: int) -> bool:
         """Whether an image has little fine structure to recognise its warped copies by, as a sky."""
@@ -105,73 +106,89 @@ class Aligner:
             return match
         return None
 
-    def agreement(self, first: int, second: int) -> float:
-        """Correlation of the detail after the best warp near the identity, at least 0: of any pair, alike or not."""
-        guess = self._coarse_from(first, second, False, _STARTS[:1], -1.0)
+    def agreements(self, pairs: Pairs) -> list[float]:
+        """Correlations of the detail after the best warp near the identity, at least 0: of any pairs, alike or not."""
+        guesses, detail = self._coarse(pairs, np.repeat(_STARTS[0][None], len(pairs), axis=0))
+        return [
+            self._agreement(int(first), int(second), guess) if good > -1 else 0.0
+            for (first, second, _), guess, good in zip(pairs, guesses, detail, strict=True)
+        ]
+
+    def _agreement(self, first: int, second: int, guess: Affine) -> float:
         one, other = self._full(first), self._full(second)
-        warp = None if guess is None else _search(one, other, guess, _FINE)
+        warp = _search(one, other, guess, _FINE)
         if warp is None:
             return 0.0
         return max(0.0, _agreement(_band(one, 0.5, 2.0), _band(other, 0.5, 2.0), warp, _OVERLAP))
 
-    def confirm(self, first: int, second: int, mirrored: bool, alike: float) -> Match | None:
-        """The map of `first` onto `second`, mirrored if `mirrored`, if both show one photograph; else None.
+    def confirm(self, pairs: Pairs, alike: Floats) -> list[Match | None]:
+        """Of each pair the map of the first image onto the second if both show one photograph, else None.
 
-        `alike` is the similarity of their embeddings: if it reaches `config.alike`, less agreement of the detail is
-        enough.
+        `alike` (n,) are the similarities of their embeddings: where `config.alike` is reached, less agreement of the
+        detail is enough.
         """
-        straight = self.straight(first, second, mirrored)
-        guess: Affine | None = np.eye(2, 3)
-        if straight < _STRAIGHT:
-            guess = self._coarse_from(first, second, mirrored, _STARTS if alike >= _TURNED_FROM else _STARTS[:1])
-        least = self.config.detail if alike < self.config.alike else self.config.alike_detail
-        match = None if guess is None else self._fine(first, second, mirrored, guess, least)
-        if match is None and straight >= self.config.correlation:
-            match = Match(straight, np.eye(2, 3))
-        if match is not None:
-            match = self._supported(match, first, second) or self._unwarped(first, second, mirrored)
-        if match is None:
-            return None
-        return Match(match.detail, after(MIRROR, match.affine) if mirrored else match.affine)
+        straight = self._straight(pairs)
+        guesses: list[Affine | None] = [np.eye(2, 3) if far else None for far in straight >= _STRAIGHT]
+        left = straight < _STRAIGHT
+        for number, start in enumerate(_STARTS):
+            tried = np.flatnonzero(left if number == 0 else left & (alike >= _TURNED_FROM))
+            maps, detail = self._coarse(pairs[tried], np.repeat(start[None], len(tried), axis=0))
+            for place, found, good in zip(tried, maps, detail >= _GATE, strict=True):
+                if good:
+                    guesses[place], left[place] = found, False
+        matches: list[Match | None] = []
+        each = zip(pairs.tolist(), alike, straight, guesses, strict=True)
+        for (first, second, mirrored), similar, own, guess in each:
+            least = self.config.detail if similar < self.config.alike else self.config.alike_detail
+            match = None if guess is None else self._fine(first, second, mirrored, guess, least)
+            if match is None and own >= self.config.correlation:
+                match = Match(float(own), np.eye(2, 3))
+            if match is not None:
+                match = self._supported(match, first, second) or self._unwarped(first, second, mirrored, own)
+            matches.append(_as_stored(match, mirrored))
+        return matches
 
-    def confirm_warped(self, first: int, second: int, mirrored: bool, expected: Affine) -> Match | None:
-        """As `confirm`, starting from the map `expected` of `first` (mirrored if `mirrored`) onto `second`."""
-        start = after(MIRROR, after(expected, MIRROR)) if mirrored else expected
-        guess = self._coarse_from(first, second, mirrored, (_halved_map(start),))
-        match = None if guess is None else self._fine(first, second, mirrored, guess, self.config.detail)
-        match = self._supported(match, first, second)
-        if match is None or not mirrored:
-            return match
-        return Match(match.detail, after(MIRROR, match.affine))
+    def confirm_warped(self, pairs: Pairs, expected: Affines) -> list[Match | None]:
+        """As `confirm`, starting from the maps `expected` of the first (mirrored if so) onto the second images."""
+        starts = [
+            _halved_map(after(MIRROR, after(start, MIRROR)) if mirrored else start)
+            for start, mirrored in zip(expected, pairs[:, 2], strict=True)
+        ]
+        maps, detail = self._coarse(pairs, np.reshape(starts, (-1, 2, 3)))
+        matches: list[Match | None] = [None] * len(pairs)
+        for place in np.flatnonzero(detail >= _GATE):
+            first, second, mirrored = (int(value) for value in pairs[place])
+            match = self._fine(first, second, bool(mirrored), maps[place], self.config.detail)
+            matches[place] = _as_stored(self._supported(match, first, second), bool(mirrored))
+        return matches
 
     def confirm_from(self, first: int, second: int, guess: Affine) -> Match | None:
         """As `confirm`, starting from a map that other pairs imply, with the threshold `config.chain`."""
         mirrored = np.linalg.det(guess[:, :2]) < 0
         match = self._fine(first, second, mirrored, after(MIRROR, guess) if mirrored else guess, self.config.chain)
-        if match is not None and mirrored:
-            return Match(match.detail, after(MIRROR, match.affine))
-        return match
+        return _as_stored(match, bool(mirrored))
 
-    def _unwarped(self, first: int, second: int, mirrored: bool) -> Match | None:
+    def _unwarped(self, first: int, second: int, mirrored: bool, straight: float) -> Match | None:
         """The comparison of images with little fine structure: they must agree without a warp."""
-        straight = self.straight(first, second, mirrored)
         other = np.ascontiguousarray(self._full(second)[:, ::-1]) if mirrored else self._full(second)
         detail = _agreement(_band(self._full(first), 0.5, 2.0), _band(other, 0.5, 2.0), np.eye(2, 3), _OVERLAP)
         return Match(detail, np.eye(2, 3)) if straight >= _PLAIN and detail >= _PLAIN_DETAIL else None
 
-    def _coarse_from(
-        self, first: int, second: int, mirrored: bool, starts: Sequence[Affine], gate: float = _GATE
-    ) -> Affine | None:
-        """The first map, found at half the size from one of `starts`, whose detail agrees at least as far as `gate`."""
-        target, moving = self._half[first], self._half[second]
-        target_detail, moving_detail = self._half_band[first], self._half_band[second]
-        if mirrored:
-            moving, moving_detail = (np.ascontiguousarray(image[:, ::-1]) for image in (moving, moving_detail))
-        for start in starts:
-            warp = _search(target, moving, start, _COARSE)
-            if warp is not None and _agreement(target_detail, moving_detail, warp, _OVERLAP // 4) >= gate:
-                return _doubled(warp)
-        return None
+    def _coarse(self, pairs: Pairs, starts: Affines) -> tuple[Affines, NDArray[np.float64]]:
+        """Maps (n, 2, 3) found at half the size from `starts`, and how far the detail agrees there; -1: no map."""
+        maps, detail = np.empty((len(pairs), 2, 3)), np.full(len(pairs), -1.0)
+        for some in _batches(len(pairs)):
+            maps[some], found = coarse.align(*self._of(self._half, pairs[some]), starts[some])
+            bands = self._of(self._half_band, pairs[some][found])
+            detail[some][found] = coarse.agreement(*bands, maps[some][found])
+        return _doubled(maps), detail
+
+    @staticmethod
+    def _of(images: NDArray[Any], pairs: Pairs) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Of the pairs the first images, and the second ones, mirrored where the pair says so."""
+        second, mirrored = images[pairs[:, 1]], pairs[:, 2] != 0
+        second[mirrored] = second[mirrored][:, :, ::-1]
+        return images[pairs[:, 0]], second
 
     def _fine(self, first: int, second: int, mirrored: bool, guess: Affine, threshold: float) -> Match | None:
         target, moving = self._full(first), self._full(second)
@@ -221,7 +238,7 @@ def _search(target: Floats, moving: Floats, guess: Affine, criteria: tuple[int, 
     except cv2.error:  # no convergence, or the images no longer overlap
         return None
     area = float(warp[0, 0] * warp[1, 1] - warp[0, 1] * warp[1, 0])
-    return warp.astype(np.float64) if _SCALE[0] <= area <= _SCALE[1] else None
+    return warp.astype(np.float64) if SCALE[0] <= area <= SCALE[1] else None
 
 
 def _agreement(target: Floats, moving: Floats, warp: Affine, least: int) -> float:
@@ -246,17 +263,22 @@ def _participation(energy: NDArray[Any]) -> float:
     return float(energy.sum(dtype=np.float64) ** 2 / np.square(energy, dtype=np.float64).sum())
 
 
-def _halved(image: Floats) -> Floats:
-    return cast(Floats, cv2.resize(image, (_HALF, _HALF), interpolation=cv2.INTER_AREA))
+def _batches(number: int) -> Iterator[slice]:
+    return (slice(at, at + BATCH) for at in range(0, number, BATCH))
 
 
-def _doubled(warp: Affine) -> Affine:
-    """A map between images of half the size, converted to the full size; pixel centres differ by half a pixel."""
-    half = np.array([0.5, 0.5])
-    return np.column_stack([warp[:, :2], 2 * warp[:, 2] + half - warp[:, :2] @ half])
+def _as_stored(match: Match | None, mirrored: bool) -> Match | None:
+    """The match with a map onto the second image as it is stored, not as it was compared."""
+    return Match(match.detail, after(MIRROR, match.affine)) if match is not None and mirrored else match
+
+
+def _doubled(maps: Affines) -> Affines:
+    """Maps between images of half the size, converted to the full size; pixel centres differ by half a pixel."""
+    moved = 2 * maps[:, :, 2] + 0.5 - maps[:, :, :2].sum(axis=2) / 2
+    return np.concatenate([maps[:, :, :2], moved[:, :, None]], axis=2)
 
 
 def _halved_map(warp: Affine) -> Affine:
-    """The inverse of `_doubled`."""
+    """The inverse of `_doubled`, of one map."""
     half = np.array([0.5, 0.5])
     return np.column_stack([warp[:, :2], (warp[:, 2] - half + warp[:, :2] @ half) / 2])

@@ -29,6 +29,7 @@ WARPS = (
     *((0.0, zoom, 0.0, 0.0) for zoom in (0.74, 1.35)),
     *((0.0, 1.0, right, down) for right, down in product((-8.0, 0.0, 8.0), repeat=2) if right or down),
 )
+_OTHER_WAY = tuple(WARPS.index((-degrees, zoom, -right, down)) for degrees, zoom, right, down in WARPS)
 _WARPED_NEIGHBOURS = 4
 _WARPED_FROM = 0.64  # least similarity
 # Similarity given to pairs that were not found by the embedding: all starting maps are tried, no threshold is lowered.
@@ -46,8 +47,8 @@ class Candidates:
         self._few = len(images) <= ALL_PAIRS_UP_TO
         if not self._few:
             self._embed = Embedding(images, workers)
-            self._vectors = self._embed(images)
-            self._index = _vector_index(self._vectors)
+            self._vectors = self._embed(images)  # of the images, and of their mirror images
+            self._index = _vector_index(self._vectors[0])
 
     def nearest(self, neighbours: int, mirrored: bool) -> tuple[Pairs, Floats]:
         """Distinct pairs, sorted, and the similarity of their embeddings, float32 (m,).
@@ -66,13 +67,11 @@ class Candidates:
             bits = _hash_index(hashes)
             parts = []
             for kind in kinds:
-                own = np.ascontiguousarray(self._images[:, :, ::-1]) if kind else self._images
-                similarity, found = self._index.search(
-                    self._embed(own) if kind else self._vectors, min(neighbours + 1, number)
-                )
+                similarity, found = self._index.search(self._vectors[kind], min(neighbours + 1, number))
                 first = np.repeat(np.arange(number), found.shape[1])
                 parts.append(_pairs(first, found.ravel(), similarity.ravel(), kind))
-                limits, _, close = bits.range_search(perceptual_hashes(own) if kind else hashes, _HASH_RADIUS + 1)
+                own = perceptual_hashes(np.ascontiguousarray(self._images[:, :, ::-1])) if kind else hashes
+                limits, _, close = bits.range_search(own, _HASH_RADIUS + 1)
                 first = np.repeat(np.arange(number), np.diff(limits.astype(np.int64)).astype(np.int64))
                 parts.append(_pairs(first, close, np.full(len(close), _UNKNOWN, np.float32), kind))
         pairs, alike = (np.concatenate(each) for each in zip(*parts, strict=True))
@@ -86,17 +85,18 @@ class Candidates:
         index in `WARPS` of the warp under which the two are most similar.
         """
         found = [(np.zeros((0, 3), np.int32), np.zeros(0, np.float32), np.zeros(0, np.float32))]
-        kinds = list(product((0, 1), range(len(WARPS)))) if len(queries) and not self._few else []
-        for step, (mirrored, number) in enumerate(kinds):
-            report(step, len(kinds))
-            own = self._images[queries][:, :, ::-1] if mirrored else self._images[queries]
-            vectors = self._embed(own, partial(warped, matrix=warp_map(number)))
-            similarity, others = self._index.search(vectors, _WARPED_NEIGHBOURS + 1)
-            first, second, similarity = np.repeat(queries, others.shape[1]), others.ravel(), similarity.ravel()
-            worth = (similarity >= _WARPED_FROM) & (first != second) & (second >= 0)
-            kind = np.full(int(worth.sum()), mirrored)
-            pairs = np.stack([first[worth], second[worth], kind], axis=1).astype(np.int32)
-            found.append((pairs, similarity[worth], np.full(len(pairs), number, np.float32)))
+        for number in range(len(WARPS)) if len(queries) and not self._few else ():
+            report(number, len(WARPS))
+            # The mirror image of a warped image is the mirror image warped the other way.
+            both = self._embed(self._images[queries], partial(warped, matrix=warp_map(number)))
+            for mirrored, vectors in enumerate(both):
+                warp = _OTHER_WAY[number] if mirrored else number
+                similarity, others = self._index.search(vectors, _WARPED_NEIGHBOURS + 1)
+                first, second, similarity = np.repeat(queries, others.shape[1]), others.ravel(), similarity.ravel()
+                worth = (similarity >= _WARPED_FROM) & (first != second) & (second >= 0)
+                kind = np.full(int(worth.sum()), mirrored)
+                pairs = np.stack([first[worth], second[worth], kind], axis=1).astype(np.int32)
+                found.append((pairs, similarity[worth], np.full(len(pairs), warp, np.float32)))
         pairs, similarity, warps = (np.concatenate(parts) for parts in zip(*found, strict=True))
         best = _best(pairs, similarity)
         return pairs[best], warps[best]

@@ -51,9 +51,18 @@ class Embedding:
         _, axes = linalg.eigh(between, within, subset_by_index=(first, len(within) - 1))
         self._axes = axes.astype(np.float32)
 
-    def __call__(self, images: NDArray[np.uint8], change: Change = lambda chunk: chunk) -> Floats:
-        """Vectors float32 (n, dimensions) of length 1, of images uint8 (n, 48, 48), to which `change` is applied."""
-        vectors = (gradient_histograms(images, self._workers, change) - self._mean) @ self._axes
+    def __call__(self, images: NDArray[np.uint8], change: Change = lambda chunk: chunk) -> tuple[Floats, Floats]:
+        """Vectors float32 (n, dimensions) of length 1, of images uint8 (n, 48, 48), to which `change` is applied.
+
+        And those of the mirror images of the results, which need no histograms of their own.
+        """
+        histograms = gradient_histograms(images, self._workers, change)
+        # To mirror the few axes is cheaper than to mirror the histograms.
+        return self._project(histograms, np.arange(len(self._axes))), self._project(histograms, _MIRRORED)
+
+    def _project(self, histograms: Floats, order: NDArray[np.intp]) -> Floats:
+        axes = self._axes[order]
+        vectors = histograms @ axes - self._mean[order] @ axes
         return np.ascontiguousarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6))
 
 
@@ -121,4 +130,11 @@ def _pool() -> Floats:
     return (gaussians / gaussians.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-_WINDOW, _POOL = _window(), _pool()
+def _mirrored() -> NDArray[np.intp]:
+    """For each place in the histograms of a mirror image the place in those of the image, (512,)."""
+    places = np.arange(_CELLS * _CELLS * _BINS).reshape(_CELLS, _CELLS, _BINS)
+    # To the right becomes to the left: the angle t becomes pi - t.
+    return places[:, ::-1, (_BINS // 2 - np.arange(_BINS)) % _BINS].ravel()
+
+
+_WINDOW, _POOL, _MIRRORED = _window(), _pool(), _mirrored()

@@ -15,20 +15,21 @@ import cv2
 import faiss
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from data_tools.duplicates.alignment import Affine, Aligner, Match, corner_shift, inverse
-from data_tools.duplicates.candidates import Candidates, Pairs, warp_map
+from data_tools.duplicates.alignment import BATCH, Affine, Aligner, Match, corner_shift, inverse
+from data_tools.duplicates.candidates import WARPS, Candidates, Pairs, warp_map
 from data_tools.duplicates.levels import AUGMENTED, MIRRORED, NEAR, SEARCHED, includes
 from data_tools.duplicates.settings import SearchConfig
 from data_tools.duplicates.thumbnails import Floats
-from data_tools.reading.ordered import cores, ordered_map
+from data_tools.reading.ordered import CHUNK_BYTES, cores, ordered_map
 from foundation.files import atomic_path
 
-SEARCH_VERSION = 5  # raise it when the same images and settings would give other pairs
-_CHUNK = 8192  # pairs, half a minute of work: an interruption loses no more
+SEARCH_VERSION = 6  # raise it when the same images and settings would give other pairs
+_CHUNK = 16384  # pairs, some seconds of work: an interruption loses no more
 
-# first, second, whether mirrored, and a number that chooses the starting map
-Confirm = Callable[[int, int, bool, float], Match | None]
+# pairs, and for each a number that chooses the starting map
+Confirm = Callable[[Pairs, Floats], list[Match | None]]
 Report = Callable[[str, int, int], object]  # the step, amount done, total
 
 
@@ -87,20 +88,23 @@ def _search(
     pairs, warps = candidates.warped(np.searchsorted(places, single), partial(report, "looking for warped candidates"))
     pairs[:, :2] = places[pairs[:, :2]]
 
-    def confirm(first: int, second: int, mirrored: bool, warp: float) -> Match | None:
-        return aligner.confirm_warped(first, second, mirrored, warp_map(int(warp)))
+    maps = np.stack([warp_map(number) for number in range(len(WARPS))])
+
+    def confirm(pairs: Pairs, warps: Floats) -> list[Match | None]:
+        return aligner.confirm_warped(pairs, maps[warps.astype(np.intp)])
 
     return np.concatenate([rows, work.do("comparing warped candidates", confirm, pairs, warps)])
 
 
 @contextmanager
 def _threads(workers: int) -> Iterator[None]:
-    """FAISS uses `workers` threads; OpenCV uses one, because pairs are compared in threads of our own."""
+    """FAISS uses `workers` threads; OpenCV and BLAS use one, because pairs are compared in threads of our own."""
     before = cv2.getNumThreads(), faiss.omp_get_max_threads()
     cv2.setNumThreads(1)
     faiss.omp_set_num_threads(workers)
     try:
-        yield
+        with threadpool_limits(1, "blas"):
+            yield
     finally:
         cv2.setNumThreads(before[0])
         faiss.omp_set_num_threads(before[1])
@@ -147,7 +151,7 @@ class _Work:
         return self._cache / f"{digest.hexdigest()[:16]}.npy"
 
     def do(self, what: str, confirm: Confirm, pairs: Pairs, hints: Floats) -> NDArray[np.float64]:
-        """Confirmed pairs (m, 10): first, second, mirrored, detail and the six numbers of the map.
+        """Confirmed pairs, see `confirmed_rows`.
 
         `hints` has the last argument of `confirm` for each pair.
         """
@@ -176,13 +180,20 @@ class _Work:
 
 
 def _confirm(confirm: Confirm, pairs: Pairs, hints: Floats, workers: int) -> NDArray[np.float64]:
-    def one(number: int) -> list[float] | None:
-        first, second, mirrored = (int(value) for value in pairs[number])
-        match = confirm(first, second, bool(mirrored), float(hints[number]))
-        return None if match is None else [first, second, mirrored, match.detail, *match.affine.ravel()]
+    def batch(at: int) -> NDArray[np.float64]:
+        some = pairs[at : at + BATCH]
+        return confirmed_rows(some, confirm(some, hints[at : at + BATCH]))
 
-    found = ordered_map(one, range(len(pairs)), workers, lambda number: 0)
-    rows = [row for row in found if row is not None]
+    return np.concatenate(list(ordered_map(batch, range(0, len(pairs), BATCH), workers, lambda at: CHUNK_BYTES)))
+
+
+def confirmed_rows(pairs: Pairs, matches: list[Match | None]) -> NDArray[np.float64]:
+    """The confirmed ones of the pairs, (m, 10): first, second, mirrored, detail and the six numbers of the map."""
+    rows = [
+        [*pair, match.detail, *match.affine.ravel()]
+        for pair, match in zip(pairs.tolist(), matches, strict=True)
+        if match is not None
+    ]
     return np.array(rows, np.float64).reshape(-1, 10)
 
 

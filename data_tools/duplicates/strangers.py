@@ -53,8 +53,8 @@ def measure(places: NDArray[np.integer], images: NDArray[np.uint8], aligner: Ali
     neighbours = np.argsort(-alike, axis=1, kind="stable")[:, ranks]
 
     def agreement(row: int) -> float:
-        first = int(places[sample[row]])
-        found = sorted(aligner.agreement(first, int(places[other])) for other in neighbours[row])
+        pairs = [(places[sample[row]], places[other], 0) for other in neighbours[row]]
+        found = sorted(aligner.agreements(np.array(pairs)))
         return found[int((1 - _COPIES) * (len(found) - 1))]
 
     levels = list(ordered_map(agreement, range(len(sample)), workers, lambda row: 1 << 20))

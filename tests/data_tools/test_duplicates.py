@@ -206,7 +206,7 @@ def test_a_wrong_pair_does_not_chain_two_faces_together() -> None:
     pairs = {(0, 1): True, (0, 2): True, (0, 3): True, (3, 4): False, (4, 5): True}
     duplicates = []
     for (first, second), right in pairs.items():
-        match = aligner.confirm(first, second, False, 0.7)
+        (match,) = aligner.confirm(np.array([[first, second, 0]]), np.array([0.7], np.float32))
         assert (match is not None) == right
         affine = match.affine if match else np.eye(2, 3)
         duplicates.append(NearDuplicate(first, second, "augmented", 0.9, affine))
@@ -252,7 +252,7 @@ def test_the_map_is_the_warp(mirrored: bool) -> None:
     image = photograph(30)
     copy = turned(image[:, ::-1] if mirrored else image, 10)
     aligner = Aligner(np.stack([image, copy]), SearchConfig())
-    match = aligner.confirm(0, 1, mirrored, 0.7)
+    (match,) = aligner.confirm(np.array([[0, 1, mirrored]]), np.array([0.7], np.float32))
     assert match is not None
     place = np.array([36.0, 20.0])
     x = 47 - place[0] if mirrored else place[0]
@@ -313,9 +313,9 @@ def test_an_interrupted_search_goes_on(
     compared: list[tuple[int, int]] = []
     confirm = Aligner.confirm
 
-    def counting(self: Aligner, first: int, second: int, mirrored: bool, alike: float) -> object:
-        compared.append((first, second))
-        return confirm(self, first, second, mirrored, alike)
+    def counting(self: Aligner, pairs: np.ndarray, alike: np.ndarray) -> object:
+        compared.extend(map(tuple, pairs[:, :2].tolist()))
+        return confirm(self, pairs, alike)
 
     monkeypatch.setattr(Aligner, "confirm", counting)
     totals: list[int] = []
