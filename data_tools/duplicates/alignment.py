@@ -108,7 +108,7 @@ class Aligner:
 
     def agreements(self, pairs: Pairs) -> list[float]:
         """Correlations of the detail after the best warp near the identity, at least 0: of any pairs, alike or not."""
-        guesses, detail = self._coarse(pairs, np.repeat(_STARTS[0][None], len(pairs), axis=0))
+        guesses, detail = self._coarse(pairs, np.repeat(_STARTS[0][None], len(pairs), axis=0), hopeless=-1)
         return [
             self._agreement(int(first), int(second), guess) if good > -1 else 0.0
             for (first, second, _), guess, good in zip(pairs, guesses, detail, strict=True)
@@ -174,11 +174,13 @@ class Aligner:
         detail = _agreement(_band(self._full(first), 0.5, 2.0), _band(other, 0.5, 2.0), np.eye(2, 3), _OVERLAP)
         return Match(detail, np.eye(2, 3)) if straight >= _PLAIN and detail >= _PLAIN_DETAIL else None
 
-    def _coarse(self, pairs: Pairs, starts: Affines) -> tuple[Affines, NDArray[np.float64]]:
+    def _coarse(
+        self, pairs: Pairs, starts: Affines, hopeless: float = coarse.HOPELESS
+    ) -> tuple[Affines, NDArray[np.float64]]:
         """Maps (n, 2, 3) found at half the size from `starts`, and how far the detail agrees there; -1: no map."""
         maps, detail = np.empty((len(pairs), 2, 3)), np.full(len(pairs), -1.0)
         for some in _batches(len(pairs)):
-            maps[some], found = coarse.align(*self._of(self._half, pairs[some]), starts[some])
+            maps[some], found = coarse.align(*self._of(self._half, pairs[some]), starts[some], hopeless)
             bands = self._of(self._half_band, pairs[some][found])
             detail[some][found] = coarse.agreement(*bands, maps[some][found])
         return _doubled(maps), detail

@@ -29,7 +29,8 @@ _MIDDLE = (HALF - 1) / 2
 _OVERLAP = 75  # pixels that both images must show, of 576
 _ITERATIONS = 10
 _GAIN = 1e-2  # of correlation: an iteration that gains less is the last one
-_HOPELESS = 3, 0.65  # an iteration from which pairs that correlate less are dropped: of copies fewer than 1 in 1,000
+HOPELESS = 0.65  # correlation below which fewer than 1 in 1,000 copies are after some iterations
+_SOME = 3
 _WILD = 0.2, 5.0  # as SCALE, during the search
 _RIDGE = 1e-6  # of the mean curvature: for images without structure in some direction
 _PARTS = 512  # of a pixel
@@ -41,10 +42,13 @@ def smoothed(half: Floats) -> Floats:
     return cast(Floats, cv2.GaussianBlur(half, (3, 3), 0))
 
 
-def align(targets: Floats, moving: Floats, starts: Affines) -> tuple[Affines, NDArray[np.bool_]]:
+def align(
+    targets: Floats, moving: Floats, starts: Affines, hopeless: float = HOPELESS
+) -> tuple[Affines, NDArray[np.bool_]]:
     """Maps of `targets` onto `moving`, both float32 (n, 24, 24) from `smoothed`, with the highest correlation.
 
-    They are sought from the maps `starts`. The second result says where one was found, bool (n,).
+    They are sought from the maps `starts`. Pairs that correlate less than `hopeless` after some iterations are dropped.
+    The second result says where a map was found, bool (n,).
     """
     number = len(targets)
     found, out = np.zeros(number, bool), _centred(starts)
@@ -53,8 +57,8 @@ def align(targets: Floats, moving: Floats, starts: Affines) -> tuple[Affines, ND
     scratch = np.empty((number, 9, _PIXELS), np.float32)
     for iteration in range(_ITERATIONS):
         step, correlation, possible = _step(pairs, scratch[: len(pairs.place)])
-        if iteration >= _HOPELESS[0]:
-            possible &= correlation >= _HOPELESS[1]
+        if iteration >= _SOME:
+            possible &= correlation >= hopeless
         going = possible & (np.abs(correlation - pairs.reached) >= _GAIN)
         pairs.reached[:] = correlation
         _end(pairs, possible & ~going, out, found)

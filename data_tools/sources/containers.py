@@ -6,6 +6,7 @@ import bz2
 import copy
 import errno
 import gzip
+import hashlib
 import io
 import lzma
 import os
@@ -37,6 +38,19 @@ _LARGEST_NAME = 2**20  # bytes of a long name or of extended attributes in a tar
 
 LZMA_MEMORY = 2**29  # bytes of LZMA's dictionary; `xz -9` has 64 MiB, a header may claim 4 GiB
 _ONE_READ = 512  # compressed bytes that LZMA in a zip gets at once: it unpacks all of them, to 4 MB at most
+
+
+def _of_a_day(folder: Path) -> bool:
+    return re.fullmatch(r"\d{4}-\d\d-\d\d", folder.name) is not None
+
+
+# What lies in the folders into which commands write unless they are told otherwise.
+_OUTPUTS: dict[str, Callable[[Path], bool]] = {
+    "audits": _of_a_day,
+    "runs": lambda folder: _of_a_day(folder) or folder.name == "benchmark",
+    "sweeps": _of_a_day,
+    "packs": lambda folder: (folder / "pack.json").is_file(),
+}
 
 
 class MemberError(Exception):
@@ -89,12 +103,14 @@ class Folder:
     """A folder tree on disk, listed once.
 
     A symbolic link is followed if it stays inside the folder and does not lead back to a folder around it; others are
-    refused. With `deep=False` the folders in it are left out.
+    refused. With `deep=False` the folders in it are left out. So are those that a command wrote when it was called in
+    this folder: they are named in `outputs`.
     """
 
     def __init__(self, path: Path, deep: bool = True) -> None:
         self.path = path
         self._deep = deep
+        self.outputs: list[str] = []
         self._listing: list[Path] | None = None
 
     def members(self) -> Iterator[Member]:
@@ -119,17 +135,23 @@ class Folder:
         return Member(name, refused="neither a file nor a folder")
 
     def fingerprint(self) -> Fingerprint:
-        """Number of files, their total size, the latest time among files and folders."""
+        """Number of files, their total size, the latest time among them, and a hash of all paths.
+
+        The times of folders are left out: writing results beside the images changes them.
+        """
         count = size = latest = 0
-        for file in (self.path, *self._files()):
+        paths = hashlib.sha256()
+        for file in self._files():
             try:
                 info = file.stat()
             except OSError:
                 continue  # removed meanwhile; `member` refuses what cannot be read
-            latest = max(latest, info.st_mtime_ns)
+            paths.update(os.fsencode(file.relative_to(self.path)) + b"\0")
             if stat.S_ISREG(info.st_mode):
-                count, size = count + 1, size + info.st_size
-        return {"name": self.path.name, "files": count, "size": size, "mtime_ns": latest}
+                count, size, latest = count + 1, size + info.st_size, max(latest, info.st_mtime_ns)
+        return {
+            "name": self.path.name, "files": count, "size": size, "mtime_ns": latest, "paths": paths.hexdigest()[:16]
+        }  # fmt: skip
 
     def _files(self) -> list[Path]:
         if self._listing is None:
@@ -146,6 +168,9 @@ class Folder:
         for path in paths:
             is_folder = path.is_dir()
             if is_folder and not self._deep:
+                continue
+            if is_folder and folder == self.path and _is_output(path):
+                self.outputs.append(path.name)
                 continue
             yield path
             if is_folder and not (path.is_symlink() and self._leads(path)):
@@ -167,6 +192,15 @@ class Folder:
         if any(parent.is_symlink() for parent in link.parents if parent != self.path and self.path in parent.parents):
             return "symbolic link behind a symbolic link"
         return ""
+
+
+def _is_output(folder: Path) -> bool:
+    """Whether this is one of the folders of results, with nothing in it but results."""
+    looks = _OUTPUTS.get(folder.name)
+    try:
+        return looks is not None and all(entry.name.startswith(".") or looks(entry) for entry in folder.iterdir())
+    except OSError:
+        return False
 
 
 class Budget:

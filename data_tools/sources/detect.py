@@ -49,6 +49,7 @@ def detect(path: Path, classes: Sequence[str] | None = None) -> Detected:
     with damaged(path):
         for member in container.members():
             survey.add(member, lone=isinstance(container, LoneFile))
+        survey.outputs = container.outputs if isinstance(container, Folder) else []
     if isinstance(container, LoneFile):
         return _lone(path, survey)
     return _contained(path, survey, classes or ())
@@ -84,6 +85,7 @@ class _Survey:
         self.archives: list[str] = []
         self.others: list[str] = []
         self.refused: list[Member] = []
+        self.outputs: list[str] = []  # folders of results that a command left here
         self.idx: dict[str, bytes] = {}  # the labels, and of the images the beginning
         self.batches: dict[str, int] = {}  # CIFAR's: their sizes
         self.names: bytes = b""  # the file with the names of CIFAR's classes
@@ -193,7 +195,10 @@ def _images_of(path: Path, table: TableSummary) -> tuple[Path | None, list[Membe
 
 
 def _contained(path: Path, survey: _Survey, classes: Sequence[str]) -> Detected:
-    notes = _refusals(survey.refused)
+    notes = [
+        *(f"Not read: {name}/, which a command wrote here." for name in survey.outputs),
+        *_refusals(survey.refused),
+    ]
     if not survey.images:
         if survey.idx:
             return detect_idx(path, survey.idx)

@@ -44,6 +44,28 @@ def test_a_folder_is_found_out_trained_on_and_scored_again(command, place):
     assert predicted.status == 0, predicted.err
 
 
+def test_the_folder_may_be_the_one_in_which_the_results_are_written(command, place, monkeypatch):
+    """What a command has written there is no class and no image of the next one."""
+    monkeypatch.chdir(place / "pets")
+    for _ in range(2):
+        trained = command("cnn.train", *SMALL, *EQUAL, "data.path=.")
+        assert trained.status == 0, trained.err
+        assert "40 images in folders by class" in trained.out
+        audited = command("data_tools.audit", "path=.", "duplicates=pixels")
+        assert audited.status == 0, audited.err
+        assert "among 40 images" in audited.out
+    assert {path.name for path in (place / "pets").iterdir()} == {"cat", "dog", "runs", "packs", "audits"}
+    assert "Not read: audits/, which a command wrote here." in audited.out
+    assert len(list((place / "pets/packs").glob("[!.]*"))) == 1, "the same images are prepared once"
+
+
+def test_a_class_may_have_the_name_of_a_folder_of_results(command, place):
+    (place / "pets" / "cat").rename(place / "pets" / "runs")
+    trained = command("cnn.train", *SMALL, *EQUAL, "data.path=pets", "hydra.run.dir=out")
+    assert trained.status == 0, trained.err
+    assert "2 classes: dog, runs." in trained.out
+
+
 @pytest.mark.parametrize("images", [3, 20])
 def test_a_folder_of_any_size_trains(command, place, images):
     """Nothing else given: there may be fewer training images than the usual batch has, and another number of each."""
