@@ -24,14 +24,15 @@ def install_command(extra: str) -> str:
     return f'{_python()} -m pip install "cnn-from-scratch[{extra}]"'
 
 
-def needed(package: str, option: str, extra: str) -> Any:
-    """The package that `option` needs. Raises `UserError` naming the extra that installs it."""
+def needed(package: str, option: str, extra: str, instead: str = "") -> Any:
+    """The package that `option` needs. Raises `UserError` naming the extra that installs it, and what helps `instead`."""
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] != package.partition(".")[0]:
             raise
-        raise UserError(f"{option} needs {package}: {install_command(extra)}") from error
+        also = f"; {instead}" if instead else ""
+        raise UserError(f"{option} needs {package}: {install_command(extra)}{also}") from error
 
 
 def _python() -> str:

@@ -69,6 +69,27 @@ def test_the_command_that_installs_an_extra_is_written_in_one_place():
             assert said is None or path.name == "extras.py", path
 
 
+def test_every_extra_that_a_message_names_is_there():
+    extras = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    )
+    named = set()
+    for package in ("cnn", "data_tools", "foundation", "hydra_plugins"):
+        for path in (ROOT / package).rglob("*.py"):
+            text = path.read_text(encoding="utf-8")
+            for call in ast.walk(ast.parse(text)):
+                place = {"install_command": 0, "needed": 2}.get(getattr(getattr(call, "func", None), "id", ""))
+                if place is not None and isinstance(call.args[place], ast.Constant):
+                    named.add(call.args[place].value)
+    assert len(named) >= 10
+    assert named <= extras
+    table = (ROOT / "docs/installation.md").read_text(encoding="utf-8")
+    rows = [re.findall(r"`([a-z0-9]+)`", line.split("|")[1]) for line in table.splitlines() if line.startswith("| `")]
+    explained = [name for row in rows for name in row]
+    assert set(explained) == extras
+    assert len(explained) == len(extras), "one is explained twice"
+
+
 def test_packages_are_marked_as_typed():
     wheel = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
     packages = [name for name in wheel["wheel"]["packages"] if (ROOT / name / "__init__.py").is_file()]

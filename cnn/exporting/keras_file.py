@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from cnn.backends import Activation, Window
 from cnn.exporting.network import Portable
+from cnn.exporting.parity import UNCHECKED
 from cnn.exporting.windows import even, pads
 from cnn.layers import (
     Add,
@@ -73,7 +74,7 @@ class KerasModel:
     def __init__(self, path: Path) -> None:
         if "KERAS_BACKEND" not in os.environ and find_spec("tensorflow") is None and find_spec("torch") is not None:
             os.environ["KERAS_BACKEND"] = "torch"  # Keras's own default is TensorFlow
-        keras = needed("keras", "the check of format=keras", "keras")
+        keras = needed("keras", "the check of format=keras", "keras", UNCHECKED)
         self.referee = f"keras {keras.__version__} on {keras.backend.backend()}"
         whole = keras.saving.load_model(path, compile=False)
         self._model = keras.Model(whole.input, whole.get_layer(PROBABILITIES).input)

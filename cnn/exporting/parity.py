@@ -13,6 +13,7 @@ from cnn.exporting.network import Portable
 from foundation.errors import UserError
 
 TOLERANCE = 1e-4  # largest error of a probability, and of a logit as a fraction of the largest logit (of 1, if less)
+UNCHECKED = "check=false writes without"  # what to do where the other library is not installed
 _IMAGES = 24
 
 Predict = Callable[[NDArray[Any]], NDArray[Any]]  # stored pixels (n, h, w, c) to logits (n, classes)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from cnn.backends import Activation, Window
 from cnn.exporting.network import Portable
-from cnn.exporting.parity import Parity
+from cnn.exporting.parity import UNCHECKED, Parity
 from cnn.exporting.safetensors_file import write_safetensors
 from cnn.exporting.windows import even, pads, plain_average, shares
 from cnn.layers import (
@@ -173,7 +173,7 @@ class TorchModule:
         """Writes both files to `folder` and runs them from there."""
         path = folder / "network.py"
         write_torch(network, path, None, {})  # first: whether PyTorch could have the network does not depend on it
-        self._torch = needed("torch", "the check of format=torch", "bench")
+        self._torch = needed("torch", "the check of format=torch", "bench", UNCHECKED)
         names: dict[str, Any] = {"__name__": "exported", "__file__": str(path)}
         exec(compile(path.read_text(encoding="utf-8"), str(path), "exec"), names)  # our own text, from `torch_source`
         self.referee = f"torch {self._torch.__version__.partition('+')[0]}"
