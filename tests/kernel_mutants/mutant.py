@@ -77,10 +77,10 @@ def kernel_files() -> list[Path]:
 
 def sources_with(file: str) -> set[str]:
     """The `.cu` files that a change of `file` reaches: itself, or all that include it."""
-    return {source for source in source_names() if file in _closure(source)}
+    return {source for source in source_names() if file in closure(source)}
 
 
-def _closure(file: str) -> set[str]:
+def closure(file: str) -> set[str]:
     """The file, and what it includes, directly or not."""
     found, waiting = set(), [file]
     while waiting:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scipy import stats
+
 from cnn.kernels import FOLDER
 from kernel_mutants.judge import OUT_OF_STEP, Verdict
 from kernel_mutants.mutant import Mutant
@@ -53,8 +55,8 @@ def share_killed(judged: Sequence[Judged]) -> float:
     return sum(each.verdict.killed for each in judged) / len(judged)
 
 
-def write(judged: Sequence[Judged], unchanged: Verdict, command: str) -> None:
-    """Both files."""
+def write(judged: Sequence[Judged], number: int, unchanged: Verdict, command: str) -> None:
+    """Both files, of those of `number` mutants that have been judged."""
     JSON.write_text(
         json.dumps(
             {
@@ -68,10 +70,10 @@ def write(judged: Sequence[Judged], unchanged: Verdict, command: str) -> None:
         + "\n",
         encoding="utf-8",
     )
-    MARKDOWN.write_text(render(judged, unchanged, command), encoding="utf-8")
+    MARKDOWN.write_text(render(judged, number, unchanged, command), encoding="utf-8")
 
 
-def render(judged: Sequence[Judged], unchanged: Verdict, command: str) -> str:
+def render(judged: Sequence[Judged], number: int, unchanged: Verdict, command: str) -> str:
     """The report in Markdown."""
     survivors = [each for each in judged if not each.verdict.killed]
     seconds = [each.verdict.seconds for each in judged]
@@ -83,6 +85,7 @@ def render(judged: Sequence[Judged], unchanged: Verdict, command: str) -> str:
             "file; `tests/kernel_mutants/catalogue` lists them. The tests of `tests/backends` that look at that file",
             "run on the mutated kernels in the CPU emulator, cheap ones first, until one fails.",
             "",
+            *_left(judged, number),
             f"- {len(judged)} mutants in {len({each.mutant.file for each in judged})} files, "
             f"**{len(judged) - len(survivors)} killed ({100 * share_killed(judged):.1f} %)**,",
             f"  {len(survivors)} survived; at least {100 * LEAST_SHARE:.0f} % must be killed.",
@@ -116,6 +119,18 @@ def render(judged: Sequence[Judged], unchanged: Verdict, command: str) -> str:
             "",
         ]
     )
+
+
+def _left(judged: Sequence[Judged], number: int) -> list[str]:
+    if len(judged) == number:
+        return []
+    killed = sum(each.verdict.killed for each in judged)
+    interval = stats.binomtest(killed, len(judged)).proportion_ci(method="wilson")
+    return [
+        f"- {len(judged)} of {number} mutants have been judged on the present kernels, in an order that has nothing to",
+        f"  do with what they break. So of all between {100 * interval.low:.1f} and {100 * interval.high:.1f} % are",
+        "  killed (95 %, Wilson). The same command goes on with the others.",
+    ]
 
 
 def _counts(title: str, counts: Mapping[str, int], order: Sequence[str]) -> list[str]:

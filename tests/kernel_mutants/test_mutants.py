@@ -12,6 +12,7 @@ import pytest
 from cnn.kernels import FOLDER, source_names
 from cuda_emulator import unavailable
 from kernel_mutants.catalogue import MUTANTS
+from kernel_mutants.journal import Journal
 from kernel_mutants.judge import TESTS, Verdict
 from kernel_mutants.mutant import Mutant, MutantError, kernel_files, sources_with, write_kernels
 from kernel_mutants.report import Judged, render
@@ -94,7 +95,7 @@ def test_the_report_names_survivors_with_their_reasons():
         Judged(excused, Verdict(False, 2.5)),
         Judged(replace(EXAMPLE, name="a third"), Verdict(False, 3)),
     ]
-    text = render(judged, Verdict(False, 60, tests={"values": 1000, "checked mode": 234}), "the command")
+    text = render(judged, 3, Verdict(False, 60, tests={"values": 1000, "checked mode": 234}), "the command")
     assert "3 mutants in 1 files, **1 killed (33.3 %)**,\n  2 survived" in text
     assert "The same 1,234 tests pass" in text
     assert "- `vectors.cuh`, line 19: another. Nobody reads it." in text
@@ -104,9 +105,39 @@ def test_the_report_names_survivors_with_their_reasons():
 
 @pytest.mark.skipif(unavailable() is not None, reason=f"the CUDA emulator cannot run here: {unavailable()}")
 def test_two_mutants_are_killed_and_the_kernels_as_they_are_pass():
-    command = ["-m", "kernel_mutants.run", "--only", "batches.cu: (one row too many is erased|no interpolation)"]
+    command = [
+        "-m",
+        "kernel_mutants.run",
+        "--anew",
+        "--only",
+        "batches.cu: (one row too many is erased|no interpolation)",
+    ]
     done = subprocess.run([sys.executable, *command], cwd=TESTS, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "unchanged: " in done.stdout
     assert "erase: one row too many is erased -- values: test_conformance.py::" in done.stdout
     assert "2 mutants, 2 killed (100.0 %)" in done.stdout
+
+
+def test_the_report_of_some_says_how_sure_it_is():
+    text = render([Judged(EXAMPLE, Verdict(True, 1.5))] * 20, 620, Verdict(False, 60), "the command")
+    assert "20 of 620 mutants have been judged" in text
+    assert "between 83.9 and 100.0 % are killed" in text  # Wilson's interval of 20 among 20
+
+
+def test_a_verdict_holds_until_kernels_or_mutant_change(tmp_path, monkeypatch):
+    verdict = Verdict(True, 2.0, "a test", "values", "a message", {"values": 3}, ("values",))
+    journal = Journal(tmp_path / "mutants.jsonl")
+    assert journal.verdict(EXAMPLE, {"dense.cu"}) is None
+    journal.add(EXAMPLE, {"dense.cu"}, verdict)
+    with journal._path.open("a") as file:
+        file.write('{"key": "cut sho')
+    assert Journal(tmp_path / "mutants.jsonl").verdict(EXAMPLE, {"dense.cu"}) == verdict
+    assert journal.verdict(None, {"dense.cu"}) is None
+    assert journal.verdict(replace(EXAMPLE, new="valid > 1"), {"dense.cu"}) is None
+    kernels = tmp_path / "kernels"
+    write_kernels(kernels, None)
+    monkeypatch.setattr("kernel_mutants.journal.FOLDER", kernels)
+    assert journal.verdict(EXAMPLE, {"dense.cu"}) == verdict
+    write_kernels(kernels, EXAMPLE)  # a header of the file
+    assert journal.verdict(EXAMPLE, {"dense.cu"}) is None

@@ -1,0 +1,68 @@
+"""Verdicts that are kept, so that a run goes on where an earlier one stopped, and several share the work.
+
+A verdict holds for a mutant, the kernels that it reaches, and the tests, as they were. When one of these has changed,
+the mutant is judged again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+from filelock import FileLock
+
+from cnn.kernels import FOLDER
+from cuda_emulator.build_cache import fingerprint
+from kernel_mutants.judge import Verdict
+from kernel_mutants.mutant import Mutant, closure
+from kernel_mutants.stages import TESTS
+
+_OF_TESTS = ("backends", "cuda_ops", "cuda_emulator")
+_UNCHANGED = "the kernels as they are"
+
+
+class Journal:
+    """The verdicts in a file, a line of JSON each; `None` stands for the kernels as they are."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = FileLock(path.with_suffix(".lock"))
+
+    def verdict(self, mutant: Mutant | None, sources: set[str]) -> Verdict | None:
+        """What became of a mutant whose tests look at the `.cu` files `sources`, if it is known."""
+        return self._read().get(_key(mutant, sources))
+
+    def add(self, mutant: Mutant | None, sources: set[str], verdict: Verdict) -> None:
+        """Keep a verdict."""
+        line = {"key": _key(mutant, sources), "id": mutant.id if mutant else _UNCHANGED}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock, self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line | dataclasses.asdict(verdict)) + "\n")
+
+    def _read(self) -> dict[str, Verdict]:
+        known = {}
+        with self._lock:
+            lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
+        for line in lines:
+            try:
+                entry = json.loads(line)
+            except ValueError:  # cut short
+                continue
+            values = {each.name: entry[each.name] for each in dataclasses.fields(Verdict)}
+            known[entry["key"]] = Verdict(**values | {"noticed_by": tuple(entry["noticed_by"])})
+        return known
+
+
+def _key(mutant: Mutant | None, sources: set[str]) -> str:
+    files = sorted(set().union(*(closure(source) for source in sources)))
+    texts = [f"{name}\n{(FOLDER / name).read_text(encoding='utf-8')}" for name in files]
+    change = [] if mutant is None else [mutant.file, mutant.old, mutant.new, str(mutant.nth), str(mutant.of)]
+    return fingerprint(*change, *texts, _tests())
+
+
+@functools.cache
+def _tests() -> str:
+    paths = [path for folder in _OF_TESTS for path in sorted((TESTS / folder).rglob("*")) if path.is_file()]
+    return fingerprint(*(path.read_bytes() for path in paths if "__pycache__" not in path.parts))
