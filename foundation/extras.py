@@ -25,7 +25,7 @@ def install_command(extra: str) -> str:
 
 
 def needed(package: str, option: str, extra: str, instead: str = "") -> Any:
-    """The package that `option` needs. Raises `UserError` naming the extra that installs it, or what helps `instead`."""
+    """The package that `option` needs. Raises `UserError`: which extra installs it, or what helps `instead`."""
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:

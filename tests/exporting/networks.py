@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from cnn.backends import Ops, get_ops
 from cnn.exporting.network import Portable
@@ -138,3 +140,9 @@ def _tempered(found: Portable, most: float) -> Portable:
 def beside(path: Path) -> list[str]:
     """The names of everything in the folder of `path`."""
     return sorted(each.name for each in path.parent.iterdir())
+
+
+def keras_or_skip() -> Any:
+    """Keras on PyTorch; its own default is TensorFlow."""
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    return pytest.importorskip("keras", reason="the extra `keras` is not installed")

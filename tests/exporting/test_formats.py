@@ -16,7 +16,7 @@ from cnn.exporting.opening import open_network
 from cnn.exporting.parity import TOLERANCE, check_inputs, compare
 from cnn.exporting.torch_module import TorchModule
 from cnn.layers import ReLU
-from exporting.networks import CLASSES, ODD, SHIPPED, beside, network
+from exporting.networks import CLASSES, ODD, SHIPPED, beside, keras_or_skip, network
 from foundation.errors import UserError
 
 VECTORS = [{"dense": 7}, "relu", "batch_norm", {"dense": "classes"}]
@@ -52,7 +52,7 @@ def _installed(package: str) -> bool:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras itself
 @pytest.mark.parametrize(("model", "options"), CASES)
 def test_keras_computes_the_same(model, options, tmp_path):
-    pytest.importorskip("keras", reason="Keras, which brings no backend of its own, is not installed")
+    keras_or_skip()
     made = network(model, **options)
     if model is ODD["pooling"]:
         with pytest.raises(UserError, match="max_pool2d_1"):

@@ -20,7 +20,7 @@ from cnn.importing.keras_weights import read_keras
 from cnn.importing.matching import converted, match
 from cnn.importing.torch_weights import read_pt, read_safetensors
 from cnn.models import build_model
-from exporting.networks import CLASSES, ODD, SHIPPED, network
+from exporting.networks import CLASSES, ODD, SHIPPED, keras_or_skip, network
 from foundation.errors import UserError
 
 LENET_LIKE = {
@@ -142,8 +142,7 @@ def test_the_check_of_an_import_finds_a_wrong_conversion():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras itself
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5", ".h5"])
 def test_a_network_made_in_keras_computes_the_same(ending, tmp_path):
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-    keras = pytest.importorskip("keras", reason="Keras, which brings no backend of its own, is not installed")
+    keras = keras_or_skip()
     layers = keras.layers
     theirs = keras.Sequential(
         [
