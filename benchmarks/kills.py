@@ -53,6 +53,7 @@ _TIMES = ("seconds", "images_per_second")
 _VARYING = (  # names whose files say when and how fast
     *("report.html", "metrics.json", "curves.png", "job.log", "leaderboard.html", "leaderboard.csv", "leaderboard.png"),
     *("multirun.yaml", "hydra.yaml", "overrides.yaml", "config.yaml", "audit.html", "audit.json", "error.txt"),
+    "train.log",
 )
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}(\.\w+)?|.*\.lock")
 _GONE = 30.0  # seconds after which no process of a killed command may be there, on a busy machine

@@ -120,7 +120,8 @@ def test_two_mutants_are_killed_and_the_kernels_as_they_are_pass():
 
 
 def test_the_report_of_some_says_how_sure_it_is():
-    text = render([Judged(EXAMPLE, Verdict(True, 1.5))] * 20, 620, Verdict(False, 60), "the command")
+    page = render([Judged(EXAMPLE, Verdict(True, 1.5))] * 20, 620, Verdict(False, 60), "the command")
+    text = " ".join(page.split())
     assert "20 of 620 mutants have been judged" in text
     assert "between 83.9 and 100.0 % are killed" in text  # Wilson's interval of 20 among 20
 
