@@ -195,6 +195,14 @@ def test_the_loss_of_a_certain_and_wrong_prediction_is_its_logit_gap(backend):
         np.testing.assert_allclose(gradient, [[-1, 1]])
 
 
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_a_class_that_the_network_excludes_costs_nothing_unless_it_is_a_target(backend, share):
+    """The logit -inf of a class masks it; where it has a share of the target the loss is infinite."""
+    logits, targets = np.array([[-np.inf, 1.0, 0.0]]), np.array([[share, 1 - share, 0.0]])
+    loss, _ = compute(backend, "soft_cross_entropy", logits, targets, np.ones(3))
+    assert float(loss) == (np.inf if share else pytest.approx(np.log1p(np.exp(-1)), rel=1e-6))
+
+
 def test_cross_entropy_agrees_with_scikit_learn(backend, rng):
     n, classes = 23, 5
     logits = rng.normal(0, 2, (n, classes)).astype("float32").astype(float)

@@ -1,7 +1,7 @@
 """Verdicts that are kept, so that a run goes on where an earlier one stopped, and several share the work.
 
-A verdict holds for a mutant, the kernels that it reaches, and the tests, as they were. When one of these has changed,
-the mutant is judged again.
+A verdict holds for a mutant and the kernels that it reaches as they were. That a test noticed it holds as long as the
+file of that test is the same; that none did, as long as all tests are.
 """
 
 from __future__ import annotations
@@ -32,17 +32,22 @@ class Journal:
 
     def verdict(self, mutant: Mutant | None, sources: set[str]) -> Verdict | None:
         """What became of a mutant whose tests look at the `.cu` files `sources`, if it is known."""
-        return self._read().get(_key(mutant, sources))
+        known = self._read().get(_key(mutant, sources))
+        return known[1] if known and known[0] == _tests(known[1].test) else None
 
     def add(self, mutant: Mutant | None, sources: set[str], verdict: Verdict) -> None:
         """Keep a verdict."""
-        line = {"key": _key(mutant, sources), "id": mutant.id if mutant else _UNCHANGED}
+        line = {
+            "key": _key(mutant, sources),
+            "id": mutant.id if mutant else _UNCHANGED,
+            "noticing": _tests(verdict.test),
+        }
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line | dataclasses.asdict(verdict)) + "\n")
 
-    def _read(self) -> dict[str, Verdict]:
-        known = {}
+    def _read(self) -> dict[str, tuple[str, Verdict]]:
+        known: dict[str, tuple[str, Verdict]] = {}
         with self._lock:
             lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
         for line in lines:
@@ -51,7 +56,8 @@ class Journal:
             except ValueError:  # cut short
                 continue
             values = {each.name: entry[each.name] for each in dataclasses.fields(Verdict)}
-            known[entry["key"]] = Verdict(**values | {"noticed_by": tuple(entry["noticed_by"])})
+            verdict = Verdict(**values | {"noticed_by": tuple(entry["noticed_by"])})
+            known[entry["key"]] = entry.get("noticing", ""), verdict
         return known
 
 
@@ -59,10 +65,14 @@ def _key(mutant: Mutant | None, sources: set[str]) -> str:
     files = sorted(set().union(*(closure(source) for source in sources)))
     texts = [f"{name}\n{(FOLDER / name).read_text(encoding='utf-8')}" for name in files]
     change = [] if mutant is None else [mutant.file, mutant.old, mutant.new, str(mutant.nth), str(mutant.of)]
-    return fingerprint(*change, *texts, _tests())
+    return fingerprint(*change, *texts)
 
 
 @functools.cache
-def _tests() -> str:
+def _tests(noticed: str) -> str:
+    """Of the file of the test `noticed`, whose path is shortened as in `Verdict.test`; of all tests if it is empty."""
     paths = [path for folder in _OF_TESTS for path in sorted((TESTS / folder).rglob("*")) if path.is_file()]
+    file = noticed.partition("::")[0]
+    if file:
+        paths = [path for path in paths if path in (TESTS / file, TESTS / "backends" / file)]
     return fingerprint(*(path.read_bytes() for path in paths if "__pycache__" not in path.parts))

@@ -52,7 +52,13 @@ POOLING = [
         "by_fours(window.c, x, y, argmax)",
         "by_fours(window.c, y, argmax)",
     ),
-    _pool("vector", "average: vectors at any address of dx", "by_fours(window.c, dy, dx)", "by_fours(window.c, dy)"),
+    _pool(
+        "vector",
+        "average: vectors at any address of dx",
+        "by_fours(window.c, dy, dx)",
+        "by_fours(window.c, dy)",
+        may_survive="dx is always a new array, which begins where a vector may lie",
+    ),
     _pool("bound", "means: a tap too many at the end", "end - start - 1, dilation", "end - start, dilation"),
     _pool(
         "division",

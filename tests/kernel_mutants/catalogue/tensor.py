@@ -209,6 +209,7 @@ TENSOR = [
         "every part of a filter gradient is written",
         "splits, parts, counters)) return;\n  store_sums",
         "splits, parts, counters)) {}\n  store_sums",
+        may_survive="the emulator runs one block after another, and the last, which has the whole sum, writes last",
     ),
     _conv(
         "race",
