@@ -38,7 +38,6 @@ from data_tools.duplicates.thumbnails import grey, is_blank
 _CHUNK = 512  # pairs of a task: seconds of work, megabytes of thumbnails
 _BYTES = 16  # of a quantised vector
 _IDENTITY = 8  # bytes of the number beside it
-_ROW = 10  # numbers of a confirmed pair
 
 
 def thumbnails_of(data: str, root: str, number: int, seed: int = 0) -> tuple[NDArray[np.uint8], SearchConfig]:

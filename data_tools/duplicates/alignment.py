@@ -110,11 +110,11 @@ class Aligner:
         """Correlations of the detail after the best warp near the identity, at least 0: of any pairs, alike or not."""
         guesses, detail = self._coarse(pairs, np.repeat(_STARTS[0][None], len(pairs), axis=0), hopeless=-1)
         return [
-            self._agreement(int(first), int(second), guess) if good > -1 else 0.0
+            self._agreement_from(int(first), int(second), guess) if good > -1 else 0.0
             for (first, second, _), guess, good in zip(pairs, guesses, detail, strict=True)
         ]
 
-    def _agreement(self, first: int, second: int, guess: Affine) -> float:
+    def _agreement_from(self, first: int, second: int, guess: Affine) -> float:
         one, other = self._full(first), self._full(second)
         warp = _search(one, other, guess, _FINE)
         if warp is None:
@@ -148,13 +148,9 @@ class Aligner:
             matches.append(_as_stored(match, mirrored))
         return matches
 
-    def confirm_warped(self, pairs: Pairs, expected: Affines) -> list[Match | None]:
-        """As `confirm`, starting from the maps `expected` of the first (mirrored if so) onto the second images."""
-        starts = [
-            _halved_map(after(MIRROR, after(start, MIRROR)) if mirrored else start)
-            for start, mirrored in zip(expected, pairs[:, 2], strict=True)
-        ]
-        maps, detail = self._coarse(pairs, np.reshape(starts, (-1, 2, 3)))
+    def confirm_warped(self, pairs: Pairs, starts: Affines) -> list[Match | None]:
+        """As `confirm`, starting from the maps `starts` of the first onto the second images, these mirrored if so."""
+        maps, detail = self._coarse(pairs, _halved(starts))
         matches: list[Match | None] = [None] * len(pairs)
         for place in np.flatnonzero(detail >= _GATE):
             first, second, mirrored = (int(value) for value in pairs[place])
@@ -280,7 +276,7 @@ def _doubled(maps: Affines) -> Affines:
     return np.concatenate([maps[:, :, :2], moved[:, :, None]], axis=2)
 
 
-def _halved_map(warp: Affine) -> Affine:
-    """The inverse of `_doubled`, of one map."""
-    half = np.array([0.5, 0.5])
-    return np.column_stack([warp[:, :2], (warp[:, 2] - half + warp[:, :2] @ half) / 2])
+def _halved(maps: Affines) -> Affines:
+    """The inverse of `_doubled`."""
+    moved = (maps[:, :, 2] - 0.5 + maps[:, :, :2].sum(axis=2) / 2) / 2
+    return np.concatenate([maps[:, :, :2], moved[:, :, None]], axis=2)

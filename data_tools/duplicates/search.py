@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from data_tools.duplicates.alignment import BATCH, Affine, Aligner, Match, corner_shift, inverse
+from data_tools.duplicates.alignment import BATCH, MIRROR, Affine, Aligner, Match, after, corner_shift, inverse
 from data_tools.duplicates.candidates import WARPS, Candidates, Pairs, warp_map
 from data_tools.duplicates.levels import AUGMENTED, MIRRORED, NEAR, SEARCHED, includes
 from data_tools.duplicates.settings import SearchConfig
@@ -88,10 +88,12 @@ def _search(
     pairs, warps = candidates.warped(np.searchsorted(places, single), partial(report, "looking for warped candidates"))
     pairs[:, :2] = places[pairs[:, :2]]
 
-    maps = np.stack([warp_map(number) for number in range(len(WARPS))])
+    maps = [warp_map(number) for number in range(len(WARPS))]
+    # A query that was mirrored first is not: its candidate is instead, and the map between them with it.
+    starts = np.stack([maps, [after(MIRROR, after(map_, MIRROR)) for map_ in maps]])
 
     def confirm(pairs: Pairs, warps: Floats) -> list[Match | None]:
-        return aligner.confirm_warped(pairs, maps[warps.astype(np.intp)])
+        return aligner.confirm_warped(pairs, starts[pairs[:, 2], warps.astype(np.intp)])
 
     return np.concatenate([rows, work.do("comparing warped candidates", confirm, pairs, warps)])
 

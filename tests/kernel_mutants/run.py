@@ -9,7 +9,7 @@ import math
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,25 +102,25 @@ class _Work:
 
     def judge(self, court: Court) -> int:
         """The exit status."""
-        unchanged = self._verdict(None, lambda: court.unchanged(self.sources), self.sources)
+        unchanged = self._verdict(None, self.sources, court)
         if unchanged.killed:
             raise MutantError(f"the kernels as they are fail {unchanged.test}: {unchanged.message}")
         print(f"unchanged: {sum(unchanged.tests.values())} tests pass in {unchanged.seconds:.0f} s", flush=True)
         for mutant in self.chosen:
             if time.monotonic() > self.until:
                 break
-            verdict = self._verdict(mutant, lambda mutant=mutant: court.judge(mutant), sources_with(mutant.file))
+            verdict = self._verdict(mutant, sources_with(mutant.file), court)
             _print(Judged(mutant, verdict))
         if self.save:
             judged = sorted(self._known(_in_any_order(MUTANTS)), key=lambda each: MUTANTS.index(each.mutant))
             write(judged, len(MUTANTS), unchanged, _COMMAND)
         return _conclude(self._known(self.chosen), len(self.chosen))
 
-    def _verdict(self, mutant: Mutant | None, judge: Callable[[], Verdict], sources: set[str]) -> Verdict:
+    def _verdict(self, mutant: Mutant | None, sources: set[str], court: Court) -> Verdict:
         """That of an earlier run, or a new one."""
         known = None if self.anew else self.journal.verdict(mutant, sources)
         if known is None:
-            known = judge()
+            known = court.judge(mutant) if mutant else court.unchanged(sources)
             self.journal.add(mutant, sources, known)
         return known
 

@@ -131,7 +131,7 @@ def test_a_verdict_holds_until_kernels_or_mutant_change(tmp_path, monkeypatch):
     journal = Journal(tmp_path / "mutants.jsonl")
     assert journal.verdict(EXAMPLE, {"dense.cu"}) is None
     journal.add(EXAMPLE, {"dense.cu"}, verdict)
-    with journal._path.open("a") as file:
+    with (tmp_path / "mutants.jsonl").open("a") as file:
         file.write('{"key": "cut sho')
     assert Journal(tmp_path / "mutants.jsonl").verdict(EXAMPLE, {"dense.cu"}) == verdict
     assert journal.verdict(None, {"dense.cu"}) is None
