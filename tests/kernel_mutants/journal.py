@@ -1,7 +1,8 @@
 """Verdicts that are kept, so that a run goes on where an earlier one stopped, and several share the work.
 
 A verdict holds for a mutant and the kernels that it reaches as they were. That a test noticed it holds as long as the
-file of that test is the same; that none did, as long as all tests are.
+file of that test is the same; that none did, as long as all tests are. The repository has the verdicts that were
+written last, so that a run also goes on in a fresh clone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from filelock import FileLock
@@ -24,10 +26,14 @@ _UNCHANGED = "the kernels as they are"
 
 
 class Journal:
-    """The verdicts in a file, a line of JSON each; `None` stands for the kernels as they are."""
+    """The verdicts in a file, a line of JSON each; `None` stands for the kernels as they are.
 
-    def __init__(self, path: Path) -> None:
+    Verdicts of the file `recorded`, if it is there, count too; it has the same lines, and is only read.
+    """
+
+    def __init__(self, path: Path, recorded: Path | None = None) -> None:
         self._path = path
+        self._recorded = recorded
         self._lock = FileLock(path.with_suffix(".lock"))
 
     def verdict(self, mutant: Mutant | None, sources: set[str]) -> Verdict | None:
@@ -37,28 +43,46 @@ class Journal:
 
     def add(self, mutant: Mutant | None, sources: set[str], verdict: Verdict) -> None:
         """Keep a verdict."""
-        line = {
-            "key": _key(mutant, sources),
-            "id": mutant.id if mutant else _UNCHANGED,
-            "noticing": _tests(verdict.test),
-        }
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock, self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line | dataclasses.asdict(verdict)) + "\n")
+            file.write(_line(mutant, sources, verdict) + "\n")
+
+    def save(self, path: Path, mutants: Iterable[Mutant | None], sources: Callable[[Mutant | None], set[str]]) -> None:
+        """Write the verdicts that hold, of these mutants, as a file of the same kind."""
+        lines = [
+            _line(mutant, sources(mutant), verdict)
+            for mutant in mutants
+            if (verdict := self.verdict(mutant, sources(mutant)))
+        ]
+        path.write_text("".join(f"{each}\n" for each in lines), encoding="utf-8")
 
     def _read(self) -> dict[str, tuple[str, Verdict]]:
         known: dict[str, tuple[str, Verdict]] = {}
         with self._lock:
-            lines = self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else []
-        for line in lines:
+            lines = [*_lines(self._recorded), *_lines(self._path)]
+        for text in lines:
             try:
-                entry = json.loads(line)
+                entry = json.loads(text)
             except ValueError:  # cut short
                 continue
             values = {each.name: entry[each.name] for each in dataclasses.fields(Verdict)}
             verdict = Verdict(**values | {"noticed_by": tuple(entry["noticed_by"])})
             known[entry["key"]] = entry.get("noticing", ""), verdict
         return known
+
+
+def _line(mutant: Mutant | None, sources: set[str], verdict: Verdict) -> str:
+    """A verdict as a line of the file."""
+    holds = {
+        "key": _key(mutant, sources),
+        "id": mutant.id if mutant else _UNCHANGED,
+        "noticing": _tests(verdict.test),
+    }
+    return json.dumps(holds | dataclasses.asdict(verdict), ensure_ascii=False)
+
+
+def _lines(path: Path | None) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
 
 
 def _key(mutant: Mutant | None, sources: set[str]) -> str:

@@ -1,15 +1,12 @@
-"""What became of the mutants, as JSON and as Markdown."""
+"""What became of the mutants, as a page."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from scipy import stats
 
@@ -19,7 +16,7 @@ from kernel_mutants.mutant import Mutant
 from kernel_mutants.stages import STAGES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "benchmarks"
-MARKDOWN, JSON = DOCS / "mutants.md", DOCS / "mutants.json"
+MARKDOWN, RECORDED = DOCS / "mutants.md", DOCS / "mutants.jsonl"
 LEAST_SHARE = 0.95  # of the mutants, that must be killed
 
 _PROCESS = "the tests' process"  # where a stray write ended it
@@ -37,40 +34,10 @@ class Judged:
         """Where the mutant's file begins to differ."""
         return self.mutant.line((FOLDER / self.mutant.file).read_text(encoding="utf-8"))
 
-    def record(self) -> dict[str, Any]:
-        """Everything, for JSON."""
-        return {
-            "file": self.mutant.file,
-            "line": self.line,
-            "kind": self.mutant.kind,
-            "name": self.mutant.name,
-            **dataclasses.asdict(self.verdict),
-            "seconds": round(self.verdict.seconds, 1),
-            "may_survive": self.mutant.may_survive,
-        }
-
 
 def share_killed(judged: Sequence[Judged]) -> float:
     """The share of mutants that some test noticed."""
     return sum(each.verdict.killed for each in judged) / len(judged)
-
-
-def write(judged: Sequence[Judged], number: int, unchanged: Verdict, command: str) -> None:
-    """Both files, of those of `number` mutants that have been judged."""
-    JSON.write_text(
-        json.dumps(
-            {
-                "command": command,
-                "unchanged": dataclasses.asdict(unchanged),
-                "mutants": [each.record() for each in judged],
-            },
-            indent=1,
-            ensure_ascii=False,
-        )
-        + "\n",
-        encoding="utf-8",
-    )
-    MARKDOWN.write_text(render(judged, number, unchanged, command), encoding="utf-8")
 
 
 def render(judged: Sequence[Judged], number: int, unchanged: Verdict, command: str) -> str:

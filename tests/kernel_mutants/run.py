@@ -21,7 +21,7 @@ from kernel_mutants.catalogue import MUTANTS
 from kernel_mutants.journal import Journal
 from kernel_mutants.judge import Court, Verdict, in_court
 from kernel_mutants.mutant import Mutant, MutantError, kernel_files, sources_with
-from kernel_mutants.report import LEAST_SHARE, Judged, share_killed, write
+from kernel_mutants.report import LEAST_SHARE, MARKDOWN, RECORDED, Judged, render, share_killed
 
 _COMMAND = "python -m kernel_mutants.run --write"
 
@@ -29,7 +29,7 @@ _COMMAND = "python -m kernel_mutants.run --write"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Judge the mutants; 0 if enough are killed, and every survivor has its reason."""
     parser = argparse.ArgumentParser(prog="python -m kernel_mutants.run", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write docs/benchmarks/mutants.md and mutants.json")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks/mutants.md and mutants.jsonl")
     parser.add_argument("--only", default="", help="a regular expression: only mutants whose 'file: name' it finds")
     parser.add_argument("--part", default="1/1", help="2/3: the second third of them, for three processes side by side")
     parser.add_argument("--minutes", type=float, default=math.inf, help="stop after these; the next run goes on there")
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen:
         print("error: --only finds no mutant", file=sys.stderr)
         return 2
-    journal = Journal(cache_folder() / "mutants.jsonl")
+    journal = Journal(cache_folder() / "mutants.jsonl", RECORDED)
     codes: list[int] = []
     try:
         _check(chosen)
@@ -113,7 +113,9 @@ class _Work:
             _print(Judged(mutant, verdict))
         if self.save:
             judged = sorted(self._known(_in_any_order(MUTANTS)), key=lambda each: MUTANTS.index(each.mutant))
-            write(judged, len(MUTANTS), unchanged, _COMMAND)
+            MARKDOWN.write_text(render(judged, len(MUTANTS), unchanged, _COMMAND), encoding="utf-8")
+            mutants = [None, *_in_any_order(MUTANTS)]
+            self.journal.save(RECORDED, mutants, lambda mutant: sources_with(mutant.file) if mutant else self.sources)
         return _conclude(self._known(self.chosen), len(self.chosen))
 
     def _verdict(self, mutant: Mutant | None, sources: set[str], court: Court) -> Verdict:
