@@ -125,13 +125,23 @@ def explain(error: BaseException, config_name: str | None = None) -> str | None:
         return "a config group needs the name of one of its files, GROUP=NAME; --help lists them"
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _explain_composition(" ".join(str(error).split()), config_name)
-    if isinstance(error, MemoryError):
-        what = f" ({' '.join(str(error).split())})" if str(error) else ""
+    if (short := _short_of_memory(error)) is not None:
+        what = f" ({' '.join(str(short).split())})" if str(short) else ""
         return f"there is not enough memory{what}: smaller batches or images need less, or more memory must be allowed"
     if isinstance(error, OSError) and error.errno in _CORRECTABLE:
         where = f"{error.filename}: " if error.filename else ""
         note = "; no partial file was left" if error.errno in _FULL else ""
         return f"{where}{os.strerror(error.errno)}{note}"
+    return None
+
+
+def _short_of_memory(error: BaseException) -> BaseException | None:
+    """The error itself, or one that led to it, which says that there is no memory for an array or for a library."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, MemoryError) or re.search("failed to map segment|annot allocate memory", str(found)):
+            return found
+        found = found.__cause__ or found.__context__
     return None
 
 

@@ -117,6 +117,49 @@ def test_too_little_memory_is_one_line_and_the_run_goes_on(command, workplace, m
     assert command("cnn.train", "resume=out").status == 0
 
 
+LIMITED = """
+import resource, sys
+import cnn.train
+from cnn.backends import get_ops
+get_ops("cpu", 1)  # its libraries need memory too
+pages = int(open("/proc/self/statm").read().split()[0])
+limit = pages * resource.getpagesize() + 60 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+cnn.train.main()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="the size of the process is read from Linux's /proc")
+def test_a_limit_of_memory_is_one_line_and_the_folder_takes_a_smaller_run(command, workplace):
+    options = (*RUN, "trainer.batch_size=84", "data.image_size=64", "model.widths=[64,8]", "hydra.run.dir=out")
+    limited = subprocess.run(
+        [sys.executable, "-c", LIMITED, *options], cwd=workplace, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert limited.returncode == 2, limited.stderr
+    (error,) = limited.stderr.splitlines()
+    assert "there is not enough memory" in error
+    assert leftovers(workplace / "out") == []
+    assert command("cnn.train", *RUN, "hydra.run.dir=out").status == 0
+    assert check([str(workplace / "out")]) == 0
+
+
+def test_two_preparations_at_once_make_one_pack(workplace):
+    """One makes it, the other waits and uses it; nothing else is left."""
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "data_tools.prepare", *QUICK[:4], "data.pack_dir=packs"], cwd=workplace,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    printed = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], printed
+    (folder,) = (workplace / "packs").iterdir()
+    assert check([str(folder)]) == 0
+    assert sum("using the pack" in out for out, _ in printed) == 1
+
+
 def test_a_pack_that_is_replaced_while_it_is_read_is_read_again(command, workplace, monkeypatch):
     """The images of the old pack with the labels of the new one would be refused as damaged."""
     assert command("cnn.train", *RUN, "hydra.run.dir=a").status == 0
