@@ -334,6 +334,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=60.0, help="begin no further work after this time")
     options = parser.parse_args()
+    # A shell starts what goes on in the background with SIGINT ignored, which the commands would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     for module in ("cnn.train", "data_tools.prepare", "matplotlib.pyplot"):
         importlib.import_module(module)
