@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -14,6 +14,8 @@ from cnn.reporting.rate_plot import plot_rates
 from cnn.training.pack import load_pack
 from cnn.training.progress import Progress
 from cnn.training.rate_range import growing_rates, range_test
+from cnn.training.teacher import DistilSettings
+from cnn.training.warm_start import started_line
 from data_tools.prepare import prepare
 from foundation.entry import entry
 from foundation.files import write_text
@@ -24,6 +26,9 @@ class LrFindSettings:
     """The options outside the groups."""
 
     seed: int = 0
+    start_from: str | None = None
+    freeze: str | None = None
+    distil: DistilSettings = field(default_factory=DistilSettings)
     lowest: float = 1e-6
     highest: float = 1.0
     steps: int = 200
@@ -40,6 +45,8 @@ def main(config: DictConfig) -> None:
     ops = ops_of(config)
     pack = load_pack(prepare(config), ops)
     trainer = trainer_of(config, pack, ops, Path())
+    if "start" in trainer.metadata:
+        print(started_line(trainer.metadata["start"]))
     with Progress() as progress:
         found = range_test(trainer, pack.splits["train"], rates, progress, config.smoothing)
     plot_rates(found.rates, found.losses, found.smoothed, found.suggested, Path(config.plot))

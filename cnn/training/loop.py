@@ -187,6 +187,10 @@ class Trainer:
         small = self._size(max(self.epoch, 1)) != self._size(self.settings.epochs)
         return not small and self.best.exhausted(self.epoch)
 
+    def training_step(self, train: Split) -> TrainingStep:
+        """The step that training on these images takes, for images of full size."""
+        return self._of_size(self.model.input_shape[:2], train, None)[0]
+
     def _of_size(
         self, hw: tuple[int, ...], train: Split, validation: Split | None
     ) -> tuple[TrainingStep, Scoring | None]:

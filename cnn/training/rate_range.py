@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from cnn.training.batches import epoch_order
 from cnn.training.loop import Trainer, steps_of_epoch
+from cnn.training.mixing import mixing_of_epoch
 from cnn.training.pack import Split
 from cnn.training.progress import Progress
-from cnn.training.step import TrainingStep
 from foundation.errors import UserError
 
 _DIVERGED = 4.0  # times the lowest smoothed loss: the test stops there
@@ -56,7 +56,9 @@ def growing_rates(lowest: float, highest: float, steps: int) -> NDArray[np.float
 def range_test(
     trainer: Trainer, train: Split, rates: NDArray[np.float64], progress: Progress, smoothing: float = 0.9
 ) -> RateRange:
-    """Train the fresh network of `trainer` one step at each rate (Smith 2017, Cyclical learning rates, section 3.3).
+    """Train the network of `trainer` one step at each rate (Smith 2017, Cyclical learning rates, section 3.3).
+
+    The steps are those of its training, with mixed images, soft labels and teachers, on images of full size.
 
     The smoothed loss is a moving average that keeps the fraction `smoothing`, corrected for its start at 0. The test
     ends early when the loss is not finite, or the smoothed loss is four times its lowest. The weights are of no use
@@ -87,19 +89,12 @@ def range_test(
 def _losses(trainer: Trainer, train: Split, rates: NDArray[np.float64]) -> Iterator[tuple[float, int]]:
     """Train one step at each rate; the loss of its batch before the update, and the number of its images."""
     settings = trainer.settings
-    step = TrainingStep(
-        trainer.model,
-        trainer.loss,
-        trainer.optimizer,
-        trainer.batches,
-        train.images,
-        train.labels,
-        settings.batch_size,
-    )
+    step = trainer.training_step(train)
     sizes = steps_of_epoch(len(train), settings.batch_size, trainer.model)
     for first in range(0, len(rates), len(sizes)):
-        own = rates[first : first + len(sizes)].astype(np.float32)
-        step.begin_epoch(epoch_order(len(train), trainer.seed, 1 + first // len(sizes)), own, first)
+        own, epoch = rates[first : first + len(sizes)].astype(np.float32), 1 + first // len(sizes)
+        mixing = mixing_of_epoch(trainer.batches.augment, train.images.shape[1:3], trainer.seed, epoch, len(own))
+        step.begin_epoch(epoch_order(len(train), trainer.seed, epoch), own, first, mixing=mixing)
         total, rows = 0.0, 0
         for count in sizes[: len(own)]:
             step(count)

@@ -21,6 +21,23 @@ def test_lr_find_plots_the_loss_and_suggests_a_rate(command, workplace):
     assert not list(workplace.rglob("*.safetensors"))
 
 
+def test_lr_find_begins_where_the_run_will(command, workplace):
+    """With the weights of a run and most of them frozen, the loss of its first step is that of a trained network."""
+    assert command("cnn.train", *QUICK, "hydra.run.dir=first").status == 0
+
+    def first_loss(*options: str) -> float:
+        outcome = command("cnn.lr_find", *QUICK, "steps=20", "csv=rates.csv", *options)
+        assert outcome.status == 0, outcome.err
+        with (workplace / "rates.csv").open() as file:
+            return float(next(csv.DictReader(file))["loss"])
+
+    fresh = first_loss()
+    assert first_loss("start_from=first", "freeze=features") < fresh
+    assert first_loss("distil.teacher=[first]") == fresh  # which the teacher's part is not in
+    assert "start_from=RUN" in command("cnn.lr_find", *QUICK, "freeze=features").error
+    assert "distil.weight" in command("cnn.lr_find", *QUICK, "distil.teacher=[first]", "distil.weight=2").error
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -1,12 +1,16 @@
 """The range test against the same steps in PyTorch, and its rates, smoothing and end by hand."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from cnn.models.builder import build_model
 from cnn.training.batches import epoch_order
 from cnn.training.optimizers import SgdSettings
 from cnn.training.progress import Progress
 from cnn.training.rate_range import RateRange, growing_rates, range_test
+from cnn.training.teacher import DistilSettings, Teacher
 from foundation.errors import UserError
 
 DENSE = ["flatten", {"dense": {"units": "classes"}}]
@@ -46,6 +50,33 @@ def test_each_step_trains_at_its_rate_as_in_pytorch(make_trainer, pack, ops, bat
             expected.append(loss.item())
     np.testing.assert_allclose(found.losses, expected, rtol=2e-4)
     np.testing.assert_array_equal(found.rates, rates)
+
+
+@pytest.mark.parametrize("part", ["mixup", "lookahead", "soft labels", "a teacher", "momentum"])
+def test_its_steps_are_those_of_training(make_trainer, pack, ops, part):
+    """At a constant rate: the weights of both after two epochs."""
+    options = {
+        "folder": None, "optimizer": SgdSettings(learning_rate=0.05, momentum=0.9 if part == "momentum" else 0.0),
+        "augment": {"shift": 0.1} | ({"mixup": 0.4, "cutmix": 1.0} if part == "mixup" else {}), "epochs": 2,
+    } | ({"lookahead": 3} if part == "lookahead" else {})  # fmt: skip
+    train = pack.splits["train"]
+    if part == "soft labels":
+        soft = np.random.default_rng(1).dirichlet(np.ones(3), len(train)).astype(np.float32)
+        train = replace(train, targets=ops.array(soft))
+    trained, tested, plain = (make_trainer(**options) for _ in range(3))
+    if part == "a teacher":
+        for trainer in (trained, tested):
+            teacher = build_model({"name": "a", "layers": DENSE}, ops, pack.image_shape, 3, seed=7)
+            trainer.teacher = Teacher(ops, [teacher], DistilSettings(["a run"], 0.5), 16, 3)
+    steps = 2 * -(-len(train) // 16)
+    with Progress(False, False) as progress:
+        trained.fit(train, None, progress)
+        range_test(tested, train, np.full(steps, 0.05), progress)
+        plain.fit(pack.splits["train"], None, progress)
+    for name, weights in trained.model.state().items():
+        np.testing.assert_array_equal(tested.model.state()[name], weights, name)
+    if part in ("soft labels", "a teacher"):
+        assert any((plain.model.state()[name] != weights).any() for name, weights in trained.model.state().items())
 
 
 def test_the_smoothed_loss_is_the_weighted_mean_of_the_losses(make_trainer, pack):
