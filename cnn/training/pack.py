@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -185,7 +186,9 @@ def _array(path: Path) -> NDArray[Any]:
     if not path.is_file():
         raise UserError(f"{path} is missing: {_AGAIN}")
     try:
-        return np.lib.format.open_memmap(path, mode="r")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # NumPy warns of a header that no version since 2008 writes
+            return np.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # NumPy raises any of ten kinds for a damaged header
         if isinstance(error, PermissionError):
             raise

@@ -117,6 +117,12 @@ def test_a_truncated_array_is_refused(ops, pack_folder, name, keep):
     assert f"{name} is not a whole NumPy array" in refusal(load_pack, pack_folder, ops)
 
 
+def test_a_header_of_which_numpy_warns_is_refused(ops, pack_folder):
+    path = pack_folder / "labels.npy"
+    path.write_bytes(path.read_bytes().replace(b"(165,), ", b"(165L,),", 1))  # as Python 2 wrote numbers
+    assert "labels.npy is not a whole NumPy array" in refusal(load_pack, pack_folder, ops)
+
+
 def test_a_pack_json_that_is_none_is_refused(ops, pack_folder):
     (pack_folder / "pack.json").write_text('{"name": "blobs", "classes"')
     assert "pack.json is not valid JSON" in refusal(load_pack, pack_folder, ops)
