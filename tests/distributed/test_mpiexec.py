@@ -20,7 +20,10 @@ from commands.small import QUICK, write_faces
 
 ROOT = Path(__file__).resolve().parents[2]
 MPIEXEC = Path(sys.executable).with_name("mpiexec")
-OPTIONS = (*QUICK, "trainer.distributed=mpi", "augment=flip_shift", "baselines.logistic_regression_up_to=0")
+OPTIONS = (
+    *QUICK, "trainer.distributed=mpi", "augment=flip_shift", "baselines.logistic_regression_up_to=0",
+    "trainer.epochs=4",  # of six steps
+)  # fmt: skip
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("mpi4py") is None or not MPIEXEC.exists(),
@@ -59,17 +62,32 @@ def weights(run: Path) -> dict[str, np.ndarray]:
     return load_checkpoint(run / "checkpoint.last.safetensors")[0]
 
 
-def test_two_processes_are_one_run(place):
-    outcome = train(place, 2, *OPTIONS, "hydra.run.dir=two")
-    assert outcome.returncode == 0, outcome.stderr
-    assert outcome.stdout.count("epoch   1") == 1
-    assert {path.name for path in (place / "two").iterdir()} == {path.name for path in (place / "one").iterdir()}
-    one, two = weights(place / "one"), weights(place / "two")
-    flat = [np.concatenate([held[name].ravel() for name in sorted(one)]) for held in (one, two)]
-    assert np.linalg.norm(flat[0] - flat[1]) < 1e-5 * np.linalg.norm(flat[0])
-    scores = [json.loads((place / run / "metrics.json").read_text()) for run in ("one", "two")]
-    assert scores[1]["val_accuracy"] == pytest.approx(scores[0]["val_accuracy"], abs=0.04)  # one image of 28
-    assert [row["epoch"] for row in read_history(place / "two/metrics.csv")] == [1, 2, 3]
+def test_two_and_four_processes_are_one_run(place):
+    one = weights(place / "one")
+    norm = np.linalg.norm(flat(one))
+    for processes in (2, 4):
+        run = place / str(processes)
+        outcome = train(place, processes, *OPTIONS, f"hydra.run.dir={run.name}")
+        assert outcome.returncode == 0, outcome.stderr
+        assert outcome.stdout.count("epoch   1") == 1
+        assert {path.name for path in run.iterdir()} == {path.name for path in (place / "one").iterdir()}
+        assert np.linalg.norm(flat(weights(run)) - flat(one)) < 1e-5 * norm
+        scores = [json.loads((path / "metrics.json").read_text()) for path in (place / "one", run)]
+        assert scores[1]["val_accuracy"] == pytest.approx(scores[0]["val_accuracy"], abs=0.04)  # one image of 28
+        assert [row["epoch"] for row in read_history(run / "metrics.csv")] == [1, 2, 3, 4]
+
+
+def test_a_repetition_is_the_same_bit_for_bit(place):
+    runs = []
+    for name in ("a", "b"):
+        outcome = train(place, 3, *OPTIONS, f"hydra.run.dir={name}")
+        assert outcome.returncode == 0, outcome.stderr
+        runs.append(weights(place / name))
+    assert flat(runs[0]).tobytes() == flat(runs[1]).tobytes()
+
+
+def flat(held: dict[str, np.ndarray]) -> np.ndarray:
+    return np.concatenate([held[name].ravel() for name in sorted(held)])
 
 
 def test_a_killed_process_ends_all_and_another_number_goes_on(place):
