@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import logging
 import threading
 import warnings
 from pathlib import Path
@@ -21,6 +22,9 @@ __all__ = ["ImageError", "bytes_sha256", "canonical", "decode", "decode_file", "
 
 # Pixels, 8,000 x 8,000: a small file may claim any size, and this limit keeps one image below 200 MB of memory.
 LARGEST_IMAGE = 64_000_000
+
+# Pillow also logs what it refuses, which Python prints if nobody has said where logs go: the reason is in our report.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class _Quietly:

@@ -2,7 +2,10 @@
 
 import contextlib
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -20,6 +23,20 @@ def saved(image: Image.Image, kind: str, **options: object) -> bytes:
     file = io.BytesIO()
     image.save(file, kind, **options)
     return file.getvalue()
+
+
+def test_what_pillow_logs_of_a_refused_file_is_not_printed(tmp_path: Path) -> None:
+    whole = saved(Image.fromarray(pixels(1, channels=3)), "tiff")
+    samples, many = (struct.pack("<HHIHH", 277, 3, 1, count, 0) for count in (3, 2048))
+    assert samples in whole
+    (tmp_path / "a.tiff").write_bytes(whole.replace(samples, many))
+    code = "from pathlib import Path; from data_tools.reading.images import decode; decode(Path('a.tiff').read_bytes())"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
+    )  # fmt: skip
+    assert "ImageError" in done.stderr
+    assert not [line for line in done.stderr.splitlines() if line.startswith("More samples")]
 
 
 @pytest.mark.parametrize("kind", ["png", "bmp", "tiff", "webp", "ppm"])
