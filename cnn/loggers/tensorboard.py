@@ -38,7 +38,8 @@ class TensorboardLogger(Logger):
         above = self._settings.folder
         folder = run.folder / "tensorboard" if above is None else Path(above).expanduser() / run.folder.name
         purge: dict[str, Any] = {"purge_step": run.epoch + 1} if run.epoch else {}
-        self._writer = self._package.SummaryWriter(str(folder), **purge)
+        # tensorboardX names a file by the second: one of a run that is resumed at once would replace the one before.
+        self._writer = self._package.SummaryWriter(str(folder), filename_suffix=f".{run.epoch:06d}", **purge)
         text = yaml.safe_dump(dict(run.config), sort_keys=False, allow_unicode=True)
         self._writer.add_text("config", "".join(f"    {line}\n" for line in text.splitlines()), run.epoch)
 

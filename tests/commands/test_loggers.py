@@ -7,8 +7,10 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -87,6 +89,9 @@ def test_a_resumed_run_goes_on_in_its_curves(command, workplace, monkeypatch):
         return validate(trainer, *arguments)
 
     monkeypatch.setattr(Trainer, "_validate", interrupt)
+    # Files are named by the second, and both runs begin in the same.
+    clock = SimpleNamespace(time=lambda: 1_700_000_000.0, sleep=time.sleep)
+    monkeypatch.setattr("tensorboardX.event_file_writer.time", clock)
     options = (*FAST, "trainer.epochs=4", "logger=[tensorboard]", "logger.tensorboard.folder=a b", "hydra.run.dir=out")
     assert command("cnn.train", *options).status == 130
     monkeypatch.setattr(Trainer, "_validate", validate)
