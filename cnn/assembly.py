@@ -83,14 +83,20 @@ class ReportSettings:
 
 
 @dataclass
-class RunSettings:
-    """The options of `cnn.train` outside the groups."""
+class StartSettings:
+    """Where training begins, and what it learns from beside the labels."""
 
     seed: int = 0
-    resume: str | None = None
     start_from: str | None = None
     freeze: str | None = None
     distil: DistilSettings = field(default_factory=DistilSettings)
+
+
+@dataclass
+class RunSettings(StartSettings):
+    """The options of `cnn.train` outside the groups."""
+
+    resume: str | None = None
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from cnn.assembly import GROUPS, check_training, groups, ops_of, trainer_of
+from cnn.assembly import GROUPS, StartSettings, check_training, groups, ops_of, trainer_of
 from cnn.reporting.rate_plot import plot_rates
 from cnn.training.pack import load_pack
 from cnn.training.progress import Progress
 from cnn.training.rate_range import growing_rates, range_test
-from cnn.training.teacher import DistilSettings
 from cnn.training.warm_start import started_line
 from data_tools.prepare import prepare
 from foundation.entry import entry
@@ -22,13 +21,9 @@ from foundation.files import write_text
 
 
 @dataclass
-class LrFindSettings:
+class LrFindSettings(StartSettings):
     """The options outside the groups."""
 
-    seed: int = 0
-    start_from: str | None = None
-    freeze: str | None = None
-    distil: DistilSettings = field(default_factory=DistilSettings)
     lowest: float = 1e-6
     highest: float = 1.0
     steps: int = 200

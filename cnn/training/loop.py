@@ -191,6 +191,18 @@ class Trainer:
         """The step that training on these images takes, for images of full size."""
         return self._of_size(self.model.input_shape[:2], train, None)[0]
 
+    def begin_epoch(
+        self,
+        step: TrainingStep,
+        epoch: int,
+        rates: NDArray[np.float32],
+        steps_before: int,
+        momenta: NDArray[np.float32] | None = None,
+    ) -> None:
+        """Give the step the order of the images in that epoch, how they are mixed, and the rate of each step."""
+        mixing = mixing_of_epoch(self.batches.augment, step.images.shape[1:3], self.seed, epoch, len(rates))
+        step.begin_epoch(epoch_order(len(step.images), self.seed, epoch), rates, steps_before, momenta, mixing)
+
     def _of_size(
         self, hw: tuple[int, ...], train: Split, validation: Split | None
     ) -> tuple[TrainingStep, Scoring | None]:
@@ -226,12 +238,9 @@ class Trainer:
         numbers = range(self.step + 1, self.step + len(sizes) + 1)
         rates = [self.schedule.learning_rate(number) for number in numbers]
         momenta = [self.schedule.momentum(number, self.optimizer.momentum) for number in numbers]
-        augment, hw = self.batches.augment, step.images.shape[1:3]
-        mixing = mixing_of_epoch(augment, hw, self.seed, epoch, len(sizes))
         progress.begin(f"epoch {epoch}/{self.settings.epochs}", count, count * (self.settings.epochs - epoch))
         started = time.perf_counter()
-        order = epoch_order(len(step.images), self.seed, epoch)
-        step.begin_epoch(order, np.array(rates, np.float32), self.step, np.array(momenta, np.float32), mixing)
+        self.begin_epoch(step, epoch, np.array(rates, np.float32), self.step, np.array(momenta, np.float32))
         for images in sizes:
             step(images)
             progress.advance(images, step.totals)

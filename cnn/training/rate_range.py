@@ -9,9 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.training.batches import epoch_order
 from cnn.training.loop import Trainer, steps_of_epoch
-from cnn.training.mixing import mixing_of_epoch
 from cnn.training.pack import Split
 from cnn.training.progress import Progress
 from foundation.errors import UserError
@@ -88,13 +86,11 @@ def range_test(
 
 def _losses(trainer: Trainer, train: Split, rates: NDArray[np.float64]) -> Iterator[tuple[float, int]]:
     """Train one step at each rate; the loss of its batch before the update, and the number of its images."""
-    settings = trainer.settings
     step = trainer.training_step(train)
-    sizes = steps_of_epoch(len(train), settings.batch_size, trainer.model)
+    sizes = steps_of_epoch(len(train), trainer.settings.batch_size, trainer.model)
     for first in range(0, len(rates), len(sizes)):
-        own, epoch = rates[first : first + len(sizes)].astype(np.float32), 1 + first // len(sizes)
-        mixing = mixing_of_epoch(trainer.batches.augment, train.images.shape[1:3], trainer.seed, epoch, len(own))
-        step.begin_epoch(epoch_order(len(train), trainer.seed, epoch), own, first, mixing=mixing)
+        own = rates[first : first + len(sizes)].astype(np.float32)
+        trainer.begin_epoch(step, 1 + first // len(sizes), own, first)
         total, rows = 0.0, 0
         for count in sizes[: len(own)]:
             step(count)

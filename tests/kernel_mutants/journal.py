@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -38,8 +38,14 @@ class Journal:
 
     def verdict(self, mutant: Mutant | None, sources: set[str]) -> Verdict | None:
         """What became of a mutant whose tests look at the `.cu` files `sources`, if it is known."""
-        known = self._read().get(_key(mutant, sources))
-        return known[1] if known and known[0] == _tests(known[1].test) else None
+        return next(self.verdicts([(mutant, sources)]))
+
+    def verdicts(self, mutants: Iterable[tuple[Mutant | None, set[str]]]) -> Iterator[Verdict | None]:
+        """As `verdict`, of many: the files are read once."""
+        entries = self._read()
+        for mutant, sources in mutants:
+            known = entries.get(_key(mutant, sources))
+            yield known[1] if known and known[0] == _tests(known[1].test) else None
 
     def add(self, mutant: Mutant | None, sources: set[str], verdict: Verdict) -> None:
         """Keep a verdict."""
@@ -47,14 +53,11 @@ class Journal:
         with self._lock, self._path.open("a", encoding="utf-8") as file:
             file.write(_line(mutant, sources, verdict) + "\n")
 
-    def save(self, path: Path, mutants: Iterable[Mutant | None], sources: Callable[[Mutant | None], set[str]]) -> None:
-        """Write the verdicts that hold, of these mutants, as a file of the same kind."""
-        lines = [
-            _line(mutant, sources(mutant), verdict)
-            for mutant in mutants
-            if (verdict := self.verdict(mutant, sources(mutant)))
-        ]
-        path.write_text("".join(f"{each}\n" for each in lines), encoding="utf-8")
+    def save(self, path: Path, mutants: Sequence[tuple[Mutant | None, set[str]]]) -> None:
+        """Write the verdicts that hold, of these mutants with their sources, as a file of the same kind."""
+        known = zip(mutants, self.verdicts(mutants), strict=True)
+        lines = [f"{_line(*mutant, verdict)}\n" for mutant, verdict in known if verdict]
+        path.write_text("".join(lines), encoding="utf-8")
 
     def _read(self) -> dict[str, tuple[str, Verdict]]:
         known: dict[str, tuple[str, Verdict]] = {}

@@ -114,8 +114,7 @@ class _Work:
         if self.save:
             judged = sorted(self._known(_in_any_order(MUTANTS)), key=lambda each: MUTANTS.index(each.mutant))
             MARKDOWN.write_text(render(judged, len(MUTANTS), unchanged, _COMMAND), encoding="utf-8")
-            mutants = [None, *_in_any_order(MUTANTS)]
-            self.journal.save(RECORDED, mutants, lambda mutant: sources_with(mutant.file) if mutant else self.sources)
+            self.journal.save(RECORDED, [(None, self.sources), *_with_sources(_in_any_order(MUTANTS))])
         return _conclude(self._known(self.chosen), len(self.chosen))
 
     def _verdict(self, mutant: Mutant | None, sources: set[str], court: Court) -> Verdict:
@@ -128,9 +127,13 @@ class _Work:
 
     def _known(self, mutants: Sequence[Mutant]) -> list[Judged]:
         """Those judged, up to the first that is not: what was judged out of order would not speak for all."""
-        verdicts = ((mutant, self.journal.verdict(mutant, sources_with(mutant.file))) for mutant in mutants)
-        known = itertools.takewhile(lambda each: each[1] is not None, verdicts)
+        verdicts = self.journal.verdicts(_with_sources(mutants))
+        known = itertools.takewhile(lambda each: each[1] is not None, zip(mutants, verdicts, strict=True))
         return [Judged(mutant, verdict) for mutant, verdict in known if verdict is not None]
+
+
+def _with_sources(mutants: Sequence[Mutant]) -> list[tuple[Mutant, set[str]]]:
+    return [(mutant, sources_with(mutant.file)) for mutant in mutants]
 
 
 def _print(judged: Judged) -> None:

@@ -135,7 +135,7 @@ def test_a_verdict_holds_until_kernels_or_mutant_change(tmp_path, monkeypatch):
         file.write('{"key": "cut sho')
     assert Journal(tmp_path / "mutants.jsonl").verdict(EXAMPLE, {"dense.cu"}) == verdict
     assert journal.verdict(None, {"dense.cu"}) is None
-    journal.save(tmp_path / "recorded.jsonl", [None, EXAMPLE], lambda mutant: {"dense.cu"})
+    journal.save(tmp_path / "recorded.jsonl", [(None, {"dense.cu"}), (EXAMPLE, {"dense.cu"})])
     elsewhere = Journal(tmp_path / "another.jsonl", tmp_path / "recorded.jsonl")
     assert elsewhere.verdict(EXAMPLE, {"dense.cu"}) == verdict
     assert not (tmp_path / "another.jsonl").exists()
