@@ -136,7 +136,7 @@ def options_of(overrides: Iterable[str]) -> dict[str, str]:
     for override in overrides:
         key, equals, value = override.partition("=")
         key = key.lstrip("+~")
-        if key != "resume" and not key.startswith("hydra."):
+        if key != "resume" and not key.startswith(("hydra.", "hydra/")):
             found[key] = unquoted(value) if equals else "(removed)"
     return found
 
