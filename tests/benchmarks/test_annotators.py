@@ -26,7 +26,8 @@ def tables(tmp_path):
 
 
 def rows_of(text):
-    return {cells[0]: cells[1:] for cells in ([c.strip() for c in row.split("|")[1:-1]] for row in text.splitlines())}
+    rows = [row for row in text.splitlines() if row.startswith("|")]
+    return {cells[0]: cells[1:] for cells in ([c.strip() for c in row.split("|")[1:-1]] for row in rows)}
 
 
 def test_votes_for_the_label_are_counted(tables, capsys):
@@ -40,6 +41,21 @@ def test_votes_for_the_label_are_counted(tables, capsys):
     # one image in two files: 6 votes for neutral and 14 for sad, in both
     assert found["test"] == ["2", "1.000", "0.700", "", "", "", "", "", "1.00", ""]
     assert "validation" not in found
+
+
+def test_labels_are_told_from_votes_only_as_far_as_votes_decide_them(tmp_path, capsys):
+    """Of 200 training images those with votes for anger are 'sad'; of 40 test images the votes of 10 say nothing."""
+    votes, names = [], []
+    for number in range(240):
+        split, folder = ("Training", "train") if number < 200 else ("PrivateTest", "test")
+        happy = number % 2 == 0
+        told = not 200 <= number < 210
+        votes.append(f"{split},f{number}.png,0,{10 * (happy == told)},0,0,{10 * (happy != told)},0,0,0,0,0\n")
+        names.append(f"{folder},{folder}/{'happy' if happy else 'sad'}/{number}.jpg,f{number}.png,1\n")
+    (tmp_path / "votes.csv").write_text(HEAD + "".join(votes))
+    (tmp_path / "names.csv").write_text(NAMES + "".join(names))
+    assert main(["--votes", str(tmp_path / "votes.csv"), "--names", str(tmp_path / "names.csv")]) == 0
+    assert "test: 0.750 (0.598 to 0.858) of the labels told from the votes" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
