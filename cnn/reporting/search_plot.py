@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import LogLocator, PercentFormatter
 
 from cnn.reporting.style import BLUE, GREY, ORANGE, heading, saved_figure, shorten
 
@@ -43,14 +43,30 @@ def plot_search(trials: Sequence[Mapping[str, Any]], path: Path) -> None:
                 _points(axes, having, lambda trial, key=key: trial["options"][key])
                 if key in having[0]["log"]:
                     axes.set_xscale("log")
+                    axes.xaxis.set_major_locator(_decades(values))
                     axes.xaxis.set_major_formatter("{x:g}")  # the usual one writes powers in TeX, which is switched off
                     axes.xaxis.set_minor_formatter("")
             else:
-                known = sorted(set(map(str, values)))
+                known = sorted(set(map(str, values)), key=_numbers_first)
                 _points(axes, having, lambda trial, key=key, known=known: known.index(str(trial["options"][key])))
                 axes.set_xticks(range(len(known)), [shorten(name, 14) for name in known])
                 axes.margins(x=0.2)
             axes.set_xlabel(shorten(key, 32))
+
+
+def _decades(values: Sequence[float]) -> LogLocator:
+    """Ticks at powers of ten, and between them where there would be hardly any."""
+    ratio = max(values) / min(values)
+    return LogLocator(subs=(1.0, 2.0, 5.0) if ratio <= 20 else (1.0, 3.0) if ratio <= 100 else (1.0,))
+
+
+def _numbers_first(text: str) -> tuple[bool, float, str]:
+    """A key by which 64 comes before 128, and numbers before names."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    return (False, number, text) if math.isfinite(number) else (True, 0.0, text)
 
 
 def _points(axes: Axes, trials: Sequence[Mapping[str, Any]], place: Any) -> None:

@@ -55,6 +55,29 @@ def test_each_option_has_a_diagram_of_the_scores(tmp_path, figures):
     assert [label.get_text() for label in over_kind.get_xticklabels()] == ["$a_b$", "x"]
 
 
+@pytest.mark.parametrize(
+    ("rates", "ticks"),
+    [
+        ((0.012, 0.18), ["0.02", "0.05", "0.1"]),
+        ((0.00012, 0.004), ["0.0003", "0.001", "0.003"]),
+        ((2e-5, 0.3), ["0.0001", "0.001", "0.01", "0.1"]),
+    ],
+)
+def test_a_narrow_log_axis_has_ticks_between_powers_of_ten(tmp_path, figures, rates, ticks):
+    plot_search([trial(n, 0.5, log=["rate"], rate=rate) for n, rate in enumerate(rates)], tmp_path / "s.png")
+    (figure,) = figures
+    figure.canvas.draw()
+    shown = figure.axes[1].get_xticklabels()
+    assert [tick.get_text() for tick in shown if rates[0] <= tick.get_position()[0] <= rates[1]] == ticks
+
+
+def test_choices_that_are_numbers_stand_in_their_order(tmp_path, figures):
+    choices = ("64", "relu", "128", "8.5", "nan")
+    plot_search([trial(n, 0.5, size=choice) for n, choice in enumerate(choices)], tmp_path / "s.png")
+    labels = [label.get_text() for label in figures[0].axes[1].get_xticklabels()]
+    assert labels == ["8.5", "64", "128", "nan", "relu"]
+
+
 @pytest.mark.parametrize("trials", [[], [trial(0, None, "fail", rate=1.0)]])
 def test_nothing_is_drawn_without_a_score(tmp_path, trials):
     plot_search(trials, tmp_path / "search.png")
