@@ -44,12 +44,17 @@ CHANGES: dict[str, tuple[str, ...]] = {
 
 def scores_of(entries: Sequence[Entry], options: Sequence[str]) -> dict[int, float]:
     """Validation accuracy by seed of the configuration that these options make, empty if it has no finished run."""
-    wanted = options_of(options)
+    wanted = _plain(options_of(options))
     model = wanted.pop("model", None)
     for entry in entries:
-        if entry.overrides == wanted and model in (None, entry.model):
+        if _plain(entry.overrides) == wanted and model in (None, entry.model):
             return {int(seed): float(metrics["val_accuracy"]) for seed, metrics in entry.runs.items()}
     return {}
+
+
+def _plain(options: Mapping[str, str]) -> dict[str, str]:
+    """With truth values in small letters: a sweep writes `false` as `False`."""
+    return {key: value.lower() if value.lower() in ("true", "false") else value for key, value in options.items()}
 
 
 def table(scores: Mapping[str, Mapping[int, float]]) -> str:

@@ -167,7 +167,7 @@ def _write_cells(axes: Axes, confusion: NDArray[Any], fraction: NDArray[Any]) ->
         colour = "white" if fraction[row, column] > 0.55 else INK
         _write(axes, row, column, f"{count:,}", colour, points_up=5 if roomy else 0, size=10)
         if roomy:
-            percent = f"{fraction[row, column]:.0%}" if fraction[row, column] >= 0.005 else "<1%"
+            percent = f"{fraction[row, column]:.0%}" if fraction[row, column] >= 0.01 else "<1%"
             _write(axes, row, column, percent, colour, points_up=-9, size=7.5)
 
 

@@ -19,8 +19,13 @@ ERASING = {0: 0.49, 1: 0.515, 2: 0.48, 7: 0.9}
 
 @pytest.fixture
 def sweep(tmp_path):
-    """A folder with jobs of the recipe and of erasing, and one of the recipe with other epochs."""
-    jobs = [(COMMON, RECIPES), ([*COMMON, *CHANGES["with erasing"]], ERASING), (["experiment=fer_quick"], {0: 0.99})]
+    """A folder with jobs of the recipe, of two changes, and one of the recipe with other epochs."""
+    jobs = [
+        (COMMON, RECIPES),
+        ([*COMMON, "augment.flip=False"], {0: 0.4}),  # as a sweep writes `false`
+        ([*COMMON, *CHANGES["with erasing"]], ERASING),
+        (["experiment=fer_quick"], {0: 0.99}),
+    ]
     for number, (overrides, seed, score) in enumerate(
         (overrides, seed, score) for overrides, scores in jobs for seed, score in scores.items()
     ):
@@ -33,9 +38,10 @@ def sweep(tmp_path):
 
 def test_differences_are_paired_by_the_seeds_that_both_have(sweep, capsys):
     assert main(["--folder", str(sweep), "--table-only", "trainer.epochs=5", "hydra/launcher=joblib"]) == 0
-    head, _, recipe, erasing = capsys.readouterr().out.splitlines()
+    head, _, recipe, mirrored, erasing = capsys.readouterr().out.splitlines()
     assert head.startswith("| | seeds")
     assert [cell.strip() for cell in recipe.split("|")][1:5] == [RECIPE, "3", "0.5100 ± 0.0100", ""]
+    assert [cell.strip() for cell in mirrored.split("|")][1:6] == ["without mirrored images", "1", "0.4000", "", ""]
     cells = [cell.strip() for cell in erasing.split("|")]
     assert cells[1:3] == ["with erasing", "4"]
     mean, reach = -1.5, t.ppf(0.975, 2) * 1.32287565 / 3**0.5  # of -1, -0.5 and -3 points
