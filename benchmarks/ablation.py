@@ -9,14 +9,18 @@ t interval. The test split is not looked at.
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
 from cnn.reporting.comparison import SeedDifference
+from cnn.reporting.leaderboard_table import mean_of
 from cnn.reporting.sweeps import Entry, options_of, read_entries
+from cnn.sweeping.grid import combinations
 from foundation.errors import UserError
 from foundation.files import write_text
 
@@ -42,45 +46,50 @@ CHANGES: dict[str, tuple[str, ...]] = {
 }
 
 
-def scores_of(entries: Sequence[Entry], options: Sequence[str]) -> dict[int, float]:
-    """Validation accuracy by seed of the configuration that these options make, empty if it has no finished run."""
-    wanted = _plain(options_of(options))
-    model = wanted.pop("model", None)
-    for entry in entries:
-        if _plain(entry.overrides) == wanted and model in (None, entry.model):
-            return {int(seed): float(metrics["val_accuracy"]) for seed, metrics in entry.runs.items()}
-    return {}
+def recorded(options: Sequence[str]) -> dict[str, str]:
+    """The options as a sweep records them in the folder of a job: `false` as `False`, `1e-2` as `0.01`.
+
+    Raises `UserError` if Hydra cannot read them, or if they are those of several jobs.
+    """
+    try:
+        jobs = combinations(OverridesParser.create().parse_overrides(list(options)))
+    except HydraException as error:
+        raise UserError(" ".join(str(error).split())) from None
+    if len(jobs) > 1:
+        raise UserError("each option needs one value: all changes are compared with one recipe")
+    return options_of(jobs[0])
 
 
-def _plain(options: Mapping[str, str]) -> dict[str, str]:
-    """With truth values in small letters: a sweep writes `false` as `False`."""
-    return {key: value.lower() if value.lower() in ("true", "false") else value for key, value in options.items()}
+def entry_of(entries: Sequence[Entry], wanted: Mapping[str, str]) -> Entry | None:
+    """The configuration of these options, as `recorded` gives them; None if it has no finished run."""
+    overrides = dict(wanted)
+    model = overrides.pop("model", None)
+    return next((e for e in entries if e.runs and e.overrides == overrides and model in (None, e.model)), None)
 
 
-def table(scores: Mapping[str, Mapping[int, float]]) -> str:
+def table(found: Mapping[str, Entry | None]) -> str:
     """Markdown rows of the changes, the first of which is the recipe; only seeds that both have are compared.
 
     Raises `UserError` if the recipe has no finished runs.
     """
-    base = scores[RECIPE]
-    if not base:
+    recipe = found[RECIPE]
+    if recipe is None:
         raise UserError("no run of the recipe has finished")
     rows = [
         "| | seeds | validation accuracy | difference, points | 95 % interval |",
         "| --- | ---: | ---: | ---: | ---: |",
     ]
-    for name, found in scores.items():
-        if not found:
+    for name, entry in found.items():
+        if entry is None:
             continue
-        mean = f"{statistics.fmean(found.values()):.4f}"
-        spread = f" ± {statistics.stdev(found.values()):.4f}" if len(found) > 1 else ""
-        both = sorted(set(found) & set(base))
+        both = [seed for seed in entry.runs if seed in recipe.runs]
         apart = ["", ""]
-        if name != RECIPE and len(both) > 1:
-            difference = SeedDifference.of({s: found[s] for s in both}, {s: base[s] for s in both})
+        if entry is not recipe and len(both) > 1:
+            one, base = ({int(seed): each.runs[seed]["val_accuracy"] for seed in both} for each in (entry, recipe))
+            difference = SeedDifference.of(one, base)
             low, high = (100 * end for end in difference.interval)
             apart = [f"{100 * difference.value:+.2f}", f"{low:+.2f} to {high:+.2f}"]
-        rows.append(f"| {name} | {len(found)} | {mean}{spread} | {apart[0]} | {apart[1]} |")
+        rows.append(f"| {name} | {len(entry.runs)} | {mean_of(entry, 'val_accuracy')} | {apart[0]} | {apart[1]} |")
     return "\n".join(rows) + "\n"
 
 
@@ -98,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"{wrong[0]} is neither an option of this command nor KEY=VALUE for the runs")
         common = ["experiment=fer_quick", *options]
         names = [name for name in CHANGES if name == RECIPE or not chosen.only or name in chosen.only]
+        wanted = {name: recorded([*common, *CHANGES[name]]) for name in names}
         if not chosen.table_only:
             train = [sys.executable, "-m", "cnn.train", "-m"]
             train += [f"seed={chosen.seeds}", f"hydra.sweep.dir={chosen.folder}", *common]
@@ -106,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if status := subprocess.run([*train, *CHANGES[name]], check=False).returncode:
                     return status
         entries = read_entries(chosen.folder)
-        found = table({name: scores_of(entries, [*common, *CHANGES[name]]) for name in names})
+        found = table({name: entry_of(entries, options) for name, options in wanted.items()})
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -22,21 +22,15 @@ from statistics import fmean
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from cnn.reporting.intervals import wilson_interval
+from data_tools.reading.labels import LabelMap
+from data_tools.sources.base import SPLITS
 from data_tools.sources.csv_rows import RowError
-from data_tools.sources.fer_plus import COLUMNS, pooled, read_names, read_votes
+from data_tools.sources.fer_plus import COLUMNS, pooled, votes_by_file
 from foundation.errors import UserError
 
-CLASSES = {  # of FER-2013 -> FER+'s column
-    "angry": "anger",
-    "disgust": "disgust",
-    "fear": "fear",
-    "happy": "happiness",
-    "neutral": "neutral",
-    "sad": "sadness",
-    "surprise": "surprise",
-}
-PLACES = {label: COLUMNS.index(column) for label, column in CLASSES.items()}
-SPLITS = ("train", "validation", "test")
+CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")  # of FER-2013
+_class_of = LabelMap(CLASSES)
+PLACES = {label: place for place, column in enumerate(COLUMNS) if (label := _class_of(column)) is not None}
 
 
 @dataclass(frozen=True)
@@ -62,14 +56,13 @@ def read(votes: Path, names: Path) -> list[Vote]:
     for path in (votes, names):
         if not path.is_file():
             raise UserError(f"{path} does not exist")
-    rows = dict(read_votes(votes))
     found = []
-    for file, its_rows in read_names(names).items():
+    for file, rows in votes_by_file(votes, names).items():
         label = Path(file).parent.name
         if label not in CLASSES:
             raise UserError(f"{names.name}: {file} is not in a class folder of FER-2013")
         try:
-            of_file = pooled([rows[name] for name in its_rows if name in rows])
+            of_file = pooled(rows)
         except RowError as error:
             raise UserError(f"{names.name}: {file}: {error}") from None
         if of_file.error:

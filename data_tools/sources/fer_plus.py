@@ -119,16 +119,13 @@ class FerPlus(WrappedSource):
 
     def _by_file(self) -> Callable[[Entry], Votes]:
         assert self._names is not None
-        by_name: dict[str, list[Votes]] = {}
-        for name, votes in read_votes(self._votes):
-            by_name.setdefault(name, []).append(votes)
-        by_file = read_names(self._names)
+        by_file, table = votes_by_file(self._votes, self._names), self._names.name
 
         def find(entry: Entry) -> Votes:
-            names = by_file.get(_tail(entry.path))
-            if names is None:
-                raise RowError(f"{self._names.name} does not name it" if self._names else "")
-            return pooled([votes for name in names for votes in by_name.get(name, [])])
+            rows = by_file.get(_tail(entry.path))
+            if rows is None:
+                raise RowError(f"{table} does not name it")
+            return pooled(rows)
 
         return find
 
@@ -164,6 +161,14 @@ def pooled(votes: Sequence[Votes]) -> Votes:
             return one
     counts = tuple(map(sum, zip(*(one.counts for one in votes), strict=True)))
     return Votes(votes[0].split, ";".join(sorted(one.name for one in votes)), counts)
+
+
+def votes_by_file(votes: Path, names: Path) -> dict[str, list[Votes]]:
+    """The rows of each file that `names` has, by the class folder and name of the file. Raises as `read_names`."""
+    by_name: dict[str, list[Votes]] = {}
+    for name, row in read_votes(votes):
+        by_name.setdefault(name, []).append(row)
+    return {file: [row for name in its for row in by_name.get(name, [])] for file, its in read_names(names).items()}
 
 
 def read_votes(path: Path) -> Iterator[tuple[str, Votes]]:

@@ -70,6 +70,21 @@ def test_what_is_not_an_option_is_refused(sweep, capsys, options, said):
     assert said in capsys.readouterr().err
 
 
+def test_options_are_found_as_the_sweep_has_written_them(sweep, capsys):
+    for folder in sweep.iterdir():
+        overrides = folder / ".hydra/overrides.yaml"
+        overrides.write_text(yaml.safe_dump([*yaml.safe_load(overrides.read_text()), "optimizer.learning_rate=0.01"]))
+    assert main(["--folder", str(sweep), "--table-only", "trainer.epochs=5", "optimizer.learning_rate=1e-2"]) == 0
+    assert f"| {RECIPE} | 3 | 0.5100 ± 0.0100 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [["trainer.epochs=5,6"], ["trainer.epochs=[5"]])
+def test_options_that_make_no_single_job_are_refused_before_a_run(sweep, capsys, monkeypatch, options):
+    monkeypatch.setattr(ablation.subprocess, "run", pytest.fail)
+    assert main(["--folder", str(sweep), *options]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_without_a_run_of_the_recipe_there_is_no_table(sweep, capsys):
     assert main(["--folder", str(sweep), "--table-only", "trainer.epochs=6"]) == 2
     assert re.search("no run of the recipe has finished", capsys.readouterr().err)
