@@ -43,7 +43,7 @@ ALLOWED = {
     "benchmarks": {
         *("foundation", "data_tools", "cnn"),
         *("cnn.kernels", "cnn.backends", "cnn.layers", "cnn.models", "cnn.training", "cnn.reporting"),
-        "cnn.photos",
+        *("cnn.sweeping", "cnn.photos"),
     },
     "cnn.benchmark": {"foundation", "cnn", "benchmarks"},
 }
