@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import importlib
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 SCRIPTS = PROJECT["scripts"]
+SLOW_TO_IMPORT = ("sklearn", "scipy.stats", "matplotlib", "optuna")
 NO_COMMANDS = {"cnn.sweeping.job_process"}  # started by a sweep, not by a person
 
 
@@ -38,6 +41,14 @@ def test_every_command_of_python_m_is_also_a_script():
 def test_a_script_is_a_function_that_needs_no_arguments(target):
     module, _, name = target.partition(":")
     assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_help_and_errors_do_not_wait_for_packages_that_are_slow_to_import():
+    """Each of these takes half a second to two seconds, and is needed only after the work itself."""
+    modules = ", ".join(target.partition(":")[0] for target in SCRIPTS.values())
+    code = f"import sys, {modules}; print([name for name in {SLOW_TO_IMPORT} if name in sys.modules])"
+    outcome = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert outcome.stdout == "[]\n"
 
 
 def test_extras_name_extras_that_are_there():

@@ -6,10 +6,6 @@ import warnings
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 _MOST_FEATURES = 3072  # 32 x 32 in colour; 48 x 48 in grey has fewer
 
@@ -31,6 +27,11 @@ def logistic_regression(
     the toy faces, which favours the baseline over the network. Images of more than 3,072 values are averaged over
     squares of pixels until they have no more, which bounds its memory and time.
     """
+    from sklearn.exceptions import ConvergenceWarning  # noqa: PLC0415 - slow to import
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
+    from sklearn.pipeline import make_pipeline  # noqa: PLC0415
+    from sklearn.preprocessing import StandardScaler  # noqa: PLC0415
+
     model = make_pipeline(StandardScaler(copy=False), LogisticRegression(C=1e-3, max_iter=200))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the baseline is the result of 200 iterations

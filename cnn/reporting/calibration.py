@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import softmax
 
 from foundation.errors import UserError
 from foundation.scores import LEAST_PROBABILITY, log_loss
@@ -24,7 +23,7 @@ def apply_temperature(probabilities: NDArray[Any], temperature: float) -> NDArra
     modern neural networks, section 4.2). The most probable class stays the same. A probability below 2^-126 counts as
     that, as in the log loss.
     """
-    return softmax(_log(probabilities) / temperature, axis=1)
+    return scipy.special.softmax(_log(probabilities) / temperature, axis=1)
 
 
 def fit_temperature(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
@@ -38,7 +37,7 @@ def fit_temperature(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
 
     def slope(exponent: float) -> float:
         beta = np.exp(exponent)
-        return float((softmax(beta * logs, axis=1) * logs).sum(axis=1).mean() - given)
+        return float((scipy.special.softmax(beta * logs, axis=1) * logs).sum(axis=1).mean() - given)
 
     low, high = -np.log(_LARGEST), np.log(_LARGEST)
     if slope(high) <= 0:
@@ -51,7 +50,7 @@ def fit_temperature(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
             "no temperature fits: on the validation split the network is worse than equal probabilities; "
             "score it without calibrate"
         )
-    return float(np.exp(-brentq(slope, low, high, xtol=1e-10)))
+    return float(np.exp(-scipy.optimize.brentq(slope, low, high, xtol=1e-10)))
 
 
 @dataclass(frozen=True)

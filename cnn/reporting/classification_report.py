@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import classification_report
 
 from cnn.reporting.metrics import predict_classes
 from foundation.files import write_text
@@ -25,6 +24,8 @@ def write_classification_report(
 
 def classification_text(labels: NDArray[Any], probabilities: NDArray[Any], classes: Sequence[str]) -> str:
     """The report of `labels` (N,) int and `probabilities` (N, K) float."""
+    from sklearn.metrics import classification_report  # noqa: PLC0415 - slow to import
+
     text: str = classification_report(
         labels,
         predict_classes(labels, probabilities, classes),

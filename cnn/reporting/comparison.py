@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm
 
 from cnn.reporting.intervals import Interval, mean_interval, welch_interval
 
@@ -47,7 +47,7 @@ class PairedCounts:
         Two-sided; 1 if there are no such images.
         """
         discordant = self.only_a + self.only_b
-        return float(binomtest(self.only_a, discordant, 0.5).pvalue) if discordant else 1.0
+        return float(scipy.stats.binomtest(self.only_a, discordant, 0.5).pvalue) if discordant else 1.0
 
     def interval(self, confidence: float = 0.95) -> Interval:
         """The interval of `difference`: Wald's with one image more for each classifier (Bonett & Price 2012).
@@ -55,7 +55,8 @@ class PairedCounts:
         Unlike Wald's own it holds its level in small samples, and has a width if the two never differ.
         """
         a, b = ((count + 1) / (self.images + 2) for count in (self.only_a, self.only_b))
-        reach = float(norm.ppf((1 + confidence) / 2)) * math.sqrt((a + b - (a - b) ** 2) / (self.images + 2))
+        deviation = math.sqrt((a + b - (a - b) ** 2) / (self.images + 2))
+        reach = float(scipy.stats.norm.ppf((1 + confidence) / 2)) * deviation
         return max(a - b - reach, -1.0), min(a - b + reach, 1.0)
 
     def as_dict(self) -> dict[str, Any]:

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.stats import binomtest, norm, t
 
 Interval = tuple[float, float]
 
 
 def wilson_interval(correct: int, images: int, confidence: float = 0.95) -> Interval:
     """The Wilson interval of the fraction `correct / images`; it lies between 0 and 1 and is accurate near both."""
-    interval = binomtest(correct, images).proportion_ci(confidence_level=confidence, method="wilson")
+    interval = scipy.stats.binomtest(correct, images).proportion_ci(confidence_level=confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -61,9 +61,9 @@ def bootstrap_interval(
         return own, own
     # The fraction of resamples below the statistic, ties counted half, gives the correction for bias.
     below = ((values < own).sum() + (values <= own).sum()) / (2 * resamples)
-    bias = float(norm.ppf(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples)))
-    points = bias + norm.ppf([(1 - confidence) / 2, (1 + confidence) / 2])
-    levels = norm.cdf(bias + points / (1 - _acceleration(counts, value) * points))
+    bias = float(scipy.stats.norm.ppf(np.clip(below, 0.5 / resamples, 1 - 0.5 / resamples)))
+    points = bias + scipy.stats.norm.ppf([(1 - confidence) / 2, (1 + confidence) / 2])
+    levels = scipy.stats.norm.cdf(bias + points / (1 - _acceleration(counts, value) * points))
     low, high = np.quantile(values, levels)
     return float(low), float(high)
 
@@ -97,7 +97,7 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95) -> Mean:
     if len(values) < 2:
         raise ValueError(f"an interval of a mean needs at least two values, not {len(values)}")
     mean, deviation = float(np.mean(values)), float(np.std(values, ddof=1))
-    reach = float(t.ppf((1 + confidence) / 2, len(values) - 1)) * deviation / math.sqrt(len(values))
+    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, len(values) - 1)) * deviation / math.sqrt(len(values))
     return Mean(mean, deviation, (mean - reach, mean + reach))
 
 
@@ -112,5 +112,5 @@ def welch_interval(first: Sequence[float], second: Sequence[float], confidence: 
         return difference, difference
     sizes = len(first), len(second)
     freedom = variance**2 / sum(own**2 / (size - 1) for own, size in zip(variances, sizes, strict=True))
-    reach = float(t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
+    reach = float(scipy.stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(variance)
     return difference - reach, difference + reach

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
+from typing import TYPE_CHECKING
 
 from cnn.reporting.style import INK, PALE_BLUE, PALE_ORANGE, heading, saved_figure, shorten
 from cnn.reporting.sweeps import Entry, varying_keys
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _HEIGHT = 0.3  # of one bar; a row holds two, validation above test
 
 
 def plot_leaderboard(entries: Sequence[Entry], path: Path) -> None:
     """Draw validation and test accuracy of each entry that has a score: mean, deviation, and the single seeds."""
+    from matplotlib.lines import Line2D  # noqa: PLC0415 - slow to import
+    from matplotlib.patches import Patch  # noqa: PLC0415
+
     scored = [entry for entry in entries if entry.runs]
     failed = sum(entry.failed for entry in entries)
     with saved_figure(path, 9.0, 1.5 + 0.75 * len(scored)) as figure:
@@ -28,7 +30,7 @@ def plot_leaderboard(entries: Sequence[Entry], path: Path) -> None:
         axes.set_yticks(range(len(scored)), _names(scored, varying_keys(entries)))
         axes.invert_yaxis()  # the first entry is the best, shown at the top
         axes.set_xlim(0, 1)
-        axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.xaxis.set_major_formatter("{x:.0%}")
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from cnn.reporting.intervals import wilson_interval
 from foundation.errors import UserError
@@ -61,6 +60,8 @@ def compute_scores(labels: NDArray[Any], probabilities: NDArray[Any], classes: S
 
     The prediction is the most probable class, the first of them where several are equal.
     """
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support  # noqa: PLC0415 - slow to import
+
     labels = np.asarray(labels)
     predicted = predict_classes(labels, probabilities, classes)
     numbers = range(len(classes))

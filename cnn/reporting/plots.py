@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from cnn.reporting.metrics_csv import best_row, is_number
-from cnn.reporting.style import BLUE, GREY, INK, ORANGE, heading, saved_figure, shorten
+from cnn.reporting.style import BLUE, GREY, INK, ORANGE, heading, logarithmic, saved_figure, shorten
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 History = Sequence[Mapping[str, Any]]
 
@@ -37,13 +38,13 @@ def plot_curves(history: History, path: Path, best_epoch: int | None = None) -> 
         heading(rate, "Learning rate")
         _start_at_zero(loss, history, "train_loss", "val_loss")
         _start_at_zero(rate, history, "learning_rate")
-        accuracy.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        accuracy.yaxis.set_major_formatter("{x:.0%}")
         rate.yaxis.set_major_formatter("{x:g}")
         for axes in (loss, accuracy, rate):
             axes.grid(axis="y")
             axes.set_xlabel("epoch")
             axes.set_xlim(*_epoch_limits(history))
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+            axes.locator_params("x", integer=True, nbins=6, min_n_ticks=1)
             if best is not None:
                 axes.axvline(best["epoch"], color=GREY, linewidth=1, linestyle=(0, (2, 2)), zorder=1)
         if best is not None:
@@ -145,7 +146,7 @@ def _start_at_zero(axes: Axes, history: History, *keys: str) -> None:
     """Start the vertical axis at zero, or make it logarithmic if the largest value is far above the smallest."""
     values = [float(row[key]) for row in history for key in keys if is_number(row.get(key))]
     if values and 0 < 50 * min(values) < max(values) and keys != ("learning_rate",):
-        axes.set_yscale("log")
+        logarithmic(axes, "y", min(values), max(values))
     elif values and max(values) > 0:
         axes.set_ylim(0, 1.06 * max(values))
 

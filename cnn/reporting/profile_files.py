@@ -7,8 +7,6 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.patches import Patch
-
 from cnn.reporting.style import BLUE, ORANGE, heading, saved_figure, shorten
 from foundation.csv_cells import cell
 from foundation.files import write_text
@@ -37,13 +35,12 @@ def _draw(path: Path, parts: Sequence[Row], title: str) -> None:
         axes = figure.subplots()
         forward, backward = ([1000 * (row[side] or 0.0) for row in drawn] for side in (1, 2))
         places = range(len(drawn))
-        axes.barh(places, forward, color=BLUE)
-        axes.barh(places, backward, left=forward, color=ORANGE)
+        axes.barh(places, forward, color=BLUE, label="forward")
+        axes.barh(places, backward, left=forward, color=ORANGE, label="backward")
         axes.set_yticks(places, [shorten(name, 44) for name, *_ in drawn], fontsize=8)
         axes.invert_yaxis()
         axes.set_xlabel("milliseconds, each part waited for")
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
-        legend = [Patch(color=BLUE, label="forward"), Patch(color=ORANGE, label="backward")]
-        figure.legend(handles=legend, loc="outside lower center", ncols=2)
+        figure.legend(loc="outside lower center", ncols=2)
         heading(axes, title)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn.reporting.style import BLUE, GREY, ORANGE, heading, saved_figure
+from cnn.reporting.style import BLUE, GREY, ORANGE, heading, logarithmic, saved_figure
 
 
 def plot_rates(rates: NDArray[Any], losses: NDArray[Any], smoothed: NDArray[Any], suggested: float, path: Path) -> None:
@@ -18,9 +18,7 @@ def plot_rates(rates: NDArray[Any], losses: NDArray[Any], smoothed: NDArray[Any]
         axes.plot(rates, losses, color=GREY, alpha=0.5, linewidth=0.8, label="loss of a batch")
         axes.plot(rates, smoothed, color=BLUE, label="smoothed")
         axes.axvline(suggested, color=ORANGE, linewidth=1.5, linestyle=(0, (4, 2)), label=f"suggested: {suggested:.2g}")
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")  # the default writes formulas, which this style shows as they are
-        axes.xaxis.set_minor_formatter("")
+        logarithmic(axes, "x", float(rates.min()), float(rates.max()))
         # The divergence at the end would flatten the rest.
         low, start = float(min(losses.min(), smoothed.min())), float(np.median(smoothed[: max(1, len(smoothed) // 4)]))
         axes.set_ylim(low - 0.05 * (start - low) - 1e-6, start + 0.5 * (start - low) + 1e-6)

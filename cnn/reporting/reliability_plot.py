@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.ticker import PercentFormatter
 
 from cnn.reporting.calibration import Reliability
 from cnn.reporting.style import BLUE, GREY, ORANGE, PALE_BLUE, heading, saved_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 def plot_reliability(before: Reliability, after: Reliability, path: Path) -> None:
@@ -32,7 +34,7 @@ def plot_reliability(before: Reliability, after: Reliability, path: Path) -> Non
         lower.set_xlabel("confidence (probability of the prediction)")
         lower.set_xlim(0, 1)
         for axis in (upper.yaxis, lower.xaxis):
-            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+            axis.set_major_formatter("{x:.0%}")
         upper.grid(axis="both")
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, PercentFormatter
+from cnn.reporting.style import BLUE, GREY, ORANGE, heading, logarithmic, saved_figure, shorten
 
-from cnn.reporting.style import BLUE, GREY, ORANGE, heading, saved_figure, shorten
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 _COLUMNS = 3
 
@@ -42,22 +42,13 @@ def plot_search(trials: Sequence[Mapping[str, Any]], path: Path) -> None:
             if all(isinstance(value, int | float) for value in values):
                 _points(axes, having, lambda trial, key=key: trial["options"][key])
                 if key in having[0]["log"]:
-                    axes.set_xscale("log")
-                    axes.xaxis.set_major_locator(_decades(values))
-                    axes.xaxis.set_major_formatter("{x:g}")  # the usual one writes powers in TeX, which is switched off
-                    axes.xaxis.set_minor_formatter("")
+                    logarithmic(axes, "x", min(values), max(values))
             else:
                 known = sorted(set(map(str, values)), key=_numbers_first)
                 _points(axes, having, lambda trial, key=key, known=known: known.index(str(trial["options"][key])))
                 axes.set_xticks(range(len(known)), [shorten(name, 14) for name in known])
                 axes.margins(x=0.2)
             axes.set_xlabel(shorten(key, 32))
-
-
-def _decades(values: Sequence[float]) -> LogLocator:
-    """Ticks at powers of ten, and between them where there would be hardly any."""
-    ratio = max(values) / min(values)
-    return LogLocator(subs=(1.0, 2.0, 5.0) if ratio <= 20 else (1.0, 3.0) if ratio <= 100 else (1.0,))
 
 
 def _numbers_first(text: str) -> tuple[bool, float, str]:
@@ -75,5 +66,5 @@ def _points(axes: Axes, trials: Sequence[Mapping[str, Any]], place: Any) -> None
         if shown:
             x, y = [place(trial) for trial in shown], [trial["value"] for trial in shown]
             axes.plot(x, y, "o", color=colour, markersize=4, label=name)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter("{x:.0%}")
     axes.grid(axis="y")

@@ -6,13 +6,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-import matplotlib as mpl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any, Literal
 
 from foundation.files import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # The palette of Okabe and Ito: distinguishable with every kind of colour blindness, and by lightness in grey print.
 BLUE = "#0072B2"
@@ -55,6 +55,9 @@ def saved_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
 
     The figure is made without pyplot, so that there is no global state to close and no window system is needed.
     """
+    import matplotlib as mpl  # noqa: PLC0415 - slow to import
+    from matplotlib.figure import Figure  # noqa: PLC0415
+
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         yield figure
@@ -67,6 +70,17 @@ def saved_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
 def heading(axes: Axes, text: str) -> None:
     """A left-aligned bold title."""
     axes.set_title(text, loc="left", pad=10)
+
+
+def logarithmic(axes: Axes, name: Literal["x", "y"], low: float, high: float) -> None:
+    """Make the axis `name` logarithmic, with numbers at its ticks; its values run from `low` to `high`."""
+    axes.set(**{f"{name}scale": "log"})
+    # Ticks are at powers of ten, and between them where there would be hardly any.
+    subs = (1.0, 2.0, 5.0) if high <= 20 * low else (1.0, 3.0) if high <= 100 * low else (1.0,)
+    axes.locator_params(name, subs=subs)
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    axis.set_major_formatter("{x:g}")  # the usual one writes powers in TeX, which is shown as it is
+    axis.set_minor_formatter("")
 
 
 def shorten(name: str, length: int = 16) -> str:
