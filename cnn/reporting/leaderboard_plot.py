@@ -1,67 +1,79 @@
-"""The plot of a leaderboard: two bars per configuration, and a dot per seed."""
+"""The plot of a leaderboard: the validation accuracy of each configuration as a bar, and a dot per seed.
+
+Without test scores, as on the page: a configuration is chosen by its validation score.
+"""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn.reporting.style import INK, PALE_BLUE, PALE_ORANGE, heading, saved_figure, shorten
+from cnn.reporting.leaderboard_table import short
+from cnn.reporting.style import INK, PALE_BLUE, heading, saved_figure
 from cnn.reporting.sweeps import Entry, varying_keys
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_HEIGHT = 0.3  # of one bar; a row holds two, validation above test
+_SHOWN = 40  # configurations
+_LINE, _BAR, _GAP = 0.17, 0.26, 0.16  # inches: a line of a name, a bar, the space between two rows
+_WIDTH, _LINES = 44, 4  # characters of a line of a name, and its lines
 
 
 def plot_leaderboard(entries: Sequence[Entry], path: Path) -> None:
-    """Draw validation and test accuracy of each entry that has a score: mean, deviation, and the single seeds."""
-    from matplotlib.lines import Line2D  # noqa: PLC0415 - slow to import
-    from matplotlib.patches import Patch  # noqa: PLC0415
-
-    scored = [entry for entry in entries if entry.runs]
-    failed = sum(entry.failed for entry in entries)
-    with saved_figure(path, 9.0, 1.5 + 0.75 * len(scored)) as figure:
+    """Draw the best configurations that have a score: mean, deviation, and the single seeds."""
+    scored = [entry for entry in entries if entry.mean("val_accuracy") is not None]
+    shown = scored[:_SHOWN]
+    names = _names(shown, varying_keys(entries))
+    heights = [max(_BAR, _LINE * (name.count("\n") + 1)) + _GAP for name in names]
+    with saved_figure(path, 9.0, 1.1 + sum(heights)) as figure:
         axes = figure.subplots()
-        for row, entry in enumerate(scored):
-            _draw_bar(axes, row - _HEIGHT / 2, entry, "val_accuracy", PALE_BLUE)
-            _draw_bar(axes, row + _HEIGHT / 2, entry, "test_accuracy", PALE_ORANGE)
-        axes.set_yticks(range(len(scored)), _names(scored, varying_keys(entries)))
-        axes.invert_yaxis()  # the first entry is the best, shown at the top
+        places = [sum(heights[:row]) + height / 2 for row, height in enumerate(heights)]
+        for place, entry in zip(places, shown, strict=True):
+            _draw_bar(axes, place, entry)
+        axes.set_yticks(places, names, fontsize=8.5)
+        axes.set_ylim(sum(heights), 0)  # the first entry is the best, shown at the top
         axes.set_xlim(0, 1)
         axes.xaxis.set_major_formatter("{x:.0%}")
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        # Built by hand, because no entry needs to have all three.
-        legend = [
-            Patch(color=PALE_BLUE, label="validation (ranks)"),
-            Patch(color=PALE_ORANGE, label="test"),
-            Line2D([], [], color=INK, marker="o", linestyle="", markersize=4, label="one seed"),
-        ]
-        figure.legend(handles=legend, loc="outside lower center", ncols=3)
-        lost = f" · {failed} {'job' if failed == 1 else 'jobs'} without a score" if failed else ""
-        heading(axes, f"Accuracy, mean ± deviation over seeds{lost}")
+        several = any(len(entry.runs) > 1 for entry in shown)
+        heading(axes, "Validation accuracy" + (", mean ± deviation over seeds" if several else ""))
+        axes.set_xlabel(_left_out(entries, scored, shown))
 
 
-def _draw_bar(axes: Axes, row: float, entry: Entry, key: str, colour: str) -> None:
-    mean, deviation, values = entry.mean(key), entry.deviation(key), entry.values(key)
-    if mean is None:
-        return
-    axes.barh(row, mean, height=_HEIGHT * 0.9, color=colour)
-    axes.plot(values, [row] * len(values), "o", color=INK, markersize=3.5, zorder=3)
+def _left_out(entries: Sequence[Entry], scored: Sequence[Entry], shown: Sequence[Entry]) -> str:
+    """What is not drawn."""
+    jobs = sum(entry.failed + len(entry.pruned) for entry in entries)
+    parts = [f"{len(scored) - len(shown)} lower configurations"] if len(scored) > len(shown) else []
+    parts += [f"{jobs} {'job' if jobs == 1 else 'jobs'} without a score"] if jobs else []
+    return f"not shown: {', '.join(parts)}" if parts else ""
+
+
+def _draw_bar(axes: Axes, place: float, entry: Entry) -> None:
+    mean, deviation, values = entry.mean("val_accuracy"), entry.deviation("val_accuracy"), entry.values("val_accuracy")
+    assert mean is not None
+    axes.barh(place, mean, height=_BAR, color=PALE_BLUE)
+    axes.plot(values, [place] * len(values), "o", color=INK, markersize=3.5, zorder=3)
     text = f"{mean:.1%}"
     if deviation is not None:
-        axes.errorbar(mean, row, xerr=deviation, color=INK, capsize=3, linewidth=1)
+        axes.errorbar(mean, place, xerr=deviation, color=INK, capsize=3, linewidth=1)
         text = f"{100 * mean:.1f} ± {100 * deviation:.1f} %"
-    axes.text(0.01, row, text, va="center", fontsize=8.5)
+    right = max(*values, mean + (deviation or 0.0))
+    # Beside a short bar, where it would lie across the dots.
+    axes.text(0.01 if min(values) > 0.25 else right + 0.015, place, text, va="center", fontsize=8.5)
 
 
 def _names(entries: Sequence[Entry], keys: Sequence[str]) -> list[str]:
-    """The model of each entry and, on a second line, the overrides that differ between entries."""
+    """The model of each entry with the overrides that differ between entries, in lines."""
+    endings = [key.rpartition(".")[2] for key in keys]
+    called = {key: end if endings.count(end) == 1 else key for key, end in zip(keys, endings, strict=True)}
     names = []
     for entry in entries:
-        differing = ", ".join(f"{key}={entry.overrides[key]}" for key in keys if key in entry.overrides)
-        names.append("\n".join(filter(None, [shorten(entry.model, 28), shorten(differing, 36)])))
+        values = (f"{called[key]}={short(entry.overrides[key])}" for key in keys if key in entry.overrides)
+        text = " ".join(", ".join(filter(None, [entry.model, *values])).split())
+        names.append("\n".join(textwrap.wrap(text, _WIDTH, max_lines=_LINES, placeholder=" …", break_on_hyphens=False)))
     return names

@@ -72,12 +72,28 @@ def test_a_failed_job_is_counted_and_one_seed_has_no_deviation(sweep):
     assert (vgg["val_accuracy_mean"], vgg["val_accuracy_std"], vgg["test_accuracy_std"]) == ("0.75", "", "")
 
 
-def test_the_plot(sweep):
+def test_the_plot_shows_validation_scores_and_no_test_scores(sweep, texts):
     write_leaderboard(sweep)
     with Image.open(sweep / "leaderboard.png") as figure:
         figure.load()
         assert figure.width > 1000
         assert figure.height > 300
+    assert {"baseline", "vgg", "lenet", "82.0 ± 2.8 %", "75.0%", "71.0 ± 1.4 %"} <= set(texts)
+    assert not any("test" in text or text.startswith(("92", "70")) for text in texts)
+    assert "not shown: 1 job without a score" in texts
+
+
+def test_the_plot_of_a_search_names_what_differs_and_has_a_largest_height(tmp_path, texts):
+    for number in range(60):
+        rate = 0.123456789 + number / 1000
+        overrides = [f"optimizer.learning_rate={rate}", "trainer.epochs=3", f"a.size={number}", f"b.size={number}"]
+        make_job(tmp_path / str(number), overrides, scored(0, 0.9 - number / 1000, 0.5), chosen_model="lenet")
+    write_leaderboard(tmp_path)
+    assert "lenet, a.size=0, b.size=0,\nlearning_rate=0.1235" in texts
+    assert not any("epochs" in text for text in texts)
+    assert "not shown: 20 lower configurations" in texts
+    with Image.open(tmp_path / "leaderboard.png") as figure:
+        assert figure.height < 5000
 
 
 def test_other_overridden_keys_tell_configurations_apart(tmp_path):

@@ -34,20 +34,6 @@ def decode(path):
         return np.asarray(figure.convert("L"))
 
 
-@pytest.fixture
-def texts(monkeypatch):
-    """Every string on the figures saved during the test."""
-    found = []
-    save = Figure.savefig
-
-    def remember(figure, *arguments, **options):
-        save(figure, *arguments, **options)
-        found.extend(text.get_text() for text in figure.findobj(lambda artist: hasattr(artist, "get_text")))
-
-    monkeypatch.setattr(Figure, "savefig", remember)
-    return found
-
-
 @pytest.mark.parametrize("epochs", [1, 2, 4, 60])
 def test_curves(tmp_path, epochs, texts):
     path = tmp_path / "curves.png"
