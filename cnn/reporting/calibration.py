@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy
+import scipy  # its modules are imported at their first use
 from numpy.typing import NDArray
 
 from foundation.errors import UserError

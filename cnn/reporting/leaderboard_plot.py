@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn.reporting.leaderboard_table import short
-from cnn.reporting.style import INK, PALE_BLUE, heading, saved_figure
+from cnn.reporting.style import INK, PALE_BLUE, heading, saved_figure, shorten
 from cnn.reporting.sweeps import Entry, varying_keys
 
 if TYPE_CHECKING:
@@ -23,8 +23,10 @@ _WIDTH, _LINES = 44, 4  # characters of a line of a name, and its lines
 
 
 def plot_leaderboard(entries: Sequence[Entry], path: Path) -> None:
-    """Draw the best configurations that have a score: mean, deviation, and the single seeds."""
-    scored = [entry for entry in entries if entry.mean("val_accuracy") is not None]
+    """Draw the best configurations that have a score: mean, deviation, and the single seeds. Nothing without any."""
+    scored = [entry for entry in entries if entry.values("val_accuracy")]
+    if not scored:
+        return
     shown = scored[:_SHOWN]
     names = _names(shown, varying_keys(entries))
     heights = [max(_BAR, _LINE * (name.count("\n") + 1)) + _GAP for name in names]
@@ -47,9 +49,10 @@ def plot_leaderboard(entries: Sequence[Entry], path: Path) -> None:
 
 def _left_out(entries: Sequence[Entry], scored: Sequence[Entry], shown: Sequence[Entry]) -> str:
     """What is not drawn."""
-    jobs = sum(entry.failed + len(entry.pruned) for entry in entries)
-    parts = [f"{len(scored) - len(shown)} lower configurations"] if len(scored) > len(shown) else []
-    parts += [f"{jobs} {'job' if jobs == 1 else 'jobs'} without a score"] if jobs else []
+    lower = len(scored) - len(shown)
+    jobs = sum(e.failed + len(e.pruned) + len(e.runs) - len(e.values("val_accuracy")) for e in entries)
+    parts = [f"{lower} lower configuration{'s'[: lower > 1]}"] if lower else []
+    parts += [f"{jobs} job{'s'[: jobs > 1]} without a score"] if jobs else []
     return f"not shown: {', '.join(parts)}" if parts else ""
 
 
@@ -58,13 +61,14 @@ def _draw_bar(axes: Axes, place: float, entry: Entry) -> None:
     assert mean is not None
     axes.barh(place, mean, height=_BAR, color=PALE_BLUE)
     axes.plot(values, [place] * len(values), "o", color=INK, markersize=3.5, zorder=3)
-    text = f"{mean:.1%}"
+    text = f"{100 * mean:.1f} %"
     if deviation is not None:
         axes.errorbar(mean, place, xerr=deviation, color=INK, capsize=3, linewidth=1)
         text = f"{100 * mean:.1f} ± {100 * deviation:.1f} %"
-    right = max(*values, mean + (deviation or 0.0))
-    # Beside a short bar, where it would lie across the dots.
-    axes.text(0.01 if min(values) > 0.25 else right + 0.015, place, text, va="center", fontsize=8.5)
+    left, right = min(*values, mean - (deviation or 0.0)), max(*values, mean + (deviation or 0.0))
+    # At the left of the bar, but beside it where it would lie across the dots, if there is room.
+    beside = left < 0.2 and right < 0.8
+    axes.text(right + 0.015 if beside else 0.01, place, text, va="center", fontsize=8.5)
 
 
 def _names(entries: Sequence[Entry], keys: Sequence[str]) -> list[str]:
@@ -73,7 +77,7 @@ def _names(entries: Sequence[Entry], keys: Sequence[str]) -> list[str]:
     called = {key: end if endings.count(end) == 1 else key for key, end in zip(keys, endings, strict=True)}
     names = []
     for entry in entries:
-        values = (f"{called[key]}={short(entry.overrides[key])}" for key in keys if key in entry.overrides)
+        values = (f"{called[key]}={shorten(short(entry.overrides[key]), 30)}" for key in keys if key in entry.overrides)
         text = " ".join(", ".join(filter(None, [entry.model, *values])).split())
         names.append("\n".join(textwrap.wrap(text, _WIDTH, max_lines=_LINES, placeholder=" …", break_on_hyphens=False)))
     return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -33,9 +34,9 @@ class Entry:
     pruned: list[dict[str, Any]] = field(default_factory=list)  # pruned.json of the jobs that a search has stopped
 
     def values(self, key: str) -> list[float]:
-        """The value of `key` for each seed that has one."""
+        """The value of `key` for each seed that has a finite one."""
         found = (run.get(key) for run in self.runs.values())
-        return [float(value) for value in found if isinstance(value, int | float)]
+        return [float(value) for value in found if isinstance(value, int | float) and math.isfinite(value)]
 
     def mean(self, key: str) -> float | None:
         """The mean over the seeds, None without any."""

@@ -1,6 +1,7 @@
 """The leaderboard of a sweep, over folders made by hand and over a real Hydra multirun with a failing job."""
 
 import csv
+import math
 import os
 import statistics
 import subprocess
@@ -78,7 +79,8 @@ def test_the_plot_shows_validation_scores_and_no_test_scores(sweep, texts):
         figure.load()
         assert figure.width > 1000
         assert figure.height > 300
-    assert {"baseline", "vgg", "lenet", "82.0 ± 2.8 %", "75.0%", "71.0 ± 1.4 %"} <= set(texts)
+    assert {"baseline", "vgg", "lenet", "82.0 ± 2.8 %", "75.0 %", "71.0 ± 1.4 %"} <= set(texts)
+    assert texts.count("71.0 ± 1.4 %") == 1  # lenet on validation; baseline has it on test
     assert not any("test" in text or text.startswith(("92", "70")) for text in texts)
     assert "not shown: 1 job without a score" in texts
 
@@ -92,8 +94,35 @@ def test_the_plot_of_a_search_names_what_differs_and_has_a_largest_height(tmp_pa
     assert "lenet, a.size=0, b.size=0,\nlearning_rate=0.1235" in texts
     assert not any("epochs" in text for text in texts)
     assert "not shown: 20 lower configurations" in texts
+    assert len({text for text in texts if text.startswith("lenet")}) == 40
+
+
+@pytest.mark.parametrize("scores", [(0.1, 0.98), (0.0, 0.0), (0.26, 0.9), (0.5, 1.0)])
+def test_the_plot_keeps_its_axis_with_any_scores(tmp_path, texts, scores):
+    for number, score in enumerate(scores):
+        make_job(tmp_path / str(number), ["model=lenet", f"seed={number}"], scored(number, score, 0.5))
+    write_leaderboard(tmp_path)
+    assert {"0%", "100%"} <= set(texts)
     with Image.open(tmp_path / "leaderboard.png") as figure:
-        assert figure.height < 5000
+        assert figure.width == 1440
+
+
+def test_a_score_that_is_not_finite_is_none(tmp_path, texts):
+    values = [(math.nan, 0.6), (0.5, math.inf), (math.nan, math.nan)]
+    for number, (one, other) in enumerate(values):
+        for seed, value in enumerate((one, other)):
+            overrides = [f"model=m{number}", f"seed={seed}"]
+            make_job(tmp_path / f"{number}{seed}", overrides, scored(seed, value, 0.5))
+    write_leaderboard(tmp_path)
+    assert [row["model"] for row in read_rows(tmp_path)] == ["m0", "m1", "m2"]
+    assert [row["val_accuracy_mean"] for row in read_rows(tmp_path)] == ["0.6", "0.5", ""]
+    assert "not shown: 4 jobs without a score" in texts
+
+
+def test_runs_without_a_score_are_not_drawn(tmp_path):
+    make_job(tmp_path / "0", ["model=lenet"], {"val_accuracy": None, "test_accuracy": 0.5})
+    write_leaderboard(tmp_path)
+    assert not (tmp_path / "leaderboard.png").exists()
 
 
 def test_other_overridden_keys_tell_configurations_apart(tmp_path):
