@@ -50,7 +50,7 @@ class Report:
     @cached_property
     def html(self) -> str:
         """The page: one HTML document without further files."""
-        # Imported here, so that matplotlib and Jinja are loaded only for a report that is shown.
+        # Imported here, so that Jinja is loaded only for a report that is shown.
         from cnn.reporting.calibration import Reliability  # noqa: PLC0415
         from cnn.reporting.classification_report import classification_text  # noqa: PLC0415
         from cnn.reporting.examples import examples, surest  # noqa: PLC0415

@@ -70,7 +70,7 @@ def write_leaderboard(sweep_dir: Path, plot: bool = True) -> list[Entry]:
     entries = read_entries(sweep_dir)
     write_text(sweep_dir / "leaderboard.csv", _as_csv(entries))
     # Imported here, because every command loads this module as a callback and only a sweep needs plot and page.
-    if plot and any(entry.runs for entry in entries):
+    if plot:
         from cnn.reporting.leaderboard_plot import plot_leaderboard  # noqa: PLC0415
 
         plot_leaderboard(entries, sweep_dir / "leaderboard.png")

@@ -61,14 +61,14 @@ def _draw_bar(axes: Axes, place: float, entry: Entry) -> None:
     assert mean is not None
     axes.barh(place, mean, height=_BAR, color=PALE_BLUE)
     axes.plot(values, [place] * len(values), "o", color=INK, markersize=3.5, zorder=3)
-    text = f"{100 * mean:.1f} %"
+    spread = ""
     if deviation is not None:
         axes.errorbar(mean, place, xerr=deviation, color=INK, capsize=3, linewidth=1)
-        text = f"{100 * mean:.1f} ± {100 * deviation:.1f} %"
+        spread = f" ± {100 * deviation:.1f}"
     left, right = min(*values, mean - (deviation or 0.0)), max(*values, mean + (deviation or 0.0))
     # At the left of the bar, but beside it where it would lie across the dots, if there is room.
     beside = left < 0.2 and right < 0.8
-    axes.text(right + 0.015 if beside else 0.01, place, text, va="center", fontsize=8.5)
+    axes.text(right + 0.015 if beside else 0.01, place, f"{100 * mean:.1f}{spread} %", va="center", fontsize=8.5)
 
 
 def _names(entries: Sequence[Entry], keys: Sequence[str]) -> list[str]:
