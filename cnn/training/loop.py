@@ -164,7 +164,7 @@ class Trainer:
         self._load_best()
 
     def _check_sizes(self) -> None:
-        """Raise `UserError` for sizes of images that the networks cannot have, before the first epoch."""
+        """Raise `UserError` for sizes of images that the network cannot have, before the first epoch."""
         if not self.settings.sizes:
             return
         if len(self.model.input_shape) != 3:
@@ -172,8 +172,7 @@ class Trainer:
         height, width, _ = self.model.input_shape
         for hw in smaller_sizes(self.settings.sizes, (height, width)):
             try:
-                for model in (self.model, *(() if self.teacher is None else self.teacher.models)):
-                    model.graph.resized((*hw, model.input_shape[2]))
+                self.model.graph.resized((*hw, self.model.input_shape[2]))
             except ValueError as error:
                 raise UserError(f"trainer.sizes={self.settings.sizes}: {error}") from error
 
@@ -213,7 +212,7 @@ class Trainer:
             train = resized_split(train, (height, width), ops)
             validation = None if validation is None else resized_split(validation, (height, width), ops)
             model, scored = model.resized(height, width), scored.resized(height, width)
-            teacher = None if teacher is None else teacher.resized(height, width)
+            teacher = None
         step = TrainingStep(
             model,
             self.loss,

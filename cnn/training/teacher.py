@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,12 +37,13 @@ class Teacher:
 
     The loss is (1 - weight) * that of the labels + weight * temperature ** 2 * the cross-entropy of the student's
     probabilities with the mean of the teachers', both at `temperature`. The teachers see the same augmented and mixed
-    images (Beyer et al. 2022), without dropout.
+    images (Beyer et al. 2022), without dropout. They guide epochs of full size only: a network that was trained for 48
+    pixels is right much less often on 24 or 32 (docs/recipes.md).
     """
 
     def __init__(self, ops: Ops, models: Sequence[Model], settings: DistilSettings, batch_size: int, classes: int):
         """`models` have the student's backend, storage, input and classes."""
-        self.ops, self.models = ops, list(models)
+        self.ops = ops
         self._models = [InferenceModel(model) for model in models]
         self._hot = settings.temperature != 1
 
@@ -55,12 +55,6 @@ class Teacher:
         # The gradient for logits / T is 1 / T of that for logits, and the loss has T ** 2.
         self._heated = numbers(settings.temperature, batch_size, classes)
         self._shares = [numbers(1 / (number + 1), 1) for number in range(len(models))]
-
-    def resized(self, height: int, width: int) -> Teacher:
-        """The teachers for images of another size. Raises ValueError if a network cannot have it."""
-        other = copy.copy(self)
-        other._models = [InferenceModel(model.resized(height, width)) for model in self.models]
-        return other
 
     def guide(self, x: Array, logits: Array, dlogits: Array) -> None:
         """In place: dlogits (n, k), the gradient of the labels' loss for logits (n, k), becomes that of both.

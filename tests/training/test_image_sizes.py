@@ -107,6 +107,25 @@ def test_the_same_images_in_a_smaller_size_train_the_same_network(make_trainer, 
         np.testing.assert_array_equal(found[2][name], tensor, name)
 
 
+def test_a_teacher_guides_epochs_of_full_size_only(make_trainer, pack, progress, ops):
+    teacher = build_model({"name": "tiny", "layers": LAYERS}, ops, pack.image_shape, 3, 9)
+    weights = []
+    for guide in (None, Teacher(ops, [teacher], DistilSettings(["a run"], 0.5), 16, 3)):
+        trainer, found = make_trainer(None, layers=LAYERS, sizes=[[4, 2]], epochs=3), []
+        trainer.teacher = guide
+        trainer.fit(
+            pack.splits["train"],
+            pack.splits["validation"],
+            progress,
+            lambda trainer=trainer, found=found: found.append(trainer.model.state()),
+        )
+        weights.append(found)
+    same = [
+        all(np.array_equal(alone[name], guided[name]) for name in alone) for alone, guided in zip(*weights, strict=True)
+    ]
+    assert same == [True, True, False]
+
+
 @pytest.mark.parametrize("stop", [1, 2, 3, 4])
 def test_a_resumed_run_with_all_parts_ends_exactly_as_an_uninterrupted_one(make_trainer, pack, progress, ops, stop):
     options = {
