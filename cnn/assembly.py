@@ -97,6 +97,7 @@ class RunSettings(StartSettings):
     """The options of `cnn.train` outside the groups."""
 
     resume: str | None = None
+    evaluate: ViewSettings = field(default_factory=ViewSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
 
@@ -146,6 +147,11 @@ def require_int(config: DictConfig, key: str, least: int) -> int:
 def views_of(config: DictConfig) -> ViewSettings:
     """The options of test-time augmentation, at the top of the config. Raises `UserError` naming a wrong one."""
     return ViewSettings(*(config[key] for key in ("tta", "tta_shift", "tta_crop")))
+
+
+def final_views_of(config: DictConfig) -> ViewSettings:
+    """The options `evaluate`, for the scores at the end of training. Raises `UserError` for a wrong one."""
+    return ViewSettings() if config.get("evaluate") is None else typed(config, "evaluate", ViewSettings)
 
 
 def model_of(config: DictConfig, ops: Ops, precision: str = "float32") -> Model:

@@ -22,6 +22,7 @@ from cnn.training.inference import predict_probabilities
 from cnn.training.loop import Trainer
 from cnn.training.pack import Pack, Split
 from cnn.training.pixel_scaling import PixelScaling
+from cnn.training.views import Matrix
 from data_tools.auditing.checks import verdict
 from foundation.errors import UserError
 from foundation.files import read_json
@@ -31,9 +32,18 @@ _ROWS, _DRAWS = 4, 5  # training images that are shown, and how often each is au
 
 
 def report_parts(
-    config: DictConfig, folder: Path, pack_folder: Path, pack: Pack, trainer: Trainer, overrides: Sequence[str]
+    config: DictConfig,
+    folder: Path,
+    pack_folder: Path,
+    pack: Pack,
+    trainer: Trainer,
+    views: Sequence[Matrix | None],
+    overrides: Sequence[str],
 ) -> ReportParts:
-    """The parts of the report of a run that has ended, in `folder`; `overrides` are the typed options."""
+    """The parts of the report of a run that has ended, in `folder`.
+
+    `views` are those of an image whose probabilities are averaged; `overrides` are the typed options.
+    """
     validation, shown = pack.splits["validation"], bool(config.report.images)
     size = trainer.settings.batch_size
     node = last_feature_map(trainer.model) if shown else None
@@ -44,7 +54,7 @@ def report_parts(
         node=node or "",
         validation=(
             validation.host_labels,
-            predict_probabilities(trainer.model, validation.images, trainer.batches, size),
+            predict_probabilities(trainer.model, validation.images, trainer.batches, size, views=views),
         ),
         data=data_facts(pack, pack_folder, settings),
         augmented=augmented(trainer, pack) if shown else (),

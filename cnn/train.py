@@ -8,6 +8,7 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
@@ -20,6 +21,7 @@ from cnn.assembly import (
     GROUPS,
     RunSettings,
     check_training,
+    final_views_of,
     groups,
     to_container,
     trainer_of,
@@ -43,10 +45,11 @@ from cnn.run_config import config_path
 from cnn.run_profile import profile_run
 from cnn.run_report import report_parts
 from cnn.sweeping.trial import Pruned, Trial, write_pruned
-from cnn.training.inference import predict_probabilities
+from cnn.training.inference import loss_and_accuracy, predict_probabilities
 from cnn.training.loop import Trainer
 from cnn.training.pack import Pack, load_pack
 from cnn.training.progress import Progress
+from cnn.training.views import ViewSettings
 from cnn.training.warm_start import started_line
 from data_tools.prepare import prepare
 from data_tools.progress import bar
@@ -143,6 +146,8 @@ def _run(
     if config.resume is None and not here.rank and (record := config_path(folder)).is_file():
         # With what was found out about the data, and without references: it is read as plain values.
         write_text(record, OmegaConf.to_yaml(config, resolve=True))
+    seen = final_views_of(config)
+    views = seen.views(pack.image_shape[:2])
     trainer = trainer_of(config, pack, ops, folder)
     if here.communicator is not None:
         distribute(trainer, here)
@@ -175,8 +180,8 @@ def _run(
         with loggers.following(folder, to_container(config), trainer.epoch, (KeyboardInterrupt, Pruned)):
             with Progress() as progress:
                 trainer.fit(pack.splits["train"], pack.splits["validation"], progress, on_epoch)
-            parts = report_parts(config, folder, pack_folder, pack, trainer, overrides)
-            _finish(config, folder, pack, trainer, provenance, parts)
+            parts = report_parts(config, folder, pack_folder, pack, trainer, views, overrides)
+            _finish(config, folder, pack, trainer, seen, provenance, parts)
             loggers.end(folder)
     except Pruned:
         write_pruned(folder, trainer.epoch, trainer.best.value)
@@ -217,12 +222,27 @@ def _write_convolutions(folder: Path, ops: Ops) -> None:
 
 
 def _finish(
-    config: DictConfig, folder: Path, pack: Pack, trainer: Trainer, provenance: dict[str, Any], parts: ReportParts
+    config: DictConfig,
+    folder: Path,
+    pack: Pack,
+    trainer: Trainer,
+    seen: ViewSettings,
+    provenance: dict[str, Any],
+    parts: ReportParts,
 ) -> None:
-    """Score the best epoch once on the test split, and write the files of the run."""
+    """Score the best epoch once on the test split, each image as `seen` says, and write the files of the run."""
     test, train, ops = pack.splits["test"], pack.splits["train"], trainer.model.ops
     size = trainer.settings.batch_size
-    probabilities = predict_probabilities(trainer.model, test.images, trainer.batches, size)
+    views = seen.views(pack.image_shape[:2])
+    probabilities = predict_probabilities(trainer.model, test.images, trainer.batches, size, views=views)
+    notes, augmented = list(trainer.notes), {}
+    if seen.tta != "none":
+        assert parts.validation is not None
+        augmented = {**asdict(seen), "val_accuracy_tta": loss_and_accuracy(parts.validation[1], parts.validation[0])[1]}
+        notes.append(
+            f"Test scores are of the mean over {len(views)} views of each image (evaluate.tta={seen.tta}), with which "
+            f"validation accuracy is {augmented['val_accuracy_tta']:.4f}. The best epoch was selected without."
+        )
     baselines = {"majority guess": majority_guess(train.host_labels, test.host_labels)}
     test_images = ops.to_numpy(test.images)
 
@@ -260,20 +280,22 @@ def _finish(
             "seed": config.seed,
             "precision": trainer.settings.precision,
             "pack_hash": pack.content_hash,
+            **augmented,
         },
         baselines=baselines,
         summary_rows=summary_rows(trainer.model),
         configuration=OmegaConf.to_yaml(config, resolve=True),
         provenance=provenance,
-        notes=trainer.notes,
+        notes=notes,
         more_baselines=slow_baselines,
         parts=parts,
     )
     low, high = scores.accuracy_interval
+    also = f"; {augmented['val_accuracy_tta']:.4f} with tta={seen.tta}, as the test scores" if augmented else ""
     for name, accuracy in baselines.items():
         print(f"{name:<20} {accuracy:.4f}")
     print(
-        f"{'validation accuracy':<20} {trainer.best.value:.4f} (epoch {trainer.best.epoch})\n"
+        f"{'validation accuracy':<20} {trainer.best.value:.4f} (epoch {trainer.best.epoch}{also})\n"
         f"{'test accuracy':<20} {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}, {scores.images} images)\n"
         f"{'macro F1':<20} {scores.macro_f1:.4f} ({scores.macro_f1_of})\n"
         f"{'report':<20} {_shown(folder / 'report.html')}"

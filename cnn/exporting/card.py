@@ -96,7 +96,10 @@ def _results(results: Mapping[str, Any]) -> list[str]:
         return ["It was not scored on a test split."]
     low, high = results.get("test_accuracy_interval", results.get("accuracy_interval", (accuracy, accuracy)))
     images = results.get("test_images", results.get("images"))
-    found = [f"Test accuracy {accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f} (Wilson), on {images:,} images."]
+    tta = f" with tta={results['tta']}" if results.get("tta", "none") != "none" else ""
+    found = [
+        f"Test accuracy{tta} {accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f} (Wilson), on {images:,} images."
+    ]
     if isinstance(macro := results.get("macro_f1"), float):
         found.append(f"Macro F1 {macro:.4f}: {results.get('macro_f1_of', 'mean of the classes')}.")
     for name, value in (results.get("baselines") or {}).items():

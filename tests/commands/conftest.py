@@ -32,7 +32,7 @@ def command(request, monkeypatch, capfd) -> Command:
             monkeypatch.setattr(f"cnn.reporting.run_files.{plot}", _small_plot)
         monkeypatch.setattr("cnn.reporting.leaderboard_plot.plot_leaderboard", _small_plot)
         monkeypatch.setattr("cnn.reporting.search_plot.plot_search", _small_plot)
-    # Hydra composes the whole config once more for `hydra.mode`, which nothing in conf/ sets; without a mode it goes by -m.
+    # Hydra composes the config once more for `hydra.mode`, which conf/ does not set; without a mode it goes by -m.
     monkeypatch.setattr("hydra._internal.hydra.Hydra.get_mode", lambda *_, **__: None)
 
     def run(module: str, *arguments: str) -> Outcome:

@@ -109,6 +109,34 @@ def test_flip_is_the_mean_of_both_directions(command, runs, tmp_path, split):
     assert f"{split} split, tta=flip" in " ".join(outcome.out.split())
 
 
+@pytest.mark.parametrize("options", [["tta=flip"], ["tta=shifts", "tta_shift=1"]])
+def test_training_scores_with_the_views_of_its_recipe(command, runs, tmp_path, options):
+    recipe = [*QUICK, "trainer.epochs=2", "optimizer.learning_rate=0.005", *(f"evaluate.{each}" for each in options)]
+    outcome = command("cnn.train", *recipe, "seed=0", f"hydra.run.dir={tmp_path / 'run'}")
+    assert outcome.status == 0, outcome.error
+    found = result(tmp_path / "run", "metrics")
+    for split in ("validation", "test"):
+        assert command("cnn.evaluate", "run=a0", *options, f"split={split}", f"out={tmp_path}").status == 0
+    name = options[0].removeprefix("tta=")
+    validation, test = (result(tmp_path, f"evaluation_{split}_{name}") for split in ("validation", "test"))
+    assert command("cnn.evaluate", "run=a0", f"out={tmp_path}").status == 0
+    # The network is that of a0, and the epoch was selected as there.
+    assert found["val_accuracy"] == result(tmp_path, "evaluation_validation")["accuracy"]
+    assert found["val_accuracy_tta"] == validation["accuracy"]
+    assert (found["test_accuracy"], found["test_log_loss"]) == (test["accuracy"], pytest.approx(test["log_loss"]))
+    assert f"{found['val_accuracy_tta']:.4f} with tta={name}" in outcome.out
+    assert f"evaluate.tta={name}" in (tmp_path / "run" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [("evaluate.tta=twice", "choose one of"), ("evaluate.tta_crop=2", "tta_crop must be")]
+)
+def test_wrong_views_stop_training_before_any_work(command, runs, tmp_path, option, words):
+    outcome = command("cnn.train", *QUICK, option, f"hydra.run.dir={tmp_path / 'run'}")
+    assert (outcome.status, "pack" in outcome.out) == (2, False)
+    assert words in outcome.error
+
+
 def test_predict_sees_the_same_views(command, runs, tmp_path):
     images, _ = split_of(runs, 12, 2)
     Image.fromarray(images[3, :, :, 0]).save(tmp_path / "one.png")
