@@ -103,30 +103,31 @@ def plot_predictions(
         (f"Most confident mistakes · {len(wrong):,} {count}", wrong[: mistake_rows * columns], ORANGE),
         (f"Most confident right answers · {len(right):,} {count}", right[: right_rows * columns], BLUE),
     )
-    # Positions are in inches from the top, so that all tiles have one size.
+    # Positions are in inches from the top left, in one axes for all tiles: an axes for each takes many times as long.
     tile, gap, title_height, caption_height = 1.2, 0.1, 0.36, 0.44
     rows = [math.ceil(len(chosen) / columns) for _, chosen, _ in sections]
     height = sum(title_height + (used or 0.4) * (tile + caption_height) for used in rows)
     width = gap + columns * (tile + gap)
     with saved_figure(path, width, height) as figure:
         figure.set_layout_engine("none")
-        top = height
+        axes = figure.add_axes((0, 0, 1, 1))
+        top = 0.0
         for (title, chosen, colour), used in zip(sections, rows, strict=True):
-            figure.text(gap / width, (top - 0.08) / height, title, va="top", fontsize=11, fontweight="bold")
-            top -= title_height
+            axes.text(gap, top + 0.08, title, va="top", fontsize=11, fontweight="bold")
+            top += title_height
             if not used:
-                figure.text(gap / width, (top - 0.05) / height, "none", va="top", color=GREY)
+                axes.text(gap, top + 0.05, "none", va="top", color=GREY)
             for place, index in enumerate(chosen):
                 row, column = divmod(place, columns)
-                left = gap + column * (tile + gap)
-                bottom = top - row * (tile + caption_height) - tile
-                axes = figure.add_axes((left / width, bottom / height, tile / width, tile / height))
+                left, upper = gap + column * (tile + gap), top + row * (tile + caption_height)
                 prediction, label = predicted[index], labels[index]
                 caption = f"{shorten(classes[prediction])} {probabilities[index, prediction]:.0%}"
                 if prediction != label:
                     caption += f"\nlabel: {shorten(classes[label])}"
-                _show(axes, images[index], caption, colour)
-            top -= (used or 0.4) * (tile + caption_height)
+                _show(axes, images[index], (left, upper, tile), caption, colour)
+            top += (used or 0.4) * (tile + caption_height)
+        axes.set(xlim=(0, width), ylim=(height, 0), aspect="auto")
+        axes.set_axis_off()
 
 
 def _draw_pair(axes: Axes, history: History, name: str) -> None:
@@ -186,15 +187,14 @@ def _write(axes: Axes, row: int, column: int, text: str, colour: str, points_up:
     )
 
 
-def _show(axes: Axes, image: NDArray[np.uint8], caption: str, colour: str) -> None:
-    """Show an image (H, W, C) uint8 in a frame with a caption below."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    if image.shape[-1] == 3:
-        axes.imshow(image, interpolation="nearest")
-    else:
-        axes.imshow(image[..., 0], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-    axes.spines[:].set_visible(True)
-    axes.spines[:].set_color(colour)
-    axes.spines[:].set_linewidth(1.5)
-    axes.set_xlabel(caption, fontsize=8.5, labelpad=3)
+def _show(axes: Axes, image: NDArray[np.uint8], place: tuple[float, float, float], caption: str, colour: str) -> None:
+    """Show an image (H, W, C) uint8 in a frame with a caption below; `place` is its left edge, its top and its side."""
+    left, top, side = place
+    height, width = (side * length / max(image.shape[:2]) for length in image.shape[:2])
+    left, low = left + (side - width) / 2, top + (side + height) / 2  # centred, if it is not square
+    extent = (left, left + width, low, low - height)
+    plane = image if image.shape[-1] == 3 else image[..., 0]  # of a grey image; the colour map is for these alone
+    axes.imshow(plane, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="nearest")
+    corners = [(left, low), (left, low - height), (left + width, low - height), (left + width, low), (left, low)]
+    axes.plot(*zip(*corners, strict=True), color=colour, linewidth=1.5, solid_joinstyle="miter")
+    axes.text(left + width / 2, low + 0.05, caption, ha="center", va="top", fontsize=8.5)

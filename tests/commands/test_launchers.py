@@ -26,6 +26,7 @@ FAST = (
     *(option for option in QUICK if not option.startswith("trainer.epochs")),
     "trainer.epochs=2",
     "baselines.logistic_regression_up_to=0",
+    "report.images=false",
 )
 TIMES = ("seconds_mean", "images_per_second_mean")
 OPTIONS = {
