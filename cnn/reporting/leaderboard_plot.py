@@ -42,7 +42,7 @@ def plot_leaderboard(entries: Sequence[Entry], path: Path) -> None:
         axes.grid(axis="x")
         axes.tick_params(axis="y", length=0)
         axes.spines["left"].set_visible(False)
-        several = any(len(entry.runs) > 1 for entry in shown)
+        several = any(entry.deviation("val_accuracy") is not None for entry in shown)
         heading(axes, "Validation accuracy" + (", mean ± deviation over seeds" if several else ""))
         axes.set_xlabel(_left_out(entries, scored, shown))
 
