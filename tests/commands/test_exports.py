@@ -15,7 +15,7 @@ from commands.small import QUICK
 
 def test_an_exported_folder_is_used_like_the_run(command, workplace):
     pytest.importorskip("onnxruntime", reason="the extra `export` is not installed")
-    assert command("cnn.train", *QUICK, "trainer.epochs=2", "hydra.run.dir=out").status == 0
+    assert command("cnn.train", *QUICK, "trainer.epochs=2", "evaluate.tta=flip", "hydra.run.dir=out").status == 0
     outcome = command("cnn.export", "run=out", "output=shared", "weights=float16", "images=data/fer2013/test/sad")
     assert outcome.status == 0
     assert "Compared: on 28 inputs" in outcome.out
@@ -25,14 +25,14 @@ def test_an_exported_folder_is_used_like_the_run(command, workplace):
     assert "default-src" in (workplace / "page.html").read_text()
     assert command("cnn.predict", "run=shared", "images=data/fer2013/test/sad", "csv=table.csv").status == 0
     assert "whole    model.safetensors" in _checked("shared")
-    scored = command("cnn.evaluate", "run=shared", "split=test", "out=.")
+    scored = command("cnn.evaluate", "run=shared", "split=test", "tta=flip", "out=.")
     assert scored.status == 0, scored.err
-    evaluation = json.loads((workplace / "evaluation_test.json").read_text())
+    evaluation = json.loads((workplace / "evaluation_test_flip.json").read_text())
     metrics = json.loads((workplace / "elsewhere/metrics.json").read_text())
     assert evaluation["accuracy"] == pytest.approx(metrics["test_accuracy"], abs=0.1)  # its weights are rounded
     card = (workplace / "shared/card.md").read_text()
     assert metrics["pack_hash"] in card
-    assert f"{metrics['test_accuracy']:.4f}" in card
+    assert f"Test accuracy with tta=flip {metrics['test_accuracy']:.4f}" in card
     assert all(str(row).strip("[]").replace(", ", " | ") in card for row in metrics["confusion"])
     for wrong, message in (
         (("run=shared", "output=n.txt"), "no format has the ending"),
