@@ -189,12 +189,13 @@ def _write(axes: Axes, row: int, column: int, text: str, colour: str, points_up:
 
 def _show(axes: Axes, image: NDArray[np.uint8], place: tuple[float, float, float], caption: str, colour: str) -> None:
     """Show an image (H, W, C) uint8 in a frame with a caption below; `place` is its left edge, its top and its side."""
+    from matplotlib.patches import Rectangle  # noqa: PLC0415 - slow to import
+
     left, top, side = place
     height, width = (side * length / max(image.shape[:2]) for length in image.shape[:2])
     left, low = left + (side - width) / 2, top + (side + height) / 2  # centred, if it is not square
     extent = (left, left + width, low, low - height)
     plane = image if image.shape[-1] == 3 else image[..., 0]  # of a grey image; the colour map is for these alone
     axes.imshow(plane, cmap="gray", vmin=0, vmax=255, extent=extent, interpolation="nearest")
-    corners = [(left, low), (left, low - height), (left + width, low - height), (left + width, low), (left, low)]
-    axes.plot(*zip(*corners, strict=True), color=colour, linewidth=1.5, solid_joinstyle="miter")
+    axes.add_patch(Rectangle((left, low - height), width, height, fill=False, color=colour, linewidth=1.5))
     axes.text(left + width / 2, low + 0.05, caption, ha="center", va="top", fontsize=8.5)
