@@ -129,9 +129,10 @@ def check_training(config: DictConfig) -> None:
         load_checkpoint(network_file(Path(run)))
     if config.get("resume") is None:
         check_start(config.get("start_from"), config.get("freeze"))
-    size, data = config.data.image_size, config.data
+    seen, size, data = final_views_of(config), config.data.image_size, config.data
     if data.classes and size and data.channels:  # what data=folder leaves null is checked when it is found out
         shape = size, size, data.channels
+        seen.views((size, size))
         sizes = smaller_sizes(typed(config, "trainer", TrainerSettings).sizes, (size, size))
         check_model(to_container(config.model), shape, len(data.classes), config.get("freeze"), sizes)
 

@@ -8,7 +8,6 @@ import logging
 import os
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from statistics import harmonic_mean
 from typing import Any
@@ -49,7 +48,7 @@ from cnn.training.inference import loss_and_accuracy, predict_probabilities
 from cnn.training.loop import Trainer
 from cnn.training.pack import Pack, load_pack
 from cnn.training.progress import Progress
-from cnn.training.views import ViewSettings
+from cnn.training.views import Matrix
 from cnn.training.warm_start import started_line
 from data_tools.prepare import prepare
 from data_tools.progress import bar
@@ -146,8 +145,7 @@ def _run(
     if config.resume is None and not here.rank and (record := config_path(folder)).is_file():
         # With what was found out about the data, and without references: it is read as plain values.
         write_text(record, OmegaConf.to_yaml(config, resolve=True))
-    seen = final_views_of(config)
-    views = seen.views(pack.image_shape[:2])
+    views = final_views_of(config).views(pack.image_shape[:2])
     trainer = trainer_of(config, pack, ops, folder)
     if here.communicator is not None:
         distribute(trainer, here)
@@ -181,7 +179,7 @@ def _run(
             with Progress() as progress:
                 trainer.fit(pack.splits["train"], pack.splits["validation"], progress, on_epoch)
             parts = report_parts(config, folder, pack_folder, pack, trainer, views, overrides)
-            _finish(config, folder, pack, trainer, seen, provenance, parts)
+            _finish(config, folder, pack, trainer, views, provenance, parts)
             loggers.end(folder)
     except Pruned:
         write_pruned(folder, trainer.epoch, trainer.best.value)
@@ -226,22 +224,22 @@ def _finish(
     folder: Path,
     pack: Pack,
     trainer: Trainer,
-    seen: ViewSettings,
+    views: Sequence[Matrix | None],
     provenance: dict[str, Any],
     parts: ReportParts,
 ) -> None:
-    """Score the best epoch once on the test split, each image as `seen` says, and write the files of the run."""
+    """Score the best epoch once on the test split, the mean over `views`, and write the files of the run."""
     test, train, ops = pack.splits["test"], pack.splits["train"], trainer.model.ops
     size = trainer.settings.batch_size
-    views = seen.views(pack.image_shape[:2])
     probabilities = predict_probabilities(trainer.model, test.images, trainer.batches, size, views=views)
-    notes, augmented = list(trainer.notes), {}
-    if seen.tta != "none":
+    notes, augmented, tta = list(trainer.notes), {}, final_views_of(config).tta
+    if tta != "none":
         assert parts.validation is not None
-        augmented = {**asdict(seen), "val_accuracy_tta": loss_and_accuracy(parts.validation[1], parts.validation[0])[1]}
+        augmented = {"tta": tta, "val_accuracy_tta": loss_and_accuracy(parts.validation[1], parts.validation[0])[1]}
         notes.append(
-            f"Test scores are of the mean over {len(views)} views of each image (evaluate.tta={seen.tta}), with which "
-            f"validation accuracy is {augmented['val_accuracy_tta']:.4f}. The best epoch was selected without."
+            f"Test scores are of the mean over {len(views)} views of each image (evaluate.tta={tta}), with which "
+            f"validation accuracy is {augmented['val_accuracy_tta']:.4f}. The best epoch was selected without. "
+            f"Thresholds and calibration are also of that mean: they hold for cnn.predict with tta={tta}."
         )
     baselines = {"majority guess": majority_guess(train.host_labels, test.host_labels)}
     test_images = ops.to_numpy(test.images)
@@ -291,7 +289,7 @@ def _finish(
         parts=parts,
     )
     low, high = scores.accuracy_interval
-    also = f"; {augmented['val_accuracy_tta']:.4f} with tta={seen.tta}, as the test scores" if augmented else ""
+    also = f"; {augmented['val_accuracy_tta']:.4f} with tta={tta}, as the test scores" if augmented else ""
     for name, accuracy in baselines.items():
         print(f"{name:<20} {accuracy:.4f}")
     print(

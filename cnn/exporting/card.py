@@ -100,6 +100,11 @@ def _results(results: Mapping[str, Any]) -> list[str]:
     found = [
         f"Test accuracy{tta} {accuracy:.4f}, 95 % interval {low:.4f} to {high:.4f} (Wilson), on {images:,} images."
     ]
+    if tta:
+        found.append(
+            "These scores are of the mean over several views of each image, as cnn.predict makes them with the same "
+            "option; the network sees one at a time and was not scored so."
+        )
     if isinstance(macro := results.get("macro_f1"), float):
         found.append(f"Macro F1 {macro:.4f}: {results.get('macro_f1_of', 'mean of the classes')}.")
     for name, value in (results.get("baselines") or {}).items():

@@ -33,6 +33,7 @@ def test_an_exported_folder_is_used_like_the_run(command, workplace):
     card = (workplace / "shared/card.md").read_text()
     assert metrics["pack_hash"] in card
     assert f"Test accuracy with tta=flip {metrics['test_accuracy']:.4f}" in card
+    assert "mean over several views" in card
     assert all(str(row).strip("[]").replace(", ", " | ") in card for row in metrics["confusion"])
     for wrong, message in (
         (("run=shared", "output=n.txt"), "no format has the ending"),

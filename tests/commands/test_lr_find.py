@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from commands.small import QUICK
+from foundation.config import config_dir
 
 
 def test_lr_find_plots_the_loss_and_suggests_a_rate(command, workplace):
@@ -52,3 +53,9 @@ def test_lr_find_says_what_is_wrong_in_one_line(command, workplace, arguments, w
     error = command("cnn.lr_find", *QUICK, *arguments).error
     assert all(word in error for word in words), error
     assert not (workplace / "lr_find.png").exists()
+
+
+@pytest.mark.parametrize("experiment", sorted(path.stem for path in (config_dir() / "experiment").glob("*.yaml")))
+def test_lr_find_takes_every_experiment(command, workplace, experiment):
+    outcome = command("cnn.lr_find", f"experiment={experiment}", "steps=1", "backend=cpu")
+    assert "steps must be at least" in outcome.error  # which is looked at after all options

@@ -129,10 +129,15 @@ def test_training_scores_with_the_views_of_its_recipe(command, runs, tmp_path, o
 
 
 @pytest.mark.parametrize(
-    ("option", "words"), [("evaluate.tta=twice", "choose one of"), ("evaluate.tta_crop=2", "tta_crop must be")]
+    ("options", "words"),
+    [
+        (["evaluate.tta=twice"], "choose one of"),
+        (["evaluate.tta_crop=2"], "tta_crop must be"),
+        (["evaluate.tta=shifts", "evaluate.tta_shift=12"], "out of sight"),
+    ],
 )
-def test_wrong_views_stop_training_before_any_work(command, runs, tmp_path, option, words):
-    outcome = command("cnn.train", *QUICK, option, f"hydra.run.dir={tmp_path / 'run'}")
+def test_wrong_views_stop_training_before_any_work(command, runs, tmp_path, options, words):
+    outcome = command("cnn.train", *QUICK, *options, f"hydra.run.dir={tmp_path / 'run'}")
     assert (outcome.status, "pack" in outcome.out) == (2, False)
     assert words in outcome.error
 

@@ -140,6 +140,26 @@ def test_predictions(tmp_path, mistakes, right, channels, texts):
     assert decode(path).shape[1] > 1200
 
 
+def test_predictions_show_images_upright_and_from_left_to_right(tmp_path):
+    """The surest of all is red above blue, the next one green; the others are grey. None is square."""
+    _, labels, probabilities = sheet_input(12, 3)
+    images = np.full((15, 10, 20, 3), 128, np.uint8)
+    images[11, :5], images[11, 5:], images[10] = (255, 0, 0), (0, 0, 255), (0, 255, 0)
+    plot_predictions(images, labels, probabilities, ["a", "b", "c"], tmp_path / "predictions.png")
+    with Image.open(tmp_path / "predictions.png") as figure:
+        sheet = np.asarray(figure.convert("RGB"))
+    red, blue, green = (
+        np.argwhere((sheet == colour).all(axis=-1)) for colour in ((255, 0, 0), (0, 0, 255), (0, 255, 0))
+    )
+    (top, left), (middle, right) = red.min(axis=0), red.max(axis=0)
+    assert blue.min(axis=0)[0] > middle
+    assert np.abs(blue.min(axis=0)[1] - left) <= 2
+    assert np.abs(blue.max(axis=0)[1] - right) <= 2
+    assert green.min(axis=0)[1] > right
+    assert np.abs(green.min(axis=0)[0] - top) <= 2
+    assert (right - left) / (blue.max(axis=0)[0] - top) == pytest.approx(2, rel=0.1)  # as wide as it is
+
+
 def test_predictions_begin_with_the_surest(tmp_path, texts):
     images, labels, probabilities = sheet_input(20, 1)
     plot_predictions(images, labels, probabilities, ["a", "b", "c"], tmp_path / "predictions.png", mistake_rows=1)
