@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import io
 import math
@@ -82,14 +83,15 @@ def write_leaderboard(sweep_dir: Path, plot: bool = True) -> list[Entry]:
 
 def show_leaderboard(sweep_dir: Path) -> None:
     """Write the leaderboard of a sweep and print it, with the path of its page; nothing if there is no job yet."""
+    with contextlib.suppress(UserError):
+        _show(sweep_dir)
+
+
+def _show(sweep_dir: Path) -> None:
     from cnn.reporting.leaderboard_page import PAGE  # noqa: PLC0415
     from cnn.reporting.leaderboard_table import print_leaderboard  # noqa: PLC0415
 
-    try:
-        entries = write_leaderboard(sweep_dir)
-    except UserError:
-        return
-    print_leaderboard(entries)
+    print_leaderboard(write_leaderboard(sweep_dir))
     print(f"leaderboard: {os.path.relpath(sweep_dir / PAGE)}")
 
 
@@ -125,11 +127,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="the folder of a sweep")
     folder = parser.parse_args(arguments).folder
     try:
-        write_leaderboard(folder)
+        _show(folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print((folder / "leaderboard.csv").read_text(encoding="utf-8"), end="")
     return 0
 
 

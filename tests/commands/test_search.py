@@ -363,6 +363,28 @@ def test_the_median_rule(tmp_path, curve, warmup, stops):
     assert reported == dict(enumerate(curve[: stopped or len(curve)]))
 
 
+@pytest.mark.parametrize(
+    ("curve", "warmup", "stops"),
+    [
+        ([0.6] * 10, 2, None),
+        ([0.6, 0.6, 0.4, 0.9], 2, 3),  # less than the first trial at the first rung
+        ([0.1, 0.1, 0.6, 0.1, 0.1, 0.1, 0.1, 0.1, 0.4, 0.9], 2, 9),
+        ([0.1, 0.4, 0.9], 0, 2),
+    ],
+)
+def test_the_halving_rule(tmp_path, curve, warmup, stops):
+    study = open_study(tmp_path, SearchSettings(pruner="halving", warmup_epochs=warmup), {})
+    for values, expected in (([0.5] * 10, None), (curve, stops)):
+        number, stopped = study.ask().number, None
+        for epoch, value in enumerate(values, start=1):
+            try:
+                Trial(tmp_path / JOURNAL, number).report({"epoch": epoch, "val_accuracy": value})
+            except Pruned:
+                stopped = epoch
+                break
+        assert stopped == expected
+
+
 def test_wrong_settings_name_their_option():
     with pytest.raises(UserError, match=r"hydra\.sweeper\.pruner is 'half'"):
         SearchSettings(pruner="half")

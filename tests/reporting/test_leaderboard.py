@@ -179,7 +179,14 @@ def test_a_sweep_of_failures_has_rows_and_no_plot(tmp_path):
 
 def test_by_hand(sweep, capsys):
     assert main([str(sweep)]) == 0
-    assert capsys.readouterr().out == (sweep / "leaderboard.csv").read_text()
+    printed = capsys.readouterr().out
+    assert "leaderboard.html" in printed
+    with (sweep / "leaderboard.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    chosen, tested = ({f"{float(row[f'{split}_accuracy_mean']):.4f}" for row in rows} for split in ("val", "test"))
+    assert all(each in printed for each in chosen)
+    assert tested - chosen
+    assert not any(each in printed for each in tested - chosen)
 
 
 def test_a_folder_that_is_no_sweep(tmp_path, capsys):
