@@ -1,4 +1,4 @@
-"""Temperature compared with the lowest loss that a search over the logits finds, calibration error with a plain loop."""
+"""Temperature compared with the lowest loss that a search finds, the calibration error with a plain loop."""
 
 import json
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from cnn.backends import Augmentation, Ops, RandomKey, Window, get_ops
 from cnn.models import build_model
+from cnn.training.averaging import Lookahead, MovingAverage
 from cnn.training.batches import AugmentSettings, BatchMaker, epoch_order
 from cnn.training.losses import CrossEntropy
 from cnn.training.optimizers import AdamSettings, SgdSettings, build_optimizer
@@ -56,14 +57,27 @@ OPTIMIZERS = [SGD, PLAIN_SGD, ADAM, ADAMW]
 NAMES = ["sgd_nesterov_l2", "sgd_decoupled", "adam_l2", "adamw"]
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What may be added to a step: a momentum for each step, mixing, lookahead and an average of the weights."""
+
+    momenta: tuple[float, ...] = (0.9, 0.6, 0.8)
+    # Mixup, CutMix of a rectangle of 4 x 3 pixels, and neither: see MIXING_NUMBERS.
+    mixing: tuple[tuple[float, ...], ...] = ((0.7, 0.7, 0, 0, 0, 0), (1 - 12 / 42, 1, 2, 1, 4, 3), (1, 1, 0, 0, 0, 0))
+    every: int = 2
+    share: float = 0.4
+    decay: float = 0.3
+
+
 def data():
     rng = np.random.default_rng(4)
     return rng.integers(0, 256, (IMAGES, *IMAGE), dtype=np.uint8), rng.integers(0, CLASSES, IMAGES)
 
 
-def make_step(ops, layers=MANY, optimizer=SGD, clip_norm=None, augment=AUGMENT, seed=SEED) -> TrainingStep:
+def make_step(ops, layers=MANY, optimizer=SGD, clip_norm=None, augment=AUGMENT, seed=SEED, parts=None) -> TrainingStep:
     images, labels = data()
     model = build_model({"name": "net", "layers": layers}, ops, IMAGE, CLASSES, seed)
+    augment = augment if parts is None else replace(augment, mixup=1.0, cutmix=1.0)
     return TrainingStep(
         model,
         CrossEntropy(ops, WEIGHTS, SMOOTHING),
@@ -72,14 +86,17 @@ def make_step(ops, layers=MANY, optimizer=SGD, clip_norm=None, augment=AUGMENT, 
         ops.array(images),
         ops.array(labels),
         BATCH,
+        None if parts is None else MovingAverage(model, parts.decay),
+        None if parts is None else Lookahead(model, parts.every, parts.share),
     )
 
 
-def train(step: TrainingStep, *epochs: int) -> list[tuple[float, float]]:
+def train(step: TrainingStep, *epochs: int, parts: Parts | None = None) -> list[tuple[float, float]]:
     """The mean loss and the fraction of hits of each epoch, counted from 1."""
+    more = [] if parts is None else [np.array(numbers, np.float32) for numbers in (parts.momenta, parts.mixing)]
     totals = []
     for epoch in epochs:
-        step.begin_epoch(epoch_order(IMAGES, SEED, epoch), RATES, len(COUNTS) * (epoch - 1))
+        step.begin_epoch(epoch_order(IMAGES, SEED, epoch), RATES, len(COUNTS) * (epoch - 1), *more)
         for count in COUNTS:
             step(count)
         totals.append(step.totals())
@@ -87,8 +104,13 @@ def train(step: TrainingStep, *epochs: int) -> list[tuple[float, float]]:
 
 
 def everything(step: TrainingStep) -> dict[str, np.ndarray]:
-    """Parameters, running statistics and moments."""
-    return step.model.state() | step.optimizer.state()
+    """Parameters, running statistics and moments; slow weights and averages, where there are any."""
+    found = step.model.state() | step.optimizer.state()
+    if step.lookahead is not None:
+        found |= {f"slow/{name}": tensor for name, tensor in step.lookahead.state().items()}
+    if step.average is not None:
+        found |= {f"average/{name}": tensor for name, tensor in step.average.model.state().items()}
+    return found
 
 
 def assert_equal(found, expected):
@@ -108,9 +130,9 @@ def assert_close(found, expected, tolerance):
 # --- against single operations ------------------------------------------------------------------------------------
 
 
-def by_hand(ops: Ops, step: TrainingStep, optimizer, clip_norm, epochs):
+def by_hand(ops: Ops, step: TrainingStep, optimizer, clip_norm, epochs, parts=None):
     """What `train` should do to a step with the layers PLAIN: one reference operation after the other in float64, and
-    the loss, the clipping and the updates as formulas. Returns tensors, moments, and the totals of each epoch."""
+    the loss, the clipping and the updates as formulas. Returns what `everything` does, and the totals of each epoch."""
     images, labels = data()
     scaling = PixelScaling.fit("standardize", images)
     rules = Augmentation(SEED, True, 0.2, 20, 0.1, 0.4)
@@ -121,6 +143,7 @@ def by_hand(ops: Ops, step: TrainingStep, optimizer, clip_norm, epochs):
     trained = [name for name in t if name not in ("batch_norm_1.mean", "batch_norm_1.variance")]
     slots = ("velocity",) if isinstance(optimizer, SgdSettings) else ("first_moment", "second_moment")
     moments = {f"{slot}/{name}": np.zeros_like(t[name]) for slot in slots for name in trained}
+    slow, average = {name: t[name].copy() for name in trained}, {name: tensor.copy() for name, tensor in t.items()}
     number, totals = 0, []
     for epoch in range(1, epochs + 1):
         order, loss, hits = epoch_order(IMAGES, SEED, epoch).tolist(), 0.0, 0
@@ -130,6 +153,11 @@ def by_hand(ops: Ops, step: TrainingStep, optimizer, clip_norm, epochs):
             own = order[BATCH * batch : BATCH * (batch + 1)]
             moves = ops.augmentation(clock, len(own), IMAGE[:2], rules)
             x = ops.gather_batch(images, own, *moves, scaling.scale.astype(float), scaling.offset.astype(float))
+            share, blend, top, left, height, width = (1, 1, 0, 0, 0, 0) if parts is None else parts.mixing[batch]
+            partners = x[::-1].copy()
+            x = blend * x + (1 - blend) * partners
+            inside = slice(None), slice(top, top + height), slice(left, left + width)
+            x[inside] = partners[inside]
             key, gamma = RandomKey(SEED, stream, clock), t["batch_norm_1.gamma"]
             # Forward.
             active = np.maximum(ops.conv2d(x, t["conv2d_1.weight"], t["conv2d_1.bias"], conv_window, 1), 0)
@@ -139,14 +167,15 @@ def by_hand(ops: Ops, step: TrainingStep, optimizer, clip_norm, epochs):
             pooled, argmax = ops.max_pool2d(normal, pool_window)
             flat = ops.dropout(pooled, 0.25, key).reshape(len(own), -1)
             logits = ops.dense(flat, t["dense_1.weight"], t["dense_1.bias"])
-            # The loss: each row by its own softmax.
-            dlogits = np.empty_like(logits)
-            for row, (z, label) in enumerate(zip(logits, labels[own], strict=True)):
+            # The loss: each row by its own softmax, for its label and for that of its partner.
+            dlogits = np.zeros_like(logits)
+            for row, (z, *both) in enumerate(zip(logits, labels[own], labels[own][::-1], strict=True)):
                 p = np.exp(z) / np.exp(z).sum()
-                target = np.full(CLASSES, SMOOTHING / CLASSES) + (1 - SMOOTHING) * (np.arange(CLASSES) == label)
-                loss -= WEIGHTS[label] * (target @ np.log(p))
-                hits += p.argmax() == label
-                dlogits[row] = WEIGHTS[label] * (p - target) / len(own)
+                hits += p.argmax() == both[0 if share > 0.5 else 1]
+                for label, part in zip(both, (share, 1 - share), strict=True):
+                    target = np.full(CLASSES, SMOOTHING / CLASSES) + (1 - SMOOTHING) * (np.arange(CLASSES) == label)
+                    loss -= part * WEIGHTS[label] * (target @ np.log(p))
+                    dlogits[row] += part * WEIGHTS[label] * (p - target) / len(own)
             # Backward.
             g = {"dense_1.weight": flat.T @ dlogits, "dense_1.bias": dlogits.sum(axis=0)}
             dpooled = ops.dropout((dlogits @ t["dense_1.weight"].T).reshape(pooled.shape), 0.25, key)
@@ -168,32 +197,47 @@ def by_hand(ops: Ops, step: TrainingStep, optimizer, clip_norm, epochs):
                 else:
                     gradient = gradient + decay * t[name]
                 own_moments = [moments[f"{slot}/{name}"] for slot in slots]
-                t[name] = t[name] - rate * direction(optimizer, gradient, own_moments, number)
+                momentum = None if parts is None else parts.momenta[batch]
+                t[name] = t[name] - rate * direction(optimizer, gradient, own_moments, number, momentum)
+            t["batch_norm_1.mean"], t["batch_norm_1.variance"] = running
+            if parts is None:
+                continue
+            if number % parts.every == 0:
+                for name in trained:
+                    slow[name] = t[name] = slow[name] + parts.share * (t[name] - slow[name])
+            past = min(parts.decay, (1 + number) / (10 + number))
+            average = {name: past * average[name] + (1 - past) * tensor for name, tensor in t.items()}
         totals.append((loss / IMAGES, hits / IMAGES))
-    t["batch_norm_1.mean"], t["batch_norm_1.variance"] = running
+    if parts is not None:
+        moments |= {f"slow/{name}": tensor for name, tensor in slow.items()}
+        moments |= {f"average/{name}": tensor for name, tensor in average.items()}
     return t | moments, totals
 
 
-def direction(optimizer, gradient, moments, number):
-    """What is taken off a parameter, but for the learning rate; the moments change in place."""
+def direction(optimizer, gradient, moments, number, momentum):
+    """What is taken off a parameter, but for the learning rate; the moments change in place. `momentum`, if given, is
+    that of the step."""
     if isinstance(optimizer, SgdSettings):
         (velocity,) = moments
-        velocity[...] = optimizer.momentum * velocity + gradient
-        return gradient + optimizer.momentum * velocity if optimizer.nesterov else velocity
+        inertia = optimizer.momentum if momentum is None else momentum
+        velocity[...] = inertia * velocity + gradient
+        return gradient + inertia * velocity if optimizer.nesterov else velocity
     first, second = moments
-    first[...] = optimizer.beta1 * first + (1 - optimizer.beta1) * gradient
+    inertia = optimizer.beta1 if momentum is None else momentum
+    first[...] = inertia * first + (1 - inertia) * gradient
     second[...] = optimizer.beta2 * second + (1 - optimizer.beta2) * gradient**2
-    unbiased = first / (1 - optimizer.beta1**number), second / (1 - optimizer.beta2**number)
+    unbiased = first / (1 - inertia**number), second / (1 - optimizer.beta2**number)
     return unbiased[0] / (np.sqrt(unbiased[1]) + optimizer.eps)
 
 
+@pytest.mark.parametrize("parts", [None, Parts()], ids=["few parts", "all parts"])
 @pytest.mark.parametrize("clip_norm", [None, 0.7])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=NAMES)
-def test_a_step_is_the_loop_written_out(ops, optimizer, clip_norm):
+def test_a_step_is_the_loop_written_out(ops, optimizer, clip_norm, parts):
     """Two epochs whose last batch is smaller, with augmentation, class weights, smoothing, an L2 penalty, dropout."""
-    step = make_step(ops, PLAIN, optimizer, clip_norm)
-    expected, totals = by_hand(ops, step, optimizer, clip_norm, epochs=2)
-    found = train(step, 1, 2)
+    step = make_step(ops, PLAIN, optimizer, clip_norm, parts=parts)
+    expected, totals = by_hand(ops, step, optimizer, clip_norm, 2, parts)
+    found = train(step, 1, 2, parts=parts)
     assert_close(everything(step), expected, 1e-4)
     for (loss, hits), (expected_loss, expected_hits) in zip(found, totals, strict=True):
         assert loss == pytest.approx(expected_loss, rel=1e-5)
@@ -289,20 +333,21 @@ def test_loading_a_state_changes_the_arrays_that_a_recorded_step_holds():
 
 
 class Noting(Ops):
-    """Notes the indices of each batch, and the learning rate and the clock of each update."""
+    """Notes the indices of each batch, and the learning rate, the momentum and the clock of each update."""
 
     def __init__(self):
-        self.batches, self.rates, self.steps = [], [], []
+        self.batches, self.rates, self.momenta, self.steps = [], [], [], []
 
     def next_batch(self, *arguments):
         indices, labels = super().next_batch(*arguments)
         self.batches.append((indices.tolist(), labels.tolist()))
         return indices, labels
 
-    def adam_update(self, *arrays, learning_rate, clock, **options):
+    def adam_update(self, *arrays, learning_rate, clock, beta1, **options):
         self.rates.append(float(learning_rate[0]))
+        self.momenta.append(float(beta1[0]))
         self.steps.append(int(clock[0]))
-        super().adam_update(*arrays, learning_rate=learning_rate, clock=clock, **options)
+        super().adam_update(*arrays, learning_rate=learning_rate, clock=clock, beta1=beta1, **options)
 
 
 def test_an_epoch_visits_the_images_in_its_order_with_their_labels():
@@ -339,12 +384,12 @@ def test_the_totals_so_far_are_those_of_the_images_so_far(ops):
     [
         {"name": "constant"},
         {"name": "cosine", "warmup": 0.3},
-        {"name": "one_cycle", "warmup": 0.3, "start": 0.04, "end": 1e-4},
+        {"name": "one_cycle", "warmup": 0.3, "start": 0.04, "end": 1e-4, "base_momentum": 0.7},
         {"name": "plateau", "patience": 1, "minimum": 1e-12},
     ],
     ids=lambda schedule: schedule["name"],
 )
-def test_the_rate_of_each_step_reaches_its_update(make_trainer, pack, schedule, decay):
+def test_rate_and_momentum_of_each_step_reach_its_update(make_trainer, pack, schedule, decay):
     noting = Noting()
     # A rate so small that no epoch is better than the first.
     optimizer = AdamSettings(learning_rate=1e-9, weight_decay=decay)
@@ -352,13 +397,16 @@ def test_the_rate_of_each_step_reaches_its_update(make_trainer, pack, schedule, 
     with Progress(False, False) as progress:
         trainer.fit(pack.splits["train"], pack.splits["validation"], progress)
     expected = build_schedule(ScheduleSettings(**schedule), 1e-9, 24)
-    rates = []
+    rates, momenta = [], []
     for epoch, row in enumerate(trainer.history):
         rates += [expected.learning_rate(6 * epoch + number) for number in range(1, 7)]
+        momenta += [expected.momentum(6 * epoch + number, 0.9) for number in range(1, 7)]
         expected.epoch_end(row["val_accuracy"])
         assert row["learning_rate"] == rates[-1]
     # With weight decay an update goes over the weights and over the rest.
     passes = 2 if decay else 1
     assert noting.steps == np.repeat(np.arange(1, 25), passes).tolist()
     np.testing.assert_allclose(noting.rates, np.repeat(rates, passes), rtol=1e-6)
+    np.testing.assert_allclose(noting.momenta, np.repeat(momenta, passes), rtol=1e-6)
     assert schedule["name"] == "constant" or len(set(noting.rates)) > 1
+    assert (schedule["name"] == "one_cycle") == (len(set(noting.momenta)) > 1)
