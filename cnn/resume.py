@@ -21,7 +21,9 @@ from cnn.training.checkpoint import LAST
 from foundation.command_line import quote, unquoted
 from foundation.config import config_dir, plain
 from foundation.errors import UserError
+from foundation.files import write_text
 from foundation.run_lock import take
+from foundation.strict_yaml import read_yaml
 
 
 def run_arguments(arguments: list[str]) -> list[str]:
@@ -102,6 +104,15 @@ def resumed_config(composed: DictConfig, overrides: Sequence[str]) -> DictConfig
                 raise UserError(f"{override}: the run has no such option")
         place[name] = value.get(name)
     return checked_config(content)
+
+
+def record_length(folder: Path, config: DictConfig) -> None:
+    """Record the length of a run that goes on for another number of epochs, for the next time that it is resumed."""
+    path = config_path(folder)
+    content = read_yaml(path)
+    if isinstance(content, dict) and content["trainer"]["epochs"] != config.trainer.epochs:
+        content["trainer"]["epochs"] = config.trainer.epochs
+        write_text(path, OmegaConf.to_yaml(OmegaConf.create(content)))
 
 
 def _option(argument: str) -> str:

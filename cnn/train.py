@@ -39,7 +39,7 @@ from cnn.reporting.metrics_csv import write_history
 from cnn.reporting.provenance import collect_provenance
 from cnn.reporting.run_files import ReportParts, write_run_files
 from cnn.reporting.sweeps import ERROR, METRICS, PRUNED
-from cnn.resume import resumed_config, run_arguments
+from cnn.resume import record_length, resumed_config, run_arguments
 from cnn.run_config import config_path
 from cnn.run_profile import profile_run
 from cnn.run_report import report_parts
@@ -151,6 +151,8 @@ def _run(
         distribute(trainer, here)
     if config.resume is not None:
         trainer.resume()
+        if not here.rank:
+            record_length(folder, config)
     if here.rank:
         with Progress(lines=False, bar=False) as progress:
             trainer.fit(pack.splits["train"], pack.splits["validation"], progress)

@@ -113,6 +113,19 @@ def test_a_run_and_a_job_of_a_sweep_resume(command, workplace, monkeypatch, job)
     assert (folder / ".hydra/config.yaml").read_text() == record
 
 
+def test_a_run_that_was_lengthened_keeps_its_length(command, workplace, monkeypatch):
+    def stop():
+        raise KeyboardInterrupt
+
+    fit = Trainer.fit
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "fit", lambda trainer, *rest: fit(trainer, *rest[:3], stop))
+        assert command("cnn.train", *QUICK, "schedule=constant", "hydra.run.dir=out").status == 130
+        assert command("cnn.train", "resume=out", "trainer.epochs=5").status == 130
+    assert command("cnn.train", "resume=out").status == 0
+    assert len(read_history(Path("out/metrics.csv"))) == 5
+
+
 def test_a_row_that_a_kill_has_lost_is_written_again(command, workplace, monkeypatch):
     """Killed after the checkpoint of an epoch, before its row; the list of algorithms is whole too."""
     options = (*QUICK, "backend=cpu", "hydra.run.dir=whole")
