@@ -31,6 +31,7 @@ from cnn.training.mixing import mixing_of_epoch
 from cnn.training.optimizers import AdamSettings, SgdSettings, build_optimizer
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.step import TrainingStep
+from cnn.training.teacher import DistilSettings, Teacher
 from cuda_emulator import unavailable
 from foundation.config import config_dir
 
@@ -75,15 +76,20 @@ MIXED = AugmentSettings(flip=True, crop=0.5, brightness=0.3, contrast=0.2, mixup
 
 
 def make_step(ops, optimizer=ADAMW, seed: int = 1, storage: str = "float32", parts: bool = False) -> TrainingStep:
-    """With `parts` images are mixed, and averages of the weights are kept."""
+    """With `parts` images are mixed, labels are soft, a teacher guides, and averages of the weights are kept."""
     images, labels = data(seed)
     model = build_model({"name": "net", "layers": LAYERS}, ops, IMAGE, CLASSES, seed, storage=storage)
     loss = CrossEntropy(ops, np.linspace(0.5, 1.5, CLASSES).astype(np.float32), 0.1)
     augment = MIXED if parts else AUGMENT
     batches = BatchMaker(ops, PixelScaling.fit("standardize", images), augment, seed, storage=storage)
     optimizer = build_optimizer(optimizer, model, clip_norm=2.0)
-    averages = (MovingAverage(model, 0.7), Lookahead(model, 2, 0.5)) if parts else ()
-    return TrainingStep(model, loss, optimizer, batches, ops.array(images), ops.array(labels), BATCH, *averages)
+    more = ()
+    if parts:
+        guide = build_model({"name": "guide", "layers": LAYERS}, ops, IMAGE, CLASSES, seed + 1, storage=storage)
+        teacher = Teacher(ops, [guide], DistilSettings(["a run"], 0.3, 2.0), BATCH, CLASSES)
+        soft = np.random.default_rng(seed).dirichlet(np.ones(CLASSES), IMAGES).astype(np.float32)
+        more = (MovingAverage(model, 0.7), Lookahead(model, 2, 0.5), teacher, ops.array(soft))
+    return TrainingStep(model, loss, optimizer, batches, ops.array(images), ops.array(labels), BATCH, *more)
 
 
 def begin(step: TrainingStep, epoch: int) -> None:
