@@ -37,6 +37,7 @@ CHANGES: dict[str, tuple[str, ...]] = {
     "without the average of the weights": ("trainer.ema=null",),
     "with constant momentum": ("schedule.base_momentum=null",),
     "with erasing": ("augment.erase=0.25",),
+    "with random crops": ("augment.crop=0.7",),
     "with mixup and CutMix in a quarter of the steps": (
         "augment.mixup=0.4",
         "augment.cutmix=1.0",

@@ -51,6 +51,11 @@ def test_every_config_explains_itself():
         assert path.read_text().lstrip().startswith("#"), path
 
 
+def test_the_small_recipe_has_at_most_a_million_parameters():
+    config = composed("experiment=fer_small", "backend=cpu")
+    assert 900_000 < model_of(config, ops_of(config)).parameter_count <= 1_000_000
+
+
 def test_several_loggers_are_chosen_as_a_list():
     config = composed("logger=[tensorboard,wandb]", "logger.wandb.mode=offline")
     settings = typed(config, "logger", LoggerSettings)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from cnn.sweeping.cluster import RequeuedJob
 from cnn.sweeping.processes import ProcessJob, available, last_line, run_process, shares
 from cnn.training.checkpoint import load_checkpoint
 from commands.small import QUICK
@@ -63,25 +64,29 @@ def test_a_launcher_gives_the_leaderboard_of_the_basic_one(command, workplace, l
     sweep = (
         "-m",
         *FAST,
+        "trainer.epochs=5",  # after which the seeds have different scores
         "merge.balance.method=class_weight",
-        "trainer.class_weights=none,balanced",
+        "seed=0,1",
+        "trainer.class_weights=none,balanced",  # the second fails: jobs 1 and 3
         "augment=flip_shift",
     )
     done = train(workplace, *sweep, f"hydra/launcher={launcher}", *OPTIONS[launcher], "hydra.sweep.dir=parallel")
     assert done.returncode == 2, done.stderr
     assert "both weight the loss" in done.stderr.splitlines()[-1]
     assert "leaderboard: parallel/leaderboard.html" in done.stdout
-    logs = [(workplace / f"parallel/{job}/job.log").read_text() for job in range(2)]
+    logs = [(workplace / f"parallel/{job}/job.log").read_text() for job in range(4)]
     assert [("using the pack" in log) for log in logs].count(False) == 1  # one of them has prepared it
     assert "both weight the loss" in (workplace / "parallel/1/error.txt").read_text()
     metrics = json.loads((workplace / "parallel/0/metrics.json").read_text())
     assert f"{max(1, len(os.sched_getaffinity(0)) // 2)} threads" in metrics["provenance"]["backend"]
 
     assert command("cnn.train", *sweep, "hydra.sweep.dir=basic").status == 2
-    assert table(workplace / "parallel") == table(workplace / "basic")
+    scored, failed = table(workplace / "basic")
+    assert (scored["seeds"], float(scored["val_accuracy_std"]) > 0, failed["failed"]) == ("2", True, "2")
+    assert table(workplace / "parallel") == [scored, failed]
     # What is done by one launcher is done for the others.
     again = command("cnn.train", *sweep, "hydra.sweep.dir=parallel")
-    assert "1 of 2 jobs are done already" in again.out
+    assert "2 of 4 jobs are done already" in again.out
 
 
 @pytest.mark.slow
@@ -115,6 +120,13 @@ def test_without_its_package_a_launcher_says_what_to_install(command, workplace,
     monkeypatch.setattr(sys, "meta_path", [Missing(), *sys.meta_path])
     error = command("cnn.train", "-m", *FAST, "seed=0,1", f"hydra/launcher={launcher}").error
     assert install_command(launcher) in error
+
+
+def test_a_job_that_slurm_takes_away_is_submitted_again(tmp_path):
+    pytest.importorskip("submitit", reason="the extra `submitit` is not installed")
+    again = RequeuedJob().checkpoint(job(tmp_path / "0", "seed=1"), 2)
+    assert isinstance(again.function, RequeuedJob)
+    assert (again.args, again.kwargs) == ((job(tmp_path / "0", "seed=1"), 2), {})
 
 
 def test_a_wrong_number_of_jobs_is_named(command, workplace):

@@ -208,6 +208,8 @@ def run(config):
     if (config.model, config.seed) == ("b", 1):
         raise RuntimeError("this job fails")
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if folder.name not in ("single", "0") and not (folder.parent / "leaderboard.csv").is_file():
+        raise RuntimeError("there is no leaderboard of the jobs before")
     scores = {"val_accuracy": {"a": 0.5, "b": 0.75}[config.model] + config.seed / 10, "seed": config.seed}
     (folder / "metrics.json").write_text(json.dumps(scores))
 
@@ -242,6 +244,7 @@ def run_application(folder, *arguments):
 def test_the_callback_survives_a_failing_job(tmp_path):
     done = run_application(tmp_path, "-m", "model=a,b", "seed=0,1,2")
     assert "this job fails" in done.stderr
+    assert "no leaderboard" not in done.stderr
     assert "Callback" not in done.stderr  # Hydra turns what a callback raises into a warning
     rows = [(row["model"], row["seeds"], row["failed"]) for row in read_rows(tmp_path / "sweep")]
     assert rows == [("b", "2", "1"), ("a", "3", "0")]
