@@ -110,8 +110,9 @@ def record_length(folder: Path, config: DictConfig) -> None:
     """Record the length of a run that goes on for another number of epochs, for the next time that it is resumed."""
     path = config_path(folder)
     content = read_yaml(path)
-    if isinstance(content, dict) and content["trainer"]["epochs"] != config.trainer.epochs:
-        content["trainer"]["epochs"] = config.trainer.epochs
+    trainer = content.get("trainer") if isinstance(content, dict) else None
+    if isinstance(trainer, dict) and trainer.get("epochs") != config.trainer.epochs:
+        trainer["epochs"] = config.trainer.epochs
         write_text(path, OmegaConf.to_yaml(OmegaConf.create(content)))
 
 
