@@ -84,12 +84,14 @@ class ReportSettings:
 
 @dataclass
 class StartSettings:
-    """Where training begins, and what it learns from beside the labels."""
+    """What an experiment may set outside the groups: where training begins, what it learns from beside the labels, and
+    how images are seen in the scores at its end, which only `cnn.train` has."""
 
     seed: int = 0
     start_from: str | None = None
     freeze: str | None = None
     distil: DistilSettings = field(default_factory=DistilSettings)
+    evaluate: ViewSettings = field(default_factory=ViewSettings)
 
 
 @dataclass
@@ -97,7 +99,6 @@ class RunSettings(StartSettings):
     """The options of `cnn.train` outside the groups."""
 
     resume: str | None = None
-    evaluate: ViewSettings = field(default_factory=ViewSettings)
     baselines: BaselineSettings = field(default_factory=BaselineSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
 
@@ -129,10 +130,10 @@ def check_training(config: DictConfig) -> None:
         load_checkpoint(network_file(Path(run)))
     if config.get("resume") is None:
         check_start(config.get("start_from"), config.get("freeze"))
-    seen, size, data = final_views_of(config), config.data.image_size, config.data
+    size, data = config.data.image_size, config.data
     if data.classes and size and data.channels:  # what data=folder leaves null is checked when it is found out
         shape = size, size, data.channels
-        seen.views((size, size))
+        final_views_of(config).views((size, size))
         sizes = smaller_sizes(typed(config, "trainer", TrainerSettings).sizes, (size, size))
         check_model(to_container(config.model), shape, len(data.classes), config.get("freeze"), sizes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -14,7 +14,6 @@ from cnn.reporting.rate_plot import plot_rates
 from cnn.training.pack import load_pack
 from cnn.training.progress import Progress
 from cnn.training.rate_range import growing_rates, range_test
-from cnn.training.views import ViewSettings
 from cnn.training.warm_start import started_line
 from data_tools.prepare import prepare
 from foundation.entry import entry
@@ -31,7 +30,6 @@ class LrFindSettings(StartSettings):
     smoothing: float = 0.9
     plot: str = "lr_find.png"
     csv: str | None = None
-    evaluate: ViewSettings = field(default_factory=ViewSettings)  # of an experiment; nothing is scored here
 
 
 @entry("lr_find", groups(*GROUPS, top=LrFindSettings))

@@ -15,6 +15,7 @@ import numpy as np
 
 from cnn.training.checkpoint import load_checkpoint
 from commands.small import QUICK
+from training.states import without_times
 
 ROOT = Path(__file__).resolve().parents[2]
 OTHERS = tuple(option for option in QUICK if not option.startswith(("model", "augment", "trainer.epochs")))
@@ -71,16 +72,10 @@ def test_it_goes_on_with_the_same_teachers_to_the_same_bits(command, workplace):
     for name, tensor in expected.items():
         np.testing.assert_array_equal(tensors[name], tensor, err_msg=name)
     assert any((without[name] != tensor).any() for name, tensor in expected.items() if name.startswith("model/"))
-    assert timeless(facts["training"]["history"]) == timeless(whole["training"]["history"])
+    assert without_times(facts["training"]["history"]) == without_times(whole["training"]["history"])
     teachers = [hashlib.sha256(Path(name, "model.best.safetensors").read_bytes()).hexdigest() for name in "ab"]
     assert facts["distil"]["teachers"] == teachers
     assert Path("killed/model.best.safetensors").read_bytes() == Path("whole/model.best.safetensors").read_bytes()
     scores = [json.loads(Path(name, "metrics.json").read_text()) for name in ("killed", "whole")]
     for key in ("val_accuracy", "val_accuracy_tta", "test_accuracy", "test_log_loss", "confusion", "thresholds"):
         assert scores[0][key] == scores[1][key], key
-
-
-def timeless(history):
-    return [
-        {key: value for key, value in row.items() if key not in ("seconds", "images_per_second")} for row in history
-    ]

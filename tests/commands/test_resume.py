@@ -19,6 +19,16 @@ from foundation.files import locked
 from foundation.run_lock import LOCK
 
 
+def stop_after_an_epoch(patch: pytest.MonkeyPatch) -> None:
+    """Training is interrupted at the end of its next epoch."""
+
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    fit = Trainer.fit
+    patch.setattr(Trainer, "fit", lambda trainer, *rest: fit(trainer, *rest[:3], stop))
+
+
 def recorded(folder: Path, **changes: object) -> Path:
     """A folder that looks like an interrupted run, with the config of an older run."""
     old = Path(__file__).parents[1] / "models/data/run_58607be/baseline"
@@ -90,20 +100,16 @@ def test_an_option_that_did_not_exist_then_has_its_default(tmp_path):
 
 @pytest.mark.parametrize("job", [None, "0"])
 def test_a_run_and_a_job_of_a_sweep_resume(command, workplace, monkeypatch, job):
-    def stop():
-        raise KeyboardInterrupt
-
-    fit = Trainer.fit
-    monkeypatch.setattr(Trainer, "fit", lambda trainer, *rest: fit(trainer, *rest[:3], stop))
     options = (*QUICK, f"data.root={workplace / 'data'}", "schedule=cosine")
-    if job is None:
-        assert command("cnn.train", *options, "hydra.run.dir=out").status == 130
-        folder = Path("out")
-    else:
-        options = (*options, "seed=3,4", "+hydra.job.env_set.CNN_TEST_OF_SWEEP=1")
-        assert command("cnn.train", "-m", *options, "hydra.sweep.dir=out").status == 130
-        folder = Path("out") / job
-    monkeypatch.setattr(Trainer, "fit", fit)
+    with monkeypatch.context() as patch:
+        stop_after_an_epoch(patch)
+        if job is None:
+            assert command("cnn.train", *options, "hydra.run.dir=out").status == 130
+            folder = Path("out")
+        else:
+            options = (*options, "seed=3,4", "+hydra.job.env_set.CNN_TEST_OF_SWEEP=1")
+            assert command("cnn.train", "-m", *options, "hydra.sweep.dir=out").status == 130
+            folder = Path("out") / job
     record = (folder / ".hydra/config.yaml").read_text()
     assert "${" not in record
     assert yaml.safe_load(record)["data"]["root"] == str(workplace / "data")
@@ -114,12 +120,8 @@ def test_a_run_and_a_job_of_a_sweep_resume(command, workplace, monkeypatch, job)
 
 
 def test_a_run_that_was_lengthened_keeps_its_length(command, workplace, monkeypatch):
-    def stop():
-        raise KeyboardInterrupt
-
-    fit = Trainer.fit
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "fit", lambda trainer, *rest: fit(trainer, *rest[:3], stop))
+        stop_after_an_epoch(patch)
         assert command("cnn.train", *QUICK, "schedule=constant", "hydra.run.dir=out").status == 130
         assert command("cnn.train", "resume=out", "trainer.epochs=5").status == 130
     assert command("cnn.train", "resume=out").status == 0
@@ -167,12 +169,8 @@ def test_a_folder_in_which_a_process_runs_is_refused(command, tmp_path, how):
 
 
 def test_what_a_killed_run_has_left_is_removed_when_it_goes_on(command, workplace, monkeypatch):
-    def killed(*_):
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        fit = Trainer.fit
-        patch.setattr(Trainer, "fit", lambda trainer, *rest: fit(trainer, *rest[:3], killed))
+        stop_after_an_epoch(patch)
         assert command("cnn.train", *QUICK, "hydra.run.dir=out").status == 130
     left = (".metrics.abcd_123.csv", ".checkpoint.last.0000000a.safetensors")
     for name in (*left, ".notes", ".own.csv", LOCK):

@@ -34,6 +34,7 @@ from cnn.training.step import TrainingStep
 from cnn.training.teacher import DistilSettings, Teacher
 from cuda_emulator import unavailable
 from foundation.config import config_dir
+from training.states import everything
 
 MODELS = sorted(path.stem for path in (config_dir() / "model").glob("*.yaml"))
 IMAGES, BATCH, CLASSES, IMAGE = 14, 6, 3, (7, 6, 2)
@@ -108,13 +109,9 @@ def train(step: TrainingStep, epoch: int) -> tuple[float, float]:
     return step.totals()
 
 
-def everything(step: TrainingStep) -> dict[str, bytes]:
-    """Parameters, running statistics, moments, averages."""
-    found = step.model.state() | step.optimizer.state()
-    if step.average is not None and step.lookahead is not None:
-        found |= {f"average/{name}": each for name, each in step.average.model.state().items()}
-        found |= {f"lookahead/{name}": each for name, each in step.lookahead.state().items()}
-    return {name: tensor.tobytes() for name, tensor in found.items()}
+def bits(step: TrainingStep) -> dict[str, bytes]:
+    """Those of everything that the step changes."""
+    return {name: tensor.tobytes() for name, tensor in everything(step).items()}
 
 
 # --- the same bits ----------------------------------------------------------------------------------------------------
@@ -132,7 +129,7 @@ def test_a_captured_step_has_the_bits_of_an_eager_one(where, optimizer, parts, s
     )
     for epoch in range(1, 5):
         assert train(captured, epoch) == train(eager, epoch)
-        assert everything(captured) == everything(eager)
+        assert bits(captured) == bits(eager)
 
 
 def test_each_batch_size_is_one_graph_and_replays():
@@ -155,8 +152,8 @@ def test_two_models_at_once_do_not_disturb_each_other():
         for count in COUNTS:  # in turns
             for step in together:
                 step(count)
-    assert [everything(step) for step in together] == [everything(step) for step in alone]
-    assert everything(alone[0]) != everything(alone[1])
+    assert [bits(step) for step in together] == [bits(step) for step in alone]
+    assert bits(alone[0]) != bits(alone[1])
 
 
 def test_a_loaded_state_is_what_a_captured_step_continues_from():
@@ -164,10 +161,10 @@ def test_a_loaded_state_is_what_a_captured_step_continues_from():
     for epoch in (1, 2):
         train(step, epoch)
     weights, moments = step.model.state(), step.optimizer.state()
-    expected = train(step, 3), everything(step)
+    expected = train(step, 3), bits(step)
     step.model.load_state(weights, "a file")
     step.optimizer.load_state(moments)
-    assert (train(step, 3), everything(step)) == expected
+    assert (train(step, 3), bits(step)) == expected
 
 
 def test_the_checked_emulator_finds_nothing_in_a_replay():

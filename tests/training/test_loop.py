@@ -18,6 +18,7 @@ from cnn.training.optimizers import SgdSettings
 from cnn.training.progress import Progress
 from foundation.errors import UserError
 from training.conftest import ADAM, CLASSES, LAYERS, SGD
+from training.states import without_times
 
 PLATEAU = {"name": "plateau", "factor": 0.5, "patience": 1}
 ONE_CYCLE = {"name": "one_cycle", "warmup": 0.3, "start": 0.04, "end": 1e-4}
@@ -28,10 +29,6 @@ def fit(trainer: Trainer, pack, on_epoch=lambda: None) -> Trainer:
     with Progress() as progress:
         trainer.fit(pack.splits["train"], pack.splits["validation"], progress, on_epoch)
     return trainer
-
-
-def without_times(history):
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in history]
 
 
 def assert_same_weights(first: Trainer, second: Trainer):

@@ -18,6 +18,7 @@ from cnn.training.progress import Progress
 from cnn.training.schedules import ScheduleSettings, build_schedule
 from cnn.training.step import TrainingStep
 from training.recording import Replaying, watching
+from training.states import everything
 
 IMAGE, CLASSES, IMAGES, BATCH, SEED = (7, 6, 2), 3, 19, 8, 5  # batches of 8, 8 and 3
 COUNTS = [8, 8, 3]
@@ -101,16 +102,6 @@ def train(step: TrainingStep, *epochs: int, parts: Parts | None = None) -> list[
             step(count)
         totals.append(step.totals())
     return totals
-
-
-def everything(step: TrainingStep) -> dict[str, np.ndarray]:
-    """Parameters, running statistics and moments; slow weights and averages, where there are any."""
-    found = step.model.state() | step.optimizer.state()
-    if step.lookahead is not None:
-        found |= {f"slow/{name}": tensor for name, tensor in step.lookahead.state().items()}
-    if step.average is not None:
-        found |= {f"average/{name}": tensor for name, tensor in step.average.model.state().items()}
-    return found
 
 
 def assert_equal(found, expected):
