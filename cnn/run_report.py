@@ -23,7 +23,7 @@ from cnn.training.loop import Trainer
 from cnn.training.pack import Pack, Split
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.views import Matrix
-from data_tools.auditing.checks import verdict
+from data_tools.auditing.checks import in_training, verdict
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.strict_yaml import read_yaml
@@ -77,7 +77,7 @@ def data_facts(pack: Pack, folder: Path, augment: AugmentSettings) -> DataFacts:
     found, leaks = "", False
     try:
         numbers = read_json(folder / "audit.json")
-        found, leaks = verdict(numbers), bool(numbers["checks"]["leak"])
+        found, leaks = verdict(numbers), in_training(numbers) > 0
     except (UserError, KeyError, TypeError, AttributeError, ValueError):  # none, or of another version
         found = ""
     return DataFacts(

@@ -35,7 +35,7 @@ def render_page(entries: Sequence[Entry], sweep_dir: Path) -> str:
         .get_template("leaderboard.html.j2")
         .render(
             name=sweep_dir.resolve().name,
-            keys=keys,
+            headings=list(zip(keys, _headings(keys), strict=True)),
             common=[(key, _common(entries, key)) for key in overridden_keys(entries) if key not in keys],
             rows=[_row(rank, entry, keys, sweep_dir) for rank, entry in enumerate(entries, start=1)],
             jobs=sum(len(entry.runs) + entry.failed + len(entry.pruned) for entry in entries),
@@ -72,6 +72,12 @@ def _row(rank: int, entry: Entry, keys: Sequence[str], sweep_dir: Path) -> dict[
         "test": (mean_of(entry, "test_accuracy"), entry.mean("test_accuracy")),
         "macro_f1": (mean_of(entry, "macro_f1"), entry.mean("macro_f1")),
     }
+
+
+def _headings(keys: Sequence[str]) -> list[str]:
+    """The last part of each key, or the whole key where another one ends the same."""
+    last = [key.rpartition(".")[2] for key in keys]
+    return [end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)]
 
 
 def _common(entries: Sequence[Entry], key: str) -> str:

@@ -28,16 +28,7 @@ def checks(numbers: Mapping[str, Any]) -> list[Check]:
     """All checks from the content of `audit.json`, in the order of the page."""
     merged: bool = numbers["merged"]
     texts = {
-        "leak": (
-            "Leaks between splits",
-            (f"{_evaluated(numbers)} image", f"{_evaluated(numbers)} images"),
-            "Each has a duplicate in training, or in validation if it is a test image. A network may have learned it "
-            "by heart, so its score there says nothing about new images.",
-            "Choose another merge policy, such as merge=default."
-            if merged
-            else "Leave out the training images that keep.csv marks as duplicates. All validation and test images can "
-            "stay.",
-        ),
+        "leak": _OF_VALIDATION if _only_in_validation(numbers) else _of_training(merged, _evaluated(numbers)),
         "conflict": (
             "Labels in conflict",
             ("group of duplicates", "groups of duplicates"),
@@ -78,6 +69,12 @@ def checks(numbers: Mapping[str, Any]) -> list[Check]:
     return found
 
 
+def in_training(numbers: Mapping[str, Any]) -> int:
+    """How many validation and test images have a duplicate in training, from the content of `audit.json`."""
+    found: int = numbers["checks"]["leak"] - numbers["test_in_validation"]
+    return found
+
+
 def failed(numbers: Mapping[str, Any], fail_on: Sequence[str]) -> list[Check]:
     """The checks named by `fail_on` that found something."""
     return [check for check in checks(numbers) if check.name in fail_on and check.count]
@@ -89,10 +86,18 @@ def verdict(numbers: Mapping[str, Any]) -> str:
     read = numbers["input"]["images"] - counts["unreadable"]
     if not read:
         return f"None of {_number(numbers['input']['images'], 'image')} could be read."
+    when = "After the merge " if numbers["merged"] else ""
+    have, them = ("has", "it") if counts["leak"] == 1 else ("have", "them")
+    if _only_in_validation(numbers):
+        tests = numbers["evaluated"]["test"]
+        return (
+            f"{f'{when}no' if when else 'No'} {_evaluated(numbers)} image was found in training, but "
+            f"{counts['leak']:,} of {_number(tests, 'test image')} ({100 * counts['leak'] / tests:.1f} %) {have} a "
+            "duplicate in validation, by which the epoch is chosen."
+        )
     if counts["leak"]:
         where = "training or validation" if numbers["test_in_validation"] else "training"
-        have, them = ("has", "it") if counts["leak"] == 1 else ("have", "them")
-        when, images = ("After the merge " if numbers["merged"] else ""), _number(total, f"{_evaluated(numbers)} image")
+        images = _number(total, f"{_evaluated(numbers)} image")
         return (
             f"{when}{counts['leak']:,} of {images} "
             f"({100 * counts['leak'] / total:.1f} %) {have} a duplicate in {where}: "
@@ -105,6 +110,32 @@ def verdict(numbers: Mapping[str, Any]) -> str:
     if not others:
         return f"{start}, and no duplicate was found among {_number(read, 'image')}."
     return f"{start}, but {' and '.join(others[:2])}."
+
+
+_OF_VALIDATION = (
+    "Leaks between splits",
+    ("test image", "test images"),
+    "Each has a duplicate in validation, and none in training. No network learns it, but the epoch and the options are "
+    "chosen by validation, so the score can be a little too good.",
+    "merge=fresh draws new splits, without such pairs. Published splits are compared with others as they are.",
+)
+
+
+def _of_training(merged: bool, evaluated: str) -> tuple[str, tuple[str, str], str, str]:
+    return (
+        "Leaks between splits",
+        (f"{evaluated} image", f"{evaluated} images"),
+        "Each has a duplicate in training, or in validation if it is a test image. A network may have learned it "
+        "by heart, so its score there says nothing about new images.",
+        "Choose another merge policy, such as merge=default."
+        if merged
+        else "Leave out the training images that keep.csv marks as duplicates. All validation and test images can "
+        "stay.",
+    )
+
+
+def _only_in_validation(numbers: Mapping[str, Any]) -> bool:
+    return bool(numbers["checks"]["leak"]) and not in_training(numbers)
 
 
 def _short(check: Check) -> str:

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 from sklearn.datasets import load_digits
 
 from data_tools.audit import arguments, run
-from data_tools.auditing.checks import NAMES, failed, verdict
+from data_tools.auditing.checks import NAMES, checks, failed, verdict
 from foundation.config import config_dir
 from foundation.errors import UserError
 from foundation.files import read_json
@@ -155,7 +155,15 @@ def test_a_test_image_in_validation_is_a_leak(tmp_path: Path) -> None:
     write_tree(tmp_path / "set", files | {"validation/cat/t.png": files["test/cat/0.png"]})
     found = audited(tmp_path / "out", tmp_path / "set")
     assert found["checks"]["leak"] == 1
-    assert "training or validation" in verdict(found)
+    assert verdict(found) == (
+        "No validation or test image was found in training, but 1 of 4 test images (25.0 %) has a duplicate in "
+        "validation, by which the epoch is chosen."
+    )
+    assert "merge=fresh" in next(check for check in checks(found) if check.name == "leak").advice
+    write_tree(tmp_path / "set", {"train/cat/t.png": files["test/cat/1.png"]})
+    found = audited(tmp_path / "other", tmp_path / "set")
+    assert verdict(found).startswith("2 of 9 validation or test images (22.2 %) have a duplicate in training or valid")
+    assert "keep.csv" in next(check for check in checks(found) if check.name == "leak").advice
 
 
 def test_a_class_that_a_split_lacks(tmp_path: Path) -> None:
@@ -267,7 +275,7 @@ def test_command_into_a_closed_pipe(tmp_path: Path) -> None:
 def test_every_check_can_fail(name: str) -> None:
     numbers = {
         "checks": {each: int(each == name) for each in NAMES}, "merged": False, "without_images": {"test": ["eel"]},
-        "evaluated": {"validation": 0, "test": 3},
+        "test_in_validation": 0, "evaluated": {"validation": 0, "test": 3},
     }  # fmt: skip
     assert [check.name for check in failed(numbers, list(NAMES))] == [name]
     assert not failed(numbers, [each for each in NAMES if each != name])

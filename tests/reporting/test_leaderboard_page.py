@@ -12,6 +12,7 @@ import pytest
 from job_folders import make_job, scored
 
 from cnn.reporting.leaderboard import write_leaderboard
+from exporting.browser import CHROMIUM, browser
 
 
 class Page(HTMLParser):
@@ -178,6 +179,51 @@ def test_a_pruned_job_is_neither_finished_nor_failed(tmp_path):
     make_job(tmp_path / "1", ["a=2"])
     (tmp_path / "1/pruned.json").write_text('{"epoch": 3, "val_accuracy": 0.4}')
     text, found = page(tmp_path)
-    assert "stopped after epoch 3" in found.tables[0][2][3][0]
+    assert "stopped after epoch 3" in found.tables[0][2][2][0]
     assert "1 of 2 jobs finished, 1 stopped early" in " ".join(text.split())
     assert "failed" not in re.sub(r"<script>.*</script>", "", text, flags=re.DOTALL)
+
+
+def test_headings_are_the_ends_of_keys_where_these_differ(tmp_path):
+    for number, rate in enumerate((0.1, 0.2)):
+        options = [f"optimizer.learning_rate={rate}", f"a.size={number}", f"b.size={number}"]
+        make_job(tmp_path / str(number), ["model=one", "seed=0", *options], scored(0, 0.5 + rate, 0.5))
+    _, found = page(tmp_path)
+    names = [" ".join(text.split()) for text, _ in found.tables[0][0]]
+    assert names[2:6] == ["validation accuracy", "a.size", "b.size", "learning_rate"]
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_click_on_a_heading_sorts_and_the_score_is_in_sight(tmp_path):
+    """Seven options that differ, as in an ablation: the score stays within the window, and no name is cut."""
+    parts = ("flip", "shift", "rotate", "zoom", "brightness", "contrast", "erase")
+    for number, part in enumerate(parts):
+        metrics = scored(0, 0.5 + 0.01 * number, 0.5, parameters=1000 - 200 * (number % 3))
+        make_job(tmp_path / str(number), ["model=vgg_strided", "seed=0", f"augment.{part}={number}"], metrics)
+    write_leaderboard(tmp_path)
+    column = (
+        "[...document.querySelectorAll('table.sortable tbody tr')].map((row) => Number(row.cells[%d].dataset.value))"
+    )
+    click = "[...document.querySelectorAll('thead button')].find((each) => each.textContent === '%s').click()"
+    with browser(tmp_path / "profile") as tab:
+        tab.resize(1280)
+        tab.open((tmp_path / "leaderboard.html").as_uri())
+        assert tab.evaluate(column % 0) == [1, 2, 3, 4, 5, 6, 7]
+        tab.evaluate(click % "validation accuracy")
+        assert tab.evaluate(column % 0) == [1, 2, 3, 4, 5, 6, 7]  # the best first
+        tab.evaluate(click % "validation accuracy")
+        assert tab.evaluate(column % 0) == [7, 6, 5, 4, 3, 2, 1]
+        tab.evaluate(click % "parameters")
+        assert tab.evaluate(column % (len(parts) + 5)) == [600, 600, 800, 800, 1000, 1000, 1000]
+        tab.evaluate(click % "zoom")  # one row has a value: it comes first, the others are empty
+        assert tab.evaluate(column % 0)[0] == 4
+        sorted_by = "[...document.querySelectorAll('th[aria-sort]')].map((each) => each.textContent.trim())"
+        assert tab.evaluate(sorted_by) == ["zoom"]
+        place = "document.querySelector('tbody td.score').getBoundingClientRect().right <= innerWidth"
+        one_line = "document.querySelector('tbody td.name').getBoundingClientRect().height"
+        assert tab.evaluate(place)
+        assert tab.evaluate(f"{one_line} === document.querySelector('tbody td.score').getBoundingClientRect().height")
+        for width in (1280, 400):
+            tab.resize(width)
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        assert tab.complaints() == []
