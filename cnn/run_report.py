@@ -23,7 +23,7 @@ from cnn.training.loop import Trainer
 from cnn.training.pack import Pack, Split
 from cnn.training.pixel_scaling import PixelScaling
 from cnn.training.views import Matrix
-from data_tools.auditing.checks import in_training, verdict
+from data_tools.auditing.checks import leaks_of, verdict
 from foundation.errors import UserError
 from foundation.files import read_json
 from foundation.strict_yaml import read_yaml
@@ -74,10 +74,10 @@ def explain(model: Model, images: Any, batches: BatchMaker, node: str) -> Explai
 def data_facts(pack: Pack, folder: Path, augment: AugmentSettings) -> DataFacts:
     """The sizes of the splits, and the verdict of the audit that lies in the pack's folder."""
     splits = {name: np.bincount(split.host_labels, minlength=len(pack.classes)) for name, split in pack.splits.items()}
-    found, leaks = "", False
+    found, leaks = "", None
     try:
         numbers = read_json(folder / "audit.json")
-        found, leaks = verdict(numbers), in_training(numbers) > 0
+        found, leaks = verdict(numbers), leaks_of(numbers)
     except (UserError, KeyError, TypeError, AttributeError, ValueError):  # none, or of another version
         found = ""
     return DataFacts(

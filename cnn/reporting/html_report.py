@@ -35,7 +35,7 @@ class DataFacts:
     splits: Mapping[str, Sequence[int]]  # split -> images of each class
     copies: Mapping[str, int]  # split -> how many of them are augmented copies that the merge added
     verdict: str = ""  # of the audit, in a sentence; empty without one
-    leaks: bool = False  # a validation or test image has a duplicate in training
+    leaks: bool | None = False  # a validation or test image has a duplicate in training; None: only in validation
     augmentation: str = ""  # in words
 
 

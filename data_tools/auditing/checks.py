@@ -28,7 +28,7 @@ def checks(numbers: Mapping[str, Any]) -> list[Check]:
     """All checks from the content of `audit.json`, in the order of the page."""
     merged: bool = numbers["merged"]
     texts = {
-        "leak": _OF_VALIDATION if _only_in_validation(numbers) else _of_training(merged, _evaluated(numbers)),
+        "leak": _OF_VALIDATION if leaks_of(numbers) is None else _of_training(merged, _evaluated(numbers)),
         "conflict": (
             "Labels in conflict",
             ("group of duplicates", "groups of duplicates"),
@@ -69,10 +69,13 @@ def checks(numbers: Mapping[str, Any]) -> list[Check]:
     return found
 
 
-def in_training(numbers: Mapping[str, Any]) -> int:
-    """How many validation and test images have a duplicate in training, from the content of `audit.json`."""
-    found: int = numbers["checks"]["leak"] - numbers["test_in_validation"]
-    return found
+def leaks_of(numbers: Mapping[str, Any]) -> bool | None:
+    """Whether a validation or test image has a duplicate in training.
+
+    None: none has, but a test image has one in validation. `numbers` is the content of `audit.json`.
+    """
+    leaks: int = numbers["checks"]["leak"]
+    return None if leaks and leaks == numbers["test_in_validation"] else leaks > 0
 
 
 def failed(numbers: Mapping[str, Any], fail_on: Sequence[str]) -> list[Check]:
@@ -88,7 +91,7 @@ def verdict(numbers: Mapping[str, Any]) -> str:
         return f"None of {_number(numbers['input']['images'], 'image')} could be read."
     when = "After the merge " if numbers["merged"] else ""
     have, them = ("has", "it") if counts["leak"] == 1 else ("have", "them")
-    if _only_in_validation(numbers):
+    if leaks_of(numbers) is None:
         tests = numbers["evaluated"]["test"]
         return (
             f"{f'{when}no' if when else 'No'} {_evaluated(numbers)} image was found in training, but "
@@ -132,10 +135,6 @@ def _of_training(merged: bool, evaluated: str) -> tuple[str, tuple[str, str], st
         else "Leave out the training images that keep.csv marks as duplicates. All validation and test images can "
         "stay.",
     )
-
-
-def _only_in_validation(numbers: Mapping[str, Any]) -> bool:
-    return bool(numbers["checks"]["leak"]) and not in_training(numbers)
 
 
 def _short(check: Check) -> str:

@@ -94,6 +94,13 @@ def full_report(path, scores, folder, images=True):
     )
 
 
+@pytest.mark.parametrize(("leaks", "classes"), [(False, "verdict good"), (True, "verdict bad"), (None, "verdict")])
+def test_only_a_leak_from_training_is_red_and_only_none_at_all_green(tmp_path, scores, leaks, classes):
+    data = DataFacts({"train": [5, 6, 7]}, {}, "Of the audit.", leaks)
+    write_report(tmp_path / "report.html", "a title", scores, data=data)
+    assert f'<p class="{classes}">Of the audit.</p>' in (tmp_path / "report.html").read_text()
+
+
 def test_everything_is_escaped_and_balanced(tmp_path, scores):
     full_report(tmp_path / "report.html", scores, tmp_path)
     page = outline(tmp_path / "report.html")
