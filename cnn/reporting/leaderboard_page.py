@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,15 +30,16 @@ def write_page(entries: Sequence[Entry], sweep_dir: Path) -> None:
 def render_page(entries: Sequence[Entry], sweep_dir: Path) -> str:
     """The page as text. `entries` are the configurations, best first."""
     keys = varying_keys(entries)
+    headings = _headings(keys)
     script = (_TEMPLATES / "leaderboard.js").read_text(encoding="utf-8")
     return (
         templates(_TEMPLATES)
         .get_template("leaderboard.html.j2")
         .render(
             name=sweep_dir.resolve().name,
-            headings=list(zip(keys, _headings(keys), strict=True)),
+            headings=headings,
             common=[(key, _common(entries, key)) for key in overridden_keys(entries) if key not in keys],
-            rows=[_row(rank, entry, keys, sweep_dir) for rank, entry in enumerate(entries, start=1)],
+            rows=[_row(rank, entry, headings, sweep_dir) for rank, entry in enumerate(entries, start=1)],
             jobs=sum(len(entry.runs) + entry.failed + len(entry.pruned) for entry in entries),
             finished=sum(len(entry.runs) for entry in entries),
             pruned=sum(len(entry.pruned) for entry in entries),
@@ -50,14 +52,17 @@ def render_page(entries: Sequence[Entry], sweep_dir: Path) -> str:
     )
 
 
-def _row(rank: int, entry: Entry, keys: Sequence[str], sweep_dir: Path) -> dict[str, Any]:
+def _row(rank: int, entry: Entry, headings: Mapping[str, str], sweep_dir: Path) -> dict[str, Any]:
     """The cells of a configuration: text to read, and a number to sort by (None sorts last)."""
     seconds, parameters, speed = (entry.mean(key) for key in ("seconds", "parameters", "images_per_second"))
     accuracy, deviation = entry.mean("val_accuracy"), entry.deviation("val_accuracy")
     return {
         "rank": rank,
         "model": entry.model,
-        "values": [(short(entry.overrides.get(key, "")), entry.overrides.get(key, "")) for key in keys],
+        "values": [
+            (heading, short(entry.overrides.get(key, "")), entry.overrides.get(key, ""))
+            for key, heading in headings.items()
+        ],
         "validation": (validation(entry), accuracy),
         "bar": _bar(accuracy, deviation),
         "seeds": len(entry.runs),
@@ -74,10 +79,11 @@ def _row(rank: int, entry: Entry, keys: Sequence[str], sweep_dir: Path) -> dict[
     }
 
 
-def _headings(keys: Sequence[str]) -> list[str]:
-    """The last part of each key, or the whole key where another one ends the same."""
-    last = [key.rpartition(".")[2] for key in keys]
-    return [end if last.count(end) == 1 else key for key, end in zip(keys, last, strict=True)]
+def _headings(keys: Sequence[str]) -> dict[str, str]:
+    """Of each key its last part, or the whole key where another one ends the same."""
+    last = {key: key.rpartition(".")[2] for key in keys}
+    ends = Counter(last.values())
+    return {key: end if ends[end] == 1 else key for key, end in last.items()}
 
 
 def _common(entries: Sequence[Entry], key: str) -> str:

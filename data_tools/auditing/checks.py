@@ -28,7 +28,16 @@ def checks(numbers: Mapping[str, Any]) -> list[Check]:
     """All checks from the content of `audit.json`, in the order of the page."""
     merged: bool = numbers["merged"]
     texts = {
-        "leak": _OF_VALIDATION if leaks_of(numbers) is None else _of_training(merged, _evaluated(numbers)),
+        "leak": (
+            "Leaks between splits",
+            (f"{_evaluated(numbers)} image", f"{_evaluated(numbers)} images"),
+            "Each has a duplicate in training, or in validation if it is a test image. A network may have learned it "
+            "by heart, so its score there says nothing about new images.",
+            "Choose another merge policy, such as merge=default."
+            if merged
+            else "Leave out the training images that keep.csv marks as duplicates. All validation and test images can "
+            "stay.",
+        ),
         "conflict": (
             "Labels in conflict",
             ("group of duplicates", "groups of duplicates"),
@@ -61,6 +70,8 @@ def checks(numbers: Mapping[str, Any]) -> list[Check]:
             f"Add images, or leave these classes out. {_missing(numbers['without_images'])}",
         ),
     }
+    if leaks_of(numbers) is None:
+        texts["leak"] = _OF_VALIDATION
     found = []
     for name in NAMES:
         title, (one, many), meaning, advice = texts[name]
@@ -89,26 +100,26 @@ def verdict(numbers: Mapping[str, Any]) -> str:
     read = numbers["input"]["images"] - counts["unreadable"]
     if not read:
         return f"None of {_number(numbers['input']['images'], 'image')} could be read."
-    when = "After the merge " if numbers["merged"] else ""
+    none = f"{'After the merge no' if numbers['merged'] else 'No'} {_evaluated(numbers)} image was found"
     have, them = ("has", "it") if counts["leak"] == 1 else ("have", "them")
     if leaks_of(numbers) is None:
         tests = numbers["evaluated"]["test"]
         return (
-            f"{f'{when}no' if when else 'No'} {_evaluated(numbers)} image was found in training, but "
-            f"{counts['leak']:,} of {_number(tests, 'test image')} ({100 * counts['leak'] / tests:.1f} %) {have} a "
-            "duplicate in validation, by which the epoch is chosen."
+            f"{none} in training, but {counts['leak']:,} of {_number(tests, 'test image')} "
+            f"({100 * counts['leak'] / tests:.1f} %) {have} "
+            "a duplicate in validation, by which the epoch is chosen."
         )
     if counts["leak"]:
         where = "training or validation" if numbers["test_in_validation"] else "training"
-        images = _number(total, f"{_evaluated(numbers)} image")
+        when, images = ("After the merge " if numbers["merged"] else ""), _number(total, f"{_evaluated(numbers)} image")
         return (
             f"{when}{counts['leak']:,} of {images} "
             f"({100 * counts['leak'] / total:.1f} %) {have} a duplicate in {where}: "
             f"the score on {them} will be too good."
         )
     if numbers["merged"]:
-        return f"After the merge no {_evaluated(numbers)} image was found to have a duplicate in training."
-    start = f"No {_evaluated(numbers)} image was found in training" if total else "There are no splits to leak between"
+        return f"{none} to have a duplicate in training."
+    start = f"{none} in training" if total else "There are no splits to leak between"
     others = [f"{check.count:,} {check.unit} {text}" for check in checks(numbers) if (text := _short(check))]
     if not others:
         return f"{start}, and no duplicate was found among {_number(read, 'image')}."
@@ -122,19 +133,6 @@ _OF_VALIDATION = (
     "chosen by validation, so the score can be a little too good.",
     "merge=fresh draws new splits, without such pairs. Published splits are compared with others as they are.",
 )
-
-
-def _of_training(merged: bool, evaluated: str) -> tuple[str, tuple[str, str], str, str]:
-    return (
-        "Leaks between splits",
-        (f"{evaluated} image", f"{evaluated} images"),
-        "Each has a duplicate in training, or in validation if it is a test image. A network may have learned it "
-        "by heart, so its score there says nothing about new images.",
-        "Choose another merge policy, such as merge=default."
-        if merged
-        else "Leave out the training images that keep.csv marks as duplicates. All validation and test images can "
-        "stay.",
-    )
 
 
 def _short(check: Check) -> str:

@@ -19,6 +19,7 @@ from cnn.training.checkpoint import load_checkpoint
 from cnn.training.loop import Trainer
 from commands.small import QUICK
 from foundation.files import leftovers
+from training.states import without_times
 
 ROOT = Path(__file__).resolve().parents[2]
 RUN = (*QUICK, "baselines.logistic_regression_up_to=0", "backend=numpy", "trainer.epochs=2")
@@ -29,8 +30,7 @@ def content(folder: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in folder.glob("*.safetensors"):
         found[path.name] = {name: tensor.tobytes() for name, tensor in load_checkpoint(path)[0].items()}
-    rows = read_history(folder / "metrics.csv")
-    found["metrics.csv"] = [[row[name] for name in row if name not in ("seconds", "images_per_second")] for row in rows]
+    found["metrics.csv"] = [list(row.items()) for row in without_times(read_history(folder / "metrics.csv"))]
     return found
 
 

@@ -18,13 +18,13 @@ from cnn.training.loop import Trainer
 from commands.small import QUICK
 from foundation.errors import UserError
 from foundation.files import locked
+from training.states import without_times
 
 FAST = (
     *(option for option in QUICK if not option.startswith("trainer.epochs")),
     "trainer.epochs=2",
     "baselines.logistic_regression_up_to=0",
 )
-TIMES = ("seconds", "images_per_second")
 
 
 def rows(folder):
@@ -92,7 +92,7 @@ def test_an_interrupted_job_goes_on_as_if_nothing_had_happened(command, workplac
     assert (workplace / "broken/1/.hydra/overrides.yaml").read_text() == record
     for job in range(2):
         histories = [read_history(workplace / place / f"{job}/metrics.csv") for place in ("whole", "broken")]
-        whole, gone_on = ([{k: v for k, v in row.items() if k not in TIMES} for row in rows] for rows in histories)
+        whole, gone_on = map(without_times, histories)
         assert whole == gone_on
     keys = ("seeds", "val_accuracy_mean", "val_accuracy_std", "test_accuracy_mean", "failed")
     ((whole,), (gone_on,)) = rows(workplace / "whole"), rows(workplace / "broken")

@@ -15,6 +15,7 @@ from cnn.reporting.metrics_csv import read_history
 from cnn.training.checkpoint import load_checkpoint
 from cnn.training.loop import Trainer
 from commands.small import CLASSES, COUNTS, QUICK
+from training.states import without_times
 
 FILES = {
     ".hydra",
@@ -29,11 +30,10 @@ FILES = {
     "report.html",
     "train.log",
 }
-TIMES = ("seconds", "images_per_second")
 
 
 def rows_without_times(path):
-    return [{key: value for key, value in row.items() if key not in TIMES} for row in read_history(path)]
+    return without_times(read_history(path))
 
 
 def test_a_report_without_images_and_a_profile(command, workplace):

@@ -26,6 +26,7 @@ from cnn.training.schedules import ScheduleSettings
 from distributed.threads import Board, ThreadNccl, run_ranks
 from foundation.errors import UserError
 from training.conftest import blobs
+from training.states import without_times
 
 # Everything that is computed over a batch or drawn for it: norms with and without a product before them, dropout of
 # elements and branches behind odd sizes, pooling in one pass with a norm.
@@ -80,9 +81,7 @@ def train(world: World, backend: str = "cpu", sync: bool = True, train: int = TR
     with contextlib.redirect_stdout(io.StringIO()), Progress(bar=False, lines=False) as progress:
         trainer.fit(*parts, progress)
     state = {f"{name}/{key}": each for name, part in trainer._parts().items() for key, each in part.state().items()}
-    for row in trainer.history:
-        del row["seconds"], row["images_per_second"]
-    return state, trainer.history
+    return state, without_times(trainer.history)
 
 
 def distance(one, other):

@@ -27,11 +27,11 @@ from cnn.reporting.comparison_page import Differing, Side, class_differences, re
 from cnn.reporting.leaderboard import write_leaderboard
 from cnn.reporting.metrics import compute_scores
 from cnn.reporting.pictures import image_uri
+from exporting.browser import CHROMIUM
 
 ROOT = Path(__file__).resolve().parents[2]
 AXE = Path(os.environ.get("CNN_AXE") or ROOT / "node_modules" / "axe-core" / "axe.min.js")
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-MISSING = "Chromium is not installed" if BROWSER is None else "" if AXE.is_file() else f"axe-core is not at {AXE}"
+MISSING = "Chromium is not installed" if CHROMIUM is None else "" if AXE.is_file() else f"axe-core is not at {AXE}"
 SERIOUS = ("serious", "critical")
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=MISSING)
@@ -99,7 +99,7 @@ def violations(page, width, scheme, folder):
     done = subprocess.run(
         [
             *(
-                str(BROWSER),
+                str(CHROMIUM),
                 *options,
                 "--disable-component-update",
                 "--disable-sync",
